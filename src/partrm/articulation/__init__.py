@@ -1,0 +1,1 @@
+"""Articulated objects: parts, materials, joints, kinematics, and their sources."""

@@ -1,0 +1,1 @@
+"""Procedural articulated objects, generated from seeds."""

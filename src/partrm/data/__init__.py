@@ -1,0 +1,1 @@
+"""Samples: states, views, drags and targets, made online or read from disk."""

@@ -1,0 +1,39 @@
+"""Drags: pixel pairs on one part of the object in one of the input views."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+MAX_DRAGS = 10
+"""Most drags that one sample carries (the paper's number)."""
+
+
+@dataclass(frozen=True)
+class Drags:
+    """A batch of padded lists of drags, in fractions of the image: x right, y down, (0, 0) the top-left corner."""
+
+    start: Float[Tensor, "*batch n 2"]
+    """Where the part is touched, [0, 1] x [0, 1]."""
+    end: Float[Tensor, "*batch n 2"]
+    """Where that point shall arrive; may lie outside of the image."""
+    view: Int[Tensor, "*batch n"]
+    """Input view in which the drag is given."""
+    valid: Bool[Tensor, "*batch n"]
+    """False for padding."""
+
+    def to(self, device: torch.device | str) -> "Drags":
+        return Drags(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def __getitem__(self, index) -> "Drags":
+        return Drags(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
+    @staticmethod
+    def from_pixels(
+        start_px: Float[Tensor, "n 2"], end_px: Float[Tensor, "n 2"], width: int, height: int, view: int = 0
+    ) -> "Drags":
+        """Drags of one sample from pixel coordinates (centre of the first pixel at 0.5) in view ``view``."""
+        size = start_px.new_tensor([width, height])
+        n = len(start_px)
+        return Drags(start_px / size, end_px / size, torch.full((n,), view), torch.ones(n, dtype=torch.bool))

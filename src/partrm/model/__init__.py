@@ -1,0 +1,1 @@
+"""The network: drag embedding, U-Net, heads, checkpoints and bundled weights."""

@@ -1,0 +1,1 @@
+"""Meshes to images (Warp) and Gaussians to images (CPU kernels, gsplat)."""
