@@ -1,0 +1,43 @@
+# make demo: what `partrm predict` needs, then two bundled examples. make test: everything the tests need, then the tests.
+# Both need only Python 3.11+, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+OUT ?= outputs/demo
+EXAMPLES := src/partrm/example_images
+DRAG_MICROWAVE := --drag 128,128,90,128
+DRAG_PHOTO := --drag 128,128,90,128
+
+.PHONY: demo test lint eval-objects clean
+
+# Re-made whenever the dependencies change.
+.venv/made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	touch $@
+
+.venv/made-dev: .venv/made
+	$(PIP) -e '.[dev,data,eval,train]'
+	touch $@
+
+# Meshes of real objects, used by `partrm eval --data real`: two wheels without the physics and RL packages they ask for.
+eval-objects: .venv/made-dev
+	$(PIP) --no-deps gymnasium-robotics metaworld
+
+demo: .venv/made
+	$(BIN)/partrm predict $(EXAMPLES)/microwave.png $(DRAG_MICROWAVE) --framing canonical --out $(OUT)/microwave
+	$(BIN)/partrm predict $(EXAMPLES)/microwave_photo.jpg $(DRAG_PHOTO) --out $(OUT)/microwave_photo
+	@echo "Pictures: $(OUT)/*/before_after.png, $(OUT)/*/motion.mp4, $(OUT)/*/views/"
+
+lint: .venv/made-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: lint eval-objects
+	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=partrm,beartype.beartype
+
+clean:
+	rm -rf .venv outputs

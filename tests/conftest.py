@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+
+def pytest_configure(config):
+    # pytest-xdist runs one worker a core: more threads in each only fight.
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config, items):
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device on this machine")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,193 @@
+"""The rules of the house that a test can hold, read off the sources with the standard library's ``ast``."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "partrm"
+MODULES = {".".join(p.relative_to(SOURCE.parent).with_suffix("").parts): p for p in sorted(SOURCE.rglob("*.py"))}
+MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+LAYERS = (
+    "transforms",
+    "cameras",
+    "gaussians",
+    "drags",
+    "images",
+    "articulation",
+    "rendering",
+    "data",
+    "model",
+    "losses",
+    "train",
+    "metrics",
+    "pipeline",
+    "evaluate",
+    "verify",
+    "viewer",
+    "commands",
+    "cli",
+    "__main__",
+)
+"""Data flows down: a module imports only what stands above it."""
+
+HEAVY = {"gsplat", "warp", "bpy", "viser", "mujoco"}
+IMPORT_NAMES = {"pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "huggingface-hub": "huggingface_hub"}
+
+
+def imported_modules(tree: ast.AST, name: str) -> set[str]:
+    """Absolute dotted names that the nodes of ``tree`` (in module ``name``) import, relative imports resolved."""
+    found: set[str] = set()
+    package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1] + base.split("."))
+            base = base.strip(".")
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES)
+    return found
+
+
+def top_level(tree: ast.Module) -> ast.Module:
+    """The module without function bodies: what runs when it is imported."""
+
+    class Strip(ast.NodeTransformer):
+        def visit_FunctionDef(self, node):
+            return None
+
+        visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+        def visit_If(self, node):
+            typing_only = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            return None if typing_only else self.generic_visit(node)
+
+    return Strip().visit(ast.parse(ast.unparse(tree)))
+
+
+IMPORTS = {name: imported_modules(tree, name) for name, tree in TREES.items()}
+"""All imports of each module, those inside functions too."""
+TOP_IMPORTS = {name: imported_modules(top_level(tree), name) for name, tree in TREES.items()}
+"""What importing each module imports."""
+
+
+def layer(name: str) -> str:
+    return name.split(".")[1]
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function from ``def`` to its end, the docstring not counted."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        assert first.end_lineno is not None
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
+def closure(start: str) -> set[str]:
+    """Modules of partrm that importing ``start`` loads, packages' ``__init__`` included."""
+    seen: set[str] = set()
+    todo = {start}
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        parents = {".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)}
+        todo |= ({m for m in TOP_IMPORTS[name] if m in MODULES} | parents) - seen
+    return seen
+
+
+@pytest.mark.parametrize("path", sorted([*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
+def test_files_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_functions_are_short(name):
+    functions = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert not [f"{f.name}: {code_lines(f)} lines" for f in functions if code_lines(f) > MAX_FUNCTION_LINES]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_names_say_what_is_inside(name):
+    assert not set(re.split(r"[._]", name)) & {"utils", "util", "misc", "helpers", "helper", "common"}
+    assert len(MODULES[name].relative_to(SOURCE).parts) <= 3, "folders at most two deep"
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"partrm"}))
+def test_modules_import_only_what_stands_above(name):
+    assert layer(name) in LAYERS, "say where the new module stands in LAYERS"
+    ours = {m for m in IMPORTS[name] if m.startswith("partrm.")}
+    below = {m for m in ours if LAYERS.index(layer(m)) > LAYERS.index(layer(name))}
+    assert not below
+
+
+def test_no_import_cycle():
+    graph = {name: {m for m in IMPORTS[name] if m in MODULES and m != name} for name in MODULES}
+    done: set[str] = set()
+    while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= ready
+    assert set(graph) == done, f"a cycle among (or above) {sorted(set(graph) - done)}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_dataclasses_are_frozen(name):
+    """Values are frozen; only a ``…Builder``, which gathers one value piece by piece, may change."""
+    loose = []
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.ClassDef) and not node.name.endswith("Builder"):
+            written = [ast.unparse(d) for d in node.decorator_list]
+            loose += [
+                node.name for d in written if re.match(r"(dataclasses\.)?dataclass\b", d) and "frozen=True" not in d
+            ]
+    assert not loose
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_hidden_inputs(name):
+    """No environment variables and no module globals that functions rebind."""
+    nodes = list(ast.walk(TREES[name]))
+    assert not [n for n in nodes if isinstance(n, ast.Global)]
+    assert not [n for n in nodes if isinstance(n, ast.Attribute) and n.attr in {"environ", "getenv", "putenv"}]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_no_swallowed_exceptions(name):
+    def swallows(handler: ast.ExceptHandler) -> bool:
+        broad = handler.type is None or ast.unparse(handler.type) in {"Exception", "BaseException"}
+        silent = all(isinstance(n, ast.Pass | ast.Continue) for n in handler.body)
+        return silent or (broad and not any(isinstance(n, ast.Raise | ast.Return) for n in ast.walk(handler)))
+
+    assert not [
+        h.lineno
+        for h in ast.walk(TREES[name])
+        if isinstance(h, ast.ExceptHandler) and name != "partrm.cli" and swallows(h)
+    ]
+
+
+def test_root_package_imports_no_backend():
+    code = f"import sys, partrm; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SOURCE.parent)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("entry", [f"partrm.{n}" for n in ("pipeline", "cli", "verify") if f"partrm.{n}" in MODULES])
+def test_predict_needs_only_the_runtime_dependencies(entry):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wheels = {re.split(r"[<>=!~;\[ ]", d)[0].lower().replace("_", "-") for d in project["dependencies"]}
+    allowed = {IMPORT_NAMES.get(w, w) for w in wheels} | {"partrm"} | set(sys.stdlib_module_names)
+    needed = {(name, m.split(".")[0]) for name in closure(entry) for m in TOP_IMPORTS[name]}
+    assert not {(name, package) for name, package in needed if package not in allowed}
