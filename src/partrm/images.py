@@ -1,0 +1,295 @@
+"""Images from disk as RGBA tensors, cutting an object out of a plain background, and the canonical framing.
+
+Everything here speaks pixel coordinates of DESIGN: x right, y down, the centre of the first pixel is (0.5, 0.5).
+"""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d, pad
+
+MIN_SIDE_PX = 16
+"""Smaller images hold no object that could be reconstructed."""
+
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before they are decoded."""
+
+CANONICAL_BOX_DIAGONAL = 0.63
+"""Diagonal of an object's bounding box in the image, in image sides, under the canonical camera.
+
+Median over random boxes of space diagonal 1 (sides 1 : 5 at most) seen at distance 2.4 with a field of view of 39.6
+degrees from azimuths of +-60 and elevations of 0 to 45 degrees: 0.635, with a spread of 10 % (the longer side of the
+box spreads as much, the square root of its area more).
+"""
+
+WORK_SIDE_PX = 1024
+"""The background is found on a copy of at most this side."""
+
+PLAIN_TOLERANCE = 0.06
+"""Euclidean RGB distance to the background colour, at least, below which a pixel may belong to the background."""
+
+MAX_BORDER_SPREAD = 0.04
+"""Robust standard deviation of the border's colour about a linear gradient, above which it is not plain."""
+
+MIN_PLAIN_BORDER = 0.7
+"""Share of the border that must show the background (the object may touch the rest)."""
+
+MIN_OBJECT_SHARE = 0.002
+"""Share of the image that the object must fill."""
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class FramedImage:
+    """An image brought to the canonical framing, with the map between its pixels and the user's."""
+
+    image: Float[Tensor, "4 size size"]
+    """RGBA, straight alpha, [0, 1]."""
+    scale: float
+    """Canonical pixels a source pixel."""
+    corner_px: tuple[float, float]
+    """Source pixel coordinates (x, y) of the canonical image's top-left corner."""
+    source_width: int
+    """Pixels."""
+    source_height: int
+    """Pixels."""
+
+    def to_canonical_px(self, source_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Pixel coordinates in the canonical image of pixel coordinates in the user's image."""
+        return (source_px - source_px.new_tensor(self.corner_px)) * self.scale
+
+    def to_source_px(self, canonical_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Inverse of :meth:`to_canonical_px`."""
+        return canonical_px / self.scale + canonical_px.new_tensor(self.corner_px)
+
+    def map_to_source(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "height width"]:
+        """Resample a square map that covers the canonical image into the user's image (zero outside of it)."""
+        side_px = self.image.shape[-1] / self.scale
+        x = (torch.arange(self.source_width) + 0.5 - self.corner_px[0]) / side_px
+        y = (torch.arange(self.source_height) + 0.5 - self.corner_px[1]) / side_px
+        grid = torch.stack(torch.meshgrid(2 * x - 1, 2 * y - 1, indexing="xy"), -1)
+        sampled = torch.nn.functional.grid_sample(
+            values[None, None].cpu(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
+        )[0, 0]
+        return sampled * (grid.abs() <= 1).all(-1)
+
+
+def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
+    """Read an image of one object as RGBA in [0, 1], straight alpha.
+
+    An alpha channel that is not all opaque is taken as the object's mask. Otherwise the background must be plain and is
+    removed (:func:`cut_out`). The EXIF orientation is applied, grey becomes RGB, 16-bit grey is divided by 65535,
+    16-bit colour is reduced to 8 bits by the decoder, palettes and CMYK are converted.
+
+    Raises:
+        ImageError: missing, empty, corrupt, animated, smaller than 16 px, larger than 64 megapixels, fully transparent,
+            or opaque with a background that is not plain.
+    """
+    pixels, has_alpha = _decode(Path(path))
+    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
+    if not has_alpha or bool((image[3] == 1).all()):
+        try:
+            return cut_out(image[:3])
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from error
+    if not bool((image[3] > 0.5).any()):
+        raise ImageError(f"{path}: the image is fully transparent, there is no object in it")
+    return image
+
+
+def save_image(image: Float[Tensor, "channels h w"], path: str | Path) -> None:
+    """Write an image of 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha) channels in [0, 1] with 8 bits a channel."""
+    pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    rows = pixels[0] if len(pixels) == 1 else rearrange(pixels, "c h w -> h w c")
+    Image.fromarray(rows.contiguous().numpy()).save(path)
+
+
+def _decode(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
+    """Pixels in [0, 1] and whether the file has an alpha channel."""
+    if not path.is_file():
+        raise ImageError(f"{path}: there is no such image file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # The limit below is ours, lower than the one that Pillow warns about.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_header(path, image)
+                return _to_rgba(path, ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, MemoryError, ArithmeticError) as error:
+        # What Pillow's decoders raise on damaged files.
+        raise ImageError(f"{path}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
+
+
+def _check_header(path: Path, image: Image.Image) -> None:
+    width, height = image.size
+    if min(width, height) < MIN_SIDE_PX:
+        raise ImageError(f"{path}: {width}x{height} pixels are too few, each side needs at least {MIN_SIDE_PX}")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path}: {width}x{height} pixels are too many, at most {MAX_PIXELS // 10**6} megapixels: make it smaller"
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise ImageError(f"{path}: the image is animated or has several pages, give one still image")
+
+
+def _to_rgba(path: Path, image: Image.Image) -> tuple[Float[np.ndarray, "h w 4"], bool]:
+    if image.mode == "F":
+        raise ImageError(f"{path}: floating-point images have no fixed range, give an 8- or 16-bit image")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, dtype=np.float32) / 65535
+        if grey.min() < 0 or grey.max() > 1:
+            raise ImageError(f"{path}: 32-bit integer images have no fixed range, give an 8- or 16-bit image")
+        return np.stack([grey, grey, grey, np.ones_like(grey)], -1), False
+    has_alpha = image.has_transparency_data
+    converted = image.convert("RGBA" if has_alpha else "RGB").convert("RGBA")
+    return np.asarray(converted, dtype=np.float32) / 255, has_alpha
+
+
+def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
+    """Remove a plain background: what is reached from the border through pixels of the background's colour.
+
+    The background's colour may run linearly over the image. Pixels beside it get the alpha that explains their colour
+    as a mixture of background and object, and the object's share of it as their colour.
+
+    Raises:
+        ImageError: the border is not of one colour, or nothing or nearly nothing stands out from it.
+    """
+    height, width = rgb.shape[1:]
+    factor = min(1.0, WORK_SIDE_PX / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    small = rgb if factor == 1 else interpolate(rgb[None], size, mode="bilinear", antialias=True)[0]
+    background, tolerance = _fit_background(small)
+    distance = (small - background).norm(dim=0)
+    behind = _reached_from_border((distance <= tolerance).numpy())
+    foreground = _without_specks(~behind)
+    if foreground.mean() < MIN_OBJECT_SHARE:
+        raise ImageError("no object stands out from the background: give an RGBA image, or cut the object out")
+    alpha = _soft_edge(torch.from_numpy(foreground), distance)
+    if factor != 1:
+        alpha = interpolate(alpha[None, None], (height, width), mode="bilinear")[0, 0].clamp(0, 1)
+        background = interpolate(background[None], (height, width), mode="bilinear")[0]
+    colour = ((rgb - (1 - alpha) * background) / alpha.clamp(min=0.1)).clamp(0, 1)
+    return torch.cat([torch.where((alpha > 0) & (alpha < 1), colour, rgb), alpha[None]])
+
+
+def _fit_background(rgb: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"], float]:
+    """A linear colour gradient fitted to the image border, and the distance within which a pixel belongs to it."""
+    _, h, w = rgb.shape
+    y, x = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
+    basis = torch.stack([torch.ones_like(x), x, y], -1)
+    band = max(1, round(0.015 * min(h, w)))
+    border = torch.ones(h, w, dtype=torch.bool)
+    border[band:-band, band:-band] = False
+    colours, places = rgb[:, border].T, basis[border]
+    coefficients = torch.zeros(3, 3)
+    coefficients[0] = colours.median(dim=0).values
+    for reach in (0.25, 0.15, 0.1):
+        near = (colours - places @ coefficients).norm(dim=1) <= reach
+        if near.float().mean() < MIN_PLAIN_BORDER:
+            break
+        coefficients = torch.linalg.lstsq(places[near].double(), colours[near].double()).solution.float()
+    distance = (colours - places @ coefficients).norm(dim=1)
+    spread = 1.4826 * float(distance.median())
+    tolerance = max(PLAIN_TOLERANCE, 3 * spread)
+    if spread > MAX_BORDER_SPREAD or float((distance <= tolerance).float().mean()) < MIN_PLAIN_BORDER:
+        raise ImageError(
+            "the background is not plain: give an RGBA image, or cut the object out (it may be any tool's)"
+        )
+    return rearrange(basis @ coefficients, "h w c -> c h w"), tolerance
+
+
+def connected_components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+    """A positive label a 4-connected component, 0 outside; labels spread along runs until nothing changes."""
+    labels = np.where(mask, np.arange(1, mask.size + 1, dtype=np.int64).reshape(mask.shape), 0)
+    starts = []
+    for lines in (mask, mask.T):
+        change = np.ones(lines.shape, dtype=bool)
+        change[:, 1:] = lines[:, 1:] != lines[:, :-1]
+        starts.append(np.flatnonzero(change))
+    while True:
+        before = labels
+        for axis in (0, 1):
+            flat = (labels if axis == 0 else labels.T).ravel()
+            highest = np.maximum.reduceat(flat, starts[axis])
+            spread = np.repeat(highest, np.diff(starts[axis], append=flat.size))
+            labels = spread.reshape(mask.shape) if axis == 0 else spread.reshape(mask.T.shape).T
+        if np.array_equal(labels, before):
+            return labels
+
+
+def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    labels = connected_components(mask)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return mask & np.isin(labels, np.unique(border))
+
+
+def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Drop components smaller than a fiftieth of the largest."""
+    labels, index, count = np.unique(connected_components(mask), return_inverse=True, return_counts=True)
+    count = np.where(labels == 0, 0, count)
+    return (count >= max(1, count.max() / 50))[index].reshape(mask.shape)
+
+
+def _soft_edge(foreground: Bool[Tensor, "h w"], distance: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """Alpha: 1 inside, 0 outside, and beside the background the colour's distance over that of the object nearby."""
+    solid = foreground.float()[None, None]
+    rim = (-max_pool2d(-solid, 5, 1, 2) < 1)[0, 0] & foreground
+    nearby = max_pool2d((distance * foreground)[None, None], 7, 1, 3)[0, 0]
+    return torch.where(rim, (distance / nearby.clamp(min=1e-6)).clamp(0, 1), foreground.float())
+
+
+def frame_object(
+    rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "canonical"] = "auto"
+) -> FramedImage:
+    """Bring an image of an object to the canonical framing (DESIGN §2): a square of ``size_px``.
+
+    ``auto`` centres the bounding box of the alpha mask and scales it to :data:`CANONICAL_BOX_DIAGONAL`; ``canonical``
+    says that a square image already has the canonical camera, so it is only resized.
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5, or an image that is not square with ``canonical``.
+    """
+    _, height, width = rgba.shape
+    if framing == "canonical":
+        if height != width:
+            raise ImageError(f"the image has {width}x{height} pixels: canonical framing needs a square one")
+        corner, side = (0, 0), width
+    else:
+        rows, columns = (torch.nonzero((rgba[3] > 0.5).any(dim=d)).flatten() for d in (1, 0))
+        if len(rows) == 0:
+            raise ImageError("the image is fully transparent, there is no object in it")
+        top, bottom = int(rows[0]), int(rows[-1]) + 1
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
+        corner = (round((left + right - side) / 2), round((top + bottom - side) / 2))
+    premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
+    square = _crop(premultiplied, corner, side)
+    resized = interpolate(square[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
+    alpha = resized[3:].clamp(0, 1)
+    rgb = torch.where(alpha > 1e-4, resized[:3] / alpha.clamp(min=1e-4), 0).clamp(0, 1)
+    return FramedImage(torch.cat([rgb, alpha]), size_px / side, (float(corner[0]), float(corner[1])), width, height)
+
+
+def _crop(image: Float[Tensor, "c h w"], corner: tuple[int, int], side: int) -> Float[Tensor, "c side side"]:
+    """The square of ``side`` pixels at ``corner`` (x, y), zero outside of the image."""
+    _, height, width = image.shape
+    (x, y), far_x, far_y = corner, corner[0] + side, corner[1] + side
+    inside = image[:, max(y, 0) : min(far_y, height), max(x, 0) : min(far_x, width)]
+    return pad(inside, (max(-x, 0), max(far_x - width, 0), max(-y, 0), max(far_y - height, 0)))

@@ -1,0 +1,217 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.images import (
+    CANONICAL_BOX_DIAGONAL,
+    ImageError,
+    connected_components,
+    cut_out,
+    frame_object,
+    load_image,
+    save_image,
+)
+
+
+def disc_image(width=200, height=160, centre=(120.0, 70.0), radius=30.0, samples=8):
+    """An anti-aliased coloured disc [4, h, w] (its colour varies over x) and its exact coverage."""
+    step = (np.arange(samples) + 0.5) / samples
+    x = (np.arange(width)[:, None] + step).ravel()
+    y = (np.arange(height)[:, None] + step).ravel()
+    inside = (x[None] - centre[0]) ** 2 + (y[:, None] - centre[1]) ** 2 <= radius**2
+    alpha = inside.reshape(height, samples, width, samples).mean((1, 3))
+    red = np.linspace(0.2, 0.9, width)[None].repeat(height, 0)
+    return torch.tensor(np.stack([red, 0 * red + 0.1, 0 * red + 0.5, alpha]), dtype=torch.float32)
+
+
+def composite(rgba, background):
+    return rgba[:3] * rgba[3:] + background * (1 - rgba[3:])
+
+
+def test_save_and_load_are_inverses(tmp_path):
+    image = (disc_image() * 255).round() / 255
+    save_image(image, tmp_path / "a.png")
+    assert_close(load_image(tmp_path / "a.png"), image, atol=1e-6, rtol=0)
+
+
+def write_broken(kind, path):
+    rgba = (disc_image() * 255).round().byte().permute(1, 2, 0).numpy()
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "corrupt":
+        Image.fromarray(rgba).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "text":
+        path.write_text("this is no image")
+    elif kind == "tiny":
+        Image.new("RGBA", (1, 1), (255, 0, 0, 255)).save(path)
+    elif kind == "transparent":
+        Image.new("RGBA", (64, 64), (255, 0, 0, 0)).save(path)
+    elif kind == "animated":
+        frames = [Image.new("RGB", (64, 64), (i, 0, 0)) for i in (0, 100, 200)]
+        frames[0].save(path, save_all=True, append_images=frames[1:], format="GIF")
+    elif kind == "huge":
+        Image.new("1", (20_000, 20_000)).save(path)
+    elif kind == "large":
+        Image.new("1", (9_000, 9_000)).save(path)
+    elif kind == "blank":
+        Image.new("RGB", (64, 64), (250, 250, 250)).save(path)
+    elif kind == "noise":
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    elif kind == "int32":
+        Image.fromarray(np.full((64, 64), 2**20, dtype=np.int32)).save(path, format="TIFF")
+    elif kind == "float":
+        Image.fromarray(np.zeros((64, 64), dtype=np.float32)).save(path, format="TIFF")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    {
+        "missing": "no such image file",
+        "empty": "the file is empty",
+        "corrupt": "damaged",
+        "text": "not a readable image",
+        "tiny": "1x1 pixels are too few",
+        "transparent": "fully transparent",
+        "animated": "animated",
+        "huge": "at most 64 megapixels",
+        "large": "at most 64 megapixels",
+        "blank": "no object stands out",
+        "noise": "not plain",
+        "int32": "no fixed range",
+        "float": "no fixed range",
+    }.items(),
+)
+def test_unusable_files_are_refused_with_one_line(kind, words, tmp_path):
+    path = tmp_path / "image.png"
+    write_broken(kind, path)
+    with pytest.raises(ImageError, match=words) as caught:
+        load_image(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_grey_16_bit_equals_its_8_bit_twin(tmp_path):
+    grey = composite(disc_image(), 1.0).mean(0).numpy()
+    Image.fromarray((grey * 65535).round().astype(np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray((grey * 255).round().astype(np.uint8)).save(tmp_path / "shallow.png")
+    deep, shallow = load_image(tmp_path / "deep.png"), load_image(tmp_path / "shallow.png")
+    inside = (deep[3] == 1) & (shallow[3] == 1)
+    assert inside.sum() > 2000
+    assert_close(deep[0], deep[2])
+    assert_close(deep[:3, inside], shallow[:3, inside], atol=0.003, rtol=0)
+    assert_close(deep[0, inside], torch.from_numpy(grey)[inside].float(), atol=2e-5, rtol=0)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    upright = disc_image()
+    rows = (composite(upright, 1.0) * 255).round().byte().permute(1, 2, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the stored rows are to be turned by 90 degrees clockwise
+    Image.fromarray(rows.rot90(1, (0, 1)).contiguous().numpy()).save(tmp_path / "a.png", exif=exif)
+    loaded = load_image(tmp_path / "a.png")
+    assert loaded.shape == upright.shape
+    assert (loaded[3] - upright[3]).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("gradient", [0.0, 0.2])
+def test_plain_background_is_removed(suffix, gradient, tmp_path):
+    truth = disc_image(640, 480, (330, 220), 120)
+    background = 0.95 - gradient * torch.linspace(0, 1, 640).expand(3, 480, 640)
+    picture = (composite(truth, background) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(picture).save(tmp_path / f"a.{suffix}", quality=90)
+    found = load_image(tmp_path / f"a.{suffix}")
+    mask, true_mask = found[3] > 0.5, truth[3] > 0.5
+    assert (mask & true_mask).sum() / (mask | true_mask).sum() > 0.99
+    assert (found[3] - truth[3]).abs().mean() < 0.004
+    # No fringe of the background's colour is left in the object's own colours.
+    solid = found[3] > 0.3
+    assert (found[:3] - truth[:3])[:, solid & true_mask].abs().mean() < (0.01 if suffix == "png" else 0.03)
+
+
+def test_a_hole_of_the_background_colour_stays_inside():
+    """A white panel inside of an object on white belongs to the object: only what the border reaches is background."""
+    rgb = torch.ones(3, 100, 100)
+    rgb[:, 20:80, 20:80] = 0.3
+    rgb[:, 40:60, 40:60] = 1.0
+    assert cut_out(rgb)[3, 50, 50] == 1
+
+
+def test_components_match_brute_force():
+    mask = np.random.default_rng(1).random((23, 31)) < 0.6
+    labels = connected_components(mask)
+    expected = np.zeros(mask.shape, dtype=int)
+    for start in zip(*np.nonzero(mask), strict=True):
+        if expected[start]:
+            continue
+        todo, name = [start], expected.max() + 1
+        while todo:
+            y, x = todo.pop()
+            if 0 <= y < 23 and 0 <= x < 31 and mask[y, x] and not expected[y, x]:
+                expected[y, x] = name
+                todo += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
+    assert (labels == 0).tolist() == (expected == 0).tolist()
+    assert len(set(zip(labels.ravel(), expected.ravel(), strict=True))) == len(np.unique(expected))
+
+
+@pytest.mark.parametrize("framing", ["auto", "canonical"])
+def test_framing_maps_pixels_both_ways(framing):
+    framed = frame_object(disc_image(160, 160, (100, 70), 20), 256, framing)
+    points = torch.tensor([[100.0, 70.0], [0.0, 0.0], [33.3, 159.0]])
+    assert_close(framed.to_source_px(framed.to_canonical_px(points)), points)
+    # What the map says about the disc is what the picture shows.
+    y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
+    seen = torch.stack([(x * framed.image[3]).sum(), (y * framed.image[3]).sum()]) / framed.image[3].sum()
+    assert_close(framed.to_canonical_px(points[0]), seen, atol=0.05, rtol=0)
+
+
+def test_canonical_framing_of_the_right_size_is_the_identity():
+    image = disc_image(256, 256, (90, 130), 50)
+    framed = frame_object(image, 256, "canonical")
+    on_white = framed.image[:3] * framed.image[3:]
+    assert_close(on_white, image[:3] * image[3:])
+    assert_close(framed.to_canonical_px(torch.tensor([3.0, 5.0])), torch.tensor([3.0, 5.0]))
+    with pytest.raises(ImageError, match="square"):
+        frame_object(disc_image(), 256, "canonical")
+
+
+@pytest.mark.parametrize("centre", [(120.0, 70.0), (25.0, 30.0)])
+def test_framing_ignores_where_and_how_large_the_object_was(centre):
+    """Also where the canonical square reaches beyond the image."""
+    one = frame_object(disc_image(centre=centre, radius=25.0))
+    two = frame_object(disc_image(800, 640, (400.0, 320.0), 100.0))
+    assert (one.image[3] - two.image[3]).abs().mean() < 0.004
+    rows = (one.image[3] > 0.5).any(1).sum()
+    assert abs(int(rows) * 2**0.5 / 256 - CANONICAL_BOX_DIAGONAL) < 0.02
+
+
+def test_colours_do_not_bleed_from_transparent_pixels():
+    image = disc_image()
+    image[:3, image[3] == 0] = torch.tensor([0.0, 1.0, 0.0])[:, None]
+    framed = frame_object(image)
+    assert framed.image[1, framed.image[3] > 0.05].max() < 0.11
+
+
+def test_constant_is_what_canonical_objects_fill():
+    g = torch.Generator().manual_seed(0)
+    sides = torch.rand(2000, 3, generator=g) * 0.8 + 0.2
+    sides = sides / sides.norm(dim=-1, keepdim=True)
+    corners = torch.cartesian_prod(*[torch.tensor([-0.5, 0.5])] * 3) * sides[:, None]
+    azimuth, elevation = (torch.rand(2000, generator=g) * 2 - 1) * 1.05, torch.rand(2000, generator=g) * 0.785
+    cameras = Cameras(orbit_poses(azimuth, elevation), torch.full((2000,), CANONICAL_FOVY_RAD), 1, 1)
+    pixels, _ = cameras.project(corners)
+    diagonal = (pixels.amax(1) - pixels.amin(1)).norm(dim=-1)
+    assert abs(float(diagonal.median()) - CANONICAL_BOX_DIAGONAL) < 0.01
+
+
+def test_map_to_source_puts_values_back():
+    image = disc_image(300, 200, (210.0, 60.0), 40.0)
+    framed = frame_object(image)
+    back = framed.map_to_source(framed.image[3])
+    assert back.shape == (200, 300)
+    assert (back - image[3]).abs().mean() < 0.003
+    assert framed.map_to_source(torch.ones(8, 8))[-1, 0] == 0
