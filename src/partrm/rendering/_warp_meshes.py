@@ -1,258 +1,44 @@
-"""Warp kernels of the mesh renderer: instanced ray casting in one grouped BVH, and shading. Only meshes.py imports this.
+"""Launches of the mesh renderer's Warp kernels on torch tensors, on torch's current stream. For meshes.py alone."""
 
-One grouped ``wp.Mesh`` holds the parts of all objects at rest. A state is a table of rigid transforms: each ray is taken
-into the rest frame of every instanced part that its bounding sphere does not reject, and queried within that part's own
-subtree, up to the nearest hit so far. So states and samples cost no build.
-"""
+# Warp's structs and kernels are objects where type checkers expect classes and functions: structs are Any here.
+# pyright: reportArgumentType=false
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import no_type_check
+from typing import Any
 
 import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.rendering._warp_shading import Geometry, Hit, Look, albedo, encoded, linear
+from partrm.rendering import _warp_kernels as kernels
+from partrm.rendering._warp_kernels import Placement, View
+from partrm.rendering._warp_shading import Geometry, Look
+
+
+@contextmanager
+def _without_driver_notice() -> Iterator[None]:
+    """Drop the one line that Warp's native code prints where there is no CUDA driver; pass all else on to stderr."""
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            heard.seek(0)
+            for line in heard.read().splitlines(keepends=True):
+                if b"Could not find or load the NVIDIA CUDA driver" not in line:
+                    os.write(2, line)
+
 
 wp.config.log_level = wp.LOG_WARNING
-wp.init()
-wp.set_module_options({"enable_backward": False})
-
-_TILE_X, _TILE_Y = wp.constant(8), wp.constant(4)
-_SELF_HIT = wp.constant(2.0e-4)
-
-
-@wp.struct
-@no_type_check
-class Placement:
-    """Instanced parts of a batch: [b, slots]; a sphere of negative radius (world frame, xyz r) marks padding."""
-
-    part: wp.array2d(dtype=wp.int32)
-    T_world_part: wp.array2d(dtype=wp.mat44)
-    T_part_world: wp.array2d(dtype=wp.mat44)
-    sphere: wp.array2d(dtype=wp.vec4)
-
-
-@wp.struct
-@no_type_check
-class View:
-    """Cameras [views] and their image size."""
-
-    T_world_camera: wp.array(dtype=wp.mat44)
-    focal_px: wp.array(dtype=wp.float32)
-    width: wp.int32
-    height: wp.int32
-    views_per_item: wp.int32
-
-
-@wp.func
-@no_type_check
-def _meets_sphere(sphere: wp.vec4, origin: wp.vec3, direction: wp.vec3, max_t: float) -> bool:
-    """Whether the unit ray enters the sphere before ``max_t``; a negative radius is never met."""
-    radius = sphere[3]
-    to_centre = wp.vec3(sphere[0], sphere[1], sphere[2]) - origin
-    along = wp.dot(to_centre, direction)
-    off = to_centre - along * direction
-    return radius > 0.0 and wp.dot(off, off) <= radius * radius and along + radius > 0.0 and along - radius < max_t
-
-
-@wp.func
-@no_type_check
-def _nearest(geometry: Geometry, place: Placement, b: int, origin: wp.vec3, direction: wp.vec3) -> Hit:
-    hit = Hit()
-    hit.slot = -1
-    hit.t = 1.0e30
-    for slot in range(place.sphere.shape[1]):
-        if _meets_sphere(place.sphere[b, slot], origin, direction, hit.t):
-            T = place.T_part_world[b, slot]
-            root = geometry.group_root[place.part[b, slot]]
-            query = wp.mesh_query_ray(
-                geometry.mesh, wp.transform_point(T, origin), wp.transform_vector(T, direction), hit.t, root
-            )
-            if query.result:
-                hit.slot = slot
-                hit.t = query.t
-                hit.face = query.face
-                hit.u = query.u
-                hit.v = query.v
-    return hit
-
-
-@wp.func
-@no_type_check
-def _blocked(geometry: Geometry, place: Placement, b: int, origin: wp.vec3, direction: wp.vec3, max_t: float) -> bool:
-    for slot in range(place.sphere.shape[1]):
-        if _meets_sphere(place.sphere[b, slot], origin, direction, max_t):
-            T = place.T_part_world[b, slot]
-            root = geometry.group_root[place.part[b, slot]]
-            if wp.mesh_query_ray_anyhit(
-                geometry.mesh, wp.transform_point(T, origin), wp.transform_vector(T, direction), max_t, root
-            ):
-                return True
-    return False
-
-
-@wp.func
-@no_type_check
-def _facing_normal(geometry: Geometry, place: Placement, b: int, hit: Hit, direction: wp.vec3) -> wp.vec3:
-    """World normal of the hit face, turned towards the origin of the ray."""
-    normal = wp.transform_vector(place.T_world_part[b, hit.slot], wp.mesh_eval_face_normal(geometry.mesh, hit.face))
-    if wp.dot(normal, direction) > 0.0:
-        normal = -normal
-    return normal
-
-
-@wp.func
-@no_type_check
-def _camera_ray(view: View, camera: int, x: float, y: float) -> wp.vec3:
-    f = view.focal_px[camera]
-    local = wp.vec3((x - 0.5 * float(view.width)) / f, (y - 0.5 * float(view.height)) / f, 1.0)
-    return wp.normalize(wp.transform_vector(view.T_world_camera[camera], local))
-
-
-@wp.func
-@no_type_check
-def _camera_position(view: View, camera: int) -> wp.vec3:
-    return wp.transform_point(view.T_world_camera[camera], wp.vec3(0.0, 0.0, 0.0))
-
-
-@wp.func
-@no_type_check
-def _shade(
-    geometry: Geometry,
-    place: Placement,
-    look: Look,
-    b: int,
-    hit: Hit,
-    origin: wp.vec3,
-    direction: wp.vec3,
-    shadows: int,
-) -> wp.vec3:
-    """sRGB colour of a hit: hemispheric ambient + Lambert and Blinn-Phong of one light + a Fresnel glint of the world."""
-    slot = geometry.face_material[hit.face]
-    gloss = look.gloss[b, slot]
-    srgb = albedo(geometry, look, b, slot, hit)
-    normal = _facing_normal(geometry, place, b, hit, direction)
-    point = origin + hit.t * direction
-    to_light = look.light_position[b] - point
-    distance = wp.length(to_light)
-    to_light = to_light / wp.max(distance, 1.0e-9)
-    lambert = wp.max(wp.dot(normal, to_light), 0.0) * look.light_intensity[b]
-    if shadows != 0 and lambert > 0.0:
-        start = point + (_SELF_HIT * hit.t) * normal
-        if _blocked(geometry, place, b, start, to_light, distance):
-            lambert = 0.0
-    hemisphere = 1.0 - 0.5 * look.sky_contrast[b] * (1.0 - wp.dot(normal, look.sky[b]))
-    ambient = look.ambient[b] * hemisphere
-    shine = float(0.0)
-    if lambert > 0.0 and gloss > 0.0:
-        half = wp.normalize(to_light - direction)
-        shine = look.light_intensity[b] * gloss * wp.pow(wp.max(wp.dot(normal, half), 0.0), 12.0 + 120.0 * gloss)
-    fresnel = 0.4 * gloss * wp.pow(wp.max(1.0 + wp.dot(normal, direction), 0.0), 5.0)
-    out = wp.vec3()
-    for c in range(3):
-        light = linear(srgb[c]) * (ambient[c] + lambert) + shine + fresnel * ambient[c]
-        out[c] = encoded(light)
-    return out
-
-
-@wp.kernel
-@no_type_check
-def render_kernel(
-    geometry: Geometry,
-    place: Placement,
-    view: View,
-    look: Look,
-    samples: int,
-    shadows: int,
-    image: wp.array4d(dtype=wp.float32),
-):
-    """One thread a pixel, in tiles of 8x4 pixels a warp; image [views, 4, h, w], straight alpha."""
-    camera, tile_y, tile_x, lane = wp.tid()
-    x, y = tile_x * _TILE_X + lane % _TILE_X, tile_y * _TILE_Y + lane // _TILE_X
-    if x >= view.width or y >= view.height:
-        return
-    b = camera // view.views_per_item
-    origin = _camera_position(view, camera)
-    color = wp.vec3()
-    hits = float(0.0)
-    for j in range(samples):
-        for i in range(samples):
-            dx, dy = (float(i) + 0.5) / float(samples), (float(j) + 0.5) / float(samples)
-            direction = _camera_ray(view, camera, float(x) + dx, float(y) + dy)
-            hit = _nearest(geometry, place, b, origin, direction)
-            if hit.slot >= 0:
-                color += _shade(geometry, place, look, b, hit, origin, direction, shadows)
-                hits += 1.0
-    color = color / wp.max(hits, 1.0)
-    for c in range(3):
-        image[camera, c, y, x] = color[c]
-    image[camera, 3, y, x] = hits / float(samples * samples)
-
-
-@wp.kernel
-@no_type_check
-def trace_kernel(
-    geometry: Geometry,
-    place: Placement,
-    view: View,
-    depth: wp.array3d(dtype=wp.float32),
-    normal: wp.array3d(dtype=wp.vec3),
-    part: wp.array3d(dtype=wp.int32),
-    point_part: wp.array3d(dtype=wp.vec3),
-    point_world: wp.array3d(dtype=wp.vec3),
-    face: wp.array3d(dtype=wp.int32),
-):
-    """The first surface along the ray through each pixel centre; all maps [views, h, w]."""
-    camera, tile_y, tile_x, lane = wp.tid()
-    x, y = tile_x * _TILE_X + lane % _TILE_X, tile_y * _TILE_Y + lane // _TILE_X
-    if x >= view.width or y >= view.height:
-        return
-    b = camera // view.views_per_item
-    origin = _camera_position(view, camera)
-    direction = _camera_ray(view, camera, float(x) + 0.5, float(y) + 0.5)
-    hit = _nearest(geometry, place, b, origin, direction)
-    part[camera, y, x] = hit.slot
-    if hit.slot >= 0:
-        at_rest = wp.mesh_eval_position(geometry.mesh, hit.face, hit.u, hit.v)
-        forward = wp.transform_vector(view.T_world_camera[camera], wp.vec3(0.0, 0.0, 1.0))
-        depth[camera, y, x] = hit.t * wp.dot(direction, forward)
-        normal[camera, y, x] = _facing_normal(geometry, place, b, hit, direction)
-        point_part[camera, y, x] = at_rest
-        point_world[camera, y, x] = wp.transform_point(place.T_world_part[b, hit.slot], at_rest)
-        face[camera, y, x] = hit.face
-    else:
-        depth[camera, y, x] = wp.inf
-        normal[camera, y, x] = wp.vec3()
-        point_part[camera, y, x] = wp.vec3()
-        point_world[camera, y, x] = wp.vec3()
-        face[camera, y, x] = -1
-
-
-@wp.kernel
-@no_type_check
-def visible_kernel(
-    geometry: Geometry,
-    place: Placement,
-    points: wp.array2d(dtype=wp.vec3),
-    eyes: wp.array(dtype=wp.vec3),
-    relative_epsilon: float,
-    seen: wp.array2d(dtype=wp.bool),
-):
-    """Whether nothing lies between each point and its eye."""
-    b, n = wp.tid()
-    ray = points[b, n] - eyes[b]
-    distance = wp.length(ray)
-    direction = ray / wp.max(distance, 1.0e-12)
-    seen[b, n] = not _blocked(geometry, place, b, eyes[b], direction, distance * (1.0 - relative_epsilon))
-
-
-@wp.kernel
-@no_type_check
-def group_root_kernel(mesh: wp.uint64, group_root: wp.array(dtype=wp.int32)):
-    """Root node of each part's subtree; -1 for a part without faces."""
-    part = wp.tid()
-    group_root[part] = wp.mesh_get_group_root(mesh, part)
+with _without_driver_notice():
+    wp.init()
 
 
 @dataclass(frozen=True)
@@ -260,7 +46,7 @@ class WarpScene:
     """The built scene: the mesh must outlive its id in ``geometry``."""
 
     mesh: wp.Mesh
-    geometry: Geometry
+    geometry: Any
 
 
 def _device(tensor: Tensor) -> wp.Device:
@@ -294,7 +80,9 @@ def build_scene(
         geometry = Geometry()
         geometry.mesh = mesh.id
         geometry.group_root = wp.empty(parts, dtype=wp.int32, device=device)
-        wp.launch(group_root_kernel, dim=parts, inputs=[mesh.id, geometry.group_root], device=device, stream=stream)
+        wp.launch(
+            kernels.group_root_kernel, dim=parts, inputs=[mesh.id, geometry.group_root], device=device, stream=stream
+        )
     geometry.face_material = _array(face_material, wp.int32)
     uv = vertices.new_zeros(0, 2) if corner_uv is None else corner_uv.reshape(-1, 2)
     geometry.corner_uv = _array(uv, wp.vec2)
@@ -310,7 +98,7 @@ def make_placement(
     T_world_part: Float[Tensor, "b p 4 4"],
     T_part_world: Float[Tensor, "b p 4 4"],
     sphere: Float[Tensor, "b p 4"],
-) -> Placement:
+) -> Any:
     """Wrap the instance table (int32, float32)."""
     placement = Placement()
     placement.part = _array(part, wp.int32)
@@ -322,7 +110,7 @@ def make_placement(
 
 def make_view(
     T_world_camera: Float[Tensor, "n 4 4"], focal_px: Float[Tensor, " n"], width: int, height: int, views_per_item: int
-) -> View:
+) -> Any:
     """Wrap flattened cameras."""
     view = View()
     view.T_world_camera = _array(T_world_camera, wp.mat44)
@@ -331,7 +119,7 @@ def make_view(
     return view
 
 
-def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Look:
+def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Any:
     """Wrap the fields of a MaterialTable and of Lights (int32, float32)."""
     look = Look()
     for name in ("color", "color2", "direction"):
@@ -348,39 +136,39 @@ def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Look:
     return look
 
 
-def _launch_pixels(kernel: wp.Kernel, view: View, inputs: list, like: Tensor) -> None:
-    tiles = (-(-view.height // _TILE_Y), -(-view.width // _TILE_X))
-    dim = (view.focal_px.shape[0], *tiles, _TILE_X * _TILE_Y)
+def _launch_pixels(kernel: wp.Kernel, view: Any, inputs: list, like: Tensor) -> None:
+    tiles = (-(-view.height // kernels.TILE_Y), -(-view.width // kernels.TILE_X))
+    dim = (view.focal_px.shape[0], *tiles, kernels.TILE_X * kernels.TILE_Y)
     wp.launch(kernel, dim=dim, inputs=inputs, device=_device(like), stream=_stream(like))
 
 
 def render(
     scene: WarpScene,
-    place: Placement,
-    view: View,
-    look: Look,
+    place: Any,
+    view: Any,
+    look: Any,
     samples: int,
     shadows: bool,
     image: Float[Tensor, "n 4 h w"],
 ) -> None:
     """Fill ``image``; asynchronous on CUDA."""
     inputs = [scene.geometry, place, view, look, samples, int(shadows), _array(image, wp.float32)]
-    _launch_pixels(render_kernel, view, inputs, image)
+    _launch_pixels(kernels.render_kernel, view, inputs, image)
 
 
-def trace(scene: WarpScene, place: Placement, view: View, maps: dict[str, Tensor]) -> None:
+def trace(scene: WarpScene, place: Any, view: Any, maps: dict[str, Tensor]) -> None:
     """Fill the surface maps [n, h, w, ...]; asynchronous on CUDA."""
     kinds = {
         "depth": wp.float32, "normal": wp.vec3, "part": wp.int32,
         "point_part": wp.vec3, "point_world": wp.vec3, "face": wp.int32,
     }  # fmt: skip
     inputs = [scene.geometry, place, view, *(_array(maps[name], kind) for name, kind in kinds.items())]
-    _launch_pixels(trace_kernel, view, inputs, maps["depth"])
+    _launch_pixels(kernels.trace_kernel, view, inputs, maps["depth"])
 
 
 def visible(
     scene: WarpScene,
-    place: Placement,
+    place: Any,
     points: Float[Tensor, "b n 3"],
     eyes: Float[Tensor, "b 3"],
     relative_epsilon: float,
@@ -389,7 +177,7 @@ def visible(
     """Fill ``seen``; asynchronous on CUDA."""
     inputs = [scene.geometry, place, _array(points, wp.vec3), _array(eyes, wp.vec3), relative_epsilon]
     wp.launch(
-        visible_kernel,
+        kernels.visible_kernel,
         dim=tuple(seen.shape),
         inputs=[*inputs, _array(seen, wp.bool)],
         device=_device(seen),

@@ -1,12 +1,14 @@
 """Warp device code of surface colour: what the mesh lies on at rest, solid patterns, textures, sRGB."""
 
+# Warp's annotations are values (wp.array(dtype=...)), which pyright cannot follow.
+# pyright: reportInvalidTypeForm=false, reportGeneralTypeIssues=false
+
 from typing import no_type_check
 
 import warp as wp
 
 from partrm.articulation.materials import Pattern
 
-wp.config.log_level = wp.LOG_WARNING
 wp.set_module_options({"enable_backward": False})
 
 _STRIPES, _WOOD = wp.constant(int(Pattern.STRIPES)), wp.constant(int(Pattern.WOOD))

@@ -73,8 +73,8 @@ class MeshScene:
     """int32 global part index."""
     face_material: Int[Tensor, " f"]
     """int32 material slot within the face's object."""
-    part_offset: Int[Tensor, " objects+1"]
-    """First global part of each object, and the number of all parts (int64)."""
+    part_offset: Int[Tensor, " offsets"]
+    """First global part of each object, then the number of all parts: objects + 1 values (int64)."""
     textures: Textures
     corner_uv: Float[Tensor, "f 3 2"] | None = None
     """Texture coordinates per face corner, v = 0 at the bottom of the image."""
@@ -92,7 +92,7 @@ class MeshScene:
         faces: Int[Tensor, "f 3"],
         face_part: Int[Tensor, " f"],
         face_material: Int[Tensor, " f"],
-        part_offset: Int[Tensor, " objects+1"],
+        part_offset: Int[Tensor, " offsets"],
         corner_uv: Float[Tensor, "f 3 2"] | None = None,
         textures: Textures | None = None,
         device: torch.device | str | None = None,
@@ -201,9 +201,9 @@ class Lights:
         return Lights(
             position=5 * torch.ones(count, 3, device=device),
             intensity=0.45 * ones,
-            ambient=0.75 * torch.ones(count, 3, device=device),
+            ambient=0.85 * torch.ones(count, 3, device=device),
             sky=sky.repeat(count, 1),
-            sky_contrast=0.6 * ones,
+            sky_contrast=0.55 * ones,
         )
 
 
