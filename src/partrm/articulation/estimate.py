@@ -1,0 +1,149 @@
+"""From displaced points to the joint that moved them: weighted Procrustes fit, read off as a screw."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.articulation.kinematics import JointType
+from partrm.transforms import screw_motion, skew
+
+PRISMATIC_SPREAD = 0.3
+"""A motion counts as a translation when its displacements differ from their mean by less than this share of their
+size (root mean square). A door turning about its edge has 0.5, a drawer 0; between lies the prediction's noise."""
+
+ROBUST_ROUNDS = 3
+"""Rounds of re-weighting by the residual (Geman-McClure), so that stray points do not bend the fit."""
+
+
+@dataclass(frozen=True)
+class EstimatedJoint:
+    """One joint and how far it moved, in the frame of the points that it was estimated from."""
+
+    type: JointType
+    """REVOLUTE or PRISMATIC."""
+    axis: Float[Tensor, "3"]
+    """Unit direction; the motion is right-handed about it (revolute) or along it (prismatic)."""
+    pivot: Float[Tensor, "3"]
+    """The point of the axis nearest to the part's centre; that centre itself for a prismatic joint."""
+    amount: float
+    """Radians or units of the frame; positive by the choice of the axis' sign."""
+    confidence: float
+    """Share of the displacements' energy that this one rigid motion explains, [0, 1]."""
+
+    def motion(self, t: float) -> Float[Tensor, "4 4"]:
+        """``T_at_t_source``: the motion after the fraction ``t`` of the amount (0: none, 1: all)."""
+        amount = self.axis.new_tensor(self.amount * t)
+        prismatic = torch.tensor(self.type == JointType.PRISMATIC, device=self.axis.device)
+        return screw_motion(self.axis, self.pivot, amount, prismatic)
+
+    @property
+    def T_after_before(self) -> Float[Tensor, "4 4"]:
+        """The whole motion."""
+        return self.motion(1.0)
+
+
+def fit_rigid(
+    source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
+    """Rotation and translation of least weighted squared error, ``target ~ R source + t`` (Kabsch 1976)."""
+    w = (weights / weights.sum())[:, None]
+    c_source, c_target = (w * source).sum(0), (w * target).sum(0)
+    covariance = ((target - c_target) * w).mT @ (source - c_source)
+    U, _, Vh = torch.linalg.svd(covariance)
+    sign = torch.ones(3, dtype=U.dtype, device=U.device)
+    sign[2] = torch.linalg.det(U @ Vh)
+    R = (U * sign) @ Vh
+    return R, c_target - R @ c_source
+
+
+def screw_of_rotation(
+    R: Float[Tensor, "3 3"], t: Float[Tensor, "3"], near: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"], float]:
+    """Axis, the point of the axis nearest to ``near``, and angle in [0, pi] of a rigid motion.
+
+    The part of the translation along the axis is dropped: joints of our kind have no pitch. For a vanishing angle the
+    axis is arbitrary, and the pivot is ``near``.
+    """
+    skewed = torch.stack([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
+    angle = torch.atan2(skewed.norm(), torch.trace(R) - 1)
+    # The axis spans the null space of R - 1, which stays well-conditioned up to half a turn.
+    axis = torch.linalg.svd(R - torch.eye(3, dtype=R.dtype, device=R.device)).Vh[2]
+    axis = torch.where(axis @ skewed < 0, -axis, axis)
+    if float(angle) < 1e-4:
+        return axis, near, float(angle)
+    # (1 - R) p = t_perpendicular, solved in the plane of the motion.
+    K = skew(axis)
+    t_perp = t - axis * (axis @ t)
+    pivot = 0.5 * (t_perp + (K @ t_perp) / torch.tan(angle / 2))
+    return axis, pivot + axis * (axis @ (near - pivot)), float(angle)
+
+
+def estimate_joint(
+    points: Float[Tensor, "n 3"],
+    displacement: Float[Tensor, "n 3"],
+    weights: Float[Tensor, " n"],
+    joint_type: JointType | None = None,
+) -> EstimatedJoint:
+    """The one-degree-of-freedom joint that best carries ``points`` by ``displacement``.
+
+    Args:
+        points: positions before the motion.
+        displacement: where each goes, minus where it was.
+        weights: how far each counts (moving probability times opacity), >= 0.
+        joint_type: REVOLUTE or PRISMATIC if known, else chosen by the spread of the displacements.
+
+    Raises:
+        ValueError: no positive weight, or values that are not finite.
+    """
+    points, displacement, weights = points.double(), displacement.double(), weights.double()
+    if not bool(weights.sum() > 0) or not bool(torch.isfinite(points).all() & torch.isfinite(displacement).all()):
+        raise ValueError("a joint needs finite points and displacements with some positive weight")
+    size = _rms(displacement, weights)
+    spread = _rms(displacement - _mean(displacement, weights), weights)
+    if joint_type is None:
+        joint_type = JointType.PRISMATIC if spread < PRISMATIC_SPREAD * size else JointType.REVOLUTE
+    w = weights
+    joint = _fit(points, displacement, w, joint_type)
+    for _ in range(ROBUST_ROUNDS):
+        residual = (_moved(points, joint) - displacement).norm(dim=-1)
+        scale = torch.clamp(_rms(residual[:, None], w), min=1e-6)
+        w = weights / (1 + (residual / (2 * scale)) ** 2) ** 2
+        joint = _fit(points, displacement, w, joint_type)
+    unexplained = _rms(displacement - _moved(points, joint), weights) / size.clamp(min=1e-9)
+    return EstimatedJoint(
+        type=joint_type,
+        axis=joint.axis.float(),
+        pivot=joint.pivot.float(),
+        amount=joint.amount,
+        confidence=float((1 - unexplained**2).clamp(0, 1)),
+    )
+
+
+def _mean(values: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]) -> Float[Tensor, "3"]:
+    return (weights[:, None] * values).sum(0) / weights.sum()
+
+
+def _rms(values: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    return torch.sqrt((weights * (values**2).sum(-1)).sum() / weights.sum())
+
+
+def _moved(points: Float[Tensor, "n 3"], joint: EstimatedJoint) -> Float[Tensor, "n 3"]:
+    """Displacement of the points under the joint's motion."""
+    T = joint.T_after_before
+    return points @ T[:3, :3].mT + T[:3, 3] - points
+
+
+def _fit(
+    points: Float[Tensor, "n 3"], displacement: Float[Tensor, "n 3"], weights: Float[Tensor, " n"], kind: JointType
+) -> EstimatedJoint:
+    centre = _mean(points, weights)
+    if kind == JointType.PRISMATIC:
+        shift = _mean(displacement, weights)
+        length = shift.norm()
+        axis = shift / length if float(length) > 1e-9 else shift.new_tensor([0.0, 0.0, 1.0])
+        return EstimatedJoint(kind, axis, centre, float(length), 1.0)
+    R, t = fit_rigid(points, points + displacement, weights)
+    axis, pivot, angle = screw_of_rotation(R, t, centre)
+    return EstimatedJoint(kind, axis, pivot, angle, 1.0)

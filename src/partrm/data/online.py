@@ -1,0 +1,320 @@
+"""Samples made where they are used: scenarios, ray casting, drags and exact targets on the training device."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from partrm.articulation.materials import MaterialTable
+from partrm.cameras import Cameras
+from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews
+from partrm.data.scenarios import (
+    Framing,
+    JointTables,
+    Scenario,
+    ScenarioConfig,
+    carried_parts,
+    choose,
+    first_view,
+    joint_in_object_frame,
+    sample_framing,
+    sample_input_cameras,
+    sample_novel_cameras,
+    sample_scenarios,
+    uniform,
+)
+from partrm.drags import MAX_DRAGS, Drags
+from partrm.rendering.meshes import Instances, Lights, MeshScene, SurfaceMaps, render_meshes, trace_surfaces
+from partrm.transforms import transform_points
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What one batch of samples holds."""
+
+    image_size_px: int = 256
+    """Side of the input images; targets lie on a grid of half that side."""
+    views: int = 1
+    """Input views that are present, 1 to 4."""
+    drags: int = 0
+    """Drags of each sample; 0 draws 1 (half of the time) to 10."""
+    drag_noise: float = 0.01
+    """Standard deviation of drag ends, fraction of the image, for half of the drags."""
+    novel_views: int = 0
+    """Renders of both states from cameras of their own."""
+    novel_size_px: int = 128
+    samples_per_axis: int = 2
+    """Sub-samples per pixel side of the input images."""
+    augment: bool = True
+    """Random light, exposure and image noise; without, the reference's light."""
+    least_moving: float = 0.004
+    """Least share of the first view's pixels that must show the dragged part."""
+    least_drag: float = 0.02
+    """Least mean length of the part's motion in the first view, fraction of the image."""
+    scenario: ScenarioConfig = field(default_factory=ScenarioConfig)
+
+
+@dataclass(frozen=True)
+class PosedBatch:
+    """A batch of scenarios with everything that rendering needs, object frames."""
+
+    scenario: Scenario
+    framing: Framing
+    instances: Instances
+    """Source state."""
+    T_motion: Float[Tensor, "b 4 4"]
+    """Motion of the dragged part, object frame."""
+    carried: Bool[Tensor, "b parts"]
+    lights: Lights
+
+
+def make_samples(
+    scene: MeshScene,
+    tables: JointTables,
+    objects: Int[Tensor, " b"],
+    materials: MaterialTable,
+    config: SampleConfig,
+    generator: torch.Generator,
+    batch: int | None = None,
+) -> Samples:
+    """A batch of samples of the given objects of a scene.
+
+    Args:
+        objects: candidate objects; those whose motion the first view does not show well come last.
+        materials: [b, slots] materials of the candidates.
+        batch: number of samples kept of the candidates (default: all).
+
+    Rows that still show too little have ``valid`` False.
+    """
+    scenario = sample_scenarios(tables, objects, config.scenario, generator)
+    framing = sample_framing(len(objects), config.scenario, generator)
+    posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
+    shown = motion_shown(scene, posed, config)
+    keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
+    return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
+
+
+def pose_batch(
+    scene: MeshScene,
+    tables: JointTables,
+    scenario: Scenario,
+    framing: Framing,
+    materials: MaterialTable,
+    augment: bool,
+    generator: torch.Generator,
+) -> PosedBatch:
+    """Place the objects of a batch in their source states, under a light."""
+    T_source, T_motion, carried = carried_parts(tables, scenario)
+    instances = Instances.of_objects(scene, scenario.object, T_source.float(), materials)
+    b = len(scenario.object)
+    lights = random_lights(b, generator) if augment else Lights.reference(b, scene.device)
+    return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
+
+
+def select(posed: PosedBatch, index: Tensor) -> PosedBatch:
+    """Rows of a batch."""
+    inst, lights = posed.instances, posed.lights
+    return PosedBatch(
+        posed.scenario[index],
+        posed.framing[index],
+        Instances(inst.part[index], inst.T_world_part[index], inst.materials[index]),
+        posed.T_motion[index],
+        posed.carried[index],
+        Lights(**{name: getattr(lights, name)[index] for name in lights.__dataclass_fields__}),
+    )
+
+
+def random_lights(b: int, generator: torch.Generator) -> Lights:
+    """One light somewhere above and a world of random strength and direction, object frame."""
+    device = generator.device
+    direction = torch.randn(b, 3, generator=generator, device=device)
+    direction[:, 2] = direction[:, 2].abs() + 0.3
+    direction[:, 0] += 0.7
+    direction = torch.nn.functional.normalize(direction, dim=-1)
+    sky = torch.randn(b, 3, generator=generator, device=device) * 0.5
+    sky[:, 2] += 1.0
+    warmth = 1 + 0.08 * torch.randn(b, 3, generator=generator, device=device)
+    return Lights(
+        position=direction * uniform((b, 1), 3.0, 9.0, generator),
+        intensity=uniform((b,), 0.1, 0.7, generator),
+        ambient=uniform((b, 1), 0.55, 0.95, generator) * warmth.clamp(0.8, 1.2),
+        sky=torch.nn.functional.normalize(sky, dim=-1),
+        sky_contrast=uniform((b,), 0.2, 0.75, generator),
+    )
+
+
+def moving_mask(maps: SurfaceMaps, carried: Bool[Tensor, "b parts"]) -> Bool[Tensor, "b v h w"]:
+    """Which pixels show a part that the motion carries."""
+    flat = rearrange(maps.part.long(), "b v h w -> b (v h w)")
+    moving = carried.gather(1, flat.clamp(min=0)) & (flat >= 0)
+    _, v, h, w = maps.part.shape
+    return rearrange(moving, "b (v h w) -> b v h w", v=v, h=h, w=w)
+
+
+def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:
+    """Whether the first view shows enough of the moving part, moving far enough (a coarse render decides)."""
+    b = len(posed.scenario.object)
+    cameras = posed.framing.cameras_to_object(first_view(b, 48, scene.device))
+    maps = trace_surfaces(scene, posed.instances, cameras)
+    moving = rearrange(moving_mask(maps, posed.carried), "b v h w -> b (v h w)")
+    points = rearrange(maps.point_world, "b v h w c -> b (v h w) c")
+    before, _ = cameras[:, 0].project(points)
+    after, depth = cameras[:, 0].project(transform_points(posed.T_motion, points))
+    length = (after - before).norm(dim=-1) / cameras.width
+    count = moving.sum(-1)
+    mean = torch.where(moving & (depth > 0.1), length, torch.zeros_like(length)).sum(-1) / count.clamp(min=1)
+    return (count >= config.least_moving * moving.shape[-1]) & (mean >= config.least_drag)
+
+
+def samples_of(
+    scene: MeshScene,
+    tables: JointTables,
+    posed: PosedBatch,
+    valid: Bool[Tensor, " b"],
+    config: SampleConfig,
+    generator: torch.Generator,
+) -> Samples:
+    """Render a posed batch and derive drags and targets from the exact surfaces."""
+    size, splat = config.image_size_px, config.image_size_px // 2
+    cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
+    in_object = posed.framing.cameras_to_object(cameras)
+    maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
+    images = render_inputs(scene, posed, in_object, config)
+    targets = motion_targets(scene, posed, maps, in_object.resized(splat), images)
+    T_after_before = posed.framing.motion_to_canonical(posed.T_motion)
+    drags = sample_drags(targets, cameras, T_after_before, config, generator)
+    padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
+    seen = camera_noise(images, generator) if config.augment else images
+    inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
+    T_source = posed.instances.T_world_part
+    kind, axis, pivot, amount = joint_in_object_frame(tables, posed.scenario, T_source)
+    in_units = torch.where(kind == 2, amount * posed.framing.scale, amount)
+    joint = JointTruth(
+        type=kind,
+        axis=posed.framing.directions_to_canonical(axis.float()),
+        pivot=posed.framing.points_to_canonical(pivot.float()[:, None])[:, 0],
+        amount=in_units.float(),
+        T_after_before=T_after_before,
+    )
+    views = None
+    if config.novel_views:
+        novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
+        views = render_states(scene, posed, novel)
+    return Samples(inputs, targets, joint, valid, views)
+
+
+def render_inputs(
+    scene: MeshScene, posed: PosedBatch, cameras: Cameras, config: SampleConfig
+) -> Float[Tensor, "b k 4 h w"]:
+    """Anti-aliased RGBA of the present views, source state; ``cameras`` in object frames."""
+    return render_meshes(
+        scene, posed.instances, cameras[:, : config.views], posed.lights, samples_per_axis=config.samples_per_axis
+    )
+
+
+def moved_instances(posed: PosedBatch) -> Instances:
+    """The batch in its target states."""
+    T = posed.instances.T_world_part
+    moved = torch.where(posed.carried[..., None, None], posed.T_motion[:, None] @ T, T)
+    return replace(posed.instances, T_world_part=moved)
+
+
+def render_states(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> StateViews:
+    """Source and target state from canonical-frame cameras [b, m]."""
+    in_object = posed.framing.cameras_to_object(cameras)
+    before = render_meshes(scene, posed.instances, in_object, posed.lights)
+    after = render_meshes(scene, moved_instances(posed), in_object, posed.lights)
+    return StateViews(cameras, before, after)
+
+
+def motion_targets(
+    scene: MeshScene, posed: PosedBatch, maps: SurfaceMaps, cameras: Cameras, images: Float[Tensor, "b k 4 H W"]
+) -> MotionTargets:
+    """Exact surface, colour and motion of every splat pixel; ``cameras`` are the maps', in object frames."""
+    _, _, h, w = maps.part.shape
+    surface = maps.part >= 0
+    in_object = torch.where(surface[..., None], maps.point_world, torch.zeros_like(maps.point_world))
+    flat = rearrange(in_object, "b v h w c -> b (v h w) c")
+    point = posed.framing.points_to_canonical(flat)
+    T = posed.framing.motion_to_canonical(posed.T_motion)
+    shift = transform_points(T, point) - point
+
+    def maps_of(values: Tensor) -> Tensor:
+        return rearrange(values, "b (v h w) c -> b v h w c", h=h, w=w)
+
+    offset = in_object - cameras.positions[:, :, None, None]
+    distance = offset.norm(dim=-1) * posed.framing.scale[:, None, None, None]
+    coarse = torch.nn.functional.avg_pool2d
+    k = images.shape[1]
+    flat_images = rearrange(images, "b k c h w -> (b k) c h w")
+    alpha = coarse(flat_images[:, 3:], 2)
+    colour = coarse(flat_images[:, :3] * flat_images[:, 3:], 2) / alpha.clamp(min=1e-4)
+    rgba = rearrange(torch.cat([colour, alpha], 1), "(b k) c h w -> b k h w c", k=k)
+    if k < VIEWS:
+        absent = render_meshes(scene, posed.instances, cameras[:, k:], posed.lights, samples_per_axis=1)
+        rgba = torch.cat([rgba, rearrange(absent, "b k c h w -> b k h w c")], 1)
+    moving = moving_mask(maps, posed.carried)
+    on = surface[..., None]
+    return MotionTargets(
+        point=torch.where(on, maps_of(point), 0.0),
+        distance=torch.where(surface, distance, 0.0),
+        surface=surface,
+        coverage=rgba[..., 3],
+        rgb=rgba[..., :3],
+        moving=moving,
+        displacement=torch.where(moving[..., None], maps_of(shift), 0.0),
+    )
+
+
+def sample_drags(
+    targets: MotionTargets,
+    cameras: Cameras,
+    T_after_before: Float[Tensor, "b 4 4"],
+    config: SampleConfig,
+    generator: torch.Generator,
+) -> Drags:
+    """Drags on visible points of the moving part in the first view, and where the motion takes them."""
+    device, n = cameras.device, MAX_DRAGS
+    b = len(T_after_before)
+    weights = repeat(targets.moving[:, 0].float(), "b h w -> (b n) (h w)", n=n)
+    pixel = rearrange(choose(weights, generator), "(b n) -> b n", n=n)
+    points = rearrange(targets.point[:, 0], "b h w c -> b (h w) c").gather(1, repeat(pixel, "b n -> b n c", c=3))
+    first = cameras[:, 0]
+    start, _ = first.project(points)
+    end, _ = first.project(transform_points(T_after_before, points))
+    within = uniform((b, n, 2), -0.5, 0.5, generator) / targets.moving.shape[-1]
+    noisy = (uniform((b, n, 1), 0, 1, generator) < 0.5) * (config.drag_noise if config.augment else 0.0)
+    noise = noisy * torch.randn(b, n, 2, generator=generator, device=device)
+    if config.drags:
+        count = torch.full((b, 1), config.drags, device=device)
+    else:
+        several = 1 + (uniform((b, 1), 0, 1, generator) * n).long()
+        count = torch.where(uniform((b, 1), 0, 1, generator) < 0.5, torch.ones_like(several), several)
+    jitter = within if config.augment else torch.zeros_like(within)
+    return Drags(
+        start=(start / first.width + jitter).clamp(0, 1),
+        end=(end / first.width + jitter + noise).nan_to_num(0.5).clamp(-1, 2),
+        view=torch.zeros(b, n, dtype=torch.long, device=device),
+        valid=torch.arange(n, device=device) < count,
+    )
+
+
+def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator) -> Float[Tensor, "b k 4 h w"]:
+    """Exposure, contrast, white balance, softness and sensor noise of a camera, on colour only."""
+    b, k = images.shape[:2]
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return uniform((b, 1, channels, 1, 1), low, high, generator)
+
+    rgb = images[:, :, :3]
+    flat = rearrange(images, "b k c h w -> (b k) c h w")
+    premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
+    soft = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
+    soft = torch.where(flat[:, 3:] > 0, soft[:, :3] / soft[:, 3:].clamp(min=1e-4), flat[:, :3])
+    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1, 1).clamp(min=0))
+    rgb = (rgb * draw(0.85, 1.15) * draw(0.94, 1.06, 3) - 0.5) * draw(0.85, 1.15) + 0.5
+    noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
+    rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)
+    return torch.cat([rgb.clamp(0, 1), images[:, :, 3:]], 2)

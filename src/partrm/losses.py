@@ -1,0 +1,203 @@
+"""Losses of the two training stages, every term normalised by sample and by part.
+
+The moving part is a tenth of the pixels, and its motion can be a tenth of another sample's: so mask terms weigh the two
+classes alike, and displacement errors are taken relative to the part's own mean displacement.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from partrm.cameras import Cameras
+from partrm.data.samples import Samples
+from partrm.gaussians import Gaussians
+from partrm.model.network import NetworkOutput
+from partrm.rendering.splats import render_splats
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms."""
+
+    distance: float = 4.0
+    """Mean absolute error of ray distances on the surface, canonical units."""
+    point: float = 1.0
+    """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
+    opacity: float = 0.5
+    rgb: float = 1.0
+    scale: float = 0.05
+    """Squared error of log scales against the pixel footprint: keeps scales sane until the appearance stage."""
+    mask: float = 1.0
+    """Class-balanced cross-entropy of the moving part."""
+    dice: float = 1.0
+    displacement: float = 1.5
+    """Error of the part's displacements over their mean size."""
+    absent_views: float = 0.35
+    """Weight of views that the network does not see, against those that it sees."""
+    image: float = 20.0
+    """Appearance stage: squared error of rendered colour."""
+    alpha: float = 5.0
+    similarity: float = 0.5
+    """Appearance stage: 1 - SSIM."""
+
+
+def mean_over(
+    values: Float[Tensor, "b v n"], mask: Float[Tensor, "b v n"], view_weight: Float[Tensor, "b v"]
+) -> Float[Tensor, " b"]:
+    """Mean over masked pixels, views weighted; zero where the mask is empty."""
+    weight = mask * view_weight[..., None]
+    return (values * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-4)
+
+
+def _pixels(output_field: Tensor, samples: Samples) -> Tensor:
+    """[b, v*h*w, ...] of the network to [b, v, h*w, ...] as the targets flatten."""
+    v = samples.inputs.view_valid.shape[1]
+    return rearrange(output_field, "b (v n) ... -> b v n ...", v=v)
+
+
+def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
+    """The motion stage's terms (already weighted): geometry, colour, moving part and displacement of every pixel.
+
+    Their sum is the loss. No rasterization takes part.
+    """
+    t, valid = samples.targets, samples.valid.float()
+    flat = {name: rearrange(getattr(t, name), "b v h w ... -> b v (h w) ...") for name in t.__dataclass_fields__}
+    surface, moving = flat["surface"].float(), flat["moving"].float()
+    view_weight = torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
+    means = _pixels(output.gaussians.means, samples)
+    distance = _pixels(output.ray_distance, samples)
+    logit, opacity = _pixels(output.moving_logit, samples), _pixels(output.opacity_logit, samples)
+    rgb = _pixels(output.gaussians.colors, samples)
+    displacement = _pixels(output.displacement, samples)
+    log_scale = _pixels(output.log_scale_ratio, samples)
+
+    def term(per_sample: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+        return (per_sample * valid).sum() / valid.sum().clamp(min=1.0)
+
+    covered = (flat["coverage"] > 0.25).float()
+    bce = binary_cross_entropy_with_logits(opacity, flat["coverage"], reduction="none")
+    everywhere = torch.ones_like(surface)
+    losses = {
+        "distance": mean_over((distance - flat["distance"]).abs(), surface, view_weight),
+        "point": mean_over((means - flat["point"]).abs().sum(-1), surface, view_weight),
+        "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
+        "rgb": mean_over((rgb - flat["rgb"]).abs().mean(-1), covered, view_weight),
+        "scale": mean_over((log_scale**2).mean(-1), surface, view_weight),
+    }
+    losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
+    return {name: getattr(weights, name) * term(value) for name, value in losses.items()}
+
+
+def part_losses(
+    logit: Float[Tensor, "b v n"],
+    displacement: Float[Tensor, "b v n 3"],
+    true_displacement: Float[Tensor, "b v n 3"],
+    surface: Float[Tensor, "b v n"],
+    moving: Float[Tensor, "b v n"],
+    view_weight: Float[Tensor, "b v"],
+) -> dict[str, Float[Tensor, " b"]]:
+    """Mask, dice and displacement terms a sample."""
+    bce = binary_cross_entropy_with_logits(logit, moving, reduction="none")
+    static = surface * (1 - moving)
+    probability = torch.sigmoid(logit) * surface
+    w = view_weight[..., None]
+    overlap = 2 * (probability * moving * w).sum((1, 2))
+    total = ((probability + moving) * w).sum((1, 2))
+    size = mean_over(true_displacement.norm(dim=-1), moving, torch.ones_like(view_weight)).clamp(min=1e-3)
+    error = torch.sqrt(((displacement - true_displacement) ** 2).sum(-1) + 1e-8)
+    return {
+        "mask": 0.5 * mean_over(bce, moving, view_weight) + 0.5 * mean_over(bce, static, view_weight),
+        "dice": 1 - (overlap + 1e-3) / (total + 1e-3),
+        "displacement": mean_over(error, moving, view_weight) / size,
+    }
+
+
+def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"]) -> Gaussians:
+    """Target-state Gaussians [b, 2n], differentiable in the moving probability.
+
+    Every Gaussian both stays and goes, its opacity shared between the two.
+    """
+    still, gone = output.gaussians, output.gaussians.transformed(T_after_before)
+    moving = output.moving
+
+    def faded(g: Gaussians, share: Float[Tensor, "b n"]) -> Gaussians:
+        return Gaussians(g.means, g.quats, g.scales, g.opacities * share, g.colors)
+
+    return Gaussians.concatenate([faded(still, 1 - moving), faded(gone, moving)])
+
+
+def appearance_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
+    """The appearance stage's terms: renders of source and target state from cameras of their own.
+
+    The target state is reached by the true motion, so that these terms teach looks; where the part goes is taught by
+    the motion terms, which stay in the sum.
+    """
+    if samples.views is None:
+        raise ValueError("the appearance stage needs samples with novel views")
+    views, valid = samples.views, samples.valid
+    images, alphas, truths = [], [], []
+    for gaussians, truth in (
+        (output.gaussians, views.before),
+        (moved_softly(output, samples.joint.T_after_before), views.after),
+    ):
+        rgb, alpha = render_white(gaussians, views.cameras)
+        images.append(rgb)
+        alphas.append(alpha)
+        truths.append(truth)
+    rgb, alpha, truth = torch.cat(images, 1), torch.cat(alphas, 1), torch.cat(truths, 1)
+    on_white = truth[:, :, :3] * truth[:, :, 3:] + 1 - truth[:, :, 3:]
+
+    def term(error: Tensor) -> Float[Tensor, ""]:
+        per_sample = error.flatten(1).mean(1)
+        return (per_sample * valid).sum() / valid.sum().clamp(min=1)
+
+    return {
+        "image": weights.image * term((rgb - on_white) ** 2),
+        "alpha": weights.alpha * term((alpha - truth[:, :, 3]) ** 2),
+        "similarity": weights.similarity * term(1 - ssim_map(rgb, on_white)),
+    }
+
+
+def render_white(gaussians: Gaussians, cameras: Cameras) -> tuple[Float[Tensor, "b m 3 h w"], Float[Tensor, "b m h w"]]:
+    """Colour on white and alpha of a batch of sets from a batch of cameras."""
+    images = render_splats(gaussians, cameras)
+    return images.rgb, images.alpha
+
+
+def ssim_map(a: Float[Tensor, "b m 3 h w"], b: Float[Tensor, "b m 3 h w"]) -> Float[Tensor, "b m 3 h2 w2"]:
+    """Structural similarity (Wang et al. 2004) with a uniform 7x7 window and range 1, as a training signal."""
+    x, y = rearrange(a, "b m c h w -> (b m) c h w"), rearrange(b, "b m c h w -> (b m) c h w")
+
+    def mean(z: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(z, 7, 1)
+
+    mx, my = mean(x), mean(y)
+    vx, vy, cov = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    value = ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return rearrange(value, "(b m) c h w -> b m c h w", b=a.shape[0])
+
+
+@torch.no_grad()
+def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
+    """Watched during training: first-view IoU of the part, and mean displacement error over mean displacement."""
+    t = samples.targets
+    moving = rearrange(t.moving[:, 0], "b h w -> b (h w)")
+    surface = rearrange(t.surface[:, 0], "b h w -> b (h w)")
+    truth = rearrange(t.displacement[:, 0], "b h w c -> b (h w) c")
+    predicted = (_pixels(output.moving_logit, samples)[:, 0] > 0) & surface
+    error = (_pixels(output.displacement, samples)[:, 0] - truth).norm(dim=-1)
+    distance = (_pixels(output.ray_distance, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
+
+    def over(values: Tensor, mask: Bool[Tensor, "b n"]) -> Tensor:
+        return (values * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+    return {
+        "iou": (predicted & moving).sum(1) / (predicted | moving).sum(1).clamp(min=1),
+        "motion_ratio": over(error, moving) / over(truth.norm(dim=-1), moving).clamp(min=1e-4),
+        "distance": over(distance, surface),
+    }

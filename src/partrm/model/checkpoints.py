@@ -1,0 +1,133 @@
+"""Weights on disk: sharded safetensors with a config beside them; never pickle.
+
+A checkpoint is a folder with ``config.json`` (the network's config and a model card's facts) and
+``model-0000i-of-0000n.safetensors`` shards. The bundled models lie in ``partrm/model/weights/NAME``.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from partrm.model.network import NetworkConfig, PartRMNetwork
+
+SHARD_BYTES = 15 * 2**20
+"""Largest size of one shard."""
+
+
+class CheckpointError(ValueError):
+    """Weights that cannot be used; the message says which file and why."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready for use, and where it came from."""
+
+    network: PartRMNetwork
+    name: str
+    hash: str
+    """First 16 hex digits of the SHA-256 over all shards, in order."""
+    config: NetworkConfig
+
+
+def bundled_names() -> list[str]:
+    """Names of the models in the package."""
+    folder = resources.files("partrm.model") / "weights"
+    return sorted(entry.name for entry in folder.iterdir() if (entry / "config.json").is_file())
+
+
+def save_checkpoint(
+    weights: dict[str, Tensor], config: NetworkConfig, folder: Path, card: dict | None = None, half: bool = True
+) -> None:
+    """Write weights as a checkpoint folder, complete or not at all.
+
+    Args:
+        weights: the network's ``state_dict``.
+        card: facts for the model card (JSON-serialisable), kept in ``config.json``.
+        half: store float16 instead of float32.
+    """
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    shards: list[dict[str, Tensor]] = [{}]
+    used = 0
+    for name, value in weights.items():
+        tensor = value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+        size = tensor.numel() * tensor.element_size()
+        if used + size > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            used = 0
+        shards[-1][name] = tensor
+        used += size
+    for index, shard in enumerate(shards):
+        save_file(shard, part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors")
+    content = {"network": asdict(config), "card": card or {}}
+    (part / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(part, folder)
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig, str]:
+    """Weights (float32), config and hash of a checkpoint folder.
+
+    Raises:
+        CheckpointError: missing or broken files, or a config of another version.
+    """
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        known = {f.name for f in fields(NetworkConfig)}
+        if set(content["network"]) != known:
+            raise CheckpointError(
+                f"{folder}/config.json: fields {sorted(set(content['network']) ^ known)} do not match"
+            )
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
+        config = NetworkConfig(**values)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: no checkpoint here ({error.strerror}: config.json)") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}/config.json: not a checkpoint's config ({error})") from error
+    shards = sorted(folder.glob("model-*-of-*.safetensors"))
+    if not shards or len(shards) != int(shards[0].stem.rsplit("-", 1)[-1]):
+        raise CheckpointError(f"{folder}: shards of the weights are missing (found {len(shards)})")
+    weights: dict[str, Tensor] = {}
+    digest = hashlib.sha256()
+    for shard in shards:
+        digest.update(shard.read_bytes())
+        try:
+            weights.update(load_file(shard))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{shard}: broken weights file ({error}); fetch or install it again") from error
+    return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
+
+
+def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+    """A network in evaluation mode: a bundled name (``base``) or a checkpoint folder.
+
+    Raises:
+        CheckpointError: unknown name, broken files, or weights that do not fit the config.
+    """
+    name, folder = str(name_or_path), Path(name_or_path)
+    if name in bundled_names():
+        folder = Path(str(resources.files("partrm.model") / "weights" / name))
+    elif not folder.is_dir():
+        raise CheckpointError(
+            f"model {name!r} is neither bundled ({', '.join(bundled_names()) or 'none'}) nor a checkpoint folder"
+        )
+    weights, config, digest = read_checkpoint(folder)
+    network = PartRMNetwork(config)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(f"{folder}: weights do not fit the network of its config ({first})") from error
+    network = network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return LoadedModel(network, config.name, digest, config)

@@ -1,0 +1,179 @@
+"""The PartRM network: views, rays and drags in; Gaussians of the source state, moving part and displacements out.
+
+Data flow (b samples, v = 4 views, image side S, splat side S/2)::
+
+    RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (space to depth) ──► down blocks ◄── drag maps at each scale
+                                                                               │ joint attention over views
+    head [b,v,18,S/2,S/2] ◄── up blocks ◄── mid ◄──────────────────────────────┘
+      ├─ 14 Gaussian parameters in the canonical frame, source state (units: object diagonals)
+      └─ moving logit and 3D displacement under the drags
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from partrm.data.samples import NetworkInput
+from partrm.gaussians import Gaussians
+from partrm.model.drag_embedding import DragEmbedding
+from partrm.model.unet import GROUPS, DownBlock, MidBlock, UpBlock
+
+INPUT_CHANNELS = 11
+"""RGB on white, alpha, Plücker (6), validity."""
+
+HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
+"""Ray distance and sideways shift, opacity, scale, rotation, rgb, moving logit, displacement."""
+
+
+SCALE_IN_FOOTPRINTS = 0.6
+"""Standard deviation of an untrained Gaussian in widths of its pixel at its depth."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network; presets are named instances."""
+
+    name: str = "base"
+    image_size_px: int = 256
+    """Side of the input images; Gaussians come on a grid of half that side."""
+    down_channels: tuple[int, ...] = (64, 128, 224, 320)
+    """Width of each level; the first lies at half the image resolution (stem stride 2)."""
+    down_layers: int = 2
+    """Residual blocks a level on the way down; the way up has one more, as in LGM."""
+    attention_layers: tuple[int, ...] = (0, 0, 1, 3)
+    """How many of each level's layers, counted from its last, attend over all views (4096 tokens a sample at 32²)."""
+    mid_depth: int = 1
+    head_channels: int = 32
+    """Channels of one attention head."""
+    drag_channels: int = 32
+    """Width of the start map and of the end map at each scale."""
+
+
+BASE = NetworkConfig()
+TINY = NetworkConfig("tiny", 64, (32, 64, 64), 1, (0, 0, 2), 1, 32, 16)
+PRESETS = {config.name: config for config in (BASE, TINY)}
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
+
+    gaussians: Gaussians
+    """[b, n] source state, canonical frame."""
+    moving_logit: Float[Tensor, "b n"]
+    """Log-odds that the Gaussian belongs to the dragged part."""
+    displacement: Float[Tensor, "b n 3"]
+    """How the Gaussian moves if it belongs to the part, canonical frame."""
+    ray_distance: Float[Tensor, "b n"]
+    """Distance from the view's camera along the pixel's ray, before the sideways shift."""
+    opacity_logit: Float[Tensor, "b n"]
+    log_scale_ratio: Float[Tensor, "b n 3"]
+    """Log of each scale over its untrained value, ``SCALE_IN_FOOTPRINTS`` pixel footprints."""
+
+    @property
+    def moving(self) -> Float[Tensor, "b n"]:
+        """Probability that the Gaussian belongs to the dragged part."""
+        return torch.sigmoid(self.moving_logit)
+
+
+class PartRMNetwork(nn.Module):
+    """Large multi-view U-Net with multi-scale drag embedding and articulated head."""
+
+    def __init__(self, config: NetworkConfig = BASE) -> None:
+        super().__init__()
+        self.config = config
+        widths, layers, head = config.down_channels, config.down_layers, config.head_channels
+        self.stem = nn.Conv2d(4 * INPUT_CHANNELS, widths[0], 3, padding=1)
+        self.drags = nn.ModuleList()
+        self.down = nn.ModuleList()
+        skips, channels = [widths[0]], widths[0]
+        for level, width in enumerate(widths):
+            last = level == len(widths) - 1
+            self.drags.append(DragEmbedding(channels, config.drag_channels))
+            flags = [i >= layers - config.attention_layers[level] for i in range(layers)]
+            self.down.append(DownBlock(channels, width, flags, head, downsample=not last))
+            skips += [width] * (layers + (0 if last else 1))
+            channels = width
+        self.mid = MidBlock(channels, config.mid_depth, head)
+        self.up = nn.ModuleList()
+        for level in reversed(range(len(widths))):
+            taken = [skips.pop() for _ in range(layers + 1)]
+            flags = [i >= layers + 1 - config.attention_layers[level] for i in range(layers + 1)]
+            self.up.append(UpBlock(channels, widths[level], taken, flags, head, up=level > 0))
+            channels = widths[level]
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.head = nn.Conv2d(channels, sum(HEAD_CHANNELS), 3, padding=1)
+        nn.init.normal_(self.head.weight, std=0.01)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, inputs: NetworkInput) -> NetworkOutput:
+        b, v = inputs.view_valid.shape
+        x = self.stem(nn.functional.pixel_unshuffle(input_map(inputs), 2))
+        skips = [x]
+        for embed, block in zip(self.drags, self.down, strict=True):
+            x = embed(x, inputs.drags, v)
+            x, new = block(x, v)
+            skips += new
+        x = self.mid(x, v)
+        for block in self.up:
+            x = block(x, skips, v)
+        raw = self.head(nn.functional.silu(self.norm(x)))
+        return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+
+
+def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
+    """The network's input channels: RGB on white in [-1, 1], alpha, Plücker rays, validity."""
+    rgb, alpha = inputs.images[:, :, :3], inputs.images[:, :, 3:]
+    valid = inputs.view_valid[:, :, None, None, None].to(rgb.dtype)
+    on_white = 2 * (rgb * alpha + 1 - alpha) - 1
+    channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), valid.expand_as(alpha)], 2)
+    return rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+
+
+def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
+    """Average RGBA down by ``factor`` with premultiplied colour; where alpha is zero the colour is grey."""
+    b = images.shape[0]
+    flat = rearrange(images, "b v c h w -> (b v) c h w")
+    alpha = nn.functional.avg_pool2d(flat[:, 3:], factor)
+    premultiplied = nn.functional.avg_pool2d(flat[:, :3] * flat[:, 3:], factor)
+    rgb = torch.where(alpha > 0, premultiplied / alpha.clamp(min=1e-4), torch.full_like(premultiplied, 0.5))
+    return rearrange(torch.cat([rgb, alpha], 1), "(b v) c h w -> b v c h w", b=b)
+
+
+def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
+    """Head channels to Gaussians: distances along each pixel's ray, footprint-relative scales, colour residuals."""
+    _, _, height, width, _ = raw.shape
+    position, opacity, scale, rotation, rgb, moving, displacement = raw.split(HEAD_CHANNELS, -1)
+    cameras = inputs.cameras.resized(width, height)
+    origins, directions = cameras.rays()
+    distance = origins.norm(dim=-1)[..., None, None] + position[..., 0]
+    right, down = cameras.T_world_camera[..., None, None, :3, 0], cameras.T_world_camera[..., None, None, :3, 1]
+    means = origins[..., None, None, :] + distance[..., None] * directions
+    means = means + position[..., 1:2] * right + position[..., 2:3] * down
+    footprint = distance / cameras.focal_px[..., None, None]
+    scale = scale.clamp(-4, 2)
+    scales = footprint[..., None].clamp(min=1e-4) * (SCALE_IN_FOOTPRINTS * torch.exp(scale))
+    unit = torch.nn.functional.normalize(rotation + rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
+    seen = pooled_rgba(inputs.images, inputs.images.shape[-1] // width)[:, :, :3]
+    valid = inputs.view_valid[:, :, None, None, None]
+    free = torch.where(valid, rearrange(seen, "b v c h w -> b v h w c"), torch.full_like(rgb, 0.5)) + rgb
+    colors = free + (free.clamp(0, 1) - free).detach()  # clamped, with a gradient that still leads back
+    gaussians = Gaussians(
+        means=rearrange(means, "b v h w c -> b (v h w) c").clamp(-1, 1),
+        quats=rearrange(unit, "b v h w c -> b (v h w) c"),
+        scales=rearrange(scales, "b v h w c -> b (v h w) c"),
+        opacities=rearrange(torch.sigmoid(opacity[..., 0]), "b v h w -> b (v h w)"),
+        colors=rearrange(colors, "b v h w c -> b (v h w) c"),
+    )
+    return NetworkOutput(
+        gaussians=gaussians,
+        moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
+        displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
+        ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
+        opacity_logit=rearrange(opacity[..., 0], "b v h w -> b (v h w)"),
+        log_scale_ratio=rearrange(scale, "b v h w c -> b (v h w) c"),
+    )

@@ -1,0 +1,121 @@
+"""The asymmetric multi-view U-Net of LGM (Tang et al. 2024): residual blocks, joint attention over all views."""
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+SKIP_SCALE = math.sqrt(0.5)
+"""Every residual sum is scaled by this, so that its variance stays."""
+
+GROUPS = 32
+
+
+class ResBlock(nn.Module):
+    """GN-SiLU-conv3, twice, around a shortcut."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(GROUPS, channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm2 = nn.GroupNorm(GROUPS, channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv d h w"]:
+        y = self.conv1(nn.functional.silu(self.norm1(x)))
+        y = self.conv2(nn.functional.silu(self.norm2(y)))
+        return (self.shortcut(x) + y) * SKIP_SCALE
+
+
+class MultiViewAttention(nn.Module):
+    """Self-attention over the tokens of all views of a sample together."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv c h w"]:
+        height, width = x.shape[-2:]
+        tokens = rearrange(self.norm(x), "(b v) c h w -> b (v h w) c", v=views)
+        q, k, v = rearrange(self.qkv(tokens), "b n (three m c) -> three b m n c", three=3, m=self.heads).unbind(0)
+        out = nn.functional.scaled_dot_product_attention(q, k, v)
+        out = self.proj(rearrange(out, "b m n c -> b n (m c)"))
+        out = rearrange(out, "b (v h w) c -> (b v) c h w", v=views, h=height, w=width)
+        return (x + out) * SKIP_SCALE
+
+
+class Layer(nn.Module):
+    """A residual block, with attention after it where asked for."""
+
+    def __init__(self, channels_in: int, channels_out: int, attention: bool, head_channels: int) -> None:
+        super().__init__()
+        self.res = ResBlock(channels_in, channels_out)
+        self.attention = MultiViewAttention(channels_out, channels_out // head_channels) if attention else None
+
+    def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv d h w"]:
+        x = self.res(x)
+        return x if self.attention is None else self.attention(x, views)
+
+
+class DownBlock(nn.Module):
+    """Layers at one resolution, then a stride-2 convolution unless it is the last; returns every skip."""
+
+    def __init__(self, channels_in: int, channels_out: int, layers: list[bool], head: int, downsample: bool) -> None:
+        super().__init__()
+        widths = [channels_in] + [channels_out] * len(layers)
+        self.layers = nn.ModuleList(
+            Layer(widths[i], widths[i + 1], attention, head) for i, attention in enumerate(layers)
+        )
+        self.downsample = nn.Conv2d(channels_out, channels_out, 3, stride=2, padding=1) if downsample else None
+
+    def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        for layer in self.layers:
+            x = layer(x, views)
+            skips.append(x)
+        if self.downsample is not None:
+            x = self.downsample(x)
+            skips.append(x)
+        return x, skips
+
+
+class MidBlock(nn.Module):
+    """Res, then (attention, Res) ``depth`` times, at the lowest resolution."""
+
+    def __init__(self, channels: int, depth: int, head: int) -> None:
+        super().__init__()
+        self.first = Layer(channels, channels, attention=depth > 0, head_channels=head)
+        self.layers = nn.ModuleList(Layer(channels, channels, i + 1 < depth, head) for i in range(depth))
+
+    def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv c h w"]:
+        x = self.first(x, views)
+        for layer in self.layers:
+            x = layer(x, views)
+        return x
+
+
+class UpBlock(nn.Module):
+    """Layers that each take one skip, then nearest x2 and a convolution unless it is the last."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, skip_channels: list[int], attention: list[bool], head: int, up: bool
+    ) -> None:
+        super().__init__()
+        widths = [channels_in] + [channels_out] * len(skip_channels)
+        self.layers = nn.ModuleList(
+            Layer(widths[i] + skip, channels_out, attention[i], head) for i, skip in enumerate(skip_channels)
+        )
+        self.upsample = nn.Conv2d(channels_out, channels_out, 3, padding=1) if up else None
+
+    def forward(self, x: Float[Tensor, "bv c h w"], skips: list[Tensor], views: int) -> Tensor:
+        for layer in self.layers:
+            x = layer(torch.cat([x, skips.pop()], 1), views)
+        if self.upsample is not None:
+            x = self.upsample(nn.functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return x
