@@ -1,0 +1,132 @@
+"""Gaussians to images, differentiably: our own kernels on the CPU, gsplat on CUDA, behind one function.
+
+Both backends compute the same image: EWA projection with a low-pass filter, front-to-back blending (Kerbl et al. 2023),
+alpha at most 0.999, contributions below 1/255 skipped, pixels closed at a transmittance of 1e-4.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.cameras import Cameras
+from partrm.gaussians import Gaussians
+
+
+class SplatBackendError(RuntimeError):
+    """The backend asked for cannot run here; the message says what to install."""
+
+
+@dataclass(frozen=True)
+class SplatImages:
+    """Images of Gaussians."""
+
+    rgb: Float[Tensor, "*batch 3 h w"]
+    """Colour composited on ``background``."""
+    alpha: Float[Tensor, "*batch h w"]
+    """Opacity, [0, 1]."""
+    background: Float[Tensor, "3"]
+    """The colour under ``rgb``."""
+
+    def rgba(self) -> Float[Tensor, "*batch 4 h w"]:
+        """Straight (not premultiplied) colour and alpha; black where alpha is 0."""
+        alpha = self.alpha[..., None, :, :]
+        premultiplied = self.rgb - (1 - alpha) * self.background[:, None, None]
+        visible = alpha > 0
+        straight = torch.where(visible, premultiplied / torch.where(visible, alpha, 1.0), 0.0)
+        return torch.cat([straight.clamp(0, 1), alpha], -3)
+
+
+def render_splats(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    background: Float[Tensor, "3"] | None = None,
+    low_pass_px: float = 0.3,
+    near: float = 0.01,
+    backend: Literal["auto", "cpu", "gsplat"] = "auto",
+) -> SplatImages:
+    """Render every batch element from each of its cameras; differentiable in all fields of the Gaussians.
+
+    Quaternions are normalised first, so their gradient is tangential. Cameras receive no gradient.
+
+    Args:
+        gaussians: a set [n] or a batch [b, n], in the cameras' world frame.
+        cameras: [v] or [b, v] to match, on the same device.
+        background: RGB under the Gaussians; white when None.
+        low_pass_px: variance (pixels squared) added to both axes of a projected Gaussian.
+        near: Gaussians whose centre lies nearer (camera z, frame units) are left out.
+        backend: "auto" takes the device's: "cpu" (numba kernels) or "gsplat" (CUDA).
+
+    Returns:
+        images [v, ...] or [b, v, ...] of the cameras' size.
+
+    Raises:
+        ValueError: batch shapes or devices that do not match, or a backend for another device.
+        SplatBackendError: the backend is not installed.
+    """
+    batched = gaussians.opacities.ndim == 2
+    expected = (gaussians.opacities.shape[0],) if batched else ()
+    if gaussians.opacities.ndim > 2 or cameras.batch_shape[:-1] != expected or len(cameras.batch_shape) == 0:
+        shapes = f"{tuple(gaussians.opacities.shape)} and {tuple(cameras.batch_shape)}"
+        raise ValueError(f"Gaussians [n] with cameras [v], or [b, n] with [b, v], are needed; got {shapes}")
+    device = gaussians.means.device
+    if cameras.device != device:
+        raise ValueError(f"Gaussians on {device} cannot be seen by cameras on {cameras.device}")
+    if backend == "auto":
+        backend = "cpu" if device.type == "cpu" else "gsplat"
+    if (backend == "cpu") != (device.type == "cpu"):
+        raise ValueError(f"the {backend} splat backend cannot render tensors on {device}")
+    if not batched:
+        gaussians, cameras = gaussians[None], cameras[None]
+    if backend == "cpu":
+        premultiplied, alpha = _rasterize_cpu(gaussians, cameras, low_pass_px, near)
+    else:
+        premultiplied, alpha = _rasterize_gsplat(gaussians, cameras, low_pass_px, near)
+    if not batched:
+        premultiplied, alpha = premultiplied[0], alpha[0]
+    background = premultiplied.new_ones(3) if background is None else background.to(premultiplied)
+    rgb = premultiplied + (1 - alpha[..., None, :, :]) * background[:, None, None]
+    return SplatImages(rgb, alpha, background)
+
+
+def _rasterize_cpu(
+    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float
+) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
+    """Premultiplied colour and alpha by our kernels."""
+    try:
+        from partrm.rendering._cpu_splats import rasterize
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        raise SplatBackendError("rendering Gaussians on the CPU needs numba: pip install numba") from error
+    return rasterize(gaussians, cameras, low_pass_px, near)
+
+
+def _rasterize_gsplat(
+    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float
+) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
+    """Premultiplied colour and alpha by gsplat 1.5 (Ye et al. 2024), all batch elements in one call."""
+    try:
+        from gsplat import rasterization
+    except ModuleNotFoundError as error:
+        raise SplatBackendError("rendering Gaussians on CUDA needs gsplat: pip install 'partrm[cuda]'") from error
+    rgb, alpha, _ = rasterization(
+        means=gaussians.means.float().contiguous(),
+        quats=gaussians.quats.float().contiguous(),
+        scales=gaussians.scales.float().contiguous(),
+        opacities=gaussians.opacities.float().contiguous(),
+        colors=gaussians.colors.float().contiguous(),
+        viewmats=cameras.T_camera_world.float().contiguous(),
+        Ks=cameras.K.float().contiguous(),
+        width=cameras.width,
+        height=cameras.height,
+        near_plane=near,
+        eps2d=low_pass_px,
+        packed=False,
+    )
+    dtype = gaussians.means.dtype
+    return rearrange(rgb, "b v h w c -> b v c h w").to(dtype), alpha.squeeze(-1).to(dtype)
