@@ -64,7 +64,7 @@ def load_mjcf(
     model = _compile(path)
     zero = {} if closed is None else dict(closed)
     root = _root_body(model, path, root_body, joints, zero)
-    builder = _Builder(path.name, model, _rest_state(model, joints, zero), zero)
+    builder = _ObjectBuilder(path.name, model, _rest_state(model, joints, zero), zero)
     _add_bodies(builder, root, joints)
     parts = builder.parts()
     if not any(part.joint is not None for part in parts):
@@ -156,7 +156,7 @@ def _rest_state(model: Model, joints: Collection[str] | None, zero: Mapping[str,
     return data
 
 
-def _joint(builder: "_Builder", index: int, parent: int) -> Joint:
+def _joint(builder: "_ObjectBuilder", index: int, parent: int) -> Joint:
     mujoco = mujoco_module()
 
     model, data, where = builder.model, builder.data, builder.where
@@ -179,7 +179,7 @@ def _joint(builder: "_Builder", index: int, parent: int) -> Joint:
     )
 
 
-def _add_bodies(builder: "_Builder", root: int, joints: Collection[str] | None) -> None:
+def _add_bodies(builder: "_ObjectBuilder", root: int, joints: Collection[str] | None) -> None:
     """Walk the subtree of ``root``: a body with joints opens one part a joint, another joins its parent's part."""
     model = builder.model
     part_of_body = {root: builder.open_part(_name(model, "BODY", root), None)}
@@ -192,7 +192,7 @@ def _add_bodies(builder: "_Builder", root: int, joints: Collection[str] | None) 
         builder.add_geoms(part_of_body[body], body)
 
 
-def _open_joints(builder: "_Builder", body: int, part: int, joints: Collection[str] | None) -> int:
+def _open_joints(builder: "_ObjectBuilder", body: int, part: int, joints: Collection[str] | None) -> int:
     model, where = builder.model, builder.where
     first, count = int(model.body_jntadr[body]), int(model.body_jntnum[body])
     for joint in range(first, first + count):
@@ -206,7 +206,7 @@ def _open_joints(builder: "_Builder", body: int, part: int, joints: Collection[s
 
 
 @dataclass
-class _Surface:
+class _PartBuilder:
     """The part being assembled: geoms collect in lists."""
 
     name: str
@@ -218,17 +218,17 @@ class _Surface:
     count: int = 0
 
 
-class _Builder:
+class _ObjectBuilder:
     """Collects the geoms of bodies into parts, and their looks into material slots."""
 
     def __init__(self, where: str, model: Model, data: Any, zero: Mapping[str, float]) -> None:
         self.where, self.model, self.data, self.zero = where, model, data, zero
-        self.surfaces: list[_Surface] = []
+        self.surfaces: list[_PartBuilder] = []
         self.materials: list[Material] = []
         self._slot_of_look: dict[tuple, int] = {}
 
     def open_part(self, name: str, joint: Joint | None) -> int:
-        self.surfaces.append(_Surface(name, joint))
+        self.surfaces.append(_PartBuilder(name, joint))
         return len(self.surfaces) - 1
 
     def add_geoms(self, part: int, body: int) -> None:
@@ -277,7 +277,7 @@ class _Builder:
         kept = [s for s, k in zip(self.surfaces, keep, strict=True) if k]
         return [self._part(s, number) for s in kept]
 
-    def _part(self, surface: _Surface, number: Int[np.ndarray, " parts"]) -> Part:
+    def _part(self, surface: _PartBuilder, number: Int[np.ndarray, " parts"]) -> Part:
         joint = surface.joint
         slots = np.concatenate([*surface.slots, np.zeros(0, np.int64)]).astype(np.int64)
         textured = any(self.materials[s].texture is not None for s in np.unique(slots))

@@ -45,7 +45,6 @@ REAL_OBJECTS: tuple[RealObject, ...] = (
     _kitchen("microwave", "Microwave", "microwave", front=(0.2955, -0.9553)),
     _kitchen("hinge-cabinet", "StorageFurniture", "hingecabinet"),
     _kitchen("slide-cabinet", "StorageFurniture", "slidecabinet"),
-    _kitchen("oven-knobs", "Oven", "oven", joints=tuple(f"knob_Joint_{n}" for n in range(1, 5))),
     RealObject(
         "adroit-door",
         "Door",
@@ -62,10 +61,13 @@ REAL_OBJECTS: tuple[RealObject, ...] = (
     _metaworld("faucet", "Faucet", "faucet"),
     _metaworld("lever", "Lever", "lever"),
     _metaworld("handle-press", "Lever", "handle_press"),
-    _metaworld("coffee-machine", "CoffeeMachine", "coffeemachine"),
     _metaworld("button-box", "Button", "buttonbox"),
 )
-"""Every object of the two wheels whose joints visibly move a part of it."""
+"""Every object of the two wheels whose joints visibly move a part of it.
+
+Left out by eye: the oven's knobs and light switch (a hundredth of the image), its burners (hidden), the coffee
+machine's button (moves along the line of sight), and what has nothing that stands still beside it (dial, thermos, lid).
+"""
 
 
 def real_object_names() -> tuple[str, ...]:
