@@ -5,8 +5,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 OUT ?= outputs/demo
 EXAMPLES := src/partrm/example_images
-DRAG_MICROWAVE := --drag 128,128,90,128
-DRAG_PHOTO := --drag 128,128,90,128
+DRAG_MICROWAVE := --drag 164,170,112,203
+DRAG_CABINET := --drag 548,402,473,420
 
 .PHONY: demo test lint eval-objects clean
 
@@ -28,7 +28,7 @@ eval-objects: .venv/made-dev
 
 demo: .venv/made
 	$(BIN)/partrm predict $(EXAMPLES)/microwave.png $(DRAG_MICROWAVE) --framing canonical --out $(OUT)/microwave
-	$(BIN)/partrm predict $(EXAMPLES)/microwave_photo.jpg $(DRAG_PHOTO) --out $(OUT)/microwave_photo
+	$(BIN)/partrm predict $(EXAMPLES)/cabinet_photo.jpg $(DRAG_CABINET) --out $(OUT)/cabinet_photo
 	@echo "Pictures: $(OUT)/*/before_after.png, $(OUT)/*/motion.mp4, $(OUT)/*/views/"
 
 lint: .venv/made-dev

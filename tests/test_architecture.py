@@ -31,6 +31,7 @@ LAYERS = (
     "train",
     "metrics",
     "pipeline",
+    "outputs",
     "evaluate",
     "verify",
     "viewer",
@@ -56,8 +57,9 @@ def imported_modules(tree: ast.AST, name: str) -> set[str]:
             if node.level:
                 base = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1] + base.split("."))
             base = base.strip(".")
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in MODULES)
+            names = [f"{base}.{alias.name}" for alias in node.names]
+            # ``from package import module`` needs the module; the package around it is no dependency of its own.
+            found.update(name if name in MODULES else base for name in names)
     return found
 
 

@@ -1,0 +1,7 @@
+"""``python -m partrm``."""
+
+import sys
+
+from partrm.cli import main
+
+sys.exit(main())

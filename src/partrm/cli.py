@@ -1,0 +1,93 @@
+"""The command line: ``partrm COMMAND ...``. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+from partrm import __version__
+from partrm.commands import UsageError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand; its module is imported only when it runs."""
+
+    summary: str
+    module: str
+    """Holds the function, and DESCRIPTION, the help above its arguments."""
+    function: str
+
+
+COMMANDS = {
+    "predict": Command(
+        "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
+    ),
+    "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
+}
+
+HELP = """usage: partrm COMMAND ... [--debug]
+
+Part-level dynamics of articulated objects: drag a part in an image, get 3D Gaussians of the object
+after the part has moved.
+
+commands:
+{commands}
+
+partrm COMMAND --help tells more, with examples. --debug shows the traceback of a failure.
+
+example:
+  partrm predict microwave.png --drag 150,130,90,140 --out result
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; the reason of a failure goes to stderr in one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP.format(commands="\n".join(f"  {name:9} {c.summary}" for name, c in COMMANDS.items())), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"partrm {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    try:
+        return run(name, rest)
+    except KeyboardInterrupt:
+        print(f"partrm {name}: interrupted", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(f"partrm {name}: {one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Import the command's module, read its arguments and call it.
+
+    Raises:
+        UsageError: no such command, or arguments that it does not take.
+    """
+    if name not in COMMANDS:
+        raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
+    import tyro
+
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    function = getattr(module, command.function)
+    try:
+        code = tyro.cli(function, prog=f"partrm {name}", description=module.DESCRIPTION, args=arguments)
+    except SystemExit as stop:
+        # tyro has printed the help (0) or what is wrong with the arguments (2).
+        return int(stop.code or 0)
+    return int(code or 0)
+
+
+def one_line(error: BaseException) -> str:
+    """The reason of a failure; our own errors speak for themselves, others are named by their type."""
+    text = " ".join(str(error).split())
+    ours = type(error).__module__.startswith("partrm.")
+    expected = ours or type(error) in (ValueError, ImportError, NotImplementedError)
+    return text if expected and text else f"{type(error).__name__}: {text} (--debug shows where)"

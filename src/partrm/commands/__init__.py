@@ -1,0 +1,5 @@
+"""One module a subcommand of ``partrm``; its function's signature is the command line, its docstring the help."""
+
+
+class UsageError(ValueError):
+    """Arguments that are wrong whatever the files hold: exit code 2."""
