@@ -1,0 +1,71 @@
+"""One table of all procedural categories, and the function that makes an object of a category from a seed."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from partrm.articulation.objects import ArticulatedObject, ObjectError
+from partrm.articulation.procedural import appliances, devices, furniture
+from partrm.articulation.procedural.builder import ObjectBuilder
+from partrm.articulation.procedural.materials import with_sampled_materials
+from partrm.articulation.procedural.simplify import MAX_FACES, without_tiny_movables
+from partrm.articulation.procedural.synthesizer import SYNTHESIZED, synthesize
+
+OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
+    "cabinet": furniture.cabinet,
+    "mixed_cabinet": furniture.mixed_cabinet,
+    "drawers": furniture.drawers,
+    "sliding_cabinet": furniture.sliding_cabinet,
+    "window": furniture.window,
+    "door": furniture.door,
+    "chest": furniture.chest,
+    "desk": furniture.desk,
+    "microwave": appliances.microwave,
+    "toaster_oven": appliances.toaster_oven,
+    "oven": appliances.oven,
+    "refrigerator": appliances.refrigerator,
+    "dishwasher": appliances.dishwasher,
+    "washing_machine": appliances.washing_machine,
+    "safe": appliances.safe,
+    "laptop": devices.laptop,
+    "lidded_box": devices.lidded_box,
+    "trash_can": devices.trash_can,
+    "kettle": devices.kettle,
+    "light_switch": devices.light_switch,
+    "faucet": devices.faucet,
+    "valve": devices.valve,
+    "press": devices.press,
+    "suitcase": devices.suitcase,
+}
+"""Generators that need nothing but numpy."""
+
+OWN_CATEGORIES: tuple[str, ...] = tuple(OWN_GENERATORS)
+
+CATEGORIES: tuple[str, ...] = (*OWN_CATEGORIES, *SYNTHESIZED)
+"""All categories; those that begin with ``kitchen_`` need the ``data`` extra."""
+
+
+def generate(category: str, seed: int) -> ArticulatedObject:
+    """The object of a category and a seed: always the same, z up, front towards +x, normalised (DESIGN 2).
+
+    Raises:
+        ObjectError: for an unknown category, or one whose library is not installed.
+    """
+    entropy = np.random.SeedSequence([zlib.crc32(category.encode()), seed])
+    rng = np.random.Generator(np.random.PCG64(entropy))
+    source = f"procedural:{category}:{seed}"
+    if category in OWN_GENERATORS:
+        builder = ObjectBuilder(category, rng)
+        OWN_GENERATORS[category](builder)
+        obj = builder.build(f"{category}_{seed}", source)
+    elif category in SYNTHESIZED:
+        obj = replace(synthesize(category, rng, source), name=f"{category}_{seed}")
+    else:
+        raise ObjectError(f"unknown category {category!r}; the categories are {', '.join(CATEGORIES)}")
+    obj = without_tiny_movables(obj).normalised()
+    faces = sum(len(p.faces) for p in obj.parts)
+    if faces > MAX_FACES:
+        raise ObjectError(f"{source}: {faces} faces, more than {MAX_FACES}")
+    return replace(obj, materials=with_sampled_materials(obj.materials, int(entropy.generate_state(2)[1])))
