@@ -28,6 +28,7 @@ from partrm.transforms import invert_rigid
 pytest.importorskip("warp")
 
 GREY = Material("grey", (0.5, 0.5, 0.5))
+EVERY_DEVICE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 
 
 @pytest.fixture
@@ -133,13 +134,15 @@ def test_sphere_is_analytic(trimesh):
     assert torch.isinf(maps.depth[0][~hit]).all()
 
 
-def test_box_silhouette_depth_and_normals_are_analytic():
+@EVERY_DEVICE
+def test_box_silhouette_depth_and_normals_are_analytic(device):
     low, high = torch.tensor([-0.3, -0.2, -0.1]), torch.tensor([0.25, 0.2, 0.15])
     obj = single(box((high - low).numpy(), ((high + low) / 2).numpy()))
-    scene = MeshScene.from_objects([obj])
-    cams = cameras(3)
-    maps = trace_surfaces(scene, posed(scene, obj, [0.0]), batched(cams))
+    scene = MeshScene.from_objects([obj], device)
+    cams = cameras(3, device=device)
+    maps = trace_surfaces(scene, posed(scene, obj, [0.0], device), batched(cams))
     origins, directions = cams.rays()
+    low, high = low.to(device), high.to(device)
     a = (low - origins[:, None, None]) / directions
     b = (high - origins[:, None, None]) / directions
     near, far = torch.minimum(a, b).amax(-1), torch.maximum(a, b).amin(-1)
@@ -181,29 +184,32 @@ def test_depth_and_parts_agree_with_trimesh_rays(trimesh, angle):
     assert (rearrange(maps.point_part, "b v h w c -> (b v h w) c")[both] - rest).abs().max() < 1e-5
 
 
-def test_moved_part_equals_rebaked_mesh():
+@EVERY_DEVICE
+def test_moved_part_equals_rebaked_mesh(device):
     obj, q = cabinet(), np.array([0.0, 1.1])
     plain = tuple(replace(m, pattern=Pattern.PLAIN) for m in obj.materials)  # patterns live at rest: they would differ
     obj = replace(obj, materials=plain)
     baked_parts = tuple(replace(p, vertices=v) for p, v in zip(obj.parts, obj.posed_vertices(q), strict=True))
     baked = replace(obj, parts=baked_parts)
-    views, lights = batched(cameras(2)), Lights.reference(1)
+    views, lights = batched(cameras(2, device=device)), Lights.reference(1, device)
     images = []
     for one, state in ((obj, q), (baked, np.zeros(2))):
-        scene = MeshScene.from_objects([one])
-        images.append(render_meshes(scene, posed(scene, one, state), views, lights))
+        scene = MeshScene.from_objects([one], device)
+        images.append(render_meshes(scene, posed(scene, one, state, device), views, lights))
     assert ((images[0] - images[1]).abs() > 1e-3).float().mean() < 1e-3
-    rest = render_meshes(scene, posed(scene, baked, [0.0, 0.3]), views, lights)
+    rest = render_meshes(scene, posed(scene, baked, [0.0, 0.3], device), views, lights)
     assert rms(rest, images[1]) > 0.05
 
 
-def test_patterns_move_with_their_part():
+@EVERY_DEVICE
+def test_patterns_move_with_their_part(device):
     obj = cabinet()
-    scene = MeshScene.from_objects([obj])
-    T_move = torch.eye(4)
-    T_move[:3, :3] = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    scene = MeshScene.from_objects([obj], device)
+    T_move = torch.eye(4, device=device)
+    T_move[:2, :2] = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
     T_move[:3, 3] = torch.tensor([0.3, -0.2, 0.5])
-    still, cams, lights = posed(scene, obj, [0.0, 0.5]), batched(cameras(2)), Lights.reference(1)
+    still, lights = posed(scene, obj, [0.0, 0.5], device), Lights.reference(1, device)
+    cams = batched(cameras(2, device=device))
     moved = replace(still, T_world_part=T_move @ still.T_world_part)
     light_moved = (T_move[:3, :3] @ lights.position[0] + T_move[:3, 3])[None]
     lights_moved = replace(lights, position=light_moved, sky=lights.sky @ T_move[:3, :3].mT)
@@ -212,32 +218,35 @@ def test_patterns_move_with_their_part():
     assert ((a - b).abs() > 5e-3).float().mean() < 5e-3
 
 
-def test_coverage_and_colour_equal_a_boxed_finer_render():
+@EVERY_DEVICE
+def test_coverage_and_colour_equal_a_boxed_finer_render(device):
     obj = cabinet()
-    scene = MeshScene.from_objects([obj])
-    instances, lights = posed(scene, obj, [0.0, 0.6]), Lights.reference(1)
-    coarse = render_meshes(scene, instances, batched(cameras(1, 32)), lights, samples_per_axis=2)
-    fine = render_meshes(scene, instances, batched(cameras(1, 64)), lights, samples_per_axis=1)
+    scene = MeshScene.from_objects([obj], device)
+    instances, lights = posed(scene, obj, [0.0, 0.6], device), Lights.reference(1, device)
+    cams = batched(cameras(1, 32, device=device))
+    coarse = render_meshes(scene, instances, cams, lights, samples_per_axis=2)
+    fine = render_meshes(scene, instances, cams.resized(64), lights, samples_per_axis=1)
     premultiplied = reduce(fine[:, :, :3] * fine[:, :, 3:], "b v c (h i) (w j) -> b v c h w", "mean", i=2, j=2)
     coverage = reduce(fine[:, :, 3:], "b v c (h i) (w j) -> b v c h w", "mean", i=2, j=2)
     assert (coarse[:, :, 3:] - coverage).abs().max() < 1e-6
     assert rms(coarse[:, :, :3] * coarse[:, :, 3:], premultiplied) < 1e-3
-    exact = render_meshes(scene, instances, batched(cameras(1, 32)), lights, samples_per_axis=16)[:, :, 3]
+    exact = render_meshes(scene, instances, cams, lights, samples_per_axis=16)[:, :, 3]
     assert exact.min() >= 0
     assert exact.max() <= 1
     assert ((exact > 0) & (exact < 1)).any()
-    four = render_meshes(scene, instances, batched(cameras(1, 32)), lights, samples_per_axis=4)[:, :, 3]
+    four = render_meshes(scene, instances, cams, lights, samples_per_axis=4)[:, :, 3]
     assert rms(four, exact) < 0.02
     assert rms(four, exact) < rms(coarse[:, :, 3], exact)
 
 
-def test_background_is_transparent_and_colours_stay_in_range():
+@EVERY_DEVICE
+def test_background_is_transparent_and_colours_stay_in_range(device):
     obj = cabinet()
-    scene = MeshScene.from_objects([obj])
-    cams = cameras(2)
-    away = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0]))
+    scene = MeshScene.from_objects([obj], device)
+    cams = cameras(2, device=device)
+    away = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0], device=device))
     turned = replace(cams, T_world_camera=cams.T_world_camera @ away)
-    instances, lights = posed(scene, obj, [0.0, 1.0]), Lights.reference(1)
+    instances, lights = posed(scene, obj, [0.0, 1.0], device), Lights.reference(1, device)
     assert render_meshes(scene, instances, batched(turned), lights).abs().max() == 0
     padding = replace(instances, part=torch.full_like(instances.part, -1))
     assert render_meshes(scene, padding, batched(cams), lights).abs().max() == 0
@@ -248,12 +257,13 @@ def test_background_is_transparent_and_colours_stay_in_range():
     assert image.max() <= 1
 
 
-def test_grey_box_shows_three_distinct_faces():
+@EVERY_DEVICE
+def test_grey_box_shows_three_distinct_faces(device):
     obj = single(box((0.5, 0.5, 0.5), (0, 0, 0)))
-    scene = MeshScene.from_objects([obj])
-    instances, cams = posed(scene, obj, [0.0]), batched(cameras(1, 64))
-    image = render_meshes(scene, instances, cams, Lights.reference(1))[0, 0]
-    normal = trace_surfaces(scene, instances, cams).normal[0, 0]
+    scene = MeshScene.from_objects([obj], device)
+    instances, cams = posed(scene, obj, [0.0], device), batched(cameras(1, 64, device=device))
+    image = render_meshes(scene, instances, cams, Lights.reference(1, device))[0, 0].cpu()
+    normal = trace_surfaces(scene, instances, cams).normal[0, 0].cpu()
     tones = [image[0][(normal @ axis) > 0.99].median().item() for axis in torch.eye(3)]
     assert all(0.25 < tone < 0.7 for tone in tones)
     assert min(abs(tones[i] - tones[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > 0.02
@@ -262,11 +272,13 @@ def test_grey_box_shows_three_distinct_faces():
     assert rows[normal[..., 2] > 0.99].mean() < rows[normal[..., 0] > 0.99].mean()  # the top is up in the image
 
 
-def test_shadow_darkens_what_the_light_cannot_see():
+@EVERY_DEVICE
+def test_shadow_darkens_what_the_light_cannot_see(device):
     floor, lid = box((1.0, 1.0, 0.02), (0, 0, -0.3)), box((0.3, 0.3, 0.02), (0, 0, 0.1))
     obj = ArticulatedObject("table", "Test", (part_of("all", [floor, lid], [0, 0]),), (GREY,))
-    scene = MeshScene.from_objects([obj])
-    instances, cams, lights = posed(scene, obj, [0.0]), batched(cameras(1, 64)), Lights.reference(1)
+    scene = MeshScene.from_objects([obj], device)
+    instances, lights = posed(scene, obj, [0.0], device), Lights.reference(1, device)
+    cams = batched(cameras(1, 64, device=device))
     maps = trace_surfaces(scene, instances, cams)
     with_shadow = render_meshes(scene, instances, cams, lights, samples_per_axis=1)[0, 0, 0]
     without = render_meshes(scene, instances, cams, lights, samples_per_axis=1, shadows=False)[0, 0, 0]
@@ -315,7 +327,8 @@ def test_batch_of_different_objects_equals_single_renders(trimesh):
         assert torch.equal(together[i], image[0])
 
 
-def test_texture_is_upright_and_chosen_by_material():
+@EVERY_DEVICE
+def test_texture_is_upright_and_chosen_by_material(device):
     corners = np.array([[0, -0.5, -0.5], [0, 0.5, -0.5], [0, 0.5, 0.5], [0, -0.5, 0.5]])
     square = corners, np.array([[0, 1, 2], [0, 2, 3]])
     uv = (corners[:, 1:] + 0.5)[square[1]]
@@ -323,11 +336,13 @@ def test_texture_is_upright_and_chosen_by_material():
     texture[:2, :2], texture[:2, 2:], texture[2:, :2] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     white = Material("card", (1.0, 1.0, 1.0), texture=texture)
     objects = [single(square), single(square, white, uv)]
-    scene, table = MeshScene.from_objects(objects), material_table(objects)
+    scene, table = MeshScene.from_objects(objects, device), material_table(objects).to(device)
     assert table.texture.tolist() == [[-1], [0]]
-    cams = Cameras(orbit_poses(torch.zeros(2, 1), torch.zeros(2, 1)), torch.full((2, 1), CANONICAL_FOVY_RAD), 64, 64)
-    instances = Instances.of_objects(scene, torch.tensor([0, 1]), torch.eye(4).expand(2, 1, 4, 4), table)
-    plain, card = render_meshes(scene, instances, cams, Lights.reference(2))[:, 0]
+    front = torch.zeros(2, 1, device=device)
+    cams = Cameras(orbit_poses(front, front), torch.full_like(front, CANONICAL_FOVY_RAD), 64, 64)
+    still = torch.eye(4, device=device).expand(2, 1, 4, 4)
+    instances = Instances.of_objects(scene, torch.arange(2, device=device), still, table)
+    plain, card = render_meshes(scene, instances, cams, Lights.reference(2, device))[:, 0]
     assert (plain[0] - plain[2]).abs().max() < 1e-6
     pixel = [card[:3, y, x].round().tolist() for y, x in ((22, 22), (22, 42), (42, 22), (42, 42))]
     assert pixel == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]]
@@ -339,6 +354,15 @@ def test_bad_input_is_refused():
     instances = posed(scene, obj, [0.0, 0.0])
     with pytest.raises(ValueError, match="batch"):
         render_meshes(scene, instances, batched(cameras(2), 2), Lights.reference(1))
+    with pytest.raises(ValueError, match="lights"):
+        render_meshes(scene, instances, batched(cameras(2)), Lights.reference(2))
+    with pytest.raises(ValueError, match="materials"):
+        render_meshes(
+            scene,
+            replace(instances, materials=instances.materials.to("meta")),
+            batched(cameras(2)),
+            Lights.reference(1),
+        )
     with pytest.raises(ValueError, match="samples_per_axis"):
         render_meshes(scene, instances, batched(cameras(2)), Lights.reference(1), samples_per_axis=0)
     with pytest.raises(ValueError, match="face_part"):

@@ -127,7 +127,7 @@ def _shade(
     shadows: int,
 ) -> wp.vec3:
     """sRGB colour of a hit: hemispheric ambient, Lambert and Blinn-Phong of one light, a Fresnel glint of the world."""
-    slot = geometry.face_material[hit.face]
+    slot = wp.min(geometry.face_material[hit.face], look.gloss.shape[1] - 1)
     gloss = look.gloss[b, slot]
     srgb = albedo(geometry, look, b, slot, hit)
     normal = _facing_normal(geometry, place, b, hit, direction)

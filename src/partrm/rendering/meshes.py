@@ -254,7 +254,8 @@ def render_meshes(
 
     Asynchronous on CUDA, on torch's current stream; not differentiable.
     """
-    b, v = _check_batch(scene, instances, cameras)
+    b, v = _check_cameras(scene, instances, cameras)
+    _check(scene, instances, materials=(instances.materials.color, ()), lights=(lights.position, ()))
     if samples_per_axis < 1:
         raise ValueError(f"samples_per_axis must be at least 1, got {samples_per_axis}")
     backend = _backend()
@@ -267,7 +268,7 @@ def render_meshes(
 
 def trace_surfaces(scene: MeshScene, instances: Instances, cameras: Cameras) -> SurfaceMaps:
     """Exact surface maps of cameras [b, v]: one ray through each pixel centre. Asynchronous on CUDA."""
-    b, v = _check_batch(scene, instances, cameras)
+    b, v = _check_cameras(scene, instances, cameras)
     shape = (b * v, cameras.height, cameras.width)
     maps = {
         "depth": torch.empty(shape, device=scene.device),
@@ -292,6 +293,7 @@ def visible(
     Args:
         relative_epsilon: the last part of each ray, as a share of its length, that may hit the point's own surface.
     """
+    _check(scene, instances, points_world=(points_world, ()), from_world=(from_world, ()))
     seen = torch.empty(points_world.shape[:2], dtype=torch.bool, device=scene.device)
     place = _placement(scene, instances)
     _backend().visible(scene._warp, place, points_world.float(), from_world.float(), relative_epsilon, seen)
@@ -305,14 +307,22 @@ def _tensors(record: Any) -> dict[str, Tensor]:
     return {name: x.to(width.get(x.dtype, x.dtype)) for name, x in columns.items()}
 
 
-def _check_batch(scene: MeshScene, instances: Instances, cameras: Cameras) -> tuple[int, int]:
-    b = instances.part.shape[0]
-    if len(cameras.batch_shape) != 2 or cameras.batch_shape[0] != b:
-        raise ValueError(f"cameras must have the batch [{b}, views], got {list(cameras.batch_shape)}")
-    for name, device in (("instances", instances.part.device), ("cameras", cameras.device)):
-        if device != scene.device:
-            raise ValueError(f"{name} are on {device}, the scene is on {scene.device}")
-    return b, cameras.batch_shape[1]
+def _check(scene: MeshScene, instances: Instances, **others: tuple[Tensor, tuple[int, ...]]) -> int:
+    """Batch size; refuses tensors on another device or without the leading shape (which the kernels cannot check)."""
+    b, parts = instances.part.shape
+    wanted = {"instances.part": (instances.part, ()), "T_world_part": (instances.T_world_part, (parts,)), **others}
+    for name, (tensor, shape) in wanted.items():
+        if tensor.device != scene.device:
+            raise ValueError(f"{name} must be on the scene's device {scene.device}, found {tensor.device}")
+        if tuple(tensor.shape[: 1 + len(shape)]) != (b, *shape):
+            raise ValueError(f"{name} must have the batch {[b, *shape]}, found the shape {list(tensor.shape)}")
+    return b
+
+
+def _check_cameras(scene: MeshScene, instances: Instances, cameras: Cameras) -> tuple[int, int]:
+    if len(cameras.batch_shape) != 2:
+        raise ValueError(f"cameras must have the batch [b, views], got {list(cameras.batch_shape)}")
+    return _check(scene, instances, cameras=(cameras.T_world_camera, ())), cameras.batch_shape[1]
 
 
 def _view(cameras: Cameras):
