@@ -5,6 +5,7 @@ waits for the host.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.articulation.kinematics import JointType, forward_kinematics
+from partrm.articulation.objects import ArticulatedObject
 from partrm.cameras import (
     CANONICAL_DISTANCE,
     CANONICAL_FOVY_RAD,
@@ -41,6 +43,29 @@ class JointTables:
 
     def __getitem__(self, index) -> "JointTables":
         return JointTables(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    @staticmethod
+    def from_objects(objects: Sequence[ArticulatedObject]) -> "JointTables":
+        """Tables of some objects on the CPU (float32); movable parts are dragged equally often."""
+        pad = torch.nn.utils.rnn.pad_sequence
+        arrays = [o.joint_arrays() for o in objects]
+        columns = {name: pad([a[name] for a in arrays], batch_first=True) for name in arrays[0]}
+        slot = torch.arange(columns["parent"].shape[1])
+        padding = slot >= torch.tensor([len(o.parts) for o in objects])[:, None]
+        columns["parent"] = columns["parent"].masked_fill(padding, -1)
+        limits = pad([torch.as_tensor(o.joint_limits) for o in objects], batch_first=True).float()
+        return JointTables(
+            parent=columns["parent"],
+            joint_type=columns["joint_type"],
+            axis=columns["axis"].float(),
+            pivot=columns["pivot"].float(),
+            lower=limits[..., 0],
+            upper=limits[..., 1],
+            drag_weight=(columns["joint_type"] != JointType.FIXED).float(),
+        )
+
+    def to(self, device: torch.device | str) -> "JointTables":
+        return JointTables(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def poses(self, q: Float[Tensor, "objects parts"]) -> Float[Tensor, "objects parts 4 4"]:
         """``T_object_part(q)`` of every part."""

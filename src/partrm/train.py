@@ -1,0 +1,355 @@
+"""Two-stage training (PartRM, section 3.4): motion, then appearance; resumable and limited in time.
+
+The loop is written out; ``accelerate`` does distribution and precision only.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from partrm.data.dataset import MaterialSampler, ObjectPool, OnlineSamples, Prefetcher
+from partrm.data.online import SampleConfig
+from partrm.data.samples import Samples
+from partrm.losses import LossWeights, appearance_losses, motion_losses, part_scores
+from partrm.model.checkpoints import read_checkpoint, save_checkpoint
+from partrm.model.network import PRESETS, PartRMNetwork
+
+
+class TrainingError(RuntimeError):
+    """Training that must stop; the message says at which step and why."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with one image size and one set of losses."""
+
+    name: str
+    steps: int
+    batch: int
+    """Samples a step and process."""
+    image_size_px: int
+    lr: float
+    """Peak learning rate; every phase warms up briefly and falls to ``lr_end`` by a cosine."""
+    lr_end: float
+    appearance: bool = False
+    """Add renders of source and target state to the motion terms."""
+    novel_views: int = 2
+    warmup: int = 200
+    view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
+    """How often 1, 2, 3 and 4 input views are present."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run; stored in its folder."""
+
+    pool: Path
+    """Packed pool of training objects (``python -m partrm.data.pool build``)."""
+    out: Path
+    """Run folder: config, log, TensorBoard, checkpoint."""
+    val_pools: tuple[Path, ...] = ()
+    """Pools of held-out objects, watched during training."""
+    preset: str = "base"
+    init: Path | None = None
+    """Checkpoint folder to start from (fresh optimizer)."""
+    resume: bool = False
+    """Go on from the run folder's checkpoint, exactly."""
+    max_minutes: float = math.inf
+    """Stop, with a checkpoint, after this long."""
+    seed: int = 0
+    device: Literal["auto", "cpu"] = "auto"
+    compile: bool = False
+    """torch.compile the U-Net's blocks."""
+    ema: float = 0.999
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    log_every: int = 50
+    validate_every: int = 1000
+    val_batches: int = 6
+    checkpoint_minutes: float = 2.0
+    weights: LossWeights = field(default_factory=LossWeights)
+    coarse: Phase = Phase("coarse", 9000, 128, 128, 1e-3, 3e-4)
+    fine: Phase = Phase("fine", 3000, 48, 256, 4e-4, 1e-4)
+    looks: Phase = Phase("looks", 1000, 24, 256, 2e-4, 1e-5, appearance=True)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return tuple(p for p in (self.coarse, self.fine, self.looks) if p.steps > 0)
+
+
+def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
+    """The phase of a global step and the step within it."""
+    for phase in config.phases:
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise IndexError(step)
+
+
+def learning_rate(phase: Phase, step: int) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr_end`` over the phase."""
+    warm = min(phase.warmup, max(1, phase.steps // 10))
+    if step < warm:
+        return phase.lr * (step + 1) / warm
+    progress = (step - warm) / max(1, phase.steps - warm)
+    return phase.lr_end + 0.5 * (phase.lr - phase.lr_end) * (1 + math.cos(math.pi * progress))
+
+
+def sample_config(phase: Phase, views: int) -> SampleConfig:
+    """What the phase's batches hold."""
+    return SampleConfig(
+        image_size_px=phase.image_size_px, views=views, novel_views=phase.novel_views if phase.appearance else 0
+    )
+
+
+def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (betas .9, .95); no decay on biases and norms."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    fused = next(network.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=fused)
+
+
+class Trainer:
+    """State of a run: network, averaged weights, optimizer, data and counters."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no")
+        self.device = self.accelerator.device
+        rank = self.accelerator.process_index
+        torch.manual_seed(config.seed)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        self.network = PartRMNetwork(PRESETS[config.preset])
+        if config.init is not None:
+            weights, _, _ = read_checkpoint(config.init)
+            self.network.load_state_dict(weights)
+        self.network = self.network.to(self.device, memory_format=torch.channels_last)
+        self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.optimizer = optimizer_of(self.network, config)
+        self.data = OnlineSamples(*load_pool_for(config.pool, self.device), seed=1000 * config.seed + rank)
+        self.step, self.samples_seen, self.seconds = 0, 0, 0.0
+        config.out.mkdir(parents=True, exist_ok=True)
+        if config.resume:
+            self.restore()
+        if config.compile:
+            for block in [*self.network.down, self.network.mid, *self.network.up]:
+                block.compile()
+        self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network
+        self.batches = Prefetcher(self.data, self.plan)
+        self.log = RunLog(config.out, self.accelerator.is_main_process)
+
+    def plan(self, step: int) -> tuple[SampleConfig, int] | None:
+        """What the batch of a step holds; None past the end."""
+        if step >= sum(p.steps for p in self.config.phases):
+            return None
+        phase, _ = phase_at(self.config, step)
+        views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
+        return sample_config(phase, views), phase.batch
+
+    def checkpoint_path(self) -> Path:
+        return self.config.out / f"checkpoint-{self.accelerator.process_index}.pt"
+
+    def save(self) -> None:
+        """Write everything that :meth:`restore` needs, complete or not at all."""
+        state: dict[str, Any] = {"data": self.batches.state(), "step": self.step, "samples_seen": self.samples_seen}
+        state["seconds"] = self.seconds
+        if self.accelerator.is_main_process:
+            state |= {"network": self.network.state_dict(), "averaged": self.averaged}
+            state["optimizer"] = self.optimizer.state_dict()
+        part = self.checkpoint_path().with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.checkpoint_path())
+
+    def restore(self) -> None:
+        """Continue the run of the folder, on as many processes as it had."""
+        main = self.config.out / "checkpoint-0.pt"
+        if not self.checkpoint_path().is_file():
+            raise TrainingError(f"{self.checkpoint_path()}: nothing to resume; start without --resume")
+        own = torch.load(self.checkpoint_path(), map_location="cpu", weights_only=True)
+        state = own if "network" in own else torch.load(main, map_location="cpu", weights_only=True)
+        if state["step"] != own["step"]:
+            raise TrainingError(f"{self.config.out}: checkpoints of different steps; the run was killed while saving")
+        self.network.load_state_dict(state["network"])
+        self.averaged = {k: v.to(self.device) for k, v in state["averaged"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.data.restore(own["data"])
+        self.step, self.samples_seen, self.seconds = own["step"], own["samples_seen"], own["seconds"]
+
+    def train_step(self, samples: Samples, phase: Phase, lr: float) -> dict[str, Tensor]:
+        """One update; returns the terms of the loss and the gradient's norm, still on the device."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.model(samples.inputs)
+        losses = motion_losses(output, samples, self.config.weights)
+        if phase.appearance:
+            losses |= appearance_losses(output, samples, self.config.weights)
+        total = torch.stack(list(losses.values())).sum()
+        self.accelerator.backward(total)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            state = self.network.state_dict()
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self.averaged.values()), [state[k] for k in self.averaged], 1 - decay)
+        return {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach(), "gradient": norm.detach()}
+
+    @torch.no_grad()
+    def validate(self, phase: Phase) -> dict[str, float]:
+        """Mean scores of the averaged weights over fixed batches of each held-out pool, single view, one drag."""
+        network = PartRMNetwork(self.network.config).to(self.device, memory_format=torch.channels_last).eval()
+        network.load_state_dict(self.averaged)
+        results = {}
+        for path in self.config.val_pools:
+            data = OnlineSamples(*load_pool_for(path, self.device), seed=12345)
+            config = SampleConfig(image_size_px=phase.image_size_px, drags=1, augment=False)
+            rows: dict[str, list[Tensor]] = {}
+            for _ in range(self.config.val_batches):
+                samples = data.draw(config, 32)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                    output = network(samples.inputs)
+                for name, values in part_scores(output, samples).items():
+                    rows.setdefault(name, []).append(values[samples.valid])
+            results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
+        return results
+
+    def card(self) -> dict:
+        """Facts of the run for the model card."""
+        device = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        return {
+            "steps": self.step,
+            "samples_seen": self.samples_seen,
+            "seconds": round(self.seconds, 1),
+            "device": f"{self.accelerator.num_processes} x {device}",
+            "torch": torch.__version__,
+            "config": json.loads(json.dumps(dataclasses.asdict(self.config), default=str)),
+        }
+
+    def verdict(self, started: float, saved: float) -> Literal["go", "save", "stop"]:
+        """What all processes do next, by the main one's clock (asked every 20 steps)."""
+        if self.step % 20:
+            return "go"
+        now = time.perf_counter()
+        code = 2 if now - started > 60 * self.config.max_minutes else 0
+        if code == 0 and now - saved > 60 * self.config.checkpoint_minutes:
+            code = 1
+        if self.accelerator.num_processes > 1:
+            shared = torch.tensor(code, device=self.device)
+            torch.distributed.broadcast(shared, 0)
+            code = int(shared)
+        return ("go", "save", "stop")[code]
+
+    def run(self) -> None:
+        """Train until the phases or the minutes end; always leaves a checkpoint and a folder of weights."""
+        config, total = self.config, sum(p.steps for p in self.config.phases)
+        started = saved = time.perf_counter()
+        before, rate = self.seconds, Rate(self.step)
+        while self.step < total:
+            phase, inner = phase_at(config, self.step)
+            lr = learning_rate(phase, inner)
+            terms = self.train_step(self.batches.next(self.step), phase, lr)
+            self.step += 1
+            self.samples_seen += phase.batch * self.accelerator.num_processes
+            if self.step % config.log_every == 0 or self.step == total:
+                row = {name: float(value) for name, value in terms.items()}
+                if not all(math.isfinite(value) for value in row.values()):
+                    raise TrainingError(f"step {self.step}: the loss is not finite ({row}); resume from the checkpoint")
+                per_second = rate.since(self.step) * phase.batch * self.accelerator.num_processes
+                self.log.write(self.step, phase.name, {**row, "lr": lr, "samples_per_s": per_second})
+            self.seconds = before + time.perf_counter() - started
+            if config.val_pools and (self.step % config.validate_every == 0 or self.step == total):
+                if self.accelerator.is_main_process:
+                    self.log.write(self.step, "validation", self.validate(phase))
+                self.accelerator.wait_for_everyone()
+                rate = Rate(self.step)
+            action = self.verdict(started, saved)
+            if action == "stop":
+                break
+            if action == "save":
+                self.save()
+                saved = time.perf_counter()
+        self.save()
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.averaged, self.network.config, config.out / "weights", self.card())
+        self.accelerator.wait_for_everyone()
+        self.log.close()
+
+
+class Rate:
+    """Steps a second between two calls."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.time = step, time.perf_counter()
+
+    def since(self, step: int) -> float:
+        now = time.perf_counter()
+        value = (step - self.step) / max(now - self.time, 1e-9)
+        self.step, self.time = step, now
+        return value
+
+
+class RunLog:
+    """Console, ``log.jsonl`` and TensorBoard of the main process."""
+
+    def __init__(self, folder: Path, active: bool) -> None:
+        self.file = (folder / "log.jsonl").open("a", encoding="utf-8") if active else None
+        self.board = None
+        if active:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ModuleNotFoundError:
+                print("tensorboard is not installed: logging to log.jsonl only", flush=True)
+            else:
+                self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, step: int, group: str, values: dict[str, float]) -> None:
+        """One row of numbers."""
+        if self.file is None:
+            return
+        rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
+        self.file.write(json.dumps({"step": step, "group": group, **rounded}) + "\n")
+        self.file.flush()
+        print(f"{step:6d} {group:10s} " + " ".join(f"{k} {v:.4g}" for k, v in rounded.items()), flush=True)
+        for name, value in values.items():
+            if self.board is not None:
+                self.board.add_scalar(f"{group}/{name}", value, step)
+
+    def close(self) -> None:
+        """Flush and close the files."""
+        if self.file is not None:
+            self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:
+    """A packed pool on a device, and what draws its materials."""
+    from partrm.articulation.procedural.materials import sample_materials
+    from partrm.data.pool import load_pool
+
+    return object_pool(load_pool(path, device)), sample_materials
+
+
+def train(config: TrainConfig) -> None:
+    """Run or resume a training.
+
+    Raises:
+        TrainingError: nothing to resume, or a loss that is not finite.
+    """
+    trainer = Trainer(config)
+    if trainer.accelerator.is_main_process:
+        facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
+        (config.out / "config.json").write_text(facts, encoding="utf-8")
+    trainer.run()
