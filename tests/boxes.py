@@ -1,7 +1,6 @@
 """A hand-made cabinet with a hinged door and a drawer, for tests: small, exact, no extra packages."""
 
 import numpy as np
-import torch
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
@@ -59,14 +58,3 @@ def cabinet() -> ArticulatedObject:
         ),
     ).normalised()
 
-
-def tables(objects: list[ArticulatedObject]):
-    """Joint tables of objects that all have the same number of parts."""
-    from partrm.data.scenarios import JointTables
-
-    arrays = [o.joint_arrays() for o in objects]
-    limits = torch.tensor(np.stack([o.joint_limits for o in objects]), dtype=torch.float32)
-    columns = {k: torch.stack([a[k] for a in arrays]) for k in arrays[0]}
-    columns = {k: v.float() if v.is_floating_point() else v for k, v in columns.items()}
-    weight = (columns["joint_type"] != JointType.FIXED).float()
-    return JointTables(**columns, lower=limits[..., 0], upper=limits[..., 1], drag_weight=weight)

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint
 from partrm.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
+from partrm.data.samples import VIEWS, NetworkInput
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.gaussians import Gaussians
 from partrm.images import FramedImage, ImageError, frame_object, load_image
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.network import VIEWS, NetworkInput, NetworkOutput
+from partrm.model.network import NetworkOutput
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files of a source folder that count as views, in the order of their names."""
