@@ -139,7 +139,7 @@ def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Any:
 def _launch_pixels(kernel: wp.Kernel, view: Any, inputs: list, like: Tensor) -> None:
     tiles = (-(-view.height // kernels.TILE_Y), -(-view.width // kernels.TILE_X))
     dim = (view.focal_px.shape[0], *tiles, kernels.TILE_X * kernels.TILE_Y)
-    wp.launch(kernel, dim=dim, inputs=inputs, device=_device(like), stream=_stream(like))
+    wp.launch(kernel, dim=dim, inputs=inputs, device=_device(like), stream=_stream(like), block_dim=128)
 
 
 def render(
