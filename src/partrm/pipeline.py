@@ -139,7 +139,7 @@ def _load_posed_views(folder: Path, size_px: int) -> SourceViews:
     return SourceViews(framed, canonical.resized(size_px), T_canonical_world, float(scale), images[0][3])
 
 
-def check_drags(drags: Sequence[Sequence[float]], source: SourceViews) -> DragPixels:
+def check_drags(drags: Sequence[Sequence[float | int]], source: SourceViews) -> DragPixels:
     """Check drags (x0, y0, x1, y1) in pixels of the user's first image.
 
     Raises:
@@ -160,7 +160,7 @@ def check_drags(drags: Sequence[Sequence[float]], source: SourceViews) -> DragPi
     return DragPixels(points[:, :2], points[:, 2:])
 
 
-def check_drag_numbers(drags: Sequence[Sequence[float]]) -> None:
+def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
     """What can be said about drags without the image; see :func:`check_drags`."""
     if not 1 <= len(drags) <= MAX_DRAGS:
         raise DragError(f"{len(drags)} drags given, needs 1 to {MAX_DRAGS}")

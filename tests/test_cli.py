@@ -1,0 +1,208 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partrm import __version__
+from partrm.cameras import canonical_orbit, save_cameras
+from partrm.cli import COMMANDS, main
+from partrm.images import save_image
+from partrm.model.checkpoints import save_checkpoint
+from partrm.model.network import TINY, PartRMNetwork
+
+DRAG = "60,60,40,60"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny model with random weights and an RGBA image."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("cli")
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, root / "tiny")
+    image = torch.rand(4, 128, 128)
+    image[3] = 0
+    image[3, 30:90, 30:90] = 1
+    save_image(image, root / "good.png")
+    return root
+
+
+def run_predict(folder, source, *extra, out=None):
+    out = out or folder / "out"
+    return main(["predict", str(source), "--model", str(folder / "tiny"), "--device", "cpu", "--out", str(out), *extra])
+
+
+def only_line(capsys):
+    """The one line on stderr of a failure."""
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1, captured.err
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_predict_writes_the_results(folder, tmp_path, capsys):
+    save_cameras(canonical_orbit(2, 32), tmp_path / "cameras.json")
+    out = tmp_path / "deep" / "result"
+    arguments = ["--drag", DRAG, "--drag", "61,61,41,61", "--cameras", str(tmp_path / "cameras.json")]
+    assert run_predict(folder, folder / "good.png", *arguments, out=out) == 0
+    content = json.loads((out / "prediction.json").read_text())
+    assert content["drags_px"] == [[60, 60, 40, 60], [61, 61, 41, 61]]
+    assert len(list((out / "views").iterdir())) == 2
+    assert str(out / "motion.mp4") in capsys.readouterr().out
+
+
+def test_predict_takes_a_plain_photo_and_a_canonical_image(folder, tmp_path):
+    photo = np.full((150, 200, 3), 240, dtype=np.uint8)
+    photo[40:100, 60:120] = np.random.default_rng(0).integers(0, 150, (60, 60, 3))
+    Image.fromarray(photo).save(tmp_path / "photo.jpg")
+    assert run_predict(folder, tmp_path / "photo.jpg", "--drag", "90,70,80,70", out=tmp_path / "a") == 0
+    code = run_predict(folder, folder / "good.png", "--drag", DRAG, "--framing", "canonical", out=tmp_path / "b")
+    assert code == 0
+    source = json.loads((tmp_path / "b" / "prediction.json").read_text())["source"]
+    assert source["canonical_px_per_source_px"] == TINY.image_size_px / 128
+
+
+def make_source(kind, path, good):
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "corrupt":
+        path.write_bytes(good.read_bytes()[:2000])
+    elif kind == "tiny":
+        Image.new("RGB", (1, 1)).save(path)
+    elif kind == "transparent":
+        Image.new("RGBA", (64, 64)).save(path)
+    elif kind == "animated":
+        frames = [Image.new("P", (64, 64), i) for i in range(3)]
+        frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
+    elif kind == "huge":
+        Image.new("1", (12_000, 12_000)).save(path)
+    elif kind == "busy":
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "empty", "corrupt", "tiny", "transparent", "animated", "huge", "busy", "folder"]
+)
+def test_bad_source_fails_with_one_line(kind, folder, tmp_path, capsys):
+    source = tmp_path / "source.png"
+    make_source(kind, source, folder / "good.png")
+    assert run_predict(folder, source, "--drag", DRAG, out=tmp_path / "out") == 1
+    assert "source.png" in only_line(capsys)
+    assert not list(tmp_path.glob(".out*"))
+    assert not list(tmp_path.glob("out/*")), "bad input leaves no half-written result"
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "grey"])
+def test_grey_and_16_bit_images_are_taken(kind, folder, tmp_path):
+    pixels = np.full((128, 128), 60_000, dtype=np.uint16)
+    pixels[30:90, 30:90] = np.random.default_rng(0).integers(0, 30_000, (60, 60))
+    Image.fromarray(pixels if kind == "16-bit" else (pixels >> 8).astype(np.uint8)).save(tmp_path / "a.png")
+    assert run_predict(folder, tmp_path / "a.png", "--drag", DRAG, out=tmp_path / "out") == 0
+
+
+@pytest.mark.parametrize(
+    ("drags", "code", "words"),
+    [
+        (["500,60,40,60"], 1, "outside of the image of 128x128"),
+        (["60,60,40,-60"], 1, "outside of the image"),
+        (["5,5,40,60"], 1, "on the background"),
+        (["60,60,60,60"], 2, "same point"),
+        (["nan,60,40,60"], 2, "finite"),
+        (["60,60,inf,60"], 2, "finite"),
+        ([DRAG] * 11, 2, "11 drags"),
+        (["60,60,40"], 2, "has 3 values"),
+        (["60,60,40,60,7"], 2, "has 5 values"),
+        (["a,b,c,d"], 2, "not numbers"),
+        ([""], 2, "not numbers"),
+        ([], 2, "at least one --drag"),
+    ],
+)
+def test_bad_drags_fail_with_one_line(drags, code, words, folder, tmp_path, capsys):
+    flags = [part for drag in drags for part in ("--drag", drag)]
+    assert run_predict(folder, folder / "good.png", *flags, out=tmp_path / "out") == code
+    assert words in only_line(capsys)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_unwritable_output_fails_with_one_line(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert run_predict(folder, folder / "good.png", "--drag", DRAG, out=tmp_path / "file") == 1
+    assert "cannot write there" in only_line(capsys)
+
+
+@pytest.mark.parametrize("kind", ["garbage", "truncated", "missing shard", "no such model", "other network"])
+def test_broken_weights_fail_with_one_line(kind, folder, tmp_path, capsys):
+    model = tmp_path / "model"
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, model)
+    shard = next(model.glob("*.safetensors"))
+    if kind == "garbage":
+        shard.write_bytes(b"spam" * 1000)
+    elif kind == "truncated":
+        shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    elif kind == "missing shard":
+        shard.unlink()
+    elif kind == "other network":
+        content = json.loads((model / "config.json").read_text())
+        content["network"]["down_channels"] = [64, 64, 64]
+        (model / "config.json").write_text(json.dumps(content))
+    else:
+        model = tmp_path / "nowhere"
+    arguments = ["predict", str(folder / "good.png"), "--drag", DRAG, "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--model", str(model)]) == 1
+    assert model.name in only_line(capsys)
+
+
+def test_bad_cameras_fail_with_one_line(folder, tmp_path, capsys):
+    (tmp_path / "cameras.json").write_text("[]")
+    flags = ["--drag", DRAG, "--cameras", str(tmp_path / "cameras.json")]
+    assert run_predict(folder, folder / "good.png", *flags, out=tmp_path / "out") == 1
+    assert "cameras.json" in only_line(capsys)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
+def test_missing_cuda_fails_with_one_line(folder, capsys):
+    assert run_predict(folder, folder / "good.png", "--drag", DRAG, "--device", "cuda") == 1
+    assert "no CUDA device" in only_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["predict"],
+        ["predict", "a.png", "--drag", DRAG],
+        ["predict", "a.png", "--out", "b", "--hue", "3"],
+    ],
+)
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out + captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_debug_shows_the_traceback(folder, tmp_path):
+    with pytest.raises(ValueError, match="no such image"):
+        run_predict(folder, tmp_path / "none.png", "--drag", DRAG, "--debug", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help_with_examples(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"partrm {command} " in capsys.readouterr().out.split("Examples:")[1]
+
+
+def test_help_and_version_are_quick():
+    started = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-m", "partrm", "--help"], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - started < 1.0
+    assert all(command in shown.stdout for command in COMMANDS)
+    version = subprocess.run([sys.executable, "-m", "partrm", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.strip() == f"partrm {__version__}"

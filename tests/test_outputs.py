@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from partrm.cameras import canonical_orbit
+from partrm.gaussians import load_ply
+from partrm.images import save_image
+from partrm.model.checkpoints import LoadedModel
+from partrm.model.network import TINY, PartRMNetwork
+from partrm.outputs import MOTION_FRAMES, OutputError, render_rgba, save_prediction, staged_folder
+from partrm.pipeline import check_drags, load_source, predict
+
+
+@pytest.fixture(scope="module")
+def prediction(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("source") / "a.png"
+    image = torch.rand(4, 120, 160)
+    image[3] = 0
+    image[3, 30:90, 50:110] = 1
+    save_image(image, path)
+    source = load_source(path, TINY.image_size_px)
+    model = LoadedModel(PartRMNetwork(TINY).eval(), "tiny", "f" * 16, TINY)
+    found = predict(source, check_drags([(80, 60, 60, 60), (81, 61, 61, 61)], source), model)
+    return replace(found, moving=torch.arange(len(found.before)) % 2 == 0)
+
+
+@pytest.fixture(scope="module")
+def written(prediction, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results") / "new" / "result"
+    save_prediction(prediction, folder, canonical_orbit(3, 40))
+    return folder
+
+
+def test_exactly_the_promised_files_are_written(written):
+    names = {"gaussians.ply", "gaussians_before.ply", "views", "before_after.png", "motion.mp4", "part_mask.png"}
+    assert {p.name for p in written.iterdir()} == names | {"prediction.json"}
+    assert sorted(p.name for p in (written / "views").iterdir()) == ["000.png", "001.png", "002.png"]
+    assert [p.name for p in written.parent.iterdir()] == ["result"], "no temporary folder is left"
+
+
+def test_ply_files_hold_the_two_states(written, prediction):
+    for name, expected in (("gaussians.ply", prediction.after), ("gaussians_before.ply", prediction.before)):
+        loaded = load_ply(written / name)
+        assert_close(loaded.means, expected.means)
+        assert_close(loaded.opacities, expected.opacities, atol=1e-4, rtol=0)
+
+
+def test_views_are_the_after_state_from_the_cameras_asked_for(written, prediction):
+    expected = render_rgba(prediction.after, canonical_orbit(3, 40))
+    for index in range(3):
+        with Image.open(written / "views" / f"{index:03d}.png") as image:
+            assert image.mode == "RGBA"
+            shown = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+        assert_close(shown, expected[index], atol=0.51 / 255, rtol=0)
+
+
+def test_video_plays_from_before_to_after(written, prediction):
+    frames = imageio.mimread(written / "motion.mp4")
+    assert len(frames) == MOTION_FRAMES
+    assert frames[0].shape == (40, 40, 3)
+    ends = [render_rgba(state, canonical_orbit(1, 40))[0] for state in (prediction.before, prediction.after)]
+    for frame, rgba in zip((frames[0], frames[-1]), ends, strict=True):
+        white = (rgba[:3] * rgba[3:] + 1 - rgba[3:]).permute(1, 2, 0)
+        assert (torch.from_numpy(frame) / 255 - white).abs().mean() < 0.06
+
+
+def test_prediction_json_says_where_and_what(written, prediction):
+    content = json.loads((written / "prediction.json").read_text(), parse_constant=pytest.fail)
+    assert content["model"] == {"name": "tiny", "hash": "f" * 16}
+    joint = content["joint"]
+    assert joint["type"] in ("revolute", "prismatic")
+    assert_close(torch.tensor(joint["axis"]).norm(), torch.tensor(1.0))
+    assert 0 <= joint["confidence"] <= 1
+    assert_close(torch.tensor(joint["T_after_before"]), prediction.joint.T_after_before)
+    assert {"network", "joint", "render_and_save"} <= set(content["timings_s"])
+    source = content["source"]
+    corner = torch.tensor(source["canonical_corner_in_source_px"])
+    mapped = (torch.tensor([80.0, 60.0]) - corner) * source["canonical_px_per_source_px"]
+    assert_close(mapped, prediction.source.framed[0].to_canonical_px(torch.tensor([80.0, 60.0])))
+    assert content["drags_px"] == [[80, 60, 60, 60], [81, 61, 61, 61]]
+    assert len(content["views"]["cameras"]) == 3
+    with Image.open(written / content["part_mask"]) as mask:
+        assert mask.size == (160, 120)
+
+
+def test_before_after_shows_three_panels(written):
+    with Image.open(written / "before_after.png") as image:
+        assert image.size == (3 * TINY.image_size_px, TINY.image_size_px)
+        first = np.array(image)[:, : TINY.image_size_px].reshape(-1, 3)
+    assert (first == (230, 60, 40)).all(1).any(), "the drags are drawn on the input"
+
+
+def test_writing_again_replaces_old_results_and_keeps_other_files(prediction, tmp_path):
+    save_prediction(prediction, tmp_path / "r", canonical_orbit(3, 16))
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    save_prediction(prediction, tmp_path / "r", canonical_orbit(2, 16))
+    assert len(list((tmp_path / "r" / "views").iterdir())) == 2
+    assert (tmp_path / "r" / "notes.txt").read_text() == "mine"
+
+
+def test_failure_leaves_nothing_behind(tmp_path):
+    def fail():
+        with staged_folder(tmp_path / "r") as folder:
+            (folder / "half.png").write_bytes(b"half")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_places_that_cannot_be_written_are_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match="cannot write there"), staged_folder(place):
+            pass
+    assert (tmp_path / "file").read_text() == "x"
