@@ -7,6 +7,7 @@ induction variable, unsigned indices into one buffer, selections instead of bran
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -43,6 +44,7 @@ _FAST = {"contract", "nsz", "arcp", "reassoc"}
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _exp2(p):
     """2**p of a float32 between -100 and 100, relative error below 3e-7: exponent bits times a polynomial."""
     whole = np.int32(p + _f(1000.5)) - np.int32(1000)
@@ -58,6 +60,7 @@ def _exp2(p):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def sort_by_depth(depth_bits):
     """Indices of the nonzero depths from near to far, stable: radix sort of positive float32 given as uint32 bits."""
     count = 0
@@ -83,6 +86,7 @@ def sort_by_depth(depth_bits):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def bin_tiles(order, tiles, tiles_x, tiles_y):
     """Gaussians of each tile from near to far: ``ids[starts[t]:starts[t + 1]]`` for the tiles in row order."""
     starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
@@ -104,6 +108,7 @@ def bin_tiles(order, tiles, tiles_x, tiles_y):
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _rows(splat, tile_y):
     """Rows of the tile that a splat reaches, half open, in pairs (one 512-bit vector)."""
     top, reach = splat[Y] - _f(tile_y * TILE), splat[EXTENT_Y]
@@ -112,7 +117,8 @@ def _rows(splat, tile_y):
     return first & ~1, (last + 1) & ~1
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@no_type_check
 def blend(splats, colors, starts, ids, tiles_x, first, step, image):
     """Blend tiles ``first, first + step, …`` into ``image`` [5, tiles y, tiles x, TILE * TILE].
 
@@ -159,7 +165,8 @@ def blend(splats, colors, starts, ids, tiles_x, first, step, image):
                 image[plane, tile_y, tile_x, j] = buffer[plane * _AREA + j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@no_type_check
 def _all_closed(buffer):
     """Whether every pixel of the tile has stopped."""
     lowest = _CLOSED
@@ -169,7 +176,8 @@ def _all_closed(buffer):
     return lowest == _CLOSED
 
 
-@njit(cache=True, nogil=True, fastmath=_FAST)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@no_type_check
 def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, image_grad, flat_grads):
     """Add the gradient of :func:`blend` to ``flat_grads`` [n, 9], from near to far like the forward pass.
 

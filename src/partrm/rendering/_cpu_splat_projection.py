@@ -2,7 +2,8 @@
 
 EWA projection (Zwicker et al. 2001) as in 3D Gaussian Splatting (Kerbl et al. 2023). Like the authors' rasterizer (and
 unlike gsplat), a splat is cut to the 16-pixel blocks that the square of 3 standard deviations around it touches; that
-reproduces its images to 4e-6. Kernels release the GIL; ``_cpu_splats`` runs them on threads.
+reproduces its images to 4e-6. Kernels release the GIL; ``_cpu_splats`` runs them on threads. ``no_type_check`` keeps
+the shape checks of the test run out of what numba compiles.
 
 Arrays are C-contiguous float32 unless said otherwise. A row of ``splats`` holds what blending needs of one Gaussian in
 one image: centre x, y (pixels), inverse 2D covariance a, b, c, log2 opacity, depth (0 when culled), extent in y
@@ -11,6 +12,7 @@ one image: centre x, y (pixels), inverse 2D covariance a, b, c, log2 opacity, de
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit
@@ -26,6 +28,7 @@ _BLOCK = 16
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _rotation(w, x, y, z):
     """Rows of the rotation matrix of a unit quaternion."""
     return (
@@ -35,7 +38,8 @@ def _rotation(w, x, y, z):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def _axes_in_camera(quat, scale, T_camera_world, M, WR):
     """WR = camera rotation x Gaussian rotation, M = WR diag(scale); returns the unit quaternion and its old norm."""
     norm = max(math.sqrt(quat[0] ** 2 + quat[1] ** 2 + quat[2] ** 2 + quat[3] ** 2), 1e-12)
@@ -49,6 +53,7 @@ def _axes_in_camera(quat, scale, T_camera_world, M, WR):
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _to_camera(T, mean):
     """A world point in the camera's frame."""
     return (
@@ -58,7 +63,8 @@ def _to_camera(T, mean):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def project(means, quats, scales, opacities, T_camera_world, focal_px, width, height, low_pass_px, near, splats, tiles):
     """Project all Gaussians: fills ``splats`` [n, 8] and their tile ranges ``tiles`` [n, 4] (x0, y0, x1, y1; int32)."""
     lim_x, lim_y = 0.65 * width / focal_px, 0.65 * height / focal_px
@@ -95,7 +101,8 @@ def project(means, quats, scales, opacities, T_camera_world, focal_px, width, he
         tiles[g, 1], tiles[g, 3] = _tile_range(py, ey, radius, height)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def _tile_range(centre, extent, radius, size):
     """Tiles along one axis within ``extent`` of the centre and in a block that ``radius`` reaches, half open."""
     per_block = _BLOCK // TILE
@@ -105,7 +112,8 @@ def _tile_range(centre, extent, radius, size):
     return first, max(last, first)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
 def project_backward(
     means, quats, scales, opacities, T_camera_world, focal_px, width, height, splats, flat_grads, first, last, grads
 ):
@@ -159,6 +167,7 @@ def project_backward(
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _inverse_backward(splat, flat):
     """Gradient to the covariance entries (xx, half of xy, yy) from that to its inverse: -S V S."""
     a, b, c = splat[A], splat[B], splat[C]
@@ -168,6 +177,7 @@ def _inverse_backward(splat, flat):
 
 
 @njit(cache=True, nogil=True, inline="always")
+@no_type_check
 def _rotation_backward(w, x, y, z, V):
     """Gradient to a quaternion from the gradient V to the entries of :func:`_rotation`."""
     return (

@@ -1,0 +1,223 @@
+"""The splat renderer against a brute-force oracle, the reference rasterizer's golden file, and singular points."""
+
+import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import partrm.rendering
+from partrm.cameras import Cameras, canonical_orbit
+from partrm.gaussians import Gaussians
+from partrm.rendering.splats import SplatBackendError, render_splats
+from partrm.transforms import matrix_from_quaternion
+from partrm.verify import load_splat_golden, verify_splats
+
+GOLDEN = Path(__file__).parents[1] / "data" / "splat_a.npz"
+NAMES = tuple(f.name for f in fields(Gaussians))
+
+
+def random_gaussians(n: int, seed: int, scale: float = 0.08, batch: tuple[int, ...] = ()) -> Gaussians:
+    g = torch.Generator().manual_seed(seed)
+    return Gaussians(
+        means=torch.rand(*batch, n, 3, generator=g) - 0.5,
+        quats=torch.randn(*batch, n, 4, generator=g),
+        scales=torch.rand(*batch, n, 3, generator=g) * scale + 0.01,
+        opacities=torch.rand(*batch, n, generator=g),
+        colors=torch.rand(*batch, n, 3, generator=g),
+    )
+
+
+def some_cameras(width: int = 21, height: int = 34, count: int = 2) -> Cameras:
+    return replace(canonical_orbit(count, 32), width=width, height=height)
+
+
+def leaves_of(gaussians: Gaussians, dtype: torch.dtype = torch.float32) -> Gaussians:
+    return Gaussians(**{n: getattr(gaussians, n).detach().to(dtype).clone().requires_grad_() for n in NAMES})
+
+
+def oracle(gaussians: Gaussians, camera: Cameras, low_pass_px: float = 0.3, near: float = 0.01):
+    """Every Gaussian at every pixel of one camera, by plain autograd: premultiplied colour and alpha."""
+    w, h, f = camera.width, camera.height, camera.focal_px
+    T = camera.T_camera_world.to(gaussians.means.dtype)
+    local = gaussians.means @ T[:3, :3].T + T[:3, 3]
+    kept = torch.nonzero(local[:, 2] >= near).squeeze(-1)
+    kept = kept[torch.argsort(local[kept, 2], stable=True)]
+    x, y, z = local[kept].unbind(-1)
+    M = T[:3, :3] @ matrix_from_quaternion(torch.nn.functional.normalize(gaussians.quats[kept], dim=-1))
+    M = M * gaussians.scales[kept, None, :]
+    u = (x / z).clamp(-0.65 * w / f, 0.65 * w / f)
+    v = (y / z).clamp(-0.65 * h / f, 0.65 * h / f)
+    zero = torch.zeros_like(z)
+    J = torch.stack([torch.stack([f / z, zero, -f * u / z], -1), torch.stack([zero, f / z, -f * v / z], -1)], -2)
+    cov = J @ M @ M.mT @ J.mT + low_pass_px * torch.eye(2, dtype=J.dtype)
+    centre = torch.stack([f * x / z + w / 2, f * y / z + h / 2], -1)
+    rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    pixels = torch.stack([columns, rows], -1)
+    d = pixels + 0.5 - centre[:, None, None, :]
+    power = -0.5 * torch.einsum("nhwi,nij,nhwj->nhw", d, torch.linalg.inv(cov), d)
+    alpha = (gaussians.opacities[kept, None, None] * power.exp()).clamp_max(0.999)
+    # The reference rasterizer cuts a splat to the 16-pixel blocks that its square of 3 sigma touches.
+    low, high = torch.linalg.eigvalsh(cov.detach()).unbind(-1)
+    longest = (low + high) / 2 + ((high - low) / 2).clamp_min(0.1**0.5)
+    radius = torch.ceil(3 * longest.sqrt())[:, None]
+    first = torch.floor((centre.detach() - 0.5 - radius) / 16)[:, None, None]
+    last = torch.floor((centre.detach() - 0.5 + radius + 15) / 16)[:, None, None]
+    inside = ((pixels // 16 >= first) & (pixels // 16 < last)).all(-1)
+    alpha = torch.where(inside & (alpha >= 1 / 255), alpha, 0.0)
+    after = torch.cumprod(1 - alpha, 0)
+    is_open = after > 1e-4
+    before = torch.cat([torch.ones_like(after[:1]), after[:-1]])
+    weight = torch.where(is_open, alpha * before, 0.0)
+    return torch.einsum("nhw,nc->chw", weight, gaussians.colors[kept]), weight.sum(0)
+
+
+def scenes() -> dict[str, Gaussians]:
+    opaque = random_gaussians(60, seed=2, scale=0.4)
+    wide = random_gaussians(30, seed=3, scale=0.3)
+    return {
+        "few": random_gaussians(40, seed=1),
+        "closing pixels": replace(opaque, opacities=0.6 + 0.4 * opaque.opacities),
+        "full opacity": replace(opaque, opacities=torch.ones(60)),
+        "needles": replace(wide, scales=wide.scales * torch.tensor([1.0, 0.01, 0.01])),
+        "across the frame": replace(wide, means=wide.means * torch.tensor([6.0, 6.0, 2.0])),
+        "around the camera": replace(wide, means=wide.means * 6),
+    }
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_matches_brute_force(name, generator):
+    gaussians, cameras = scenes()[name], some_cameras()
+    ours, exact = leaves_of(gaussians), leaves_of(gaussians, torch.float64)
+    images = render_splats(ours, cameras, background=torch.zeros(3), backend="cpu")
+    expected = [oracle(exact, cameras[i]) for i in range(2)]
+    rgb, alpha = (torch.stack(parts) for parts in zip(*expected, strict=True))
+    torch.testing.assert_close(images.rgb.double(), rgb, atol=2e-5, rtol=0)
+    torch.testing.assert_close(images.alpha.double(), alpha, atol=2e-5, rtol=0)
+    v_rgb, v_alpha = torch.randn(rgb.shape, generator=generator), torch.randn(alpha.shape, generator=generator)
+    ((images.rgb * v_rgb).sum() + (images.alpha * v_alpha).sum()).backward()
+    ((rgb * v_rgb).sum() + (alpha * v_alpha).sum()).backward()
+    for field in NAMES:
+        grad, reference = getattr(ours, field).grad.double(), getattr(exact, field).grad
+        assert (grad - reference).norm() <= 1e-3 * reference.norm(), field
+
+
+def test_matches_the_reference_rasterizer():
+    for check in verify_splats(load_splat_golden(GOLDEN), "cpu", "cpu"):
+        assert check.ok, check
+        assert check.mean < (1e-6 if check.quantity in ("image", "alpha") else 1e-3), check
+
+
+@pytest.mark.gpu
+def test_gsplat_matches_the_reference_rasterizer_and_the_cpu(generator):
+    assert all(check.ok for check in verify_splats(load_splat_golden(GOLDEN), "gsplat", "cuda"))
+    gaussians = random_gaussians(500, seed=4, batch=(3,))
+    one = canonical_orbit(2, 96)
+    cameras = Cameras(one.T_world_camera.repeat(3, 1, 1, 1), one.fovy_rad.repeat(3, 1), 96, 80)
+    cotangent = torch.randn(3, 2, 3, 80, 96, generator=generator)
+    results = []
+    for device in ("cpu", "cuda"):
+        leaves = leaves_of(gaussians.to(device))
+        images = render_splats(leaves, cameras.to(device))
+        (images.rgb * cotangent.to(device)).sum().backward()
+        results.append([images.rgb.detach().cpu(), *(getattr(leaves, n).grad.cpu() for n in NAMES)])
+    (cpu_rgb, *cpu_grads), (cuda_rgb, *cuda_grads) = results
+    assert (cpu_rgb - cuda_rgb).abs().mean() < 1e-4
+    for name, a, b in zip(NAMES, cpu_grads, cuda_grads, strict=True):
+        assert (a - b).norm() < 3e-2 * a.norm(), name
+
+
+def test_batches_and_threads_change_nothing():
+    gaussians = random_gaussians(300, seed=5, batch=(2,))
+    orbit = some_cameras(40, 40, 4)
+    cameras = Cameras(orbit.T_world_camera.unflatten(0, (2, 2)), orbit.fovy_rad.unflatten(0, (2, 2)), 40, 40)
+    leaves = leaves_of(gaussians)
+    images = render_splats(leaves, cameras)
+    images.rgb.square().sum().backward()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            alone = list(pool.map(lambda b: render_splats(gaussians[b], cameras[b]), range(2)))
+        single = leaves_of(gaussians[1])
+        render_splats(single, cameras[1]).rgb.square().sum().backward()
+    finally:
+        torch.set_num_threads(threads)
+    for b in range(2):
+        assert torch.equal(images.rgb[b], alone[b].rgb)
+        assert torch.equal(images.alpha[b], alone[b].alpha)
+    for name in NAMES:
+        torch.testing.assert_close(getattr(leaves, name).grad[1], getattr(single, name).grad, atol=1e-4, rtol=1e-4)
+
+
+def test_background_and_straight_alpha():
+    gaussians, cameras = random_gaussians(60, seed=6), some_cameras()
+    black = render_splats(gaussians, cameras, background=torch.zeros(3))
+    white = render_splats(gaussians, cameras)
+    torch.testing.assert_close(white.rgb, black.rgb + 1 - black.alpha[:, None], atol=1e-6, rtol=0)
+    rgba = white.rgba()
+    torch.testing.assert_close(rgba[:, :3] * rgba[:, 3:], black.rgb, atol=1e-6, rtol=0)
+    assert rgba[:, :3][(rgba[:, 3:] == 0).expand(-1, 3, -1, -1)].abs().max() == 0
+
+
+def test_gradients_are_finite_at_singular_points():
+    """One visible Gaussian, then: zero opacity, behind, at the camera, scale 0 and 1e-12, huge, no rotation, NaN."""
+    n = 9
+    means, scales, opacities = torch.zeros(n, 3), torch.full((n, 3), 0.1), torch.full((n,), 0.7)
+    quats = torch.tensor([1.0, 0, 0, 0]).repeat(n, 1)
+    opacities[1] = 0.0
+    means[2, 2], means[3, 2] = 10.0, 2.4
+    scales[4], scales[5], scales[6] = 0.0, 1e-12, 1e8
+    quats[7] = 0.0
+    means[8, 0] = torch.nan
+    leaves = leaves_of(Gaussians(means, quats, scales, opacities, torch.full((n, 3), 0.5)))
+    images = render_splats(leaves, some_cameras(count=1))
+    (images.rgb.square().sum() + images.alpha.sum()).backward()
+    assert torch.isfinite(images.rgb).all()
+    for name in NAMES:
+        grad = getattr(leaves, name).grad
+        assert torch.isfinite(grad).all(), name
+        assert grad[[1, 2, 3, 8]].abs().max() == 0, name
+    assert all(getattr(leaves, name).grad[0].abs().max() > 0 for name in ("means", "scales", "opacities", "colors"))
+
+
+def test_nothing_to_render():
+    empty = random_gaussians(5, seed=0)[torch.zeros(5, dtype=torch.bool)]
+    images = render_splats(leaves_of(empty), some_cameras())
+    assert (images.rgb == 1).all()
+    assert (images.alpha == 0).all()
+    images.rgb.sum().backward()
+
+
+def test_a_single_splat_stands_where_its_camera_projects_it():
+    cameras = canonical_orbit(3, 65)
+    point = torch.tensor([[0.2, -0.15, 0.1]])
+    splat = Gaussians(point, torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.02), torch.ones(1), torch.ones(1, 3))
+    alpha = render_splats(splat, cameras).alpha
+    rows, columns = torch.meshgrid(torch.arange(65) + 0.5, torch.arange(65) + 0.5, indexing="ij")
+    total = alpha.sum((-1, -2))
+    centroid = torch.stack([(alpha * columns).sum((-1, -2)) / total, (alpha * rows).sum((-1, -2)) / total], -1)
+    pixels, _ = cameras.project(point.expand(3, 1, 3))
+    torch.testing.assert_close(centroid, pixels[:, 0], atol=0.03, rtol=0)
+    footprint_px = 0.02 * float(cameras.focal_px[0]) / 2.4
+    spread = ((alpha[0] * (columns - centroid[0, 0]) ** 2).sum() / total[0]).sqrt()
+    assert math.isclose(float(spread), math.hypot(footprint_px, math.sqrt(0.3)), rel_tol=0.1)
+
+
+def test_wrong_use_is_refused(monkeypatch):
+    gaussians, cameras = random_gaussians(5, seed=0), some_cameras()
+    with pytest.raises(ValueError, match="needed"):
+        render_splats(gaussians[None], cameras)
+    with pytest.raises(ValueError, match="needed"):
+        render_splats(gaussians, cameras[0])
+    with pytest.raises(ValueError, match="gsplat splat backend"):
+        render_splats(gaussians, cameras, backend="gsplat")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for module in ("_cpu_splats", "_cpu_splat_blending", "_cpu_splat_projection"):
+        monkeypatch.delitem(sys.modules, f"partrm.rendering.{module}", raising=False)
+        monkeypatch.delattr(partrm.rendering, module, raising=False)
+    with pytest.raises(SplatBackendError, match="numba"):
+        render_splats(gaussians, cameras)
