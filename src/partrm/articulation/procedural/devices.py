@@ -197,7 +197,7 @@ def kettle(b: ObjectBuilder) -> None:
     b.add(0, handle.moved(spin), grip)
     if kind == "kettle":
         path = np.array([[0.85, 0, 0.3], [1.2, 0, 0.45], [1.5, 0, 0.8], [1.75, 0, 0.95]]) * [radius, 1, height]
-        b.add(0, sweep(path, circle(8, 0.16 * radius), [0.0, 1.0, 0.0]).moved(-spin * [1, -1, 1] if False else spin @ np.diag([-1.0, -1.0, 1.0])), body)
+        b.add(0, sweep(path, circle(8, 0.16 * radius), [0.0, 1.0, 0.0]).moved(spin @ np.diag([-1.0, -1.0, 1.0])), body)
     else:
         b.add(0, handle.moved(spin @ np.diag([-1.0, -1.0, 1.0])), grip)
 
@@ -214,17 +214,22 @@ def light_switch(b: ObjectBuilder) -> None:
     for k in range(count):
         y, slot = -width / 2 + (k + 0.5) * cell, b.new_slot(Role.MOVING)
         w, h = cell * rng.uniform(0.25, 0.38), height * rng.uniform(0.28, 0.4)
-        swing = np.deg2rad(rng.uniform(20, 45)) if lever else np.deg2rad(rng.uniform(8, 20))
-        part = b.part(f"switch_{k}", JointType.REVOLUTE, (0, 1, 0), (t, y, 0), swing, lower=-swing)
+        swing = np.deg2rad(rng.uniform(20, 50)) if lever else np.deg2rad(rng.uniform(10, 22))
+        rest = swing * float(rng.choice([-1, 0, 1], p=[0.35, 0.3, 0.35]))
+        part = b.part(f"switch_{k}", JointType.REVOLUTE, (0, 1, 0), (t, y, 0), swing - rest, lower=-swing - rest)
+        pieces = []
         if lever:
             length, r = height * rng.uniform(0.25, 0.6), 0.12 * cell
             b.add(0, cylinder((t, y, 0), "x", 0.01, 2 * r, 12), b.slot(Role.DETAIL))
-            b.add(part, turned([r, r, 1.3 * r, 0.8 * r], [0.0, 0.75 * length, 0.9 * length, length], "x", (t, y, 0), 10), slot)
+            profile = [r, r, 1.3 * r, 0.8 * r], [0.0, 0.75 * length, 0.9 * length, length]
+            pieces.append(turned(*profile, "x", (0, y, 0), 10))
         else:
             b.add(0, frame((t, y - w, -h), (t + 0.004, y + w, h), "x", 0.12 * w), b.slot(Role.DETAIL))
             ridge = np.array([[0.0, -0.85 * h], [0.014, -0.85 * h], [0.005, 0.0], [0.014, 0.85 * h], [0.0, 0.85 * h]])
-            outline = np.stack([ridge[:, 1], ridge[:, 0] + t - 0.002], -1)
-            b.add(part, loft(stand([outline, outline], [y - 0.85 * w, y + 0.85 * w], "y")), slot)
+            outline = np.stack([ridge[:, 1], ridge[:, 0] - 0.002], -1)
+            pieces.append(loft(stand([outline, outline], [y - 0.85 * w, y + 0.85 * w], "y")))
+        for piece in pieces:
+            b.add(part, piece.moved(_tilt(rest), np.array([t, 0.0, 0.0])), slot)
 
 
 def faucet(b: ObjectBuilder) -> None:

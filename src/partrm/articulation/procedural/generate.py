@@ -10,7 +10,7 @@ from partrm.articulation.objects import ArticulatedObject, ObjectError
 from partrm.articulation.procedural import appliances, devices, furniture
 from partrm.articulation.procedural.builder import ObjectBuilder
 from partrm.articulation.procedural.materials import with_sampled_materials
-from partrm.articulation.procedural.simplify import MAX_FACES, without_tiny_movables
+from partrm.articulation.procedural.simplify import MAX_FACES, without_minor_movables
 from partrm.articulation.procedural.synthesizer import SYNTHESIZED, synthesize
 
 OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
@@ -53,19 +53,28 @@ def generate(category: str, seed: int) -> ArticulatedObject:
     Raises:
         ObjectError: for an unknown category, or one whose library is not installed.
     """
+    if category not in CATEGORIES:
+        raise ObjectError(f"unknown category {category!r}; the categories are {', '.join(CATEGORIES)}")
     entropy = np.random.SeedSequence([zlib.crc32(category.encode()), seed])
     rng = np.random.Generator(np.random.PCG64(entropy))
     source = f"procedural:{category}:{seed}"
-    if category in OWN_GENERATORS:
-        builder = ObjectBuilder(category, rng)
-        OWN_GENERATORS[category](builder)
-        obj = builder.build(f"{category}_{seed}", source)
-    elif category in SYNTHESIZED:
-        obj = replace(synthesize(category, rng, source), name=f"{category}_{seed}")
+    for _ in range(20):
+        obj = without_minor_movables(_draw(category, rng, f"{category}_{seed}", source)).normalised()
+        # A draw may have open compartments only.
+        if obj.movable:
+            break
     else:
-        raise ObjectError(f"unknown category {category!r}; the categories are {', '.join(CATEGORIES)}")
-    obj = without_tiny_movables(obj).normalised()
+        raise ObjectError(f"{source}: nothing moves in any draw")
     faces = sum(len(p.faces) for p in obj.parts)
     if faces > MAX_FACES:
         raise ObjectError(f"{source}: {faces} faces, more than {MAX_FACES}")
     return replace(obj, materials=with_sampled_materials(obj.materials, int(entropy.generate_state(2)[1])))
+
+
+def _draw(category: str, rng: np.random.Generator, name: str, source: str) -> ArticulatedObject:
+    """One draw of the category, in metres."""
+    if category in OWN_GENERATORS:
+        builder = ObjectBuilder(category, rng)
+        OWN_GENERATORS[category](builder)
+        return builder.build(name, source)
+    return replace(synthesize(category, rng, source), name=name)

@@ -169,6 +169,7 @@ def _wall_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments
         "depth": rng.uniform(0.2, 0.5),
         "height": rng.uniform(0.4, 1.0),
         "compartment_types": types,
+        "handle_offset": None,
         "num_shelves": int(rng.integers(0, 4)),
         "frontboard_thickness": rng.uniform(0.015, 0.03),
         "wall_thickness": rng.uniform(0.01, 0.03),
@@ -268,7 +269,6 @@ def _role(name: str, movable: bool, front: bool) -> Role:
 def _from_scene(category: str, scene: Any, source: str) -> ArticulatedObject:
     """Root and movable links with all that is rigidly attached; meshes and joints in the frame of the root."""
     graph = scene.scene.graph
-    properties = scene.get_joint_properties()
     edges = {child: (parent, data) for parent, child, data in graph.to_edgelist()}
 
     def movable(node: str) -> bool:
@@ -284,7 +284,7 @@ def _from_scene(category: str, scene: Any, source: str) -> ArticulatedObject:
         return None
 
     links: list[str | None] = [None, *(n for n in graph.nodes if movable(n))]
-    turn = _front_turn(properties)
+    turn = _front_turn(category)
     pieces: dict[str | None, list[tuple[str, np.ndarray, np.ndarray]]] = {link: [] for link in links}
     for node in graph.nodes_geometry:
         T_world_node, geometry = graph.get(node)
@@ -312,10 +312,9 @@ def _from_scene(category: str, scene: Any, source: str) -> ArticulatedObject:
     return ArticulatedObject(category, category, tuple(parts), materials, source)
 
 
-def _front_turn(properties: dict[str, Any]) -> np.ndarray:
-    """Rotation to front +x: the library's front is -y, +y where a drawer says so."""
-    forward = [p["axis"] for p in properties.values() if p["type"] == "prismatic"]
-    sign = 1.0 if forward and forward[0][1] > 0.5 else -1.0
+def _front_turn(category: str) -> np.ndarray:
+    """Rotation to front +x: the library's front is -y, but +y of recursive cabinets."""
+    sign = 1.0 if category == "kitchen_recursive_cabinet" else -1.0
     return np.array([[0.0, sign, 0.0], [-sign, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
