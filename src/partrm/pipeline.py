@@ -208,13 +208,7 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     networked = time.perf_counter()
-    gaussians, moving = output.gaussians[0].to("cpu"), output.moving[0].cpu()
-    visible = gaussians.opacities >= MIN_OPACITY
-    gaussians, moving = gaussians[visible], moving[visible]
-    part = moving > 0.5
-    # Where nothing is sure to move, all Gaussians vote with what they have.
-    weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
-    joint = estimate_joint(gaussians.means, output.displacement[0].cpu()[visible], weights)
+    gaussians, part, joint = read_motion(output)
     return Prediction(
         before=gaussians,
         after=carry(gaussians, part, joint.T_after_before),
@@ -227,6 +221,18 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
         model_hash=model.hash,
         timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
     )
+
+
+def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool[Tensor, " n"], EstimatedJoint]:
+    """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint."""
+    gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
+    visible = gaussians.opacities >= MIN_OPACITY
+    gaussians, moving = gaussians[visible], moving[visible]
+    part = moving > 0.5
+    # Where nothing is sure to move, all Gaussians vote with what they have.
+    weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
+    joint = estimate_joint(gaussians.means, output.displacement[sample].cpu()[visible], weights)
+    return gaussians, part, joint
 
 
 def carry(gaussians: Gaussians, moving: Bool[Tensor, " n"], T_after_before: Float[Tensor, "4 4"]) -> Gaussians:

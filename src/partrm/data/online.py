@@ -7,6 +7,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
 from partrm.cameras import Cameras
 from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews
@@ -183,26 +184,29 @@ def samples_of(
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
     targets = motion_targets(scene, posed, maps, in_object.resized(splat), images)
-    T_after_before = posed.framing.motion_to_canonical(posed.T_motion)
-    drags = sample_drags(targets, cameras, T_after_before, config, generator)
+    joint = joint_truth(tables, posed)
+    drags = sample_drags(targets, cameras, joint.T_after_before, config, generator)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
     seen = camera_noise(images, generator) if config.augment else images
     inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
-    T_source = posed.instances.T_world_part
-    kind, axis, pivot, amount = joint_in_object_frame(tables, posed.scenario, T_source)
-    in_units = torch.where(kind == 2, amount * posed.framing.scale, amount)
-    joint = JointTruth(
-        type=kind,
-        axis=posed.framing.directions_to_canonical(axis.float()),
-        pivot=posed.framing.points_to_canonical(pivot.float()[:, None])[:, 0],
-        amount=in_units.float(),
-        T_after_before=T_after_before,
-    )
     views = None
     if config.novel_views:
         novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
         views = render_states(scene, posed, novel)
     return Samples(inputs, targets, joint, valid, views)
+
+
+def joint_truth(tables: JointTables, posed: PosedBatch) -> JointTruth:
+    """The dragged joints of a batch in its canonical frames."""
+    kind, axis, pivot, amount = joint_in_object_frame(tables, posed.scenario, posed.instances.T_world_part)
+    in_units = torch.where(kind == JointType.PRISMATIC, amount * posed.framing.scale, amount)
+    return JointTruth(
+        type=kind,
+        axis=posed.framing.directions_to_canonical(axis.float()),
+        pivot=posed.framing.points_to_canonical(pivot.float()[:, None])[:, 0],
+        amount=in_units.float(),
+        T_after_before=posed.framing.motion_to_canonical(posed.T_motion),
+    )
 
 
 def render_inputs(
