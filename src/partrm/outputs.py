@@ -189,9 +189,19 @@ def _to_bytes(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
 
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
-    import imageio.v2 as imageio
+    import imageio_ffmpeg
 
-    with imageio.get_writer(path, fps=FRAMES_PER_SECOND, codec="libx264", macro_block_size=2, quality=7) as video:
+    # The codec wants even sides: one row or column of white more where they are odd.
+    width, height = camera.width + camera.width % 2, camera.height + camera.height % 2
+    video = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=FRAMES_PER_SECOND, codec="libx264", quality=7, macro_block_size=2
+    )
+    video.send(None)
+    try:
         for frame in range(MOTION_FRAMES):
+            picture = np.full((height, width, 3), 255, dtype=np.uint8)
             state = prediction.at(frame / (MOTION_FRAMES - 1))
-            video.append_data(_to_bytes(on_white(render_rgba(state, camera))[0]))
+            picture[: camera.height, : camera.width] = _to_bytes(on_white(render_rgba(state, camera))[0])
+            video.send(picture)
+    finally:
+        video.close()

@@ -6,12 +6,12 @@ import tyro
 
 DESCRIPTION = """Check this installation: compute what golden files hold, and compare.
 
-Each FILE holds inputs and answers of the reference implementation (a network, or splats with their gradients).
-Prints the worst error of each quantity; exit code 1 if one is beyond its tolerance.
+Each FILE holds inputs and answers of the reference implementation (splats with their gradients, .npz).
+Prints the error of each quantity; exit code 1 if one is beyond its tolerance.
 
 Examples:
   partrm verify splat_a.npz
-  partrm verify golden/network.safetensors golden/splat_a.npz golden/splat_b.npz
+  partrm verify golden/splat_a.npz golden/splat_b.npz
 """
 
 
@@ -19,12 +19,24 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]]) -> int:
     """Check this installation against golden files.
 
     Args:
-        files: golden files, .npz (splats) or .safetensors (network).
+        files: golden files.
     """
+    from rich.console import Console
+    from rich.table import Table
+
     from partrm.commands import UsageError
     from partrm.verify import verify_file
 
     if not files:
         raise UsageError("give at least one golden file")
-    passed = [verify_file(file) for file in files]
-    return 0 if all(passed) else 1
+    console, passed = Console(), True
+    for file in files:
+        table = Table("backend", "quantity", "mean", "worst", "tolerance", "", title=str(file), title_justify="left")
+        for check in verify_file(file):
+            verdict = "[green]ok[/green]" if check.ok else "[red]beyond[/red]"
+            table.add_row(
+                check.backend, check.quantity, f"{check.mean:.1e}", f"{check.worst:.1e}", check.tolerance, verdict
+            )
+            passed &= check.ok
+        console.print(table)
+    return 0 if passed else 1
