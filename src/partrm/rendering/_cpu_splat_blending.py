@@ -176,6 +176,21 @@ def _all_closed(buffer):
     return lowest == _CLOSED
 
 
+@njit(cache=True, nogil=True)
+@no_type_check
+def _start_backward(image, image_grad, buffer):
+    """Per-pixel state of one tile before its first splat: cotangents, transmittance, threshold, and the whole sum."""
+    for j in range(_AREA):
+        rest = image_grad[3, j] * (_f(1.0) - image[3, j])
+        for plane in range(3):
+            rest += image_grad[plane, j] * image[plane, j]
+            buffer[plane * _AREA + j] = image_grad[plane, j]
+        buffer[3 * _AREA + j] = 1.0
+        buffer[4 * _AREA + j] = _MIN_TRANSMITTANCE
+        buffer[5 * _AREA + j] = image_grad[3, j]
+        buffer[6 * _AREA + j] = rest
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 @no_type_check
 def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, image_grad, flat_grads):
@@ -188,15 +203,7 @@ def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, ima
     buffer = np.empty(7 * _AREA, np.float32)
     for tile in range(first, starts.shape[0] - 1, step):
         tile_y, tile_x = tile // tiles_x, tile % tiles_x
-        for j in range(_AREA):
-            rest = image_grad[3, tile_y, tile_x, j] * (_f(1.0) - image[3, tile_y, tile_x, j])
-            for plane in range(3):
-                rest += image_grad[plane, tile_y, tile_x, j] * image[plane, tile_y, tile_x, j]
-                buffer[plane * _AREA + j] = image_grad[plane, tile_y, tile_x, j]
-            buffer[3 * _AREA + j] = 1.0
-            buffer[4 * _AREA + j] = _MIN_TRANSMITTANCE
-            buffer[5 * _AREA + j] = image_grad[3, tile_y, tile_x, j]
-            buffer[6 * _AREA + j] = rest
+        _start_backward(image[:, tile_y, tile_x], image_grad[:, tile_y, tile_x], buffer)
         for pair in range(starts[tile], starts[tile + 1]):
             g = ids[pair]
             splat = splats[g]
