@@ -1,5 +1,7 @@
 """Generators of furniture: cabinets, drawers, sliding doors, chests, desks, doors and windows in their frames."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from partrm.articulation.kinematics import JointType
@@ -17,7 +19,7 @@ from partrm.articulation.procedural.carcass import (
     front_slots,
     sample_interior,
 )
-from partrm.articulation.procedural.fronts import FrontStyle, HandleStyle, PanelStyle, Rect, sample_style
+from partrm.articulation.procedural.fronts import FrontStyle, HandleStyle, PanelStyle, Rect, add_handle, sample_style
 from partrm.articulation.procedural.shapes import cylinder, frame
 
 PANELS: tuple[PanelStyle, ...] = ("flat", "flat", "soft", "framed", "framed", "raised", "glass", "planks", "slats", "bowed")
@@ -41,7 +43,7 @@ def _fronts(b: ObjectBuilder, cell: Rect, style: FrontStyle, carcass: Carcass, i
 def cabinet(b: ObjectBuilder) -> None:
     """Hinged cabinet: one or two doors, any hinge, a wide range of proportions."""
     rng = b.rng
-    width, depth, height = rng.uniform(0.35, 1.2), rng.uniform(0.25, 0.7), rng.uniform(0.35, 1.5)
+    width, depth, height = rng.uniform(0.35, 1.2), rng.uniform(0.25, 0.8), rng.uniform(0.3, 1.4)
     size = (width + height) / 2
     carcass = _furniture_carcass(b, width, depth, height, size * rng.uniform(0.015, 0.05))
     style = sample_style(rng, PANELS, HANDLES, size)
@@ -51,7 +53,7 @@ def cabinet(b: ObjectBuilder) -> None:
     split = rng.choice([0.5, rng.uniform(0.35, 0.65)])
     if count == 2:
         middle = inner.at(split, 0)[0]
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             half = carcass.wall / 2
             b.add_box(0, (carcass.wall, middle - half, inner.z0), (carcass.front, middle + half, inner.z1), b.slot(Role.BODY))
         cells = [Rect(inner.y0, middle, inner.z0, inner.z1), Rect(middle, inner.y1, inner.z0, inner.z1)]
@@ -191,10 +193,14 @@ def window(b: ObjectBuilder) -> None:
     b.add(0, frame((0, outer.y0, 0), (depth, outer.y1, height), "x", border), body)
     inner = outer.inset(border)
     style = sample_style(rng, ("glass", "glass", "window", "framed"), ("knob", "bar", "arch", "lip", "none"), 0.6)
-    kind = rng.choice(["slide", "slide", "sash", "casement", "casement", "awning"])
+    kind = rng.choice(["slide", "slide", "sash", "sash", "casement", "awning"])
+    if rng.random() < 0.4:
+        reach = rng.uniform(0.02, 0.15)
+        b.add_box(0, (0, outer.y0 - 0.04, -0.06), (depth + reach, outer.y1 + 0.04, 0), body)
+    bars = (int(rng.integers(0, 3)), int(rng.integers(0, 2))) if rng.random() < 0.5 else (0, 0)
     slots = front_slots(b, body)
     thickness = min(style.thickness, 0.4 * depth)
-    style = FrontStyle(**{**style.__dict__, "thickness": thickness, "border": min(style.border, 0.2 * inner.width)})
+    style = replace(style, thickness=thickness, border=min(style.border, 0.12 * inner.width))
     x = depth - 1.1 * thickness
     if kind == "casement" or kind == "awning":
         add_door(b, inner.inset(0.003), x, rng.choice(["left", "right"]) if kind == "casement" else "top", style, slots)
@@ -203,16 +209,21 @@ def window(b: ObjectBuilder) -> None:
         half = inner.at(0.5, 0)[0]
         first, second = Rect(inner.y0, half + 0.02, inner.z0, inner.z1), Rect(half - 0.02, inner.y1, inner.z0, inner.z1)
         moving, still = (first, second) if side > 0 else (second, first)
-        add_slider(b, moving.inset(0.002), x, side * 0.85 * moving.width, style, slots)
+        part = add_slider(b, moving.inset(0.002), x, side * 0.85 * moving.width, style, slots)
+        if style.panel == "glass":
+            _muntins(b, moving.inset(style.border), x, thickness, bars, slots.panel, part)
         _pane(b, still, x - 1.1 * thickness, thickness, style.border, body)
+        _muntins(b, still.inset(style.border), x - 1.1 * thickness, thickness, bars, body)
     else:
         half = inner.at(0, 0.5)[1]
         low, high = Rect(inner.y0, inner.y1, inner.z0, half + 0.02), Rect(inner.y0, inner.y1, half - 0.02, inner.z1)
         part = b.part("sash", JointType.PRISMATIC, (0, 0, 1), (x, 0, half), 0.85 * low.height)
         _pane(b, low.inset(0.002), x, thickness, style.border, slots.panel, part)
-        grip = low.at(0.5, 0)[0], low.z0 + 0.3 * style.border
-        b.add(part, cylinder((x + thickness, *grip), "x", 0.03, 0.015, 8), slots.handle)
+        _muntins(b, low.inset(style.border), x, thickness, bars, slots.panel, part)
+        rail = Rect(low.y0, low.y1, low.z0, low.z0 + 2 * style.border)
+        add_handle(b, part, rail, x + thickness, "centre", replace(style, handle_length=rng.uniform(0.15, 0.5)), slots.handle)
         _pane(b, high, x - 1.1 * thickness, thickness, style.border, body)
+        _muntins(b, high.inset(style.border), x - 1.1 * thickness, thickness, bars, body)
 
 
 def _pane(b: ObjectBuilder, rect: Rect, x: float, t: float, border: float, slot: int, part: int = 0) -> None:
@@ -223,20 +234,62 @@ def _pane(b: ObjectBuilder, rect: Rect, x: float, t: float, border: float, slot:
     b.add_box(part, (x + 0.4 * t, glass.y0, glass.z0), (x + 0.6 * t, glass.y1, glass.z1), b.slot(Role.GLASS))
 
 
+def _muntins(
+    b: ObjectBuilder, rect: Rect, x: float, t: float, bars: tuple[int, int], slot: int, part: int = 0
+) -> None:
+    """Bars that divide a pane: upright ones and level ones."""
+    w = 0.025 * (rect.width + rect.height)
+    for k in range(bars[0]):
+        y = rect.at((k + 1) / (bars[0] + 1), 0)[0]
+        b.add_box(part, (x + 0.2 * t, y - w / 2, rect.z0), (x + 0.9 * t, y + w / 2, rect.z1), slot)
+    for k in range(bars[1]):
+        z = rect.at(0, (k + 1) / (bars[1] + 1))[1]
+        b.add_box(part, (x + 0.2 * t, rect.y0, z - w / 2), (x + 0.9 * t, rect.y1, z + w / 2), slot)
+
+
 def door(b: ObjectBuilder) -> None:
-    """Door in its frame or in a piece of wall."""
+    """Door in its frame, between two posts or in a piece of wall; some have a lever that turns on the door."""
     rng = b.rng
-    width, height, depth = rng.uniform(0.6, 1.1), rng.uniform(0.9, 2.1), rng.uniform(0.05, 0.2)
+    width, height, depth = rng.uniform(0.6, 1.1), rng.uniform(0.7, 2.1), rng.uniform(0.05, 0.2)
     border = rng.uniform(0.04, 0.25)
     body = b.slot(Role.BODY)
     outer = Rect(-width / 2 - border, width / 2 + border, 0, height + border)
-    b.add(0, frame((0, outer.y0, 0), (depth, outer.y1, outer.z1), "x", (border, border, 0.01, border)), body)
     if rng.random() < 0.3:
-        b.add_box(0, (-0.3 * depth, outer.y0, 0), (0.0, outer.y1, outer.z1), b.slot(Role.INTERIOR))
-    style = sample_style(rng, ("flat", "framed", "raised", "planks", "glass"), ("knob", "knob", "bar", "arch", "ring"), 0.9)
-    style = FrontStyle(**{**style.__dict__, "thickness": rng.uniform(0.3, 0.9) * depth, "handle_length": rng.uniform(0.1, 0.3)})
+        for y in (-width / 2 - border / 2, width / 2 + border / 2):
+            if rng.random() < 0.5:
+                b.add(0, cylinder((depth / 2, y, 0), "z", height, border / 2, 14), body)
+            else:
+                b.add_box(0, (0, y - border / 2, 0), (depth, y + border / 2, height), body)
+    else:
+        b.add(0, frame((0, outer.y0, 0), (depth, outer.y1, outer.z1), "x", (border, border, 0.01, border)), body)
+        if rng.random() < 0.3:
+            b.add_box(0, (-0.3 * depth, outer.y0, 0), (0.0, outer.y1, outer.z1), b.slot(Role.INTERIOR))
+    panels: tuple[PanelStyle, ...] = ("flat", "flat", "framed", "raised", "planks", "glass")
+    style = sample_style(rng, panels, ("knob", "knob", "bar", "arch", "ring", "none"), 0.9)
+    style = replace(style, thickness=rng.uniform(0.3, 0.9) * depth, handle_length=rng.uniform(0.1, 0.3))
+    lever = rng.random() < 0.35
+    style = replace(style, handle="none" if lever else style.handle)
     hinge = rng.choice(["left", "right"])
-    add_door(b, Rect(-width / 2, width / 2, 0.012, height).inset(0.004, 0.0), depth - style.thickness, hinge, style, front_slots(b, body))
+    rect, slots = Rect(-width / 2, width / 2, 0.012, height).inset(0.004, 0.0), front_slots(b, body)
+    part = add_door(b, rect, depth - style.thickness, hinge, style, slots)
+    if lever:
+        side = 1 if hinge == "left" else -1
+        y, z = rect.at(0.5 + side * 0.42, rng.uniform(0.42, 0.55))
+        _add_lever(b, part, (depth, y, z), -side * rng.uniform(0.12, 0.25), slots.handle)
+
+
+def _add_lever(b: ObjectBuilder, door_part: int, at: tuple[float, float, float], length: float, slot: int) -> None:
+    """A lever handle that turns about x on a door; it reaches ``length`` along y."""
+    x, y, z = at
+    r = b.rng.uniform(0.012, 0.025)
+    b.add(door_part, cylinder(at, "x", 0.012, 2.5 * r, 12), slot)
+    axis = (-1.0 if length < 0 else 1.0, 0.0, 0.0)
+    part = b.part("lever", JointType.REVOLUTE, axis, at, -np.deg2rad(0), -np.deg2rad(b.rng.uniform(30, 90)), door_part)
+    b.add(part, cylinder((x + 0.01, y, z), "x", 0.05, r, 10), slot)
+    if b.rng.random() < 0.5:
+        b.add(part, cylinder((x + 0.06, y, z), "y", length, r, 10), slot)
+    else:
+        b.add_box(part, (x + 0.05, min(y, y + length), z - 1.3 * r), (x + 0.05 + r, max(y, y + length), z + 1.3 * r), slot)
 
 
 def chest(b: ObjectBuilder) -> None:
@@ -246,7 +299,7 @@ def chest(b: ObjectBuilder) -> None:
     size = (width + height) / 2
     carcass = _furniture_carcass(b, width, depth, height, size * rng.uniform(0.01, 0.06))
     style = sample_style(rng, ("flat", "flat", "soft", "framed", "raised", "planks", "bowed"), ("none", "none", "bar", "arch", "knob", "lip", "ring"), size)
-    style = FrontStyle(**{**style.__dict__, "thickness": style.thickness * rng.choice([1.0, 1.0, 2.5])})
+    style = replace(style, thickness=style.thickness * rng.choice([1.0, 1.0, 2.5]))
     inset = bool(rng.random() < 0.25)
     rect, x = _fronts(b, carcass.inner, style, carcass, inset)
     if not inset:

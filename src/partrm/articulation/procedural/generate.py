@@ -37,6 +37,7 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "faucet": devices.faucet,
     "valve": devices.valve,
     "press": devices.press,
+    "lever": devices.lever,
     "suitcase": devices.suitcase,
 }
 """Generators that need nothing but numpy."""

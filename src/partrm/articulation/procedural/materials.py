@@ -34,7 +34,7 @@ _RANGES = {
     Family.GREY: (0.0, 1.0, 0.0, 0.1, 0.15, 0.8, 0.0, 0.5),
     Family.STEEL: (0.55, 0.65, 0.0, 0.06, 0.5, 0.85, 0.4, 0.9),
     Family.BRASS: (0.08, 0.13, 0.3, 0.65, 0.5, 0.85, 0.4, 0.9),
-    Family.GLASS: (0.5, 0.66, 0.05, 0.4, 0.04, 0.4, 0.5, 1.0),
+    Family.GLASS: (0.48, 0.66, 0.05, 0.85, 0.04, 0.5, 0.4, 1.0),
 }
 
 _FAMILY_WEIGHTS = {
@@ -97,7 +97,7 @@ def _between(bounds: Float[Tensor, "*batch 2"], u: Float[Tensor, "*batch"]) -> F
 def sample_sources(roles: Int[Tensor, "*batch slots"], generator: torch.Generator) -> Int[Tensor, "*batch slots"]:
     """Which slot each slot takes its material from (itself, the body, or the first moving part).
 
-    With p = 0.35 all moving parts look exactly like the body, with 0.3 they share another look, otherwise each has its
+    With p = 0.4 all moving parts look exactly like the body, with 0.26 they share another look, otherwise each has its
     own. Handles, interiors and details are sometimes those of the body or of the moving part.
     """
     device = roles.device
@@ -106,9 +106,9 @@ def sample_sources(roles: Int[Tensor, "*batch slots"], generator: torch.Generato
     body = (roles == Role.BODY).int().argmax(-1, keepdim=True).expand(roles.shape)
     moving = (roles == Role.MOVING).int().argmax(-1, keepdim=True).expand(roles.shape)
     mode, front, inside = (u_object[..., k, None] for k in range(3))
-    shared = torch.where(mode < 0.35, body, moving)
-    source = torch.where((roles == Role.MOVING) & (mode < 0.65), shared, own)
-    handle = torch.where(front < 0.12, body, torch.where(front < 0.27, torch.where(mode < 0.35, body, moving), own))
+    shared = torch.where(mode < 0.4, body, moving)
+    source = torch.where((roles == Role.MOVING) & (mode < 0.66), shared, own)
+    handle = torch.where(front < 0.12, body, torch.where(front < 0.27, torch.where(mode < 0.4, body, moving), own))
     source = torch.where(roles == Role.HANDLE, handle, source)
     source = torch.where((roles == Role.INTERIOR) & (inside < 0.35), body, source)
     u_detail = torch.rand(roles.shape, generator=generator, device=device)
