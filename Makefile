@@ -23,8 +23,10 @@ DRAG_CABINET := --drag 548,402,473,420
 	touch $@
 
 # Meshes of real objects, used by `partrm eval --data real`: two wheels without the physics and RL packages they ask for.
-eval-objects: .venv/made-dev
+eval-objects: .venv/made-eval-objects
+.venv/made-eval-objects: .venv/made-dev
 	$(PIP) --no-deps gymnasium-robotics metaworld
+	touch $@
 
 demo: .venv/made
 	$(BIN)/partrm predict $(EXAMPLES)/microwave.png $(DRAG_MICROWAVE) --framing canonical --out $(OUT)/microwave

@@ -41,6 +41,8 @@ class LoadedModel:
 def bundled_names() -> list[str]:
     """Names of the models in the package."""
     folder = resources.files("partrm.model") / "weights"
+    if not folder.is_dir():
+        return []
     return sorted(entry.name for entry in folder.iterdir() if (entry / "config.json").is_file())
 
 
