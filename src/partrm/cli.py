@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": Command(
         "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
     ),
+    "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
 

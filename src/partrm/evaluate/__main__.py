@@ -1,0 +1,55 @@
+"""``python -m partrm.evaluate pack|run``: a set made on one machine, evaluated on another.
+
+``run`` needs neither the real objects' wheels nor what makes procedural objects.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from partrm.evaluate.session import evaluate_into, plan_set
+from partrm.evaluate.sets import load_eval_set, save_eval_set
+
+
+def pack(data: Literal["procedural", "real"], out: Path, limit: int | None = None, seed: int = 0) -> None:
+    """Plan a set and write it to one file.
+
+    Args:
+        data: which set.
+        out: file to write (.safetensors).
+        limit: number of samples (procedural: 200 unless given).
+        seed: of procedural states and cameras.
+    """
+    evalset = plan_set(data, limit, seed)
+    save_eval_set(evalset, out)
+    print(f"{out}: {len(evalset)} samples of {len(evalset.object_names)} objects, checksum {evalset.checksum}")
+    for reason in evalset.dropped:
+        print(f"left out: {reason}")
+
+
+def run(
+    set: Path,
+    out: Path,
+    model: str = "base",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    views: int = 1,
+    drags: int = 1,
+    limit: int | None = None,
+) -> None:
+    """Evaluate a model on a packed set.
+
+    Args:
+        set: file that ``pack`` wrote.
+        out: folder for the results.
+        model: name of the bundled weights, or a checkpoint folder.
+        device: auto takes a CUDA device if there is one.
+        views: input views, 1 to 4.
+        drags: drags of each sample, 1 to 10.
+        limit: only the first samples.
+    """
+    evaluate_into(load_eval_set(set), out, model, device, views, drags, limit)
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict({"pack": pack, "run": run}, prog="python -m partrm.evaluate")
