@@ -253,7 +253,6 @@ def build_pool(categories_and_seeds: Iterable[tuple[str, int]], workers: int = 1
     return Pool.from_objects(objects)
 
 
-
 @dataclass(frozen=True)
 class BuildCommand:
     """Generate procedural objects and pack them into a pool file."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -10,6 +11,13 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import ArticulatedObject, Joint, Part
 from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, box, concatenate
+
+T = TypeVar("T")
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of the options, all as likely (repeat one to make it likelier)."""
+    return options[int(rng.choice(len(options)))]
 
 
 @dataclass

@@ -7,7 +7,7 @@ import numpy as np
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
-from partrm.articulation.procedural.builder import ObjectBuilder
+from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.fronts import Edge, FrontStyle, Rect, add_handle, add_panel
 from partrm.articulation.procedural.shapes import frame
 
@@ -106,10 +106,14 @@ def add_door(
 def add_drawer(
     b: ObjectBuilder, rect: Rect, cavity: Rect, x: float, depth: float, style: FrontStyle, slots: FrontSlots
 ) -> int:
-    """Drawer with a front ``rect`` whose back lies at ``x`` and a box of about ``depth`` in the ``cavity`` behind it."""
+    """Drawer with a front ``rect`` whose back lies at ``x`` and a box of about ``depth`` in the ``cavity``."""
     depth *= b.rng.uniform(0.7, 0.95)
     part = b.part(
-        f"drawer_{len(b.names)}", JointType.PRISMATIC, (1, 0, 0), (x, *rect.at(0.5, 0.5)), depth * b.rng.uniform(0.5, 0.95)
+        f"drawer_{len(b.names)}",
+        JointType.PRISMATIC,
+        (1, 0, 0),
+        (x, *rect.at(0.5, 0.5)),
+        depth * b.rng.uniform(0.5, 0.95),
     )
     face = add_panel(b, part, rect, x, slots.panel, style)
     edge: Edge = "centre" if style.handle_position == 0.5 or style.handle in ("lip", "strip") else "top"
@@ -137,7 +141,7 @@ def add_slider(b: ObjectBuilder, rect: Rect, x: float, travel: float, style: Fro
 
 def add_base(b: ObjectBuilder, carcass: Carcass, slot: int, size: float) -> None:
     """Something below the carcass or nothing: legs, a recessed plinth, a footed frame."""
-    kind = b.rng.choice(["none", "none", "legs", "plinth", "frame", "runners"])
+    kind = pick(b.rng, ["none", "none", "legs", "plinth", "frame", "runners"])
     outer, x0, x1 = carcass.outer, carcass.back, carcass.front
     height, w = size * b.rng.uniform(0.02, 0.16), size * b.rng.uniform(0.02, 0.05)
     z0, z1 = outer.z0 - height, outer.z0

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from partrm.articulation.materials import Role
-from partrm.articulation.procedural.builder import ObjectBuilder
+from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.shapes import (
-    annulus,
     circle,
     cylinder,
     frame,
@@ -82,8 +82,8 @@ def sample_style(
 ) -> FrontStyle:
     """Random style for fronts of about ``size`` metres."""
     return FrontStyle(
-        panel=panels[rng.integers(len(panels))],
-        handle=handles[rng.integers(len(handles))],
+        panel=pick(rng, panels),
+        handle=pick(rng, handles),
         thickness=size * rng.uniform(0.025, 0.07),
         border=size * rng.uniform(0.07, 0.18),
         handle_length=rng.uniform(0.18, 0.8) if rng.random() < 0.7 else rng.uniform(0.8, 0.97),
@@ -122,12 +122,12 @@ def add_panel(b: ObjectBuilder, part: int, rect: Rect, x: float, slot: int, styl
         edges = np.linspace(rect.y0, rect.y1, count + 1)
         groove = 0.04 * rect.width / count
         b.add_box(part, low, (x + 0.7 * t, rect.y1, rect.z1), slot)
-        for y0, y1 in zip(edges[:-1], edges[1:], strict=True):
+        for y0, y1 in pairwise(edges):
             b.add_box(part, (x + 0.7 * t, y0 + groove, rect.z0), (front, y1 - groove, rect.z1), slot)
     if style.panel == "slats":
         edges = np.linspace(inner.z0, inner.z1, max(3, min(9, round(inner.height / border))) + 1)
         b.add_box(part, (x + 0.1 * t, inner.y0, inner.z0), (x + 0.3 * t, inner.y1, inner.z1), slot)
-        for z0, z1 in zip(edges[:-1], edges[1:], strict=True):
+        for z0, z1 in pairwise(edges):
             b.add_box(part, (x + 0.3 * t, inner.y0, z0 + 0.15 * (z1 - z0)), (x + 0.8 * t, inner.y1, z1), slot)
     if style.panel == "bowed":
         y = np.linspace(-1, 1, 9)
@@ -174,7 +174,7 @@ def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, st
     half = side * length / 2
     thick = np.array([0.0, r, r]) * (1 - side)
     if style.handle == "bar":
-        start = centre + [depth - r, 0, 0] - half
+        start = centre + np.array([depth - r, 0, 0]) - half
         if style.round_handle:
             b.add(part, cylinder(start.tolist(), axis, length, r, 8), slot)
         else:
@@ -189,7 +189,7 @@ def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, st
             path = path[:, [0, 2, 1]]
         section = circle(6, r) if style.round_handle else rounded_rectangle(2 * r, 1.2 * r, 0.0)
         up = [0.0, 1.0, 0.0] if vertical else [0.0, 0.0, 1.0]
-        b.add(part, sweep(path + [0, y, z], section, up), slot)
+        b.add(part, sweep(path + np.array([0, y, z]), section, up), slot)
     elif style.handle == "knob":
         radius = 2.0 * r
         if style.round_handle:
@@ -197,10 +197,15 @@ def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, st
             radii, heights = [radius * p for p in profile[0]], [depth * h for h in profile[1]]
             b.add(part, turned(radii, heights, "x", centre.tolist(), 12), slot)
         else:
-            b.add_box(part, (centre - [0, radius, radius]).tolist(), (centre + [depth, radius, radius]).tolist(), slot)
+            b.add_box(
+                part,
+                (centre - [0, radius, radius]).tolist(),
+                (centre + np.array([depth, radius, radius])).tolist(),
+                slot,
+            )
     elif style.handle == "ring":
         b.add(part, cylinder(centre.tolist(), "x", 0.3 * depth, 1.6 * r, 10), slot)
-        b.add(part, torus((centre + [0.4 * depth, 0, -1.6 * r]).tolist(), "x", 2.0 * r, 0.5 * r, 14, 6), slot)
+        b.add(part, torus((centre + np.array([0.4 * depth, 0, -1.6 * r])).tolist(), "x", 2.0 * r, 0.5 * r, 14, 6), slot)
     elif style.handle == "recess":
         wide = half * 0.6 + np.array([0.0, 2.0 * r, 2.0 * r]) * (1 - side)
         low, high = centre - wide, centre + wide + [0.25 * r, 0, 0]
@@ -210,7 +215,9 @@ def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, st
         _add_edge_handle(b, part, rect, x, edge, style, slot)
 
 
-def _add_edge_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, style: FrontStyle, slot: int) -> None:
+def _add_edge_handle(
+    b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, style: FrontStyle, slot: int
+) -> None:
     """A lip that stands out along the free edge, or a flat strip on it."""
     out = 0.5 * style.handle_depth if style.handle == "lip" else 0.25 * style.handle_radius
     wide = style.handle_radius * (0.8 if style.handle == "lip" else 3.0)
@@ -226,34 +233,3 @@ def _add_edge_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Ed
     }
     y0, y1, z0, z1 = spans[edge]
     b.add_box(part, (x - 0.2 * style.handle_radius, y0, z0), (x + out, y1, z1), slot)
-
-
-def add_dial(b: ObjectBuilder, part: int, x: float, y: float, z: float, radius: float, slot: int) -> None:
-    """A dial facing +x with a pointer."""
-    b.add(part, turned([radius, radius, 0.85 * radius], [0.0, 0.5 * radius, 0.7 * radius], "x", (x, y, z), 14), slot)
-    pointer = (x + 0.7 * radius, y - 0.12 * radius, z), (x + 0.85 * radius, y + 0.12 * radius, z + 0.85 * radius)
-    b.add_box(part, *pointer, b.slot(Role.DETAIL))
-
-
-def add_buttons(b: ObjectBuilder, part: int, rect: Rect, x: float, rows: int, columns: int, slot: int) -> None:
-    """A keypad: rows x columns of small boxes facing +x."""
-    depth = 0.06 * min(rect.width / columns, rect.height / rows)
-    for row in range(rows):
-        for column in range(columns):
-            y0, z0 = rect.at((column + 0.18) / columns, (row + 0.18) / rows)
-            y1, z1 = rect.at((column + 0.82) / columns, (row + 0.82) / rows)
-            b.add_box(part, (x, y0, z0), (x + depth, y1, z1), slot)
-
-
-def add_wheel(b: ObjectBuilder, part: int, x: float, y: float, z: float, radius: float, spokes: int, slot: int) -> None:
-    """A hand wheel facing +x: hub, spokes and, with four spokes or more, a rim."""
-    depth = 0.5 * radius
-    b.add(part, cylinder((x, y, z), "x", depth, 0.22 * radius, 12), slot)
-    for angle in np.arange(spokes) * (2 * np.pi / spokes) + 0.3:
-        tip = np.array([0.0, np.cos(angle), np.sin(angle)]) * radius
-        path = np.array([[x + 0.8 * depth, y, z], [x + 0.8 * depth, y + tip[1], z + tip[2]]])
-        b.add(part, sweep(path, circle(6, 0.08 * radius), [1.0, 0.0, 0.0]), slot)
-    if spokes != 3:
-        b.add(part, torus((x + 0.8 * depth, y, z), "x", radius, 0.1 * radius), slot)
-    else:
-        b.add(part, annulus((x, y, z), "x", 0.1 * depth, 0.5 * radius, 0.3 * radius, 16), slot)

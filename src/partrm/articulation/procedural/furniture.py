@@ -1,14 +1,16 @@
 """Generators of furniture: cabinets, drawers, sliding doors, chests, desks, doors and windows in their frames."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
-from partrm.articulation.procedural.builder import ObjectBuilder
+from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.carcass import (
     Carcass,
+    Hinge,
     add_base,
     add_carcass,
     add_door,
@@ -22,7 +24,18 @@ from partrm.articulation.procedural.carcass import (
 from partrm.articulation.procedural.fronts import FrontStyle, HandleStyle, PanelStyle, Rect, add_handle, sample_style
 from partrm.articulation.procedural.shapes import cylinder, frame
 
-PANELS: tuple[PanelStyle, ...] = ("flat", "flat", "soft", "framed", "framed", "raised", "glass", "planks", "slats", "bowed")
+PANELS: tuple[PanelStyle, ...] = (
+    "flat",
+    "flat",
+    "soft",
+    "framed",
+    "framed",
+    "raised",
+    "glass",
+    "planks",
+    "slats",
+    "bowed",
+)
 DRAWER_PANELS: tuple[PanelStyle, ...] = ("flat", "flat", "soft", "framed", "raised", "bowed")
 HANDLES: tuple[HandleStyle, ...] = ("bar", "bar", "arch", "knob", "knob", "lip", "recess", "ring", "strip", "none")
 
@@ -51,20 +64,29 @@ def cabinet(b: ObjectBuilder) -> None:
     inner = carcass.inner
     count = 2 if width > 0.55 and rng.random() < 0.6 else 1
     split = rng.choice([0.5, rng.uniform(0.35, 0.65)])
+    pair: list[Hinge] = ["left", "right"]
+    sides: list[Hinge] = [*pair, *pair, "top", "bottom"]
     if count == 2:
         middle = inner.at(split, 0)[0]
         if rng.random() < 0.4:
             half = carcass.wall / 2
-            b.add_box(0, (carcass.wall, middle - half, inner.z0), (carcass.front, middle + half, inner.z1), b.slot(Role.BODY))
+            b.add_box(
+                0, (carcass.wall, middle - half, inner.z0), (carcass.front, middle + half, inner.z1), b.slot(Role.BODY)
+            )
         cells = [Rect(inner.y0, middle, inner.z0, inner.z1), Rect(middle, inner.y1, inner.z0, inner.z1)]
-        hinges = ["left", "right"] if rng.random() < 0.85 else [rng.choice(["left", "right"])] * 2
+        hinges = pair if rng.random() < 0.85 else [pick(rng, pair)] * 2
     else:
-        cells, hinges = [inner], [rng.choice(["left", "right", "left", "right", "top", "bottom"])]
-    add_shelves(b, inner, carcass.wall, carcass.front - 2 * style.thickness, rng.integers(0, 4), carcass.interior)
+        cells, hinges = [inner], [pick(rng, sides)]
+    add_shelves(b, inner, carcass.wall, carcass.front - 2 * style.thickness, int(rng.integers(0, 4)), carcass.interior)
     for cell, hinge in zip(cells, hinges, strict=True):
         rect, x = _fronts(b, cell, style, carcass, inset)
         if count == 2 and not inset:
-            rect = Rect(max(rect.y0, cell.y0 + 0.002) if cell is cells[1] else rect.y0, min(rect.y1, cell.y1 - 0.002) if cell is cells[0] else rect.y1, rect.z0, rect.z1)
+            rect = Rect(
+                max(rect.y0, cell.y0 + 0.002) if cell is cells[1] else rect.y0,
+                min(rect.y1, cell.y1 - 0.002) if cell is cells[0] else rect.y1,
+                rect.z0,
+                rect.z1,
+            )
         add_door(b, rect, x, hinge, style, front_slots(b, carcass.interior))
     add_base(b, carcass, b.slot(Role.BODY), size)
     add_top(b, carcass, b.slot(Role.BODY), size, 0.0 if inset else style.thickness)
@@ -113,8 +135,8 @@ def mixed_cabinet(b: ObjectBuilder) -> None:
         if kind == "drawer":
             add_drawer(b, rect, cell, x, carcass.depth - (style.thickness if inset else 0), style, slots)
         else:
-            add_shelves(b, cell, carcass.wall, x - style.thickness, rng.integers(0, 2), carcass.interior)
-            add_door(b, rect, x, rng.choice(["left", "right", "left", "right", "top", "bottom"]), style, slots)
+            add_shelves(b, cell, carcass.wall, x - style.thickness, int(rng.integers(0, 2)), carcass.interior)
+            add_door(b, rect, x, pick(rng, ["left", "right", "left", "right", "top", "bottom"]), style, slots)
     add_base(b, carcass, b.slot(Role.BODY), size)
     add_top(b, carcass, b.slot(Role.BODY), size, 0.0 if inset else door_style.thickness)
 
@@ -160,7 +182,7 @@ def sliding_cabinet(b: ObjectBuilder) -> None:
     carcass = _furniture_carcass(b, width, depth, height, size * rng.uniform(0.015, 0.05))
     style = sample_style(rng, PANELS[:-1], ("bar", "bar", "arch", "knob", "recess", "lip", "ring"), 0.7 * size)
     inner, t = carcass.inner, style.thickness
-    add_shelves(b, inner, carcass.wall, depth - 3 * t, rng.integers(0, 3), carcass.interior)
+    add_shelves(b, inner, carcass.wall, depth - 3 * t, int(rng.integers(0, 3)), carcass.interior)
     split = rng.uniform(0.4, 0.6)
     y = inner.at(split, 0)[0]
     overlap = 0.02 * width
@@ -193,7 +215,7 @@ def window(b: ObjectBuilder) -> None:
     b.add(0, frame((0, outer.y0, 0), (depth, outer.y1, height), "x", border), body)
     inner = outer.inset(border)
     style = sample_style(rng, ("glass", "glass", "window", "framed"), ("knob", "bar", "arch", "lip", "none"), 0.6)
-    kind = rng.choice(["slide", "slide", "sash", "sash", "casement", "awning"])
+    kind = pick(rng, ["slide", "slide", "sash", "sash", "casement", "awning"])
     if rng.random() < 0.4:
         reach = rng.uniform(0.02, 0.15)
         b.add_box(0, (0, outer.y0 - 0.04, -0.06), (depth + reach, outer.y1 + 0.04, 0), body)
@@ -203,7 +225,7 @@ def window(b: ObjectBuilder) -> None:
     style = replace(style, thickness=thickness, border=min(style.border, 0.12 * inner.width))
     x = depth - 1.1 * thickness
     if kind == "casement" or kind == "awning":
-        add_door(b, inner.inset(0.003), x, rng.choice(["left", "right"]) if kind == "casement" else "top", style, slots)
+        add_door(b, inner.inset(0.003), x, pick(rng, ["left", "right"]) if kind == "casement" else "top", style, slots)
     elif kind == "slide":
         side = rng.choice([1, -1])
         half = inner.at(0.5, 0)[0]
@@ -221,7 +243,9 @@ def window(b: ObjectBuilder) -> None:
         _pane(b, low.inset(0.002), x, thickness, style.border, slots.panel, part)
         _muntins(b, low.inset(style.border), x, thickness, bars, slots.panel, part)
         rail = Rect(low.y0, low.y1, low.z0, low.z0 + 2 * style.border)
-        add_handle(b, part, rail, x + thickness, "centre", replace(style, handle_length=rng.uniform(0.15, 0.5)), slots.handle)
+        add_handle(
+            b, part, rail, x + thickness, "centre", replace(style, handle_length=rng.uniform(0.15, 0.5)), slots.handle
+        )
         _pane(b, high, x - 1.1 * thickness, thickness, style.border, body)
         _muntins(b, high.inset(style.border), x - 1.1 * thickness, thickness, bars, body)
 
@@ -234,9 +258,7 @@ def _pane(b: ObjectBuilder, rect: Rect, x: float, t: float, border: float, slot:
     b.add_box(part, (x + 0.4 * t, glass.y0, glass.z0), (x + 0.6 * t, glass.y1, glass.z1), b.slot(Role.GLASS))
 
 
-def _muntins(
-    b: ObjectBuilder, rect: Rect, x: float, t: float, bars: tuple[int, int], slot: int, part: int = 0
-) -> None:
+def _muntins(b: ObjectBuilder, rect: Rect, x: float, t: float, bars: tuple[int, int], slot: int, part: int = 0) -> None:
     """Bars that divide a pane: upright ones and level ones."""
     w = 0.025 * (rect.width + rect.height)
     for k in range(bars[0]):
@@ -269,7 +291,7 @@ def door(b: ObjectBuilder) -> None:
     style = replace(style, thickness=rng.uniform(0.3, 0.9) * depth, handle_length=rng.uniform(0.1, 0.3))
     lever = rng.random() < 0.35
     style = replace(style, handle="none" if lever else style.handle)
-    hinge = rng.choice(["left", "right"])
+    hinge: Hinge = pick(rng, ["left", "right"])
     rect, slots = Rect(-width / 2, width / 2, 0.012, height).inset(0.004, 0.0), front_slots(b, body)
     part = add_door(b, rect, depth - style.thickness, hinge, style, slots)
     if lever:
@@ -289,7 +311,9 @@ def _add_lever(b: ObjectBuilder, door_part: int, at: tuple[float, float, float],
     if b.rng.random() < 0.5:
         b.add(part, cylinder((x + 0.06, y, z), "y", length, r, 10), slot)
     else:
-        b.add_box(part, (x + 0.05, min(y, y + length), z - 1.3 * r), (x + 0.05 + r, max(y, y + length), z + 1.3 * r), slot)
+        b.add_box(
+            part, (x + 0.05, min(y, y + length), z - 1.3 * r), (x + 0.05 + r, max(y, y + length), z + 1.3 * r), slot
+        )
 
 
 def chest(b: ObjectBuilder) -> None:
@@ -298,19 +322,26 @@ def chest(b: ObjectBuilder) -> None:
     width, height, depth = rng.uniform(0.3, 1.0), rng.uniform(0.2, 0.9), rng.uniform(0.15, 0.6)
     size = (width + height) / 2
     carcass = _furniture_carcass(b, width, depth, height, size * rng.uniform(0.01, 0.06))
-    style = sample_style(rng, ("flat", "flat", "soft", "framed", "raised", "planks", "bowed"), ("none", "none", "bar", "arch", "knob", "lip", "ring"), size)
+    style = sample_style(
+        rng,
+        ("flat", "flat", "soft", "framed", "raised", "planks", "bowed"),
+        ("none", "none", "bar", "arch", "knob", "lip", "ring"),
+        size,
+    )
     style = replace(style, thickness=style.thickness * rng.choice([1.0, 1.0, 2.5]))
     inset = bool(rng.random() < 0.25)
     rect, x = _fronts(b, carcass.inner, style, carcass, inset)
     if not inset:
         rect = carcass.outer.inset(-size * rng.choice([0.0, rng.uniform(0.0, 0.03)]))
-    hinge = rng.choice(["top", "top", "top", "left", "right"])
+    hinge: Hinge = pick(rng, ["top", "top", "top", "left", "right"])
     add_door(b, rect, x, hinge, style, front_slots(b, carcass.interior))
     if rng.random() < 0.3:
         t = 0.03 * size
         for u in (0.15, 0.8):
             y = carcass.outer.at(u, 0)[0]
-            b.add_box(0, (0.0, y, carcass.outer.z0 - 0.3 * t), (depth, y + 2 * t, carcass.outer.z0), b.slot(Role.DETAIL))
+            b.add_box(
+                0, (0.0, y, carcass.outer.z0 - 0.3 * t), (depth, y + 2 * t, carcass.outer.z0), b.slot(Role.DETAIL)
+            )
     b.turn(np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
 
 
@@ -321,7 +352,12 @@ def desk(b: ObjectBuilder) -> None:
     body, top = b.slot(Role.BODY), rng.uniform(0.02, 0.06)
     apron, leg = rng.uniform(0.1, 0.25), rng.uniform(0.03, 0.08)
     count = int(rng.integers(1, 4))
-    b.add_box(0, (0, -width / 2, height - top), (depth, width / 2, height), b.slot(Role.DETAIL) if rng.random() < 0.3 else body)
+    b.add_box(
+        0,
+        (0, -width / 2, height - top),
+        (depth, width / 2, height),
+        b.slot(Role.DETAIL) if rng.random() < 0.3 else body,
+    )
     outer = Rect(-width / 2 + 0.02, width / 2 - 0.02, height - top - apron, height - top)
     carcass = add_carcass(b, outer, 0.02, depth - 0.05, rng.uniform(0.012, 0.03), body, sample_interior(b, body))
     for x in (0.02, depth - 0.05 - leg):
@@ -329,7 +365,7 @@ def desk(b: ObjectBuilder) -> None:
             b.add_box(0, (x, y, 0), (x + leg, y + leg, outer.z0), body)
     style = sample_style(rng, DRAWER_PANELS, HANDLES, 0.25)
     edges = np.linspace(carcass.inner.y0, carcass.inner.y1, count + 1)
-    for y0, y1 in zip(edges[:-1], edges[1:], strict=True):
+    for y0, y1 in pairwise(edges):
         cell = Rect(y0 + 0.004, y1 - 0.004, carcass.inner.z0, carcass.inner.z1)
         b.add_box(0, (0.04, y1 - 0.004, cell.z0), (carcass.front, min(y1 + 0.004, carcass.inner.y1), cell.z1), body)
         slots = front_slots(b, carcass.interior)
@@ -342,6 +378,14 @@ def desk(b: ObjectBuilder) -> None:
         box = add_carcass(b, pedestal, 0.02, depth - 0.05, 0.02, body, carcass.interior)
         rows = int(rng.integers(1, 4))
         levels = np.linspace(box.inner.z0, box.inner.z1, rows + 1)
-        for z0, z1 in zip(levels[:-1], levels[1:], strict=True):
+        for z0, z1 in pairwise(levels):
             cell = Rect(box.inner.y0, box.inner.y1, z0 + 0.003, z1 - 0.003)
-            add_drawer(b, cell.inset(0.002), cell, box.front - style.thickness, box.depth - style.thickness, style, front_slots(b, box.interior))
+            add_drawer(
+                b,
+                cell.inset(0.002),
+                cell,
+                box.front - style.thickness,
+                box.depth - style.thickness,
+                style,
+                front_slots(b, box.interior),
+            )

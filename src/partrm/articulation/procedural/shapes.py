@@ -93,7 +93,7 @@ _AXES = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 
 
 def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[float], axis: str) -> np.ndarray:
-    """Rings [k, n, 3] of 2D outlines at heights along ``axis`` (outline coordinates: x: (y, z), y: (z, x), z: (x, y))."""
+    """Rings [k, n, 3] of 2D outlines at heights along ``axis``; outlines are in (y, z), (z, x) or (x, y)."""
     rings = [np.concatenate([o, np.full((len(o), 1), h)], -1) for o, h in zip(outlines, heights, strict=True)]
     u, v, w = _AXES[axis]
     out = np.empty((len(rings), len(outlines[0]), 3))
@@ -131,14 +131,15 @@ def slab(low: Sequence[float], high: Sequence[float], axis: str, radius: float, 
 
 
 def frame(low: Sequence[float], high: Sequence[float], axis: str, border: float | Sequence[float], radius: float = 0.0):
-    """Rectangular ring: a slab with a hole along ``axis``; ``border`` is one width or (u low, u high, v low, v high)."""
+    """Slab with a rectangular hole along ``axis``; ``border``: one width, or (u low, u high, v low, v high)."""
     low_, high_ = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     u, v, w = _AXES[axis]
     b = np.broadcast_to(np.asarray(border, dtype=np.float64), (4,))
     size = high_ - low_
     outer = rounded_rectangle(size[u], size[v], radius) + (low_[[u, v]] + high_[[u, v]]) / 2
     inner_low, inner_high = low_[[u, v]] + b[[0, 2]], high_[[u, v]] - b[[1, 3]]
-    inner = rounded_rectangle(*(inner_high - inner_low), radius * 0.6) + (inner_low + inner_high) / 2
+    inner_width, inner_height = (inner_high - inner_low).tolist()
+    inner = rounded_rectangle(inner_width, inner_height, radius * 0.6) + (inner_low + inner_high) / 2
     return loft(stand([outer, outer, inner, inner], [low_[w], high_[w], high_[w], low_[w]], axis), closed=True)
 
 
@@ -191,3 +192,9 @@ def torus(centre: Sequence[float], axis: str, radius: float, tube: float, segmen
     path = stand([circle(segments, radius)], [0.0], axis)[0] + np.asarray(centre)
     up = np.eye(3)[_AXES[axis][2]]
     return sweep(path, circle(sides, tube), up.tolist(), closed=True)
+
+
+def tilt(angle: float) -> np.ndarray:
+    """Rotation about +y: positive turns +z towards +x."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])

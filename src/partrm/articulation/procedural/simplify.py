@@ -9,7 +9,7 @@ from partrm.articulation.objects import ArticulatedObject, Part
 
 MAX_PARTS = 12
 MAX_FACES = 6000
-_DIRECTIONS = tuple((azimuth, elevation) for elevation in (10, 35) for azimuth in (-60, -25, 10, 45, 80)) + ((0, 80),)
+_DIRECTIONS = (*((azimuth, elevation) for elevation in (10, 35) for azimuth in (-60, -25, 10, 45, 80)), (0, 80))
 """Views (azimuth and elevation, degrees) that decide what can be seen from outside."""
 
 
@@ -56,7 +56,7 @@ def visible_shares(obj: ArticulatedObject, points: int = 12000, cells: int = 36)
 
 
 def merge_parts(obj: ArticulatedObject, keep: list[int]) -> ArticulatedObject:
-    """Only the parts in ``keep`` (ascending, with the root) stay; the others become rigid pieces of what carries them."""
+    """Only the parts in ``keep`` (ascending, with the root) stay; the others become pieces of what carries them."""
     target: list[int] = []
     for index, part in enumerate(obj.parts):
         target.append(index if index in keep or part.joint is None else target[part.joint.parent])

@@ -9,6 +9,7 @@ import numpy as np
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, Part
+from partrm.articulation.procedural.builder import pick
 
 Arguments = dict[str, Any]
 
@@ -207,7 +208,7 @@ def _recursive_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Argu
         "split_decay": rng.uniform(0.4, 0.7),
         "articulation_type_prob": mix,
         "door_left_prob": 0.5,
-        "handle_types": [str(rng.choice(["procedural", "box", "box"]))],
+        "handle_types": [pick(rng, ["procedural", "box", "box"])],
         "handle_width": rng.uniform(0.06, 0.2),
         "handle_depth": rng.uniform(0.02, 0.05),
         "handle_height": rng.uniform(0.015, 0.04),
@@ -318,7 +319,9 @@ def _front_turn(category: str) -> np.ndarray:
     return np.array([[0.0, sign, 0.0], [-sign, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _part_of(pieces: list[tuple[str, np.ndarray, np.ndarray]], joint: Joint | None, index: int, roles: list[Role]) -> Part:
+def _part_of(
+    pieces: list[tuple[str, np.ndarray, np.ndarray]], joint: Joint | None, index: int, roles: list[Role]
+) -> Part:
     """One part of its pieces; fronts get slots of their own, other roles share one slot an object."""
     extents = [np.ptp(points, axis=0) for _, points, _ in pieces]
     boards = [e[1] * e[2] * (1 if e[0] <= 0.2 * max(e[1], e[2]) else 0.0) for e in extents]

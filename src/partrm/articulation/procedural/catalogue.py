@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from partrm.articulation.objects import ArticulatedObject, ObjectError
-from partrm.articulation.procedural import appliances, devices, furniture
+from partrm.articulation.procedural import appliances, containers, furniture, machines, mechanisms
 from partrm.articulation.procedural.builder import ObjectBuilder
 from partrm.articulation.procedural.materials import with_sampled_materials
 from partrm.articulation.procedural.simplify import MAX_FACES, without_minor_movables
@@ -27,18 +27,18 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "oven": appliances.oven,
     "refrigerator": appliances.refrigerator,
     "dishwasher": appliances.dishwasher,
-    "washing_machine": appliances.washing_machine,
-    "safe": appliances.safe,
-    "laptop": devices.laptop,
-    "lidded_box": devices.lidded_box,
-    "trash_can": devices.trash_can,
-    "kettle": devices.kettle,
-    "light_switch": devices.light_switch,
-    "faucet": devices.faucet,
-    "valve": devices.valve,
-    "press": devices.press,
-    "lever": devices.lever,
-    "suitcase": devices.suitcase,
+    "washing_machine": machines.washing_machine,
+    "safe": machines.safe,
+    "laptop": containers.laptop,
+    "lidded_box": containers.lidded_box,
+    "trash_can": containers.trash_can,
+    "kettle": containers.kettle,
+    "light_switch": mechanisms.light_switch,
+    "faucet": mechanisms.faucet,
+    "valve": mechanisms.valve,
+    "press": mechanisms.press,
+    "lever": mechanisms.lever,
+    "suitcase": containers.suitcase,
 }
 """Generators that need nothing but numpy."""
 
