@@ -13,7 +13,7 @@ from partrm.gaussians import load_ply
 from partrm.images import save_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
-from partrm.outputs import MOTION_FRAMES, OutputError, render_rgba, save_prediction, staged_folder
+from partrm.outputs import DRAG_COLOR, MOTION_FRAMES, OutputError, render_rgba, save_prediction, staged_folder
 from partrm.pipeline import check_drags, load_source, predict
 
 
@@ -95,7 +95,7 @@ def test_before_after_shows_three_panels(written):
     with Image.open(written / "before_after.png") as image:
         assert image.size == (3 * TINY.image_size_px, TINY.image_size_px)
         first = np.array(image)[:, : TINY.image_size_px].reshape(-1, 3)
-    assert (first == (230, 60, 40)).all(1).any(), "the drags are drawn on the input"
+    assert (first == DRAG_COLOR).all(1).any(), "the drags are drawn on the input"
 
 
 def test_writing_again_replaces_old_results_and_keeps_other_files(prediction, tmp_path):

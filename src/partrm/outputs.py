@@ -33,7 +33,10 @@ MOTION_FRAMES = 16
 FRAMES_PER_SECOND = 12
 
 PART_COLOR = (230, 60, 40)
-"""Tint of the moving part and colour of the drags in the before-and-after picture, RGB 0..255."""
+"""Tint of the moving part in the before-and-after picture, RGB 0..255."""
+
+DRAG_COLOR = (20, 90, 230)
+"""The drags in that picture."""
 
 
 class OutputError(ValueError):
@@ -158,11 +161,11 @@ def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     draw = ImageDraw.Draw(tinted)
     starts, ends = (first.to_canonical_px(p).tolist() for p in (prediction.drags.start, prediction.drags.end))
     for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
-        draw.line([x0, y0, x1, y1], fill=PART_COLOR, width=2)
+        draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
         angle = math.atan2(y1 - y0, x1 - x0)
         head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
-        draw.polygon([(x1, y1), *head], fill=PART_COLOR)
-        draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=PART_COLOR)
+        draw.polygon([(x1, y1), *head], fill=DRAG_COLOR)
+        draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=DRAG_COLOR)
     return np.concatenate([np.asarray(tinted), *panels[1:]], axis=1)
 
 
