@@ -55,6 +55,7 @@ def evaluate(
     # Heavy imports stay below what can be said without them.
     import torch
 
+    from partrm.evaluate.runs import RunSettings
     from partrm.evaluate.session import evaluate_into, plan_set
     from partrm.model.checkpoints import load_model
     from partrm.outputs import staged_folder
@@ -65,4 +66,4 @@ def evaluate(
     load_model(model)
     with staged_folder(out):
         pass
-    evaluate_into(plan_set(data, limit, seed), out, model, device, views, drags, limit)
+    evaluate_into(plan_set(data, limit, seed), out, model, device, RunSettings(views, drags, limit))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import tyro
 
+from partrm.evaluate.runs import RunSettings
 from partrm.evaluate.session import evaluate_into, plan_set
 from partrm.evaluate.sets import load_eval_set, save_eval_set
 
@@ -48,7 +49,7 @@ def run(
         drags: drags of each sample, 1 to 10.
         limit: only the first samples.
     """
-    evaluate_into(load_eval_set(set), out, model, device, views, drags, limit)
+    evaluate_into(load_eval_set(set), out, model, device, RunSettings(views, drags, limit))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from partrm.data.online import render_states
 from partrm.data.scenarios import first_view
 from partrm.evaluate.runs import (
     NOVEL_ELEVATION_DEG,
-    NOVEL_SIZE_PX,
     NOVEL_VIEWS,
     RunSettings,
     Stage,
@@ -66,7 +65,6 @@ def results(
         | {
             "novel_views": NOVEL_VIEWS,
             "novel_elevation_deg": NOVEL_ELEVATION_DEG,
-            "novel_size_px": NOVEL_SIZE_PX,
             "device": device.type,
         },
         "seconds": round(seconds, 2),
@@ -197,6 +195,7 @@ def with_drags(
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
     for (x0, y0), (x1, y1) in zip(start_px.tolist(), end_px.tolist(), strict=True):
+        draw.line([x0, y0, x1, y1], fill=(255, 255, 255), width=5)
         draw.line([x0, y0, x1, y1], fill=PART_COLOR, width=2)
         angle = math.atan2(y1 - y0, x1 - x0)
         head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]

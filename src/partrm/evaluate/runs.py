@@ -31,8 +31,9 @@ from partrm.transforms import pose, transform_points
 
 NOVEL_VIEWS = 8
 NOVEL_ELEVATION_DEG = 20.0
-NOVEL_SIZE_PX = 256
-"""Also the image in whose pixels drag errors are given."""
+
+DRAG_SIZE_PX = 256
+"""Side of the image in whose pixels drag errors are given."""
 
 SURFACE_POINTS = 2000
 """Points of the moving part that the motion error is taken on."""
@@ -48,6 +49,8 @@ class RunSettings:
     """Drags of each sample, 1 to 10, the first of those planned."""
     limit: int | None = None
     """Only the set's first samples."""
+    novel_size_px: int = 256
+    """Side of the images from around."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):
@@ -98,7 +101,7 @@ def evaluate(
         posed = stage.posed(numbers)
         inputs = network_input(stage, posed, numbers, settings, model.config.image_size_px)
         output = run_network(model, inputs)
-        cameras = novel_cameras(posed, evalset.plan.azimuth_rad[list(numbers)])
+        cameras = novel_cameras(posed, evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
         truths = truths_of(stage, posed, numbers, settings, cameras, model.config.image_size_px // 2)
         for row, number in enumerate(numbers):
             rows.append(describe(evalset, number) | score(truths[row], answer_of(output, row, cameras[row])))
@@ -164,7 +167,7 @@ def drag_points(stage: Stage, posed: PosedBatch, numbers: Sequence[int], count: 
     return posed.framing.points_to_canonical(stage.evalset.plan.drag_point[list(numbers), :count].to(stage.device))
 
 
-def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"]) -> Cameras:
+def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"], size_px: int) -> Cameras:
     """[b, 8] canonical-frame cameras all around, the first 22.5 degrees beside the input view."""
     step = 2 * math.pi / NOVEL_VIEWS
     R = posed.framing.R_canonical_object
@@ -172,7 +175,7 @@ def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"]) -> Camera
     elevation = torch.full_like(azimuth, math.radians(NOVEL_ELEVATION_DEG))
     T_canonical_object = pose(R, torch.zeros_like(R[..., 0]))[:, None]
     T = T_canonical_object @ orbit_poses(azimuth, elevation)
-    return Cameras(T, torch.full_like(azimuth, CANONICAL_FOVY_RAD), NOVEL_SIZE_PX, NOVEL_SIZE_PX)
+    return Cameras(T, torch.full_like(azimuth, CANONICAL_FOVY_RAD), size_px, size_px)
 
 
 def truths_of(
@@ -191,7 +194,7 @@ def truths_of(
     ]
     points = drag_points(stage, posed, numbers, settings.drags).cpu()
     surface = surface_points(stage.evalset, posed, numbers)
-    view = first_view(1, NOVEL_SIZE_PX, "cpu")[0, 0]
+    view = first_view(1, DRAG_SIZE_PX, "cpu")[0, 0]
     return [
         Truth(
             part_mask=part_mask[row],

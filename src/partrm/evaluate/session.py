@@ -41,9 +41,7 @@ def evaluate_into(
     out: Path,
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    views: int = 1,
-    drags: int = 1,
-    limit: int | None = None,
+    settings: RunSettings | None = None,
 ) -> dict:
     """Run a model over a set and write ``metrics.json``, ``report.md`` and ``contact_sheet.png`` into ``out``.
 
@@ -51,11 +49,11 @@ def evaluate_into(
         the content of ``metrics.json``.
 
     Raises:
-        ValueError: settings out of range, or no CUDA device.
+        ValueError: no CUDA device.
         CheckpointError: the model cannot be loaded.
         OutputError: the folder cannot be written.
     """
-    settings = RunSettings(views, drags, limit)
+    settings = RunSettings() if settings is None else settings
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
     if device == "auto":
@@ -64,7 +62,7 @@ def evaluate_into(
     with staged_folder(out) as folder:
         started = time.perf_counter()
         with _progress() as progress:
-            task = progress.add_task("evaluating", total=min(limit or len(evalset), len(evalset)))
+            task = progress.add_task("evaluating", total=min(settings.limit or len(evalset), len(evalset)))
             rows = evaluate(evalset, loaded, settings, lambda count: progress.advance(task, count))
         content = results(evalset, loaded, settings, rows, time.perf_counter() - started)
         save_results(content, contact_sheet(evalset, loaded, settings, rows), folder)

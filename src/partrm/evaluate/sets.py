@@ -154,7 +154,8 @@ def load_eval_set(path: Path) -> EvalSet:
         raise EvalSetError(f"{path}: not an evaluation set ({error})") from error
     if metadata.get("format") != FORMAT:
         raise EvalSetError(f"{path}: not an evaluation set of the format {FORMAT}; pack it again")
-    record = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata["record"]).items()}
+    written: dict[str, Any] = json.loads(metadata["record"])
+    record: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
 
     def read(kind: type, prefix: str) -> Any:
         return kind(**{f.name: flat[prefix + f.name] for f in fields(kind) if prefix + f.name in flat})
