@@ -21,7 +21,7 @@ from partrm.articulation.procedural.carcass import (
 )
 from partrm.articulation.procedural.fittings import add_controls, add_feet
 from partrm.articulation.procedural.fronts import HandleStyle, Rect, sample_style
-from partrm.articulation.procedural.shapes import annulus, turned
+from partrm.articulation.procedural.shapes import Real, annulus, turned
 
 APPLIANCE_HANDLES: tuple[HandleStyle, ...] = ("bar", "bar", "bar", "arch", "arch", "lip", "recess", "strip", "none")
 
@@ -176,7 +176,7 @@ def _compartment(
     return [(region, carcass, "drawer" if drawer else hinge)]
 
 
-def _door_shelves(b: ObjectBuilder, part: int, rect: Rect, x: float, depth: float, count: int, slot: int) -> None:
+def _door_shelves(b: ObjectBuilder, part: int, rect: Rect, x: Real, depth: Real, count: int, slot: int) -> None:
     """Bins on the inside of a refrigerator's door."""
     inner = rect.inset(0.12 * rect.width, 0.0)
     for k in range(count):
@@ -218,7 +218,7 @@ def dishwasher(b: ObjectBuilder) -> None:
         _rack(b, part, Rect(rack.y0, rack.y1, z0, z1), wall + 0.02, depth - 0.03, b.slot(Role.HANDLE))
 
 
-def _rack(b: ObjectBuilder, part: int, rect: Rect, x0: float, x1: float, slot: int) -> None:
+def _rack(b: ObjectBuilder, part: int, rect: Rect, x0: Real, x1: Real, slot: int) -> None:
     """An open basket of bars."""
     w = 0.006
     for y in np.linspace(rect.y0, rect.y1 - w, 7):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import ArticulatedObject, Joint, Part
-from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, box, concatenate
+from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, Real, box, concatenate
 
 T = TypeVar("T")
 
@@ -49,10 +49,10 @@ class ObjectBuilder:
         self,
         name: str,
         kind: JointType,
-        axis: Sequence[float],
-        pivot: Sequence[float],
-        upper: float,
-        lower: float = 0.0,
+        axis: Sequence[Real],
+        pivot: Sequence[Real],
+        upper: Real,
+        lower: Real = 0.0,
         parent: int = 0,
     ) -> int:
         """A new movable part; returns its index."""
@@ -67,7 +67,7 @@ class ObjectBuilder:
         self.pieces[part].append((mesh, np.full(len(mesh.faces), slot)))
 
     def add_box(
-        self, part: int, low: Sequence[float], high: Sequence[float], slot: int, other: dict[str, int] | None = None
+        self, part: int, low: Sequence[Real], high: Sequence[Real], slot: int, other: dict[str, int] | None = None
     ) -> None:
         """Gives the part a box; ``other`` names sides ("-x" ... "+z") that have another slot."""
         sides = [(other or {}).get(side, slot) for side in BOX_SIDES]

@@ -9,7 +9,7 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.fronts import Edge, FrontStyle, Rect, add_handle, add_panel
-from partrm.articulation.procedural.shapes import frame
+from partrm.articulation.procedural.shapes import Real, frame
 
 Hinge = Literal["left", "right", "bottom", "top"]
 
@@ -21,9 +21,9 @@ class Carcass:
     """Five walls, open towards +x."""
 
     outer: Rect
-    back: float
-    front: float
-    wall: float
+    back: Real
+    front: Real
+    wall: Real
     interior: int
     """Material slot of the inner faces."""
 
@@ -37,7 +37,7 @@ class Carcass:
         return self.front - self.back - self.wall
 
 
-def add_carcass(b: ObjectBuilder, outer: Rect, back: float, front: float, wall: float, slot: int, interior: int):
+def add_carcass(b: ObjectBuilder, outer: Rect, back: Real, front: Real, wall: Real, slot: int, interior: int):
     """Adds the five walls to the body; inner faces take the ``interior`` slot."""
     inner = outer.inset(wall)
     b.add_box(0, (back, outer.y0, outer.z0), (back + wall, outer.y1, outer.z1), slot, {"+x": interior})
@@ -54,7 +54,7 @@ def sample_interior(b: ObjectBuilder, body: int) -> int:
     return body if b.rng.random() < 0.3 else b.slot(Role.INTERIOR)
 
 
-def add_shelves(b: ObjectBuilder, rect: Rect, back: float, front: float, count: int, slot: int) -> None:
+def add_shelves(b: ObjectBuilder, rect: Rect, back: Real, front: Real, count: int, slot: int) -> None:
     """Evenly spaced shelves across the cavity ``rect``."""
     t = 0.012 * max(rect.height, rect.width)
     for k in range(count):
@@ -62,7 +62,7 @@ def add_shelves(b: ObjectBuilder, rect: Rect, back: float, front: float, count: 
         b.add_box(0, (back, rect.y0, z - t / 2), (back + 0.92 * (front - back), rect.y1, z + t / 2), slot)
 
 
-def hinge_joint(rect: Rect, x: float, hinge: Hinge) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def hinge_joint(rect: Rect, x: Real, hinge: Hinge) -> tuple[tuple[Real, Real, Real], tuple[Real, Real, Real]]:
     """Axis and pivot with which a front opens outwards (towards +x) at a positive angle, hinged at ``x``."""
     return {
         "left": ((0.0, 0.0, -1.0), (x, rect.y0, 0.0)),
@@ -88,7 +88,7 @@ def front_slots(b: ObjectBuilder, inside: int) -> FrontSlots:
 
 
 def add_door(
-    b: ObjectBuilder, rect: Rect, x: float, hinge: Hinge, style: FrontStyle, slots: FrontSlots, pivot_depth: float = 1.0
+    b: ObjectBuilder, rect: Rect, x: Real, hinge: Hinge, style: FrontStyle, slots: FrontSlots, pivot_depth: Real = 1.0
 ) -> int:
     """Hinged door whose back lies at ``x``; ``pivot_depth`` puts the hinge at its back (0) or outer face (1)."""
     axis, pivot = hinge_joint(rect, x + pivot_depth * style.thickness, hinge)
@@ -104,7 +104,7 @@ def add_door(
 
 
 def add_drawer(
-    b: ObjectBuilder, rect: Rect, cavity: Rect, x: float, depth: float, style: FrontStyle, slots: FrontSlots
+    b: ObjectBuilder, rect: Rect, cavity: Rect, x: Real, depth: Real, style: FrontStyle, slots: FrontSlots
 ) -> int:
     """Drawer with a front ``rect`` whose back lies at ``x`` and a box of about ``depth`` in the ``cavity``."""
     depth *= b.rng.uniform(0.7, 0.95)
@@ -129,7 +129,7 @@ def add_drawer(
     return part
 
 
-def add_slider(b: ObjectBuilder, rect: Rect, x: float, travel: float, style: FrontStyle, slots: FrontSlots) -> int:
+def add_slider(b: ObjectBuilder, rect: Rect, x: Real, travel: Real, style: FrontStyle, slots: FrontSlots) -> int:
     """Panel that slides along y by ``travel`` metres (negative: to the left)."""
     side = float(np.sign(travel))
     pivot = (x, *rect.at(0.5, 0.5))
@@ -139,7 +139,7 @@ def add_slider(b: ObjectBuilder, rect: Rect, x: float, travel: float, style: Fro
     return part
 
 
-def add_base(b: ObjectBuilder, carcass: Carcass, slot: int, size: float) -> None:
+def add_base(b: ObjectBuilder, carcass: Carcass, slot: int, size: Real) -> None:
     """Something below the carcass or nothing: legs, a recessed plinth, a footed frame."""
     kind = pick(b.rng, ["none", "none", "legs", "plinth", "frame", "runners"])
     outer, x0, x1 = carcass.outer, carcass.back, carcass.front
@@ -158,7 +158,7 @@ def add_base(b: ObjectBuilder, carcass: Carcass, slot: int, size: float) -> None
         b.add(0, frame((x0, outer.y0, z0), (x1, outer.y1, z1), "z", w), slot)
 
 
-def add_top(b: ObjectBuilder, carcass: Carcass, slot: int, size: float, overhang_front: float) -> None:
+def add_top(b: ObjectBuilder, carcass: Carcass, slot: int, size: Real, overhang_front: Real) -> None:
     """A top board that may overhang, or nothing."""
     if b.rng.random() < 0.55:
         return

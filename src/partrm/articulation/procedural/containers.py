@@ -7,6 +7,7 @@ from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.fronts import Rect
 from partrm.articulation.procedural.shapes import (
+    Real,
     box,
     circle,
     cup,
@@ -68,7 +69,7 @@ def laptop(b: ObjectBuilder) -> None:
     b.add(0, hinge, b.slot(Role.DETAIL) if rng.random() < 0.5 else body)
 
 
-def _outline(rng: np.random.Generator, width: float, depth: float) -> np.ndarray:
+def _outline(rng: np.random.Generator, width: Real, depth: Real) -> np.ndarray:
     """A rounded rectangle or an ellipse of about these sizes."""
     if rng.random() < 0.45:
         return circle(20) * (depth / 2, width / 2)

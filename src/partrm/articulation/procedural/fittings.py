@@ -5,17 +5,17 @@ import numpy as np
 from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder
 from partrm.articulation.procedural.fronts import Rect
-from partrm.articulation.procedural.shapes import annulus, circle, cylinder, sweep, torus, turned
+from partrm.articulation.procedural.shapes import Real, annulus, circle, cylinder, sweep, torus, turned
 
 
-def add_dial(b: ObjectBuilder, part: int, x: float, y: float, z: float, radius: float, slot: int) -> None:
+def add_dial(b: ObjectBuilder, part: int, x: Real, y: Real, z: Real, radius: Real, slot: int) -> None:
     """A dial facing +x with a pointer."""
     b.add(part, turned([radius, radius, 0.85 * radius], [0.0, 0.5 * radius, 0.7 * radius], "x", (x, y, z), 14), slot)
     pointer = (x + 0.7 * radius, y - 0.12 * radius, z), (x + 0.85 * radius, y + 0.12 * radius, z + 0.85 * radius)
     b.add_box(part, *pointer, b.slot(Role.DETAIL))
 
 
-def add_buttons(b: ObjectBuilder, part: int, rect: Rect, x: float, rows: int, columns: int, slot: int) -> None:
+def add_buttons(b: ObjectBuilder, part: int, rect: Rect, x: Real, rows: int, columns: int, slot: int) -> None:
     """A keypad: rows x columns of small boxes facing +x."""
     depth = 0.06 * min(rect.width / columns, rect.height / rows)
     for row in range(rows):
@@ -25,7 +25,7 @@ def add_buttons(b: ObjectBuilder, part: int, rect: Rect, x: float, rows: int, co
             b.add_box(part, (x, y0, z0), (x + depth, y1, z1), slot)
 
 
-def add_wheel(b: ObjectBuilder, part: int, x: float, y: float, z: float, radius: float, spokes: int, slot: int) -> None:
+def add_wheel(b: ObjectBuilder, part: int, x: Real, y: Real, z: Real, radius: Real, spokes: int, slot: int) -> None:
     """A hand wheel facing +x: hub, spokes and, with four spokes or more, a rim."""
     depth = 0.5 * radius
     b.add(part, cylinder((x, y, z), "x", depth, 0.22 * radius, 12), slot)
@@ -39,7 +39,7 @@ def add_wheel(b: ObjectBuilder, part: int, x: float, y: float, z: float, radius:
         b.add(part, annulus((x, y, z), "x", 0.1 * depth, 0.5 * radius, 0.3 * radius, 16), slot)
 
 
-def add_controls(b: ObjectBuilder, rect: Rect, x: float) -> None:
+def add_controls(b: ObjectBuilder, rect: Rect, x: Real) -> None:
     """Display, buttons and dials on the face at ``x`` of a control panel."""
     rng = b.rng
     tall = rect.height > rect.width
@@ -63,7 +63,7 @@ def add_controls(b: ObjectBuilder, rect: Rect, x: float) -> None:
             add_dial(b, 0, x, y, z, 0.32 * min(short, (rect.height if tall else 0.3 * rect.width) / count), slot)
 
 
-def add_feet(b: ObjectBuilder, outer: Rect, depth: float, height: float) -> None:
+def add_feet(b: ObjectBuilder, outer: Rect, depth: Real, height: Real) -> None:
     """Four round feet below the rectangle ``outer`` of a body of ``depth``."""
     for x in (0.12 * depth, 0.88 * depth):
         for u in (0.1, 0.9):

@@ -10,6 +10,7 @@ import numpy as np
 from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.shapes import (
+    Real,
     circle,
     cylinder,
     frame,
@@ -30,10 +31,10 @@ Edge = Literal["left", "right", "bottom", "top", "centre"]
 class Rect:
     """A rectangle facing +x."""
 
-    y0: float
-    y1: float
-    z0: float
-    z1: float
+    y0: Real
+    y1: Real
+    z0: Real
+    z1: Real
 
     @property
     def width(self) -> float:
@@ -43,12 +44,12 @@ class Rect:
     def height(self) -> float:
         return self.z1 - self.z0
 
-    def inset(self, y: float, z: float | None = None) -> "Rect":
+    def inset(self, y: Real, z: Real | None = None) -> "Rect":
         """Smaller (larger where negative) by ``y`` on the left and right, ``z`` at the bottom and the top."""
         z = y if z is None else z
         return Rect(self.y0 + y, self.y1 - y, self.z0 + z, self.z1 - z)
 
-    def at(self, u: float, v: float) -> tuple[float, float]:
+    def at(self, u: Real, v: Real) -> tuple[float, float]:
         """(y, z) at fractions of the width and the height."""
         return self.y0 + u * self.width, self.z0 + v * self.height
 
@@ -59,26 +60,26 @@ class FrontStyle:
 
     panel: PanelStyle
     handle: HandleStyle
-    thickness: float
+    thickness: Real
     """Of the panel, metres."""
-    border: float
+    border: Real
     """Width of frames around glass or a recessed centre, metres."""
-    handle_length: float
+    handle_length: Real
     """Fraction of the side along which the handle lies."""
-    handle_depth: float
+    handle_depth: Real
     """How far it stands out, metres."""
-    handle_radius: float
+    handle_radius: Real
     """Half of its thickness, metres."""
     round_handle: bool
-    bevel: float
+    bevel: Real
     handle_vertical: bool
     """On sideways-hinged doors: along the free edge."""
-    handle_position: float
+    handle_position: Real
     """Along the free edge, fraction from the bottom."""
 
 
 def sample_style(
-    rng: np.random.Generator, panels: Sequence[PanelStyle], handles: Sequence[HandleStyle], size: float
+    rng: np.random.Generator, panels: Sequence[PanelStyle], handles: Sequence[HandleStyle], size: Real
 ) -> FrontStyle:
     """Random style for fronts of about ``size`` metres."""
     return FrontStyle(
@@ -96,7 +97,7 @@ def sample_style(
     )
 
 
-def add_panel(b: ObjectBuilder, part: int, rect: Rect, x: float, slot: int, style: FrontStyle) -> float:
+def add_panel(b: ObjectBuilder, part: int, rect: Rect, x: Real, slot: int, style: FrontStyle) -> float:
     """Adds a front whose back lies at ``x``; returns the x of its outer face."""
     t, front = style.thickness, x + style.thickness
     border = min(style.border, 0.3 * rect.width, 0.3 * rect.height)
@@ -156,7 +157,7 @@ def handle_place(rect: Rect, edge: Edge, style: FrontStyle) -> tuple[tuple[float
     return ((rect.y0 + rect.y1) / 2, z), False, style.handle_length * rect.width
 
 
-def _bar_path(style: FrontStyle, x: float, length: float) -> np.ndarray:
+def _bar_path(style: FrontStyle, x: Real, length: Real) -> np.ndarray:
     """Arch over [-length/2, length/2] in the (x, along) plane, from and to the panel."""
     along = np.cos(np.linspace(np.pi, 0, 11)) * length / 2
     sharp = np.linspace(np.pi, 0, 11)
@@ -164,7 +165,7 @@ def _bar_path(style: FrontStyle, x: float, length: float) -> np.ndarray:
     return np.stack([x + out - 0.1 * style.handle_radius, along, np.zeros(11)], -1)
 
 
-def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, style: FrontStyle, slot: int) -> None:
+def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: Real, edge: Edge, style: FrontStyle, slot: int) -> None:
     """Adds a handle on the outer face at ``x`` of a front, by its free ``edge``."""
     (y, z), vertical, length = handle_place(rect, edge, style)
     r, depth = style.handle_radius, style.handle_depth
@@ -216,7 +217,7 @@ def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, st
 
 
 def _add_edge_handle(
-    b: ObjectBuilder, part: int, rect: Rect, x: float, edge: Edge, style: FrontStyle, slot: int
+    b: ObjectBuilder, part: int, rect: Rect, x: Real, edge: Edge, style: FrontStyle, slot: int
 ) -> None:
     """A lip that stands out along the free edge, or a flat strip on it."""
     out = 0.5 * style.handle_depth if style.handle == "lip" else 0.25 * style.handle_radius

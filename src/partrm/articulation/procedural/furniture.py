@@ -22,7 +22,7 @@ from partrm.articulation.procedural.carcass import (
     sample_interior,
 )
 from partrm.articulation.procedural.fronts import FrontStyle, HandleStyle, PanelStyle, Rect, add_handle, sample_style
-from partrm.articulation.procedural.shapes import cylinder, frame
+from partrm.articulation.procedural.shapes import Real, cylinder, frame
 
 PANELS: tuple[PanelStyle, ...] = (
     "flat",
@@ -40,7 +40,7 @@ DRAWER_PANELS: tuple[PanelStyle, ...] = ("flat", "flat", "soft", "framed", "rais
 HANDLES: tuple[HandleStyle, ...] = ("bar", "bar", "arch", "knob", "knob", "lip", "recess", "ring", "strip", "none")
 
 
-def _furniture_carcass(b: ObjectBuilder, width: float, depth: float, height: float, wall: float) -> Carcass:
+def _furniture_carcass(b: ObjectBuilder, width: Real, depth: Real, height: Real, wall: Real) -> Carcass:
     body = b.slot(Role.BODY)
     return add_carcass(b, Rect(-width / 2, width / 2, 0, height), 0.0, depth, wall, body, sample_interior(b, body))
 
@@ -66,6 +66,7 @@ def cabinet(b: ObjectBuilder) -> None:
     split = rng.choice([0.5, rng.uniform(0.35, 0.65)])
     pair: list[Hinge] = ["left", "right"]
     sides: list[Hinge] = [*pair, *pair, "top", "bottom"]
+    hinges: list[Hinge]
     if count == 2:
         middle = inner.at(split, 0)[0]
         if rng.random() < 0.4:
@@ -76,7 +77,8 @@ def cabinet(b: ObjectBuilder) -> None:
         cells = [Rect(inner.y0, middle, inner.z0, inner.z1), Rect(middle, inner.y1, inner.z0, inner.z1)]
         hinges = pair if rng.random() < 0.85 else [pick(rng, pair)] * 2
     else:
-        cells, hinges = [inner], [pick(rng, sides)]
+        cells = [inner]
+        hinges = [pick(rng, sides)]
     add_shelves(b, inner, carcass.wall, carcass.front - 2 * style.thickness, int(rng.integers(0, 4)), carcass.interior)
     for cell, hinge in zip(cells, hinges, strict=True):
         rect, x = _fronts(b, cell, style, carcass, inset)
@@ -92,7 +94,7 @@ def cabinet(b: ObjectBuilder) -> None:
     add_top(b, carcass, b.slot(Role.BODY), size, 0.0 if inset else style.thickness)
 
 
-def _split_cells(rng: np.random.Generator, rect: Rect, wall: float, depth: int) -> list[tuple[Rect, bool]]:
+def _split_cells(rng: np.random.Generator, rect: Rect, wall: Real, depth: int) -> list[tuple[Rect, bool]]:
     """Random guillotine partition: the cells and, between them, the partition boards (flagged True)."""
     longer_height = rect.height > rect.width * rng.uniform(0.5, 1.5)
     if depth == 0 or min(rect.width, rect.height) < 0.18 or (depth < 3 and rng.random() < 0.3):
@@ -250,7 +252,7 @@ def window(b: ObjectBuilder) -> None:
         _muntins(b, high.inset(style.border), x - 1.1 * thickness, thickness, bars, body)
 
 
-def _pane(b: ObjectBuilder, rect: Rect, x: float, t: float, border: float, slot: int, part: int = 0) -> None:
+def _pane(b: ObjectBuilder, rect: Rect, x: Real, t: Real, border: Real, slot: int, part: int = 0) -> None:
     """Glass in a thin frame."""
     border = min(border, 0.25 * rect.width, 0.25 * rect.height)
     b.add(part, frame((x, rect.y0, rect.z0), (x + t, rect.y1, rect.z1), "x", border), slot)
@@ -258,7 +260,7 @@ def _pane(b: ObjectBuilder, rect: Rect, x: float, t: float, border: float, slot:
     b.add_box(part, (x + 0.4 * t, glass.y0, glass.z0), (x + 0.6 * t, glass.y1, glass.z1), b.slot(Role.GLASS))
 
 
-def _muntins(b: ObjectBuilder, rect: Rect, x: float, t: float, bars: tuple[int, int], slot: int, part: int = 0) -> None:
+def _muntins(b: ObjectBuilder, rect: Rect, x: Real, t: Real, bars: tuple[int, int], slot: int, part: int = 0) -> None:
     """Bars that divide a pane: upright ones and level ones."""
     w = 0.025 * (rect.width + rect.height)
     for k in range(bars[0]):
@@ -300,7 +302,7 @@ def door(b: ObjectBuilder) -> None:
         _add_lever(b, part, (depth, y, z), -side * rng.uniform(0.12, 0.25), slots.handle)
 
 
-def _add_lever(b: ObjectBuilder, door_part: int, at: tuple[float, float, float], length: float, slot: int) -> None:
+def _add_lever(b: ObjectBuilder, door_part: int, at: tuple[Real, Real, Real], length: Real, slot: int) -> None:
     """A lever handle that turns about x on a door; it reaches ``length`` along y."""
     x, y, z = at
     r = b.rng.uniform(0.012, 0.025)

@@ -19,7 +19,7 @@ from partrm.articulation.procedural.carcass import (
 )
 from partrm.articulation.procedural.fittings import add_buttons, add_controls, add_dial, add_feet, add_wheel
 from partrm.articulation.procedural.fronts import Rect, sample_style
-from partrm.articulation.procedural.shapes import annulus, cylinder, round_hole_panel, turned
+from partrm.articulation.procedural.shapes import Real, annulus, cylinder, round_hole_panel, turned
 
 
 def washing_machine(b: ObjectBuilder) -> None:
@@ -66,7 +66,7 @@ def washing_machine(b: ObjectBuilder) -> None:
     return None
 
 
-def _round_door(b: ObjectBuilder, x: float, centre: tuple[float, float], radius: float, hinge: Hinge) -> None:
+def _round_door(b: ObjectBuilder, x: Real, centre: tuple[Real, Real], radius: Real, hinge: Hinge) -> None:
     """Porthole: ring and domed glass, hinged at one side."""
     rng = b.rng
     y, z = centre
@@ -92,7 +92,7 @@ def _round_door(b: ObjectBuilder, x: float, centre: tuple[float, float], radius:
         )
 
 
-def _top_loader(b: ObjectBuilder, width: float, depth: float, height: float) -> None:
+def _top_loader(b: ObjectBuilder, width: Real, depth: Real, height: Real) -> None:
     """Top loader: drum below a lid hinged at the back, console behind."""
     rng = b.rng
     body, interior = b.slot(Role.BODY), b.slot(Role.INTERIOR)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from enum import IntEnum
+from functools import cache
 
 import torch
 from jaxtyping import Float, Int
@@ -79,8 +80,12 @@ def rgb_from_hsv(hsv: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     return value[..., None] * (1 - saturation[..., None] * ramp)
 
 
-def _table(rows: dict, device: torch.device) -> Float[Tensor, "rows columns"]:
-    return torch.tensor([rows[key] for key in sorted(rows)], device=device)
+@cache
+def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ranges, family weights, pattern weights and frequencies as tensors, copied to each device once."""
+    columns: list[dict] = [_RANGES, _FAMILY_WEIGHTS, _PATTERN_WEIGHTS, _LOG_FREQUENCIES]
+    ranges, families, patterns, frequencies = (torch.tensor([c[k] for k in sorted(c)], device=device) for c in columns)
+    return ranges.unflatten(-1, (4, 2)), families, patterns, frequencies
 
 
 def _pick(weights: Float[Tensor, "*batch n"], u: Float[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
@@ -122,9 +127,9 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     """
     device, shape = roles.device, roles.shape
     u = torch.rand(*shape, 20, generator=generator, device=device).unbind(-1)
-    family = _pick(_table(_FAMILY_WEIGHTS, device)[roles.clamp(min=0)], u[0])
-    ranges = _table(_RANGES, device)[family].unflatten(-1, (4, 2))
-    hsv = torch.stack([_between(ranges[..., k, :], u[1 + k]) for k in range(3)], -1)
+    ranges, family_weights, pattern_weights, log_frequencies = _tables(device)
+    family = _pick(family_weights[roles.clamp(min=0)], u[0])
+    hsv = torch.stack([_between(ranges[family][..., k, :], u[1 + k]) for k in range(3)], -1)
     # A third of the moving parts are another tint or shade of their body.
     is_body = (roles == Role.BODY).int().argmax(-1, keepdim=True)
     body_hsv = torch.take_along_dim(hsv, is_body[..., None].expand(*shape[:-1], 1, 3), -2)
@@ -133,7 +138,7 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     is_related = ((roles == Role.MOVING) & (u[7] < 0.35))[..., None]
     family = torch.where(is_related[..., 0], torch.take_along_dim(family, is_body, -1), family)
     hsv = torch.where(is_related, related, hsv)
-    pattern = _pick(_table(_PATTERN_WEIGHTS, device)[family], u[8])
+    pattern = _pick(pattern_weights[family], u[8])
     # The second colour is a shade of the first, or, on bold patterns, sometimes any colour.
     strength = torch.where(pattern == Pattern.BRUSHED, 0.15, torch.where(pattern == Pattern.NOISE, 0.35, 0.55))
     shade = 1 - strength * (0.25 + 0.75 * u[9])
@@ -141,13 +146,13 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     hsv2 = torch.stack([(hsv[..., 0] + 0.04 * (u[10] - 0.5)) % 1, hsv[..., 1], (hsv[..., 2] * shade).clamp(0, 1)], -1)
     bold = ((pattern == Pattern.STRIPES) | (pattern == Pattern.CHECKER) | (pattern == Pattern.NOISE)) & (u[11] < 0.3)
     hsv2 = torch.where(bold[..., None], torch.stack([u[12], u[13], u[14]], -1), hsv2)
-    frequency = _between(_table(_LOG_FREQUENCIES, device)[pattern], u[15]).exp()
+    frequency = _between(log_frequencies[pattern], u[15]).exp()
     along = torch.eye(3, device=device)[(u[16] * 3).long().clamp(max=2)]
     z = 2 * u[18] - 1
     ring, turn = (1 - z * z).clamp(min=0).sqrt(), 2 * torch.pi * u[19]
     anywhere = torch.stack([ring * torch.cos(turn), ring * torch.sin(turn), z], -1)
     direction = torch.where((u[17] < 0.8)[..., None], along, anywhere)
-    gloss = _between(_table(_RANGES, device)[family].unflatten(-1, (4, 2))[..., 3, :], (u[6] + u[13]) % 1)
+    gloss = _between(ranges[family][..., 3, :], (u[6] + u[13]) % 1)
     table = MaterialTable(
         rgb_from_hsv(hsv), rgb_from_hsv(hsv2), pattern, frequency, direction, gloss, torch.full_like(pattern, -1)
     )

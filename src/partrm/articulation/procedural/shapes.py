@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+Real = float | int
+"""A number of either kind (the run-time type checker tells them apart)."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -24,7 +27,7 @@ BOX_SIDES = ("-x", "+x", "-y", "+y", "-z", "+z")
 """Order of the sides of :func:`box`, two faces each."""
 
 
-def box(low: Sequence[float], high: Sequence[float]) -> Mesh:
+def box(low: Sequence[Real], high: Sequence[Real]) -> Mesh:
     """Axis-aligned box; its faces come two a side in the order of ``BOX_SIDES``."""
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -69,13 +72,13 @@ def loft(rings: Float[np.ndarray, "k n 3"], closed: bool = False) -> Mesh:
     return outward(Mesh(vertices, np.concatenate(faces)))
 
 
-def circle(segments: int, radius: float = 1.0) -> Float[np.ndarray, "n 2"]:
+def circle(segments: int, radius: Real = 1.0) -> Float[np.ndarray, "n 2"]:
     """Corners of a regular polygon."""
     angle = (np.arange(segments) + 0.5) * (2 * np.pi / segments)
     return radius * np.stack([np.cos(angle), np.sin(angle)], -1)
 
 
-def rounded_rectangle(width: float, height: float, radius: float, segments: int = 3) -> Float[np.ndarray, "n 2"]:
+def rounded_rectangle(width: Real, height: Real, radius: Real, segments: int = 3) -> Float[np.ndarray, "n 2"]:
     """Outline centred at the origin, ``segments`` edges a corner (1: a chamfer; radius 0: four sharp corners)."""
     radius = min(radius, 0.499 * width, 0.499 * height)
     if radius <= 0:
@@ -92,7 +95,7 @@ def rounded_rectangle(width: float, height: float, radius: float, segments: int 
 _AXES = {"x": (1, 2, 0), "y": (2, 0, 1), "z": (0, 1, 2)}
 
 
-def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[float], axis: str) -> np.ndarray:
+def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real], axis: str) -> np.ndarray:
     """Rings [k, n, 3] of 2D outlines at heights along ``axis``; outlines are in (y, z), (z, x) or (x, y)."""
     rings = [np.concatenate([o, np.full((len(o), 1), h)], -1) for o, h in zip(outlines, heights, strict=True)]
     u, v, w = _AXES[axis]
@@ -101,18 +104,18 @@ def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[float]
     return out
 
 
-def turned(radii: Sequence[float], heights: Sequence[float], axis: str, centre: Sequence[float], segments: int) -> Mesh:
+def turned(radii: Sequence[Real], heights: Sequence[Real], axis: str, centre: Sequence[Real], segments: int) -> Mesh:
     """Solid of revolution about ``axis`` through ``centre``: radius at each height (a lathe)."""
     mesh = loft(stand([circle(segments, max(r, 1e-4)) for r in radii], heights, axis))
     return Mesh(mesh.vertices + np.asarray(centre), mesh.faces)
 
 
-def cylinder(start: Sequence[float], axis: str, length: float, radius: float, segments: int = 12) -> Mesh:
+def cylinder(start: Sequence[Real], axis: str, length: Real, radius: Real, segments: int = 12) -> Mesh:
     """Cylinder from ``start`` along ``axis`` (a negative length goes the other way)."""
     return turned([radius, radius], [0.0, length], axis, start, segments)
 
 
-def slab(low: Sequence[float], high: Sequence[float], axis: str, radius: float, bevel: float = 0.0) -> Mesh:
+def slab(low: Sequence[Real], high: Sequence[Real], axis: str, radius: Real, bevel: Real = 0.0) -> Mesh:
     """Box whose four edges along ``axis`` are rounded and whose high end is bevelled."""
     low_, high_ = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     u, v, w = _AXES[axis]
@@ -130,7 +133,7 @@ def slab(low: Sequence[float], high: Sequence[float], axis: str, radius: float, 
     return Mesh(mesh.vertices + centre, mesh.faces)
 
 
-def frame(low: Sequence[float], high: Sequence[float], axis: str, border: float | Sequence[float], radius: float = 0.0):
+def frame(low: Sequence[Real], high: Sequence[Real], axis: str, border: Real | Sequence[Real], radius: Real = 0.0):
     """Slab with a rectangular hole along ``axis``; ``border``: one width, or (u low, u high, v low, v high)."""
     low_, high_ = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     u, v, w = _AXES[axis]
@@ -143,14 +146,14 @@ def frame(low: Sequence[float], high: Sequence[float], axis: str, border: float 
     return loft(stand([outer, outer, inner, inner], [low_[w], high_[w], high_[w], low_[w]], axis), closed=True)
 
 
-def annulus(start: Sequence[float], axis: str, length: float, outer: float, inner: float, segments: int = 24) -> Mesh:
+def annulus(start: Sequence[Real], axis: str, length: Real, outer: Real, inner: Real, segments: int = 24) -> Mesh:
     """Flat ring or short pipe."""
     big, small = circle(segments, outer), circle(segments, inner)
     mesh = loft(stand([big, big, small, small], [0.0, length, length, 0.0], axis), closed=True)
     return Mesh(mesh.vertices + np.asarray(start), mesh.faces)
 
 
-def round_hole_panel(low: Sequence[float], high: Sequence[float], centre: Sequence[float], radius: float) -> Mesh:
+def round_hole_panel(low: Sequence[Real], high: Sequence[Real], centre: Sequence[Real], radius: Real) -> Mesh:
     """Slab along x, [low, high], with a round hole of ``radius`` about ``centre`` = (y, z)."""
     angle = (np.arange(32) + 0.5) * (2 * np.pi / 32)
     ray = np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -166,7 +169,7 @@ def round_hole_panel(low: Sequence[float], high: Sequence[float], centre: Sequen
     return loft(stand([outer, outer, inner, inner], [low[0], high[0], high[0], low[0]], "x"), closed=True)
 
 
-def cup(outer: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[float], wall: float, floor: float) -> Mesh:
+def cup(outer: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real], wall: Real, floor: Real) -> Mesh:
     """Open vessel standing on z: outlines at rising heights, walls of about ``wall``, a floor of ``floor``."""
     shrink = [1 - 2 * wall / float(np.ptp(o, axis=0).min()) for o in outer]
     inner = [o * s for o, s in zip(outer, shrink, strict=True)][::-1]
@@ -174,7 +177,7 @@ def cup(outer: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[float], wal
     return loft(stand([*outer, *inner], [*heights, *inner_heights], "z"))
 
 
-def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up: Sequence[float], closed: bool = False):
+def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up: Sequence[Real], closed: bool = False):
     """Section swept along a path: its first coordinate lies along ``up`` x tangent, its second along ``up``."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0)
     if not closed:
@@ -187,14 +190,14 @@ def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up:
     return loft(rings, closed=closed)
 
 
-def torus(centre: Sequence[float], axis: str, radius: float, tube: float, segments: int = 24, sides: int = 8) -> Mesh:
+def torus(centre: Sequence[Real], axis: str, radius: Real, tube: Real, segments: int = 24, sides: int = 8) -> Mesh:
     """Ring of round section about ``axis``."""
     path = stand([circle(segments, radius)], [0.0], axis)[0] + np.asarray(centre)
     up = np.eye(3)[_AXES[axis][2]]
     return sweep(path, circle(sides, tube), up.tolist(), closed=True)
 
 
-def tilt(angle: float) -> np.ndarray:
+def tilt(angle: Real) -> np.ndarray:
     """Rotation about +y: positive turns +z towards +x."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
