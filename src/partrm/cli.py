@@ -23,6 +23,7 @@ COMMANDS = {
         "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
     ),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
+    "train": Command("train a network on a pool of objects", "partrm.commands.train", "train"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
 

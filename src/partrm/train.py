@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from partrm.data.dataset import MaterialSampler, ObjectPool, OnlineSamples, Prefetcher
 from partrm.data.online import SampleConfig
+from partrm.data.pool import load_pool
 from partrm.data.samples import Samples
 from partrm.losses import LossWeights, appearance_losses, motion_losses, part_scores
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
@@ -337,9 +338,8 @@ class RunLog:
 def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:
     """A packed pool on a device, and what draws its materials."""
     from partrm.articulation.procedural.materials import sample_materials
-    from partrm.data.pool import load_pool
 
-    return object_pool(load_pool(path, device)), sample_materials
+    return ObjectPool.from_pool(load_pool(path, device)), sample_materials
 
 
 def train(config: TrainConfig) -> None:

@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
 from partrm.data.online import SampleConfig, make_samples
+from partrm.data.pool import Pool
 from partrm.data.samples import Samples, load_samples, to_device
 from partrm.data.scenarios import JointTables
 from partrm.rendering.meshes import MeshScene
@@ -30,6 +32,17 @@ class ObjectPool:
     @property
     def count(self) -> int:
         return len(self.roles)
+
+    @staticmethod
+    def from_pool(pool: Pool) -> "ObjectPool":
+        """Build the ray-casting structure of a packed pool, on the pool's device."""
+        scene = MeshScene.from_arrays(pool.vertices, pool.faces, pool.face_part, pool.face_material, pool.part_offset)
+        # The square root evens out drawers and doors of very different size; small knobs stay rare.
+        weight = pool.weights.sqrt() * (pool.joint_type != JointType.FIXED)
+        tables = JointTables(
+            pool.parent, pool.joint_type, pool.axis, pool.pivot, pool.lower, pool.upper, drag_weight=weight
+        )
+        return ObjectPool(scene, tables, pool.roles)
 
 
 class OnlineSamples:

@@ -289,13 +289,13 @@ def sample_drags(
     start, _ = first.project(points)
     end, _ = first.project(transform_points(T_after_before, points))
     within = uniform((b, n, 2), -0.5, 0.5, generator) / targets.moving.shape[-1]
-    noisy = (uniform((b, n, 1), 0, 1, generator) < 0.5) * (config.drag_noise if config.augment else 0.0)
+    noisy = (uniform((b, n, 1), 0.0, 1.0, generator) < 0.5) * (config.drag_noise if config.augment else 0.0)
     noise = noisy * torch.randn(b, n, 2, generator=generator, device=device)
     if config.drags:
         count = torch.full((b, 1), config.drags, device=device)
     else:
-        several = 1 + (uniform((b, 1), 0, 1, generator) * n).long()
-        count = torch.where(uniform((b, 1), 0, 1, generator) < 0.5, torch.ones_like(several), several)
+        several = 1 + (uniform((b, 1), 0.0, 1.0, generator) * n).long()
+        count = torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.5, torch.ones_like(several), several)
     jitter = within if config.augment else torch.zeros_like(within)
     return Drags(
         start=(start / first.width + jitter).clamp(0, 1),
@@ -317,7 +317,7 @@ def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator)
     premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
     soft = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
     soft = torch.where(flat[:, 3:] > 0, soft[:, :3] / soft[:, 3:].clamp(min=1e-4), flat[:, :3])
-    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1, 1).clamp(min=0))
+    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1.0, 1.0).clamp(min=0))
     rgb = (rgb * draw(0.85, 1.15) * draw(0.94, 1.06, 3) - 0.5) * draw(0.85, 1.15) + 0.5
     noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
     rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)

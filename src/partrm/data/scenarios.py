@@ -161,8 +161,8 @@ def sample_scenarios(
 
     def state() -> Tensor:
         closed = chosen.lower.clamp(min=0).minimum(chosen.upper)
-        anywhere = chosen.lower + (chosen.upper - chosen.lower) * uniform(shape, 0, 1, generator)
-        return torch.where(uniform(shape, 0, 1, generator) < config.closed_probability, closed, anywhere)
+        anywhere = chosen.lower + (chosen.upper - chosen.lower) * uniform(shape, 0.0, 1.0, generator)
+        return torch.where(uniform(shape, 0.0, 1.0, generator) < config.closed_probability, closed, anywhere)
 
     q_source = state()
     span = (chosen.upper - chosen.lower).gather(1, part[:, None])
@@ -171,7 +171,7 @@ def sample_scenarios(
     gap = config.smallest_change * span
     below = (at - gap - low).clamp(min=0)
     above = (low + span - at - gap).clamp(min=0)
-    draw = uniform((shape[0], 1), 0, 1, generator) * (below + above)
+    draw = uniform((shape[0], 1), 0.0, 1.0, generator) * (below + above)
     target = torch.where(draw < below, low + draw, at + gap + draw - below)
     return Scenario(objects, part, q_source, q_source.scatter(1, part[:, None], target))
 
@@ -207,7 +207,7 @@ def sample_framing(b: int, config: ScenarioConfig, generator: torch.Generator) -
     shape = (b,)
     near = math.radians(config.front_azimuth_deg)
     front = uniform(shape, -near, near, generator)
-    azimuth = torch.where(uniform(shape, 0, 1, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator))
+    azimuth = torch.where(uniform(shape, 0.0, 1.0, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator))
     elevation = uniform(shape, math.radians(config.elevation_deg[0]), math.radians(config.elevation_deg[1]), generator)
     scale = uniform(shape, *config.scale, generator)
     offset = config.offset * torch.randn(b, 3, generator=generator, device=generator.device)
@@ -243,14 +243,14 @@ def sample_input_cameras(
     """
     b, device = len(framing.scale), framing.scale.device
     step = torch.where(
-        uniform((b, 1), 0, 1, generator) < 0.4,
+        uniform((b, 1), 0.0, 1.0, generator) < 0.4,
         torch.full((b, 1), 2 * math.pi / 11, device=device),
         torch.full((b, 1), math.pi / 2, device=device),
     )
     regular = step * torch.arange(VIEWS, device=device)
     free = torch.cat([torch.zeros(b, 1, device=device), uniform((b, VIEWS - 1), 0.3, 6.0, generator)], 1)
-    turn = torch.where(uniform((b, 1), 0, 1, generator) < 0.7, regular, free)
-    turn = turn * torch.where(uniform((b, 1), 0, 1, generator) < 0.5, -1.0, 1.0)
+    turn = torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.7, regular, free)
+    turn = turn * torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.5, -1.0, 1.0)
     up = framing.R_canonical_object[:, None, :, 2]
     posed = turned_cameras(first_view(b, size_px, device), up.expand(b, VIEWS, 3), turn)
     absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)

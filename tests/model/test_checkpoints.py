@@ -1,0 +1,101 @@
+import json
+
+import pytest
+import torch
+
+from partrm.model import checkpoints
+from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
+from partrm.model.network import TINY, PartRMNetwork
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 200_000)
+    torch.manual_seed(0)
+    network = PartRMNetwork(TINY)
+    save_checkpoint(network.state_dict(), TINY, tmp_path / "m", {"seconds": 1}, half=False)
+    return network, tmp_path / "m"
+
+
+def test_round_trip_in_shards(saved) -> None:
+    network, folder = saved
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    loaded = load_model(folder)
+    assert loaded.config == TINY
+    state = loaded.network.state_dict()
+    assert all(torch.equal(state[k], v) for k, v in network.state_dict().items())
+    assert len(loaded.hash) == 16
+    assert not any(p.requires_grad for p in loaded.network.parameters())
+
+
+def test_half_precision_halves_the_size_and_keeps_the_values(saved, tmp_path) -> None:
+    network, folder = saved
+    save_checkpoint(network.state_dict(), TINY, tmp_path / "h")
+    sizes = [sum(f.stat().st_size for f in d.glob("*.safetensors")) for d in (tmp_path / "h", folder)]
+    assert sizes[0] < 0.55 * sizes[1]
+    worst = max(
+        float((a - b).abs().max())
+        for a, b in zip(load_model(tmp_path / "h").network.parameters(), network.parameters(), strict=True)
+    )
+    assert 0 < worst < 1e-3
+
+
+def broken_shard(folder):
+    path = sorted(folder.glob("*.safetensors"))[0]
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def missing_shard(folder):
+    sorted(folder.glob("*.safetensors"))[1].unlink()
+
+
+def other_config(folder):
+    content = json.loads((folder / "config.json").read_text())
+    content["network"]["down_channels"] = [32, 64, 96]
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def bad_json(folder):
+    (folder / "config.json").write_text("{")
+
+
+def unknown_field(folder):
+    content = json.loads((folder / "config.json").read_text())
+    content["network"]["colour"] = 1
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (broken_shard, "broken weights file"),
+        (missing_shard, "missing"),
+        (other_config, "do not fit"),
+        (bad_json, "not a checkpoint's config"),
+        (unknown_field, "do not match"),
+    ],
+)
+def test_broken_checkpoints_are_refused(saved, spoil, message) -> None:
+    _, folder = saved
+    spoil(folder)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_name_is_refused(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match="neither bundled"):
+        load_model(tmp_path / "nothing")
+
+
+def test_failed_save_leaves_the_old_one(saved, monkeypatch) -> None:
+    network, folder = saved
+    before = load_model(folder).hash
+
+    def fail(*_args, **_kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoints, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(network.state_dict(), TINY, folder)
+    assert load_model(folder).hash == before

@@ -1,0 +1,155 @@
+"""Samples against independent oracles: projection, re-baked meshes, disk round trip, reproducibility."""
+
+import dataclasses
+
+import pytest
+import torch
+from einops import rearrange
+
+pytest.importorskip("warp", reason="samples are rendered with warp-lang (extra `data`)")
+
+from boxes import cabinet
+
+from partrm.articulation.kinematics import JointType
+from partrm.data.online import SampleConfig, make_samples
+from partrm.data.samples import Samples, load_samples, save_samples
+from partrm.data.scenarios import (
+    JointTables,
+    ScenarioConfig,
+    frame_from,
+    sample_framing,
+    sample_input_cameras,
+    sample_scenarios,
+)
+from partrm.rendering.meshes import MeshScene, material_table
+from partrm.transforms import screw_motion, transform_points
+
+
+def made(seed: int = 0, batch: int = 6, **changes) -> Samples:
+    objects = [cabinet()]
+    scene, tables = MeshScene.from_objects(objects), JointTables.from_objects(objects)
+    which = torch.zeros(2 * batch, dtype=torch.long)
+    config = SampleConfig(**({"image_size_px": 64, "views": 2, "novel_views": 1, "novel_size_px": 64} | changes))
+    generator = torch.Generator().manual_seed(seed)
+    return make_samples(scene, tables, which, material_table(objects)[which], config, generator, batch)
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    return made()
+
+
+def test_surface_points_project_to_their_pixels_at_their_distance(samples: Samples) -> None:
+    t, cameras = samples.targets, samples.inputs.cameras.resized(32)
+    pixels, _ = cameras.project(rearrange(t.point, "b v h w c -> b v (h w) c"))
+    y, x = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
+    centres = torch.stack([x, y], -1).reshape(-1, 2).expand_as(pixels)
+    on = rearrange(t.surface, "b v h w -> b v (h w)")
+    assert on.any(-1).all(), "every view, present or absent, shows the object"
+    assert torch.allclose(pixels[on], centres[on], atol=2e-3)
+    distance = (t.point - cameras.positions[:, :, None, None]).norm(dim=-1)
+    assert torch.allclose(distance[t.surface], t.distance[t.surface], atol=1e-5)
+
+
+def test_displacements_are_the_joints_own_motion(samples: Samples) -> None:
+    t, j = samples.targets, samples.joint
+    T = screw_motion(j.axis, j.pivot, j.amount, j.type == JointType.PRISMATIC)
+    assert torch.allclose(T, j.T_after_before, atol=1e-5)
+    flat = rearrange(t.point, "b v h w c -> b (v h w) c")
+    shift = rearrange(transform_points(T, flat) - flat, "b (v h w) c -> b v h w c", v=4, h=32)
+    expected = torch.where(t.moving[..., None], shift, 0.0)
+    assert torch.allclose(expected, t.displacement, atol=1e-4)
+    assert set(j.type.tolist()) <= {int(JointType.REVOLUTE), int(JointType.PRISMATIC)}
+
+
+def test_drags_start_on_the_part_and_end_where_it_goes() -> None:
+    samples = made(augment=False, drags=4)
+    d, t = samples.inputs.drags, samples.targets
+    assert d.valid.sum(-1).tolist() == [4] * 6
+    first = samples.inputs.cameras[:, 0].resized(32)
+    cell = (d.start * 32).floor().long()
+    for b in range(6):
+        x, y = cell[b].unbind(-1)
+        assert t.moving[b, 0, y, x].all()
+        after, _ = first.project((t.point + t.displacement)[b, 0, y, x][None].expand(6, -1, -1))
+        assert torch.allclose(after[b] / 32, d.end[b], atol=1e-3)
+
+
+def test_the_present_views_show_what_the_targets_say(samples: Samples) -> None:
+    alpha = torch.nn.functional.avg_pool2d(samples.inputs.images[:, :2, 3], 2)
+    assert torch.allclose(alpha, samples.targets.coverage[:, :2], atol=1e-5)
+    solid = (alpha > 0.99) | (alpha < 0.01)
+    assert ((alpha > 0.5) == samples.targets.surface[:, :2])[solid].all()
+    assert samples.inputs.images[:, 2:].abs().max() == 0
+    assert samples.inputs.view_valid.tolist() == [[True, True, False, False]] * 6
+
+
+def test_target_state_views_differ_only_by_the_moving_part(samples: Samples) -> None:
+    assert samples.views is not None
+    change = (samples.views.before - samples.views.after).abs().amax((1, 2))
+    assert (change.flatten(1).amax(-1) > 0.1).sum() >= 5
+    assert samples.valid.all()
+
+
+def test_same_seed_same_samples_other_seed_others() -> None:
+    a, b, c = made(3), made(3), made(4)
+    assert torch.equal(a.inputs.images, b.inputs.images)
+    assert torch.equal(a.inputs.drags.end, b.inputs.drags.end)
+    assert not torch.equal(a.inputs.images, c.inputs.images)
+
+
+def test_disk_round_trip(samples: Samples, tmp_path) -> None:
+    path = tmp_path / "a.samples.safetensors"
+    save_samples(samples, path)
+    again = load_samples(path)
+    for part in ("inputs", "targets", "joint", "views"):
+        for field in dataclasses.fields(getattr(samples, part)):
+            one, two = (getattr(getattr(s, part), field.name) for s in (samples, again))
+            if isinstance(one, torch.Tensor):
+                assert torch.allclose(one.float(), two.float(), atol=1 / 500), field.name
+    assert again.inputs.cameras.width == 64
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="not a file of samples"):
+        load_samples(path)
+
+
+def test_scenarios_respect_limits_and_move_one_joint() -> None:
+    tables = JointTables.from_objects([cabinet()])
+    config = ScenarioConfig()
+    s = sample_scenarios(tables, torch.zeros(500, dtype=torch.long), config, torch.Generator().manual_seed(0))
+    chosen = tables[s.object]
+    for q in (s.q_source, s.q_target):
+        assert (q >= chosen.lower - 1e-6).all()
+        assert (q <= chosen.upper + 1e-6).all()
+    change = (s.q_target - s.q_source).abs()
+    assert ((change > 0).sum(-1) == 1).all()
+    span = (chosen.upper - chosen.lower).gather(1, s.part[:, None])
+    assert (change.gather(1, s.part[:, None]) >= (config.smallest_change - 1e-4) * span).all()
+    assert 0.3 < (s.part == 1).float().mean() < 0.7
+
+
+def test_framing_maps_between_object_and_canonical_frames() -> None:
+    g = torch.Generator().manual_seed(0)
+    framing = sample_framing(5, ScenarioConfig(), g)
+    points = torch.randn(5, 7, 3, generator=g)
+    T = screw_motion(
+        torch.nn.functional.normalize(torch.randn(5, 3, generator=g), dim=-1),
+        torch.randn(5, 3, generator=g),
+        torch.randn(5, generator=g),
+        torch.tensor([True, False, False, True, False]),
+    )
+    one = framing.points_to_canonical(transform_points(T, points))
+    two = transform_points(framing.motion_to_canonical(T), framing.points_to_canonical(points))
+    assert torch.allclose(one, two, atol=1e-5)
+    cameras, _ = sample_input_cameras(framing, 3, 64, g)
+    in_canonical, _ = cameras.project(framing.points_to_canonical(points)[:, None].expand(5, 4, 7, 3))
+    in_object, _ = framing.cameras_to_object(cameras).project(points[:, None].expand(5, 4, 7, 3))
+    assert torch.allclose(in_canonical, in_object, atol=1e-2)
+
+
+def test_canonical_frame_of_a_front_view() -> None:
+    """Seen from the front, object +y is canonical +x (right), object +z is +y (up), object +x comes towards us."""
+    zero, one = torch.zeros(1), torch.ones(1)
+    framing = frame_from(zero, zero, torch.zeros(1, 3), one)
+    mapped = framing.points_to_canonical(torch.eye(3)[None])
+    assert torch.allclose(mapped[0], torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), atol=1e-6)
