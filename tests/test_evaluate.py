@@ -216,12 +216,6 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
     settings = RunSettings(limit=2, novel_size_px=48)
     loaded = load_eval_set(tmp_path / "set.safetensors")
     content = evaluate_into(loaded, tmp_path / "out", str(checkpoint), "cpu", settings)
-        load_eval_set(tmp_path / "set.safetensors"),
-        tmp_path / "out",
-        str(checkpoint),
-        "cpu",
-        RunSettings(limit=2, novel_size_px=48),
-    )
     assert content["samples"] == rows
     assert [row["sample"] for row in rows] == [0, 1]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
