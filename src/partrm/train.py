@@ -144,6 +144,9 @@ class Trainer:
         if config.resume:
             self.restore()
         if config.compile:
+            # One block class serves several widths and image sizes, each with a static graph of its own.
+            torch._dynamo.config.automatic_dynamic_shapes = False
+            torch._dynamo.config.recompile_limit = 64
             for block in [*self.network.down, self.network.mid, *self.network.up]:
                 block.compile()
         self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network

@@ -151,3 +151,18 @@ def test_all_parameters_learn() -> None:
     missing = [name for name, p in net.named_parameters() if p.grad is None]
     assert not missing
     assert all(math.isfinite(float(p.grad.norm())) for p in net.parameters() if p.grad is not None)
+
+
+def test_low_precision_blurs_features_but_not_rays(network: PartRMNetwork) -> None:
+    """Under bf16 autocast every Gaussian still lies on its pixel's ray to float32 accuracy."""
+    inputs = some_input()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = network(inputs)
+    full = network(inputs)
+    assert out.gaussians.means.dtype == torch.float32
+    assert torch.allclose(out.ray_distance, full.ray_distance, atol=0.05)
+    origins, directions = inputs.cameras.resized(32).rays()
+    on_ray = origins[:, :, None, None] + directions * rearrange(out.ray_distance, "b (v h w) -> b v h w 1", v=4, h=32)
+    means = rearrange(out.gaussians.means, "b (v h w) c -> b v h w c", v=4, h=32)
+    sideways = torch.linalg.vecdot(means - on_ray, directions).abs()
+    assert float(sideways[(means.abs() < 1).all(-1)].max()) < 1e-4

@@ -112,7 +112,10 @@ class PartRMNetwork(nn.Module):
 
     def forward(self, inputs: NetworkInput) -> NetworkOutput:
         b, v = inputs.view_valid.shape
-        x = self.stem(nn.functional.pixel_unshuffle(input_map(inputs), 2))
+        kind = inputs.images.device.type
+        with torch.autocast(kind, enabled=False):  # rays need all their bits
+            channels = input_map(inputs)
+        x = self.stem(nn.functional.pixel_unshuffle(channels, 2))
         skips = [x]
         for embed, block in zip(self.drags, self.down, strict=True):
             x = embed(x, inputs.drags, v)
@@ -122,7 +125,8 @@ class PartRMNetwork(nn.Module):
         for block in self.up:
             x = block(x, skips, v)
         raw = self.head(nn.functional.silu(self.norm(x)))
-        return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+        with torch.autocast(kind, enabled=False):
+            return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:

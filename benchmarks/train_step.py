@@ -1,0 +1,67 @@
+"""Where a training step spends its time: samples, network, losses, optimizer.
+
+    python benchmarks/train_step.py --pool pool.npz --batch 128 --size 128 --compile
+
+Medians over ``--rounds`` synchronised repeats after a warm-up, on the fastest device there is.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from partrm.data.online import SampleConfig
+from partrm.train import Phase, TrainConfig, Trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, required=True)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--appearance", action="store_true")
+    parser.add_argument("--preset", default="base")
+    args = parser.parse_args()
+    phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4, appearance=args.appearance)
+    config = TrainConfig(pool=args.pool, out=Path("runs/bench"), preset=args.preset, compile=args.compile, coarse=phase)
+    started = time.perf_counter()
+    trainer = Trainer(config)
+    print(f"start-up {time.perf_counter() - started:.1f} s, {trainer.data.pool.count} objects", flush=True)
+    wanted = SampleConfig(image_size_px=args.size, views=args.views, novel_views=2 if args.appearance else 0)
+
+    def sync() -> float:
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    times: dict[str, list[float]] = {"samples": [], "step": [], "pipelined": []}
+    for index in range(args.rounds + 4):
+        marks = [sync()]
+        batch = trainer.data.draw(wanted, args.batch)
+        marks.append(sync())
+        terms = trainer.train_step(batch, phase, 1e-4)
+        marks.append(sync())
+        if index == 0:
+            print(f"first step {marks[2] - marks[1]:.1f} s; valid {float(batch.valid.float().mean()):.2f}", flush=True)
+        if index >= 4:
+            times["samples"].append(marks[1] - marks[0])
+            times["step"].append(marks[2] - marks[1])
+    began = sync()
+    for index in range(args.rounds):
+        terms = trainer.train_step(trainer.batches.next(index), phase, 1e-4)
+    times["pipelined"].append((sync() - began) / args.rounds)
+    for name, values in times.items():
+        middle = statistics.median(values)
+        print(f"{name:10s} {1e3 * middle:8.1f} ms  {args.batch / middle:8.1f} samples/s")
+    if trainer.device.type == "cuda":
+        print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on {torch.cuda.get_device_name()}")
+    print({name: round(float(value), 4) for name, value in terms.items()})
+
+
+if __name__ == "__main__":
+    main()
