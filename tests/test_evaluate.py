@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import canonical_orbit
+from partrm.cli import main
 from partrm.data.scenarios import JointTables
 from partrm.drags import MAX_DRAGS
 from partrm.evaluate import planning
@@ -42,14 +43,14 @@ SIZE = TINY.image_size_px
 def evalset():
     """The hand-made cabinet's door and drawer in three transitions each, planned like the real objects."""
     obj = cabinet()
-    ground = planning._Ground.of(obj)
+    ground = planning.Ground.of(obj)
     found = []
     for part in obj.movable:
         for number, (transition, *_) in enumerate(planning.REAL_TRANSITIONS):
-            plan = ground.first_shown(planning._fixed_candidates(obj, part, number))
+            plan = ground.first_shown(planning.fixed_candidates(obj, part, number))
             assert plan is not None
-            found.append(planning._Found(obj, transition, plan))
-    return planning._assemble("real", 0, found, ())
+            found.append(planning.Found(obj, transition, plan))
+    return planning.assemble("real", 0, found, ())
 
 
 @pytest.fixture(scope="module")
@@ -197,8 +198,8 @@ def test_textures_and_materials_survive_the_file(tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (8, 6, 3), dtype=np.uint8)
     parts = tuple(replace(p, corner_uv=np.random.default_rng(1).random((len(p.faces), 3, 2))) for p in obj.parts)
     textured = replace(obj, parts=parts, materials=(replace(obj.materials[0], texture=picture), *obj.materials[1:]))
-    plan = planning._Ground.of(textured).first_shown(planning._fixed_candidates(textured, 1, 0))
-    before = planning._assemble("real", 0, [planning._Found(textured, "opening", plan)], ["x: hidden"])
+    plan = planning.Ground.of(textured).first_shown(planning.fixed_candidates(textured, 1, 0))
+    before = planning.assemble("real", 0, [planning.Found(textured, "opening", plan)], ["x: hidden"])
     save_eval_set(before, tmp_path / "set.safetensors")
     images = []
     for evalset in (before, load_eval_set(tmp_path / "set.safetensors")):
@@ -283,3 +284,29 @@ def test_settings_out_of_range_are_refused():
     for wrong in ({"views": 5}, {"views": 0}, {"drags": 11}, {"limit": 0}):
         with pytest.raises(ValueError, match="must be"):
             RunSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--data", "real", "--views", "5"], 2, "--views 5: give 1 to 4"),
+        (["--data", "real", "--drags", "0"], 2, "--drags 0: give 1 to 10"),
+        (["--data", "procedural", "--limit", "0"], 2, "--limit 0"),
+        (["--data", "elsewhere"], 2, "elsewhere"),
+        (["--data", "real", "--model", "no-such-model"], 1, "neither bundled"),
+    ],
+)
+def test_command_refuses_bad_arguments_before_it_works(arguments, code, words, tmp_path, capsys):
+    assert main(["eval", *arguments, "--out", str(tmp_path / "out")]) == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_writes_the_results_of_procedural_samples(checkpoint, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--data", "procedural", "--limit", "1", "--model", str(checkpoint), "--device", "cpu"]
+    assert main(["eval", *arguments, "--out", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["contact_sheet.png", "metrics.json", "report.md"]
+    content = json.loads((out / "metrics.json").read_text())
+    assert len(content["samples"]) == content["summary"]["all"]["samples"] == 1
+    assert content["model"]["hash"] == load_model(checkpoint).hash

@@ -84,24 +84,24 @@ def plan_procedural(limit: int, seed: int, advance: Callable[[], None]) -> EvalS
     """
     from partrm.articulation.procedural import CATEGORIES, generate
 
-    found: list[_Found] = []
+    found: list[Found] = []
     dropped: list[str] = []
     for index in range(2 * limit + len(CATEGORIES)):
         if len(found) == limit:
             break
         obj = generate(CATEGORIES[index % len(CATEGORIES)], PROCEDURAL_SEED + index)
-        ground = _Ground.of(obj)
+        ground = Ground.of(obj)
         generator = torch.Generator().manual_seed(1_000_003 * seed + index)
         candidates = (_random_candidates(ground.tables, generator) for _ in range(ROUNDS))
         plan = next((p for p in map(ground.first_shown, candidates) if p is not None), None)
         if plan is None:
             dropped.append(f"{obj.name}: no draw shows the part and its motion")
         else:
-            found.append(_Found(obj, "random", plan))
+            found.append(Found(obj, "random", plan))
             advance()
     if len(found) < limit:
         raise EvalSetError(f"only {len(found)} of {limit} procedural samples show their motion")
-    return _assemble("procedural", seed, found, dropped)
+    return assemble("procedural", seed, found, dropped)
 
 
 def _random_candidates(tables: JointTables, generator: torch.Generator) -> Candidates:
@@ -119,23 +119,23 @@ def plan_real(names: Sequence[str], advance: Callable[[], None]) -> EvalSet:
     """
     from partrm.articulation.real import load_real_object
 
-    found: list[_Found] = []
+    found: list[Found] = []
     dropped: list[str] = []
     for name in names:
         obj = load_real_object(name)
-        ground = _Ground.of(obj)
+        ground = Ground.of(obj)
         for part, number in itertools.product(obj.movable, range(len(REAL_TRANSITIONS))):
-            plan = ground.first_shown(_fixed_candidates(obj, part, number))
+            plan = ground.first_shown(fixed_candidates(obj, part, number))
             transition = REAL_TRANSITIONS[number][0]
             if plan is None:
                 dropped.append(f"{name}/{obj.parts[part].name} {transition}: no view shows the part and its motion")
             else:
-                found.append(_Found(obj, transition, plan))
+                found.append(Found(obj, transition, plan))
         advance()
-    return _assemble("real", 0, found, dropped)
+    return assemble("real", 0, found, dropped)
 
 
-def _fixed_candidates(obj: ArticulatedObject, part: int, number: int) -> Candidates:
+def fixed_candidates(obj: ArticulatedObject, part: int, number: int) -> Candidates:
     """First views for the transition ``number`` of a part; each transition begins its search at another azimuth."""
     _, start, end, elevation_deg = REAL_TRANSITIONS[number]
     azimuths = AZIMUTHS_DEG[number:] + AZIMUTHS_DEG[:number]
@@ -155,7 +155,7 @@ def _fixed_candidates(obj: ArticulatedObject, part: int, number: int) -> Candida
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A usable sample of one object; the plan's object index is set when the set is assembled."""
 
     object: ArticulatedObject
@@ -163,7 +163,7 @@ class _Found:
     plan: Plan
 
 
-def _assemble(name: str, seed: int, found: Sequence[_Found], dropped: Sequence[str]) -> EvalSet:
+def assemble(name: str, seed: int, found: Sequence[Found], dropped: Sequence[str]) -> EvalSet:
     """One set of all samples, each object held once."""
     if not found:
         raise EvalSetError(f"the set {name} has no usable sample")
@@ -199,7 +199,7 @@ def _assemble(name: str, seed: int, found: Sequence[_Found], dropped: Sequence[s
 
 
 @dataclass(frozen=True)
-class _Ground:
+class Ground:
     """One object ready for looking at."""
 
     scene: MeshScene
@@ -207,8 +207,8 @@ class _Ground:
     materials: MaterialTable
 
     @staticmethod
-    def of(obj: ArticulatedObject) -> "_Ground":
-        return _Ground(MeshScene.from_objects([obj]), JointTables.from_objects([obj]), material_table([obj]))
+    def of(obj: ArticulatedObject) -> "Ground":
+        return Ground(MeshScene.from_objects([obj]), JointTables.from_objects([obj]), material_table([obj]))
 
     def first_shown(self, candidates: Candidates) -> Plan | None:
         """The first candidate that shows its motion, as a plan of one sample."""
