@@ -57,4 +57,3 @@ def cabinet() -> ArticulatedObject:
             Material("blue", (0.2, 0.35, 0.8), Role.MOVING),
         ),
     ).normalised()
-

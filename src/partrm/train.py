@@ -21,7 +21,7 @@ from partrm.data.pool import load_pool
 from partrm.data.samples import Samples
 from partrm.losses import LossWeights, appearance_losses, motion_losses, part_scores
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
-from partrm.model.network import PRESETS, PartRMNetwork
+from partrm.model.network import PRESETS, PartRMNetwork, channels_last
 
 
 class TrainingError(RuntimeError):
@@ -135,7 +135,7 @@ class Trainer:
         if config.init is not None:
             weights, _, _ = read_checkpoint(config.init)
             self.network.load_state_dict(weights)
-        self.network = self.network.to(self.device, memory_format=torch.channels_last)
+        self.network = channels_last(self.network.to(self.device))
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
         self.data = OnlineSamples(*load_pool_for(config.pool, self.device), seed=1000 * config.seed + rank)
@@ -213,7 +213,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
         """Mean scores of the averaged weights over fixed batches of each held-out pool, single view, one drag."""
-        network = PartRMNetwork(self.network.config).to(self.device, memory_format=torch.channels_last).eval()
+        network = channels_last(PartRMNetwork(self.network.config).to(self.device)).eval()
         network.load_state_dict(self.averaged)
         results = {}
         for path in self.config.val_pools:

@@ -161,8 +161,12 @@ def test_low_precision_blurs_features_but_not_rays(network: PartRMNetwork) -> No
     full = network(inputs)
     assert out.gaussians.means.dtype == torch.float32
     assert torch.allclose(out.ray_distance, full.ray_distance, atol=0.05)
-    origins, directions = inputs.cameras.resized(32).rays()
-    on_ray = origins[:, :, None, None] + directions * rearrange(out.ray_distance, "b (v h w) -> b v h w 1", v=4, h=32)
-    means = rearrange(out.gaussians.means, "b (v h w) c -> b v h w c", v=4, h=32)
-    sideways = torch.linalg.vecdot(means - on_ray, directions).abs()
-    assert float(sideways[(means.abs() < 1).all(-1)].max()) < 1e-4
+    cameras = inputs.cameras.resized(32)
+    _, directions = cameras.rays()
+    means = rearrange(out.gaussians.means, "b (v n) c -> b v n c", v=4)
+    _, depth = cameras.project(means)
+    forward = cameras.T_world_camera[..., None, None, :3, 2]
+    cosine = rearrange((directions * forward).sum(-1), "b v h w -> b v (h w)")
+    expected = rearrange(out.ray_distance, "b (v n) -> b v n", v=4) * cosine
+    inside = (means.abs() < 1).all(-1)
+    assert torch.allclose(depth[inside], expected[inside], atol=1e-5)

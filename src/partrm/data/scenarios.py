@@ -207,7 +207,9 @@ def sample_framing(b: int, config: ScenarioConfig, generator: torch.Generator) -
     shape = (b,)
     near = math.radians(config.front_azimuth_deg)
     front = uniform(shape, -near, near, generator)
-    azimuth = torch.where(uniform(shape, 0.0, 1.0, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator))
+    azimuth = torch.where(
+        uniform(shape, 0.0, 1.0, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator)
+    )
     elevation = uniform(shape, math.radians(config.elevation_deg[0]), math.radians(config.elevation_deg[1]), generator)
     scale = uniform(shape, *config.scale, generator)
     offset = config.offset * torch.randn(b, 3, generator=generator, device=generator.device)

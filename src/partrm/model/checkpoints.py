@@ -11,13 +11,14 @@ import shutil
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from partrm.model.network import NetworkConfig, PartRMNetwork
+from partrm.model.network import NetworkConfig, PartRMNetwork, channels_last
 
 SHARD_BYTES = 15 * 2**20
 """Largest size of one shard."""
@@ -91,7 +92,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig, str
             raise CheckpointError(
                 f"{folder}/config.json: fields {sorted(set(content['network']) ^ known)} do not match"
             )
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
         config = NetworkConfig(**values)
     except OSError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({error.strerror}: config.json)") from error
@@ -131,5 +132,5 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{folder}: weights do not fit the network of its config ({first})") from error
-    network = network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = channels_last(network.to(device)).eval().requires_grad_(False)
     return LoadedModel(network, config.name, digest, config)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from partrm.data.samples import NetworkInput
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding
-from partrm.model.unet import GROUPS, DownBlock, MidBlock, UpBlock
+from partrm.model.unet import DownBlock, MidBlock, Norm, UpBlock
 
 INPUT_CHANNELS = 11
 """RGB on white, alpha, Plücker (6), validity."""
@@ -104,9 +104,9 @@ class PartRMNetwork(nn.Module):
             flags = [i >= layers + 1 - config.attention_layers[level] for i in range(layers + 1)]
             self.up.append(UpBlock(channels, widths[level], taken, flags, head, up=level > 0))
             channels = widths[level]
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = Norm(channels)
         self.head = nn.Conv2d(channels, sum(HEAD_CHANNELS), 3, padding=1)
-        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
@@ -127,6 +127,11 @@ class PartRMNetwork(nn.Module):
         raw = self.head(nn.functional.silu(self.norm(x)))
         with torch.autocast(kind, enabled=False):
             return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+
+
+def channels_last(network: PartRMNetwork) -> PartRMNetwork:
+    """The same network with its convolutions' weights laid out for tensor cores and fast CPU kernels."""
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:

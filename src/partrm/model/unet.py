@@ -13,14 +13,26 @@ SKIP_SCALE = math.sqrt(0.5)
 GROUPS = 32
 
 
+class Norm(nn.GroupNorm):
+    """GroupNorm that keeps its input's precision under autocast: statistics are float32 inside anyway."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(GROUPS, channels)
+
+    def forward(self, input: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv c h w"]:
+        with torch.autocast(input.device.type, enabled=False):
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return nn.functional.group_norm(input, self.num_groups, weight, bias, self.eps)
+
+
 class ResBlock(nn.Module):
     """GN-SiLU-conv3, twice, around a shortcut."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(GROUPS, channels_in)
+        self.norm1 = Norm(channels_in)
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm2 = nn.GroupNorm(GROUPS, channels_out)
+        self.norm2 = Norm(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
 
@@ -36,7 +48,7 @@ class MultiViewAttention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.norm = Norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.proj = nn.Linear(channels, channels)
 
