@@ -77,7 +77,7 @@ def load_mjcf(
         materials=tuple(builder.materials),
         source=f"mjcf:{path.name}" + (f"#{root_body}" if root_body is not None else ""),
     )
-    return _front_to_x(built, front).normalised()
+    return built.turned_to_front(front).normalised()
 
 
 def _compile(path: Path) -> Model:
@@ -289,21 +289,3 @@ class _ObjectBuilder:
             joint=None if joint is None else replace(joint, parent=int(number[joint.parent])),
             corner_uv=np.concatenate(surface.corner_uv) if textured else None,
         )
-
-
-def _front_to_x(built: ArticulatedObject, front: tuple[float, float]) -> ArticulatedObject:
-    """Turn the object about z so that the world direction ``front`` becomes +x."""
-    length = math.hypot(*front)
-    if not length > 0:
-        raise ObjectError(f"{built.name}: the front direction {front} has no length")
-    c, s = front[0] / length, front[1] / length
-    R = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-
-    def turned(joint: Joint) -> Joint:
-        axis, pivot = R @ np.array(joint.axis), R @ np.array(joint.pivot)
-        return replace(joint, axis=tuple(axis.tolist()), pivot=tuple(pivot.tolist()))
-
-    parts = tuple(
-        replace(p, vertices=p.vertices @ R.T, joint=None if p.joint is None else turned(p.joint)) for p in built.parts
-    )
-    return replace(built, parts=parts)

@@ -4,6 +4,7 @@ Object frame: right-handed, z up, front towards +x. Meshes and joints are stored
 the object frame, so ``T_object_part(0)`` is the identity for every part.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -132,6 +133,28 @@ class ArticulatedObject:
 
         parts = tuple(
             replace(p, vertices=scale * (p.vertices + shift), joint=None if p.joint is None else moved_joint(p.joint))
+            for p in self.parts
+        )
+        return replace(self, parts=parts)
+
+    def turned_to_front(self, front: tuple[float, float]) -> "ArticulatedObject":
+        """The object turned about z so that the world direction ``front`` (x, y) becomes +x.
+
+        Raises:
+            ObjectError: ``front`` has no length.
+        """
+        length = math.hypot(*front)
+        if not 0 < length < math.inf:
+            raise ObjectError(f"{self.name}: the front direction {front} has no length")
+        c, s = front[0] / length, front[1] / length
+        R = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+
+        def turned(joint: Joint) -> Joint:
+            axis, pivot = R @ np.array(joint.axis), R @ np.array(joint.pivot)
+            return replace(joint, axis=tuple(axis.tolist()), pivot=tuple(pivot.tolist()))
+
+        parts = tuple(
+            replace(p, vertices=p.vertices @ R.T, joint=None if p.joint is None else turned(p.joint))
             for p in self.parts
         )
         return replace(self, parts=parts)

@@ -1,0 +1,263 @@
+"""Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from partrm.articulation.materials import Material, Role
+from partrm.articulation.objects import Joint, ObjectError, Part
+from partrm.articulation.solids import box_uv, solid_box, solid_cylinder, solid_ellipsoid
+from partrm.articulation.wavefront import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
+
+Libraries = dict[Path, dict[str, Material]]
+"""MTL files read so far."""
+
+
+def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Surface:
+    """Surface of one visual of yourdfpy's record in the visual's frame, scaled, every face with a material.
+
+    A mesh's own materials count; the file's colour or texture stands in where it has none.
+    """
+    geometry = visual.geometry
+    if geometry is None:
+        raise ObjectError(f"{path}: a visual has no geometry")
+    if geometry.mesh is not None:
+        surface = _read_mesh(_mesh_file(geometry.mesh.filename, path), libraries)
+        scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
+        if not (np.isfinite(scale).all() and scale.all()):
+            raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
+        surface = _scaled(surface, scale)
+    else:
+        surface = _solid(geometry, path)
+    if (surface.face_material >= 0).all():
+        return surface
+    own = _urdf_material(visual.material, robot, path)
+    slots = np.where(surface.face_material < 0, len(surface.materials), surface.face_material)
+    return replace(surface, face_material=slots, materials=(*surface.materials, own))
+
+
+def _scaled(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
+    """A mirroring scale turns the faces round, so that they still look outwards."""
+    faces, uv = surface.faces, surface.corner_uv
+    if scale.prod() < 0:
+        faces, uv = faces[:, ::-1].copy(), None if uv is None else uv[:, ::-1].copy()
+    return replace(surface, vertices=surface.vertices * scale, faces=faces, corner_uv=uv)
+
+
+def _mesh_file(name: str | None, path: Path) -> Path:
+    """The file that a mesh name means: relative to the URDF, or below one of its folders for ``package://``."""
+    if not name:
+        raise ObjectError(f"{path}: a mesh has no file name")
+    plain = name.removeprefix("file://").removeprefix("package://").replace("\\", "/")
+    tried = [path.parent / plain]
+    if name.startswith("package://"):
+        inside = plain.partition("/")[2]
+        tried += [folder / text for folder in path.absolute().parents for text in (plain, inside)]
+    found = next((p for p in tried if p.is_file()), None)
+    if found is None:
+        raise ObjectError(f"{path}: the mesh {name!r} is missing")
+    return found
+
+
+def _solid(geometry: Any, path: Path) -> Surface:
+    if geometry.box is not None:
+        vertices, faces = solid_box(*(np.asarray(geometry.box.size, np.float64) / 2).tolist())
+    elif geometry.cylinder is not None:
+        vertices, faces = solid_cylinder(geometry.cylinder.radius, geometry.cylinder.length / 2)
+    elif geometry.sphere is not None:
+        vertices, faces = solid_ellipsoid(*[geometry.sphere.radius] * 3)
+    else:
+        raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder nor sphere")
+    return Surface(vertices, faces, np.full(len(faces), -1), (), box_uv(vertices, faces))
+
+
+def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
+    if material is None:
+        return GREY
+    if material.color is None and material.texture is None:
+        named = [m for m in robot.materials if m.name == material.name]
+        material = named[0] if named else material
+    color, role, texture = GREY.color, Role.BODY, None
+    if material.texture is not None:
+        color, texture = (1.0, 1.0, 1.0), read_image(path.parent / material.texture.filename)
+    if material.color is not None:
+        r, g, b, a = np.clip(np.asarray(material.color.rgba, np.float64), 0, 1).tolist()
+        color, role = (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY
+    return Material(material.name or "material", color, role, texture=texture)
+
+
+def _read_mesh(file: Path, libraries: Libraries) -> Surface:
+    if file.suffix.lower() == ".obj":
+        return load_obj(file, libraries)
+    trimesh = importlib.import_module("trimesh")
+    try:
+        scene = trimesh.load_scene(file, process=False)
+    except Exception as error:
+        raise ObjectError(f"{file}: trimesh cannot read the mesh ({' '.join(str(error).split())})") from error
+    pieces = [_piece(g) for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+    if sum(len(p.faces) for p in pieces) > MAX_FACES:
+        raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
+    if not all(np.isfinite(p.vertices).all() for p in pieces):
+        raise ObjectError(f"{file}: the mesh has vertices that are not finite")
+    return _joined(pieces)
+
+
+def _piece(mesh: Any) -> Surface:
+    """A trimesh with at most one material."""
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    uv = getattr(mesh.visual, "uv", None)
+    corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[faces]
+    material = _trimesh_material(mesh.visual)
+    slots = np.full(len(faces), -1 if material is None else 0)
+    return Surface(vertices, faces, slots, () if material is None else (material,), corner_uv)
+
+
+def _trimesh_material(visual: Any) -> Material | None:
+    material = getattr(visual, "material", None)
+    if material is None:
+        if not getattr(visual, "defined", False):
+            return None
+        r, g, b, a = (np.asarray(visual.main_color, np.float64) / 255).tolist()
+        return Material("material", (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY)
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is None:
+        factor = getattr(material, "diffuse", None)
+    if factor is None:
+        factor = [255, 255, 255, 255] if image is not None else [int(255 * c) for c in GREY.color] + [255]
+    scale = 255.0 if np.asarray(factor).dtype.kind in "iu" else 1.0
+    rgba = np.clip(np.asarray(factor, np.float64) / scale, 0, 1).tolist()
+    texture = None if image is None else np.asarray(image.convert("RGB")).copy()
+    role = Role.GLASS if len(rgba) > 3 and rgba[3] < OPAQUE else Role.BODY
+    return Material(getattr(material, "name", None) or "material", (rgba[0], rgba[1], rgba[2]), role, texture=texture)
+
+
+def _joined(pieces: list[Surface]) -> Surface:
+    builder = _Pieces()
+    materials: list[Material] = []
+    for piece in pieces:
+        shifted = np.where(piece.face_material >= 0, piece.face_material + len(materials), -1)
+        materials += piece.materials
+        builder.add(piece.vertices, piece.faces, shifted, piece.corner_uv)
+    vertices, faces, slots, uv = builder.arrays()
+    return Surface(vertices, faces, slots, tuple(materials), uv)
+
+
+class _Pieces:
+    """Meshes appended to one another."""
+
+    def __init__(self) -> None:
+        self.vertices: list[np.ndarray] = [np.zeros((0, 3))]
+        self.faces: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+        self.slots: list[np.ndarray] = [np.zeros(0, np.int64)]
+        self.uv: list[np.ndarray] = [np.zeros((0, 3, 2))]
+        self.count = 0
+
+    def add(self, vertices: np.ndarray, faces: np.ndarray, slots: np.ndarray, uv: np.ndarray | None) -> None:
+        self.vertices.append(vertices)
+        self.faces.append(faces + self.count)
+        self.slots.append(slots)
+        self.uv.append(np.full((len(faces), 3, 2), np.nan) if uv is None else uv)
+        self.count += len(vertices)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        uv = np.concatenate(self.uv)
+        return (
+            np.concatenate(self.vertices),
+            np.concatenate(self.faces),
+            np.concatenate(self.slots),
+            uv if np.isfinite(uv).any() else None,
+        )
+
+
+@dataclass
+class _PartBuilder:
+    name: str
+    joint: Joint | None
+    links: list[str] = field(default_factory=list)
+    pieces: _Pieces = field(default_factory=_Pieces)
+
+
+class PartsBuilder:
+    """Gathers the visuals of links into parts, and their looks into the object's material slots."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts: list[_PartBuilder] = []
+        self.part_of_link: dict[str, int] = {}
+        self.libraries: Libraries = {}
+        self.materials: list[Material] = []
+        self._slots: dict[tuple, int] = {}
+
+    def open_part(self, link: str, joint: Joint | None) -> None:
+        self.parts.append(_PartBuilder(link, joint))
+        self.part_of_link[link] = len(self.parts) - 1
+
+    def join(self, link: str, parent: str) -> None:
+        """Let a link be of its parent's part."""
+        self.part_of_link[link] = self.part_of_link[parent]
+
+    def add(self, link: str, surface: Surface, T_world_visual: Float[np.ndarray, "4 4"]) -> None:
+        """Append a surface in the root frame at rest."""
+        part = self.parts[self.part_of_link[link]]
+        part.links.append(link)
+        uv = surface.corner_uv
+        known = np.zeros(len(surface.faces), bool) if uv is None else np.isfinite(uv).all((1, 2))
+        slots = np.zeros(len(surface.faces), np.int64)
+        for number, material in enumerate(surface.materials):
+            rows = surface.face_material == number
+            for mapped in (True, False):
+                if (rows & (known == mapped)).any():
+                    slots[rows & (known == mapped)] = self._slot(material, mapped)
+        vertices = surface.vertices @ T_world_visual[:3, :3].T + T_world_visual[:3, 3]
+        part.pieces.add(vertices, surface.faces, slots, uv)
+
+    def _slot(self, material: Material, mapped: bool) -> int:
+        """The object's slot of a look; a texture without coordinates becomes its mean colour."""
+        if material.texture is not None and not mapped:
+            mean = material.texture.reshape(-1, 3).mean(0) / 255.0
+            r, g, b = (np.array(material.color) * mean).tolist()
+            material = replace(material, texture=None, color=(r, g, b))
+        m = material
+        texture = None if m.texture is None else (m.texture.shape, m.texture.tobytes())
+        key = (m.name, m.color, m.role, m.color2, m.pattern, m.frequency, m.direction, m.gloss, texture)
+        if key not in self._slots:
+            self._slots[key] = len(self.materials)
+            self.materials.append(material)
+        return self._slots[key]
+
+    def build(self, names: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Material, ...]]:
+        """The parts, without those that neither have nor carry surface; names are made distinct."""
+        keep = [bool(p.pieces.count) for p in self.parts]
+        for index in reversed(range(len(self.parts))):
+            joint = self.parts[index].joint
+            if keep[index] and joint is not None:
+                keep[joint.parent] = True
+        if not any(keep):
+            raise ObjectError(f"{self.path}: no visible surface")
+        number = np.cumsum(keep) - 1
+        parts: list[Part] = []
+        used: set[str] = set()
+        for built in (p for p, k in zip(self.parts, keep, strict=True) if k):
+            link = built.links[0] if built.links else built.name
+            name = _distinct(names.get(link, link), used)
+            used.add(name)
+            vertices, faces, slots, uv = built.pieces.arrays()
+            textured = any(self.materials[s].texture is not None for s in np.unique(slots))
+            joint = built.joint
+            joint = None if joint is None else replace(joint, parent=int(number[joint.parent]))
+            parts.append(
+                Part(name, vertices, faces, slots, joint, np.nan_to_num(uv) if textured and uv is not None else None)
+            )
+        return tuple(parts), tuple(self.materials)
+
+
+def _distinct(name: str, used: set[str]) -> str:
+    if name not in used:
+        return name
+    return next(f"{name}_{n}" for n in range(2, len(used) + 3) if f"{name}_{n}" not in used)
