@@ -51,7 +51,7 @@ def missing_shard(folder):
 
 def other_config(folder):
     content = json.loads((folder / "config.json").read_text())
-    content["network"]["down_channels"] = [32, 64, 96]
+    content["network"]["down_channels"] = [32, 64]
     (folder / "config.json").write_text(json.dumps(content))
 
 

@@ -2,9 +2,9 @@
 
 Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
-    RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (space to depth) ──► down blocks ◄── drag maps at each scale
-                                                                               │ joint attention over views
-    head [b,v,18,S/2,S/2] ◄── up blocks ◄── mid ◄──────────────────────────────┘
+    RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (4x4 patches) ──► down blocks ◄── drag maps at each scale
+                        │                                                   │ joint attention over views
+    head [b,v,18,S/2,S/2] ◄── block at S/2 ◄── up blocks ◄── mid ◄──────────┘
       ├─ 14 Gaussian parameters in the canonical frame, source state (units: object diagonals)
       └─ moving logit and 3D displacement under the drags
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from partrm.data.samples import NetworkInput
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding
-from partrm.model.unet import DownBlock, MidBlock, Norm, UpBlock
+from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
 
 INPUT_CHANNELS = 11
 """RGB on white, alpha, Plücker (6), validity."""
@@ -27,6 +27,9 @@ INPUT_CHANNELS = 11
 HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 """Ray distance and sideways shift, opacity, scale, rotation, rgb, moving logit, displacement."""
 
+
+STRIDE = 4
+"""Side of the patches that the stem takes; Gaussians come on a grid of stride 2."""
 
 SCALE_IN_FOOTPRINTS = 0.6
 """Standard deviation of an untrained Gaussian in widths of its pixel at its depth."""
@@ -39,21 +42,23 @@ class NetworkConfig:
     name: str = "base"
     image_size_px: int = 256
     """Side of the input images; Gaussians come on a grid of half that side."""
-    down_channels: tuple[int, ...] = (64, 128, 224, 320)
-    """Width of each level; the first lies at half the image resolution (stem stride 2)."""
+    down_channels: tuple[int, ...] = (128, 224, 320)
+    """Width of each level; the first lies at a quarter of the image resolution (stem stride 4)."""
     down_layers: int = 2
     """Residual blocks a level on the way down; the way up has one more, as in LGM."""
-    attention_layers: tuple[int, ...] = (0, 0, 1, 3)
+    attention_layers: tuple[int, ...] = (0, 1, 3)
     """How many of each level's layers, counted from its last, attend over all views (4096 tokens a sample at 32²)."""
     mid_depth: int = 1
     head_channels: int = 32
     """Channels of one attention head."""
     drag_channels: int = 32
     """Width of the start map and of the end map at each scale."""
+    fine_channels: int = 64
+    """Width of the one block at the splats' resolution, which sees the image again."""
 
 
 BASE = NetworkConfig()
-TINY = NetworkConfig("tiny", 64, (32, 64, 64), 1, (0, 0, 2), 1, 32, 16)
+TINY = NetworkConfig("tiny", 64, (64, 96), 1, (0, 2), 1, 32, 16, 32)
 PRESETS = {config.name: config for config in (BASE, TINY)}
 
 
@@ -86,7 +91,7 @@ class PartRMNetwork(nn.Module):
         super().__init__()
         self.config = config
         widths, layers, head = config.down_channels, config.down_layers, config.head_channels
-        self.stem = nn.Conv2d(4 * INPUT_CHANNELS, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(STRIDE**2 * INPUT_CHANNELS, widths[0], 3, padding=1)
         self.drags = nn.ModuleList()
         self.down = nn.ModuleList()
         skips, channels = [widths[0]], widths[0]
@@ -104,8 +109,12 @@ class PartRMNetwork(nn.Module):
             flags = [i >= layers + 1 - config.attention_layers[level] for i in range(layers + 1)]
             self.up.append(UpBlock(channels, widths[level], taken, flags, head, up=level > 0))
             channels = widths[level]
-        self.norm = Norm(channels)
-        self.head = nn.Conv2d(channels, sum(HEAD_CHANNELS), 3, padding=1)
+        fine = config.fine_channels
+        self.enlarge = nn.Conv2d(channels, 4 * fine, 3, padding=1)
+        self.look_again = nn.Conv2d(4 * INPUT_CHANNELS, GROUPS, 3, padding=1)
+        self.fine = ResBlock(fine + GROUPS, fine)
+        self.norm = Norm(fine)
+        self.head = nn.Conv2d(fine, sum(HEAD_CHANNELS), 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -115,7 +124,7 @@ class PartRMNetwork(nn.Module):
         kind = inputs.images.device.type
         with torch.autocast(kind, enabled=False):  # rays need all their bits
             channels = input_map(inputs)
-        x = self.stem(nn.functional.pixel_unshuffle(channels, 2))
+        x = self.stem(nn.functional.pixel_unshuffle(channels, STRIDE))
         skips = [x]
         for embed, block in zip(self.drags, self.down, strict=True):
             x = embed(x, inputs.drags, v)
@@ -124,6 +133,9 @@ class PartRMNetwork(nn.Module):
         x = self.mid(x, v)
         for block in self.up:
             x = block(x, skips, v)
+        x = nn.functional.pixel_shuffle(self.enlarge(x), 2)
+        again = self.look_again(nn.functional.pixel_unshuffle(channels, 2))
+        x = self.fine(torch.cat([x, again.to(x.dtype)], 1))
         raw = self.head(nn.functional.silu(self.norm(x)))
         with torch.autocast(kind, enabled=False):
             return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
@@ -141,6 +153,19 @@ def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
     on_white = 2 * (rgb * alpha + 1 - alpha) - 1
     channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), valid.expand_as(alpha)], 2)
     return rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+
+
+def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
+    """Mean drag lifted to 3D in the image plane of its view, through the origin: the first guess of displacements."""
+    b = inputs.view_valid.shape[0]
+    rows = torch.arange(b, device=inputs.images.device)[:, None]
+    T = inputs.cameras.T_world_camera[rows, inputs.drags.view]
+    distance = T[..., :3, 3].norm(dim=-1)
+    size = 2 * distance * torch.tan(inputs.cameras.fovy_rad[rows, inputs.drags.view] / 2)
+    step = (inputs.drags.end - inputs.drags.start) * size[..., None]
+    vector = step[..., :1] * T[..., :3, 0] + step[..., 1:] * T[..., :3, 1]
+    weight = inputs.drags.valid[..., None].to(vector.dtype)
+    return (vector * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
@@ -169,6 +194,7 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
     unit = torch.nn.functional.normalize(rotation + rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     seen = pooled_rgba(inputs.images, inputs.images.shape[-1] // width)[:, :, :3]
     valid = inputs.view_valid[:, :, None, None, None]
+    displacement = displacement + dragged_vector(inputs)[:, None, None, None]
     free = torch.where(valid, rearrange(seen, "b v c h w -> b v h w c"), torch.full_like(rgb, 0.5)) + rgb
     colors = free + (free.clamp(0, 1) - free).detach()  # clamped, with a gradient that still leads back
     gaussians = Gaussians(

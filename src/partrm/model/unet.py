@@ -42,20 +42,32 @@ class ResBlock(nn.Module):
         return (self.shortcut(x) + y) * SKIP_SCALE
 
 
-class MultiViewAttention(nn.Module):
-    """Self-attention over the tokens of all views of a sample together."""
+def unit_rms(x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
+    """``x`` over its root mean square, computed in float32, in the precision of ``x``."""
+    return x * torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6).to(x.dtype)
 
-    def __init__(self, channels: int, heads: int) -> None:
+
+class MultiViewAttention(nn.Module):
+    """Self-attention over the tokens of all views of a sample together.
+
+    With ``qk_norm`` queries and keys are normalised to unit root mean square (Dehghani et al. 2023): without, their
+    products grew to 1e5 within 1 500 steps at a learning rate of 5e-4, and training collapsed.
+    """
+
+    def __init__(self, channels: int, heads: int, qk_norm: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.norm = Norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.proj = nn.Linear(channels, channels)
+        self.qk_scale = nn.Parameter(torch.ones(2, channels // heads)) if qk_norm else None
 
     def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv c h w"]:
         height, width = x.shape[-2:]
         tokens = rearrange(self.norm(x), "(b v) c h w -> b (v h w) c", v=views)
         q, k, v = rearrange(self.qkv(tokens), "b n (three m c) -> three b m n c", three=3, m=self.heads).unbind(0)
+        if self.qk_scale is not None:
+            q, k = unit_rms(q) * self.qk_scale[0].to(q.dtype), unit_rms(k) * self.qk_scale[1].to(k.dtype)
         out = nn.functional.scaled_dot_product_attention(q, k, v)
         out = self.proj(rearrange(out, "b m n c -> b n (m c)"))
         out = rearrange(out, "b (v h w) c -> (b v) c h w", v=views, h=height, w=width)
@@ -65,10 +77,13 @@ class MultiViewAttention(nn.Module):
 class Layer(nn.Module):
     """A residual block, with attention after it where asked for."""
 
-    def __init__(self, channels_in: int, channels_out: int, attention: bool, head_channels: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, attention: bool, head_channels: int, qk_norm: bool = True
+    ) -> None:
         super().__init__()
         self.res = ResBlock(channels_in, channels_out)
-        self.attention = MultiViewAttention(channels_out, channels_out // head_channels) if attention else None
+        heads = channels_out // head_channels
+        self.attention = MultiViewAttention(channels_out, heads, qk_norm) if attention else None
 
     def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv d h w"]:
         x = self.res(x)
@@ -78,11 +93,19 @@ class Layer(nn.Module):
 class DownBlock(nn.Module):
     """Layers at one resolution, then a stride-2 convolution unless it is the last; returns every skip."""
 
-    def __init__(self, channels_in: int, channels_out: int, layers: list[bool], head: int, downsample: bool) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        layers: list[bool],
+        head: int,
+        downsample: bool,
+        qk_norm: bool = True,
+    ) -> None:
         super().__init__()
         widths = [channels_in] + [channels_out] * len(layers)
         self.layers = nn.ModuleList(
-            Layer(widths[i], widths[i + 1], attention, head) for i, attention in enumerate(layers)
+            Layer(widths[i], widths[i + 1], attention, head, qk_norm) for i, attention in enumerate(layers)
         )
         self.downsample = nn.Conv2d(channels_out, channels_out, 3, stride=2, padding=1) if downsample else None
 
@@ -100,10 +123,10 @@ class DownBlock(nn.Module):
 class MidBlock(nn.Module):
     """Res, then (attention, Res) ``depth`` times, at the lowest resolution."""
 
-    def __init__(self, channels: int, depth: int, head: int) -> None:
+    def __init__(self, channels: int, depth: int, head: int, qk_norm: bool = True) -> None:
         super().__init__()
-        self.first = Layer(channels, channels, attention=depth > 0, head_channels=head)
-        self.layers = nn.ModuleList(Layer(channels, channels, i + 1 < depth, head) for i in range(depth))
+        self.first = Layer(channels, channels, depth > 0, head, qk_norm)
+        self.layers = nn.ModuleList(Layer(channels, channels, i + 1 < depth, head, qk_norm) for i in range(depth))
 
     def forward(self, x: Float[Tensor, "bv c h w"], views: int) -> Float[Tensor, "bv c h w"]:
         x = self.first(x, views)
@@ -116,12 +139,19 @@ class UpBlock(nn.Module):
     """Layers that each take one skip, then nearest x2 and a convolution unless it is the last."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, skip_channels: list[int], attention: list[bool], head: int, up: bool
+        self,
+        channels_in: int,
+        channels_out: int,
+        skip_channels: list[int],
+        attention: list[bool],
+        head: int,
+        up: bool,
+        qk_norm: bool = True,
     ) -> None:
         super().__init__()
         widths = [channels_in] + [channels_out] * len(skip_channels)
         self.layers = nn.ModuleList(
-            Layer(widths[i] + skip, channels_out, attention[i], head) for i, skip in enumerate(skip_channels)
+            Layer(widths[i] + skip, channels_out, attention[i], head, qk_norm) for i, skip in enumerate(skip_channels)
         )
         self.upsample = nn.Conv2d(channels_out, channels_out, 3, padding=1) if up else None
 
