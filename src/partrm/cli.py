@@ -23,7 +23,9 @@ COMMANDS = {
         "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
     ),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
+    "data": Command("build, check and look at datasets of articulated objects", "partrm.commands.data", "data"),
     "train": Command("train a network on a pool of objects", "partrm.commands.train", "train"),
+    "import": Command("public PartRM or LGM weights to a model", "partrm.commands.importing", "import_weights"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
 

@@ -273,16 +273,7 @@ def save_part_meshes(
         pattern: name of part number N's file.
         images: folder of the textures relative to ``folder``, "" for the same.
     """
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / images).mkdir(parents=True, exist_ok=True)
-    paths: list[str] = []
-    for slot, material in enumerate(obj.materials):
-        paths.append("" if material.texture is None else f"{images}/texture_{slot}.png".lstrip("/"))
-        if material.texture is not None:
-            Image.fromarray(material.texture).save(folder / paths[-1])
-    save_mtl(folder / "materials.mtl", obj.materials, paths)
+    save_part_materials(obj, folder, images)
     files = []
     for number, part in enumerate(obj.parts):
         files.append(pattern.format(number) if len(part.faces) else "")
@@ -290,6 +281,19 @@ def save_part_meshes(
             surface = Surface(part.vertices, part.faces, part.face_material, obj.materials, part.corner_uv)
             save_obj(folder / files[-1], surface, "materials.mtl")
     return files
+
+
+def save_part_materials(obj: ArticulatedObject, folder: Path, images: str = "") -> None:
+    """Write ``materials.mtl`` and the textures of an object; ``images`` is their folder relative to ``folder``."""
+    from PIL import Image
+
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    paths: list[str] = []
+    for slot, material in enumerate(obj.materials):
+        paths.append("" if material.texture is None else f"{images}/texture_{slot}.png".lstrip("/"))
+        if material.texture is not None:
+            Image.fromarray(material.texture).save(folder / paths[-1])
+    save_mtl(folder / "materials.mtl", obj.materials, paths)
 
 
 def numbers(values) -> str:

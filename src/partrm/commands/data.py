@@ -1,0 +1,177 @@
+"""``partrm data build|check|show``: datasets in PartDrag-4D's layout, from any articulated objects."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+DESCRIPTION = """Make a dataset of states, views, point clouds and drags from articulated objects; check it; look at it.
+
+Examples:
+  partrm data build procedural --limit 16 --out data16
+  partrm data build procedural:Microwave cabinet.urdf model.xml ~/partnet-mobility --out mixed --workers 4
+  partrm data build 7120 --preset reference --out like-the-paper
+  partrm data check data16
+  partrm data show data16
+"""
+
+
+@dataclass(frozen=True)
+class Build:
+    """Build a dataset. A build that was stopped, even killed, goes on when it is started again.
+
+    Writes PartDrag-4D's folders (render_PartDrag4D, processed_data_partdrag4d), file lists split by object, compact
+    samples for training and manifest.json, which lists every source that was refused and why.
+    """
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """procedural, procedural:CATEGORY, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml files."""
+    out: Path
+    """Folder of the dataset: empty, or this build's."""
+    preset: Literal["default", "reference"] = "default"
+    """reference: the paper's cameras, scale and light."""
+    limit: int | None = None
+    """Most objects in all (procedural sources make 96 without)."""
+    seed: int = 0
+    workers: int = 1
+    """Processes."""
+    size_px: int = 512
+    """Side of the images."""
+    states: int = 6
+    """States of each moving part, 2 to 100."""
+    companions: int = 2
+    """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
+    points: int = 10_000
+    """Surface points of each point cloud."""
+    lighting: Literal["reference", "random"] = "reference"
+    """random: another light and sky for each object."""
+    sample_size_px: int = 256
+    """Side of the compact samples' images; 0 makes none."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Find missing, corrupt, misprojected or unsplit entries: exit code 0 when every entry is sound."""
+
+    folder: tyro.conf.Positional[Path]
+    """A dataset that was built."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Make a contact sheet: first and last state, drags, another view, part ids, depth."""
+
+    folder: tyro.conf.Positional[Path]
+    """A dataset that was built."""
+    out: Path | None = None
+    """The picture, by default contact_sheet.png in the folder."""
+    limit: int = 12
+    """Most rows, one an object and moving part."""
+
+
+Command = (
+    Annotated[Build, tyro.conf.subcommand("build")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+)
+
+
+def data(command: Annotated[Command, tyro.conf.arg(name="")]) -> int:
+    """Run one of the commands."""
+    if isinstance(command, Build):
+        return _build(command)
+    return _check(command.folder) if isinstance(command, Check) else _show(command)
+
+
+def _build(command: Build) -> int:
+    from partrm.commands import UsageError
+
+    positive = (("--limit", command.limit), ("--workers", command.workers), ("--points", command.points))
+    wrong = [name for name, value in positive if value is not None and value < 1]
+    wrong += ["--size-px"] if not 16 <= command.size_px <= 4096 else []
+    wrong += ["--states"] if not 2 <= command.states <= 100 else []
+    wrong += ["--companions"] if not 0 <= command.companions <= 4 else []
+    wrong += ["--sample-size-px"] if command.sample_size_px and not 32 <= command.sample_size_px <= 1024 else []
+    wrong += ["--seed"] if command.seed < 0 else []
+    if wrong:
+        raise UsageError(f"{wrong[0]}: out of range")
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from partrm.data.build import build
+    from partrm.data.build_object import BuildConfig
+    from partrm.data.sources import SourceError
+
+    config = BuildConfig(
+        preset=command.preset,
+        seed=command.seed,
+        size_px=command.size_px,
+        states=command.states,
+        companions=command.companions,
+        points=command.points,
+        lighting=command.lighting,
+        sample_size_px=command.sample_size_px,
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    columns = (
+        TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("objects", total=None, rate="")
+
+        def report(done: int, planned: int, entries: int) -> None:
+            elapsed = progress.tasks[task].elapsed or 0.0
+            rate = f"{entries} states, {entries / elapsed:.2f}/s" if elapsed and entries else ""
+            progress.update(task, completed=done, total=planned, rate=rate)
+
+        try:
+            result = build(
+                command.sources, command.out, config, limit=command.limit, workers=command.workers, report=report
+            )
+        except SourceError as error:
+            raise UsageError(str(error)) from error
+    for where, reason in result.refused:
+        console.print(f"[yellow]refused[/yellow] {where}: {reason}", markup=True)
+    console.print(f"{result.objects} objects, {result.entries} states in {command.out} ({result.made} made now)")
+    return 0
+
+
+def _check(folder: Path) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from partrm.data.check import check_dataset
+
+    console, problems, checked = Console(highlight=False, soft_wrap=True), [], 0
+    for _, found in track(check_dataset(folder), description="checked", console=console):
+        problems += found
+        checked += 1
+    for problem in problems:
+        console.print(problem, markup=False)
+    console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
+    return 1 if problems else 0
+
+
+def _show(command: Show) -> int:
+    from PIL import Image
+    from rich.console import Console
+
+    from partrm.commands import UsageError
+    from partrm.data.contact_sheet import contact_sheet
+
+    if command.limit < 1:
+        raise UsageError("--limit: out of range")
+    target = command.out or command.folder / "contact_sheet.png"
+    Image.fromarray(contact_sheet(command.folder, command.limit)).save(target)
+    Console(highlight=False, soft_wrap=True).print(f"contact sheet: {target}")
+    return 0

@@ -1,0 +1,153 @@
+"""``partrm data check``: every entry there, whole, in one split, its points and drags projecting where they must."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.data.build import SPLITS, load_records, shared_files, split_checksum
+from partrm.data.build_object import digest, entry_files
+from partrm.data.partdrag4d import DatasetError, EntryName, PartDrag4D, read_file_list
+from partrm.data.samples import Samples, load_samples
+from partrm.transforms import transform_points
+
+ON_OBJECT = 0.98
+"""Share of an entry's visible points that must fall on its first image (silhouettes are anti-aliased)."""
+
+DRAG_TOLERANCE_PX = 0.6
+"""Largest distance of a stored drag's end from where its material point arrives."""
+
+
+def load_manifest(root: Path) -> dict[str, Any]:
+    """The manifest of a finished build.
+
+    Raises:
+        DatasetError: missing or broken.
+    """
+    path = root / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        _ = manifest["points"]["scale"], manifest["split"]["checksum"], manifest["objects"]
+        return manifest
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path}: missing; the build is not finished, run it again") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a manifest ({error})") from error
+
+
+def check_dataset(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Name and problems of the lists, then of every entry and sample file, as they are checked.
+
+    Raises:
+        DatasetError: no finished build there.
+    """
+    manifest = load_manifest(root)
+    yield "lists", list(_list_problems(root, manifest))
+    try:
+        data = PartDrag4D(root, [], scale=manifest["points"]["scale"], offset=tuple(manifest["points"]["offset"]))
+    except DatasetError as error:
+        yield "folders", [str(error)]
+        return
+    for record in manifest["objects"]:
+        yield record["mesh"], list(_object_problems(root, record))
+        for name, checksum in record["entries"].items():
+            yield name, list(_entry_problems(data, record["category"], EntryName.parse(name), checksum))
+
+
+def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    lists: dict[str, list[EntryName]] = {}
+    for split in SPLITS:
+        try:
+            lists[split] = read_file_list(root / f"{split}_filelist.txt")
+        except DatasetError as error:
+            yield str(error)
+    split_of: dict[str, str] = {}
+    for split, names in lists.items():
+        for name in names:
+            if split_of.setdefault(name.mesh, split) != split:
+                yield f"object {name.mesh} is in {split_of[name.mesh]} and in {split}"
+    listed = {str(name) for names in lists.values() for name in names}
+    known = {name for record in manifest["objects"] for name in record["entries"]}
+    yield from (f"{name}: in no file list" for name in sorted(known - listed))
+    yield from (f"{name}: listed, but not of this build" for name in sorted(listed - known))
+    if split_checksum(split_of) != manifest["split"]["checksum"]:
+        yield "the file lists do not have the manifest's split (checksum)"
+    if [r for r in load_records(root) if "refused" not in r] != manifest["objects"]:
+        yield "the records in objects/ are not the manifest's"
+
+
+def _object_problems(root: Path, record: dict[str, Any]) -> Iterator[str]:
+    mesh = record["mesh"]
+    if digest(shared_files(root, record["category"], mesh)) != record["shared"]:
+        yield f"{mesh}: joints, materials or parts are missing or changed"
+    if not record["samples"]:
+        return
+    path = root / "samples" / record["split"] / f"{mesh}.samples.safetensors"
+    if not path.is_file():
+        yield f"{path.relative_to(root)}: missing"
+    elif digest([path]) != record["samples"]:
+        yield f"{path.relative_to(root)}: corrupt"
+    else:
+        try:
+            samples = load_samples(path)
+        except ValueError as error:
+            yield str(error)
+            return
+        on_part, error_px = drag_errors(samples)
+        if not on_part or error_px > DRAG_TOLERANCE_PX:
+            yield f"{path.relative_to(root)}: a drag is misprojected ({error_px:.2f} px, on its part: {on_part})"
+
+
+def drag_errors(samples: Samples) -> tuple[bool, float]:
+    """Whether every drag of valid samples starts on its part, and the worst error of an end, pixels of the image."""
+    size, grid = samples.inputs.images.shape[-1], samples.targets.moving.shape[-1]
+    drags, first = samples.inputs.drags, samples.inputs.cameras[:, 0]
+    used = drags.valid & samples.valid[:, None]
+    if not bool(used.any()):
+        return True, 0.0
+    x, y = (drags.start * grid).floor().long().clamp(0, grid - 1).unbind(-1)
+    row = torch.arange(len(x))[:, None].expand_as(x)
+    moving = samples.targets.moving[:, 0][row, y, x]
+    point = samples.targets.point[:, 0][row, y, x]
+    start, _ = first.project(point)
+    end, _ = first.project(transform_points(samples.joint.T_after_before, point))
+    error = torch.maximum(_distance(start, drags.start * size), _distance(end, drags.end * size))
+    inside = (drags.end > -1).all(-1) & (drags.end < 2).all(-1)  # ends further out are clamped
+    return bool(moving[used].all()), float(error[used & inside].max()) if bool((used & inside).any()) else 0.0
+
+
+def _distance(a: Float[Tensor, "*batch 2"], b: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
+    return (a - b).norm(dim=-1)
+
+
+def _entry_problems(data: PartDrag4D, category: str, name: EntryName, checksum: str) -> Iterator[str]:
+    try:
+        found = digest(entry_files(data.root, category, name))
+    except FileNotFoundError as error:
+        yield f"{name}: missing {Path(str(error.filename)).name}"
+        return
+    except OSError as error:
+        yield f"{name}: cannot be read ({error.strerror})"
+        return
+    if found != checksum:
+        yield f"{name}: corrupt (checksum)"
+    try:
+        state = data.load(name)
+    except DatasetError as error:
+        yield f"{name}: {error}"
+        return
+    if not len(state.visible):
+        return
+    pixels, depth = state.cameras[0].project(state.points[state.visible])
+    alpha = state.images[0, 3]
+    x, y = pixels.floor().long().unbind(-1)
+    inside = (x >= 0) & (y >= 0) & (x < alpha.shape[1]) & (y < alpha.shape[0]) & (depth > 0)
+    on = inside & (alpha[y.clamp(0, alpha.shape[0] - 1), x.clamp(0, alpha.shape[1] - 1)] > 0)
+    share = float(np.mean(on.numpy()))
+    if share < ON_OBJECT:
+        yield f"{name}: misprojected, {share:.1%} of its visible points fall on the first image"
