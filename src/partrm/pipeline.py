@@ -199,12 +199,17 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
 
 
 def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Prediction:
-    """Run the network once on the device of its weights and read the part and its joint off the answer."""
+    """Run the network once on the device of its weights and read the part and its joint off the answer.
+
+    Raises:
+        CheckpointError: a network that does not tell parts and joints.
+    """
     started = time.perf_counter()
-    device = next(model.network.parameters()).device
+    network = model.articulated
+    device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
     with torch.inference_mode():
-        output: NetworkOutput = model.network(inputs)
+        output: NetworkOutput = network(inputs)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     networked = time.perf_counter()

@@ -1,9 +1,12 @@
 """Golden files against this machine's backends: a user's check of their installation (``partrm verify FILE…``).
 
 A splat golden (``.npz``) holds activated Gaussians, OpenCV cameras, and the image, alpha and gradient that the
-reference CUDA rasterizer (diff-gaussian-rasterization) made of them for random cotangents.
+reference CUDA rasterizer (diff-gaussian-rasterization) made of them for random cotangents. A network golden
+(``.safetensors``) holds a reduced reference network's weights, input and drags, and the drag maps and Gaussians that
+the reference code made of them.
 """
 
+import json
 import math
 import zipfile
 import zlib
@@ -14,10 +17,14 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from partrm.cameras import Cameras
 from partrm.gaussians import Gaussians
+from partrm.model.conversion import convert_weights
+from partrm.model.reference import PixelDrags, ReferenceConfig, ReferenceNetwork
+from partrm.model.unet import GROUPS, SKIP_SCALE
 from partrm.rendering.splats import render_splats
 
 
@@ -30,13 +37,15 @@ class Check:
     """One quantity of a golden file as one backend computes it."""
 
     backend: str
-    """What computed it: "cpu" or "gsplat"."""
+    """What computed it: "cpu", "gsplat" or "cuda"."""
     quantity: str
     """What was compared."""
     mean: float
-    """Mean absolute error; for a gradient, the norm of the error over the norm of the golden gradient."""
+    """Mean absolute error; for a gradient, the norm of the error over the norm of the golden gradient; for a network's
+    tensor, over its range."""
     worst: float
-    """Largest absolute error; for a gradient, over the largest entry of the golden gradient."""
+    """Largest absolute error; for a gradient, over the largest entry of the golden gradient; for a network's tensor,
+    over its range."""
     tolerance: str
     """The limits, in words."""
     ok: bool
@@ -59,6 +68,12 @@ class SplatTolerance:
 
 TOLERANCES = {"cpu": SplatTolerance(), "gsplat": SplatTolerance(p999=1e-2, gradient=3e-2)}
 """gsplat keeps the faint rim (alpha < 0.012) of a splat that the reference rasterizer cuts off beyond 3 sigma."""
+
+MAP_TOLERANCE, GAUSSIAN_TOLERANCE = 1e-5, 1e-4
+"""Largest error of a network's drag maps and Gaussians over the golden tensor's range (largest minus smallest).
+
+The standard deviation of a drag map says how few of its cells are written, and nothing of their values.
+"""
 
 _PARAMETERS = {
     "means": slice(0, 3),
@@ -103,7 +118,9 @@ def verify_file(path: Path | str) -> list[Check]:
     if not path.is_file():
         raise GoldenFileError(f"{path}: no such file")
     if path.suffix == ".safetensors":
-        raise GoldenFileError(f"{path}: network golden files need the reference network, which this version lacks")
+        network = load_network_golden(path)
+        devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+        return [check for device in devices for check in verify_network(network, device)]
     if path.suffix != ".npz":
         raise GoldenFileError(f"{path}: a golden file ends in .npz (splats) or .safetensors (network)")
     golden = load_splat_golden(path)
@@ -138,6 +155,105 @@ def load_splat_golden(path: Path) -> SplatGolden:
         if not torch.isfinite(array).all():
             raise GoldenFileError(f"{path}: '{name}' is not finite")
     return SplatGolden(**arrays)
+
+
+@dataclass(frozen=True)
+class NetworkGolden:
+    """A network golden file: a reduced reference network, what it was given, and what it answered."""
+
+    network: ReferenceNetwork
+    """With the file's weights."""
+    input: Float[Tensor, "b v 9 h w"]
+    """Input map."""
+    drags: PixelDrags
+    """[b, v, n] drags in pixels of a 512 image."""
+    maps: list[Float[Tensor, "two bv _ _ _"]]
+    """Start and end map of each level."""
+    gaussians: Float[Tensor, "b n 14"]
+    """Activated parameters."""
+
+
+def load_network_golden(path: Path) -> NetworkGolden:
+    """Read a network golden ``.safetensors``.
+
+    Raises:
+        GoldenFileError: not such a file, or a config, weights or tensors that do not fit each other.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            content = json.loads((file.metadata() or {})["config"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        config = _network_config(content)
+        network = ReferenceNetwork(config).eval().requires_grad_(False)
+        prefix = "weights."
+        public = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        network.load_state_dict(convert_weights(public, config))
+        start, end = tensors["drags_start_px512"], tensors["drags_end_px512"]
+        side, levels = tensors["input"].shape[-1], range(len(config.down_channels))
+        maps = [
+            torch.stack([tensors[f"drag_map_{which}.{side >> level}"] for which in ("start", "end")])
+            for level in levels
+        ]
+        drags = PixelDrags(start, end, torch.ones(start.shape[:-1], dtype=torch.bool))
+        return NetworkGolden(network, tensors["input"], drags, maps, tensors["gaussians"])
+    except KeyError as error:
+        raise GoldenFileError(f"{path}: not a network golden file ({error.args[0]})") from error
+    except (SafetensorError, OSError, ValueError, TypeError, IndexError, ArithmeticError, RuntimeError) as error:
+        raise GoldenFileError(f"{path}: not a sound network golden file ({str(error).splitlines()[0]})") from error
+
+
+def _network_config(content: dict) -> ReferenceConfig:
+    """The config in a golden file's metadata; what our network does not leave open must be as we have it."""
+    config = ReferenceConfig(
+        name="golden",
+        image_size_px=content["input_size"],
+        down_channels=tuple(content["down_channels"]),
+        down_attention=tuple(content["down_attention"]),
+        up_channels=tuple(content["up_channels"]),
+        up_attention=tuple(content["up_attention"]),
+        down_layers=content["layers_per_block"],
+        heads=content["num_heads"],
+    )
+    if (content["norm_groups"], round(content["skip_scale"], 6)) != (GROUPS, round(SKIP_SCALE, 6)):
+        raise ValueError(f"needs {content['norm_groups']} norm groups and skip scale {content['skip_scale']}")
+    if config.splat_size_px != content["splat_size"]:
+        raise ValueError(f"splat size {content['splat_size']}, but its U-Net gives {config.splat_size_px}")
+    return config
+
+
+def verify_network(golden: NetworkGolden, device: str) -> list[Check]:
+    """Compare this machine's network (float32, TF32 off) with the reference: drag maps and Gaussians."""
+    network = golden.network.to(device)
+    drags = PixelDrags(*(x.to(device) for x in (golden.drags.start, golden.drags.end, golden.drags.valid)))
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        maps = network.drag_maps(drags, golden.input.shape[-1])
+        g = network.reconstruct(golden.input.to(device), drags)
+    checks = []
+    for ours, expected in zip(maps, golden.maps, strict=True):
+        for which, a, b in zip(("start", "end"), ours, expected, strict=True):
+            checks.append(_relative_check(device, f"drag map {which} {a.shape[-1]}", a, b, MAP_TOLERANCE))
+    answers = {
+        "means": g.means,
+        "opacities": g.opacities[..., None],
+        "scales": g.scales,
+        "quats": g.quats,
+        "colors": g.colors,
+    }
+    for name, ours in answers.items():
+        expected = golden.gaussians[..., _PARAMETERS[name]]
+        checks.append(_relative_check(device, name, ours, expected, GAUSSIAN_TOLERANCE))
+    return checks
+
+
+def _relative_check(backend: str, quantity: str, ours: Tensor, expected: Tensor, tolerance: float) -> Check:
+    """Errors over the golden tensor's range; another shape is an infinite error."""
+    words = f"worst {tolerance:g} of the range"
+    if ours.shape != expected.shape:
+        return Check(backend, quantity, math.inf, math.inf, words, False)
+    spread = (expected.max() - expected.min()).double().clamp_min(1e-12)
+    error = (ours.cpu() - expected).abs().double() / spread
+    worst = error.max().item()
+    return Check(backend, quantity, error.mean().item(), worst, words, worst <= tolerance)
 
 
 def verify_splats(golden: SplatGolden, backend: Literal["cpu", "gsplat"], device: str) -> list[Check]:

@@ -6,12 +6,13 @@ import tyro
 
 DESCRIPTION = """Check this installation: compute what golden files hold, and compare.
 
-Each FILE holds inputs and answers of the reference implementation (splats with their gradients, .npz).
+Each FILE holds inputs and answers of the reference implementation: splats with their gradients (.npz) or a network
+with its weights (.safetensors).
 Prints the error of each quantity; exit code 1 if one is beyond its tolerance.
 
 Examples:
   partrm verify splat_a.npz
-  partrm verify golden/splat_a.npz golden/splat_b.npz
+  partrm verify golden/splat_a.npz golden/network.safetensors
 """
 
 

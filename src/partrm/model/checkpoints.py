@@ -1,6 +1,6 @@
 """Weights on disk: sharded safetensors with a config beside them; never pickle.
 
-A checkpoint is a folder with ``config.json`` (the network's config and a model card's facts) and
+A checkpoint is a folder with ``config.json`` (architecture, the network's config and a model card's facts) and
 ``model-0000i-of-0000n.safetensors`` shards. The bundled models lie in ``partrm/model/weights/NAME``.
 """
 
@@ -18,10 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from partrm.model.network import NetworkConfig, PartRMNetwork, channels_last
+from partrm.model.network import NetworkConfig, PartRMNetwork
+from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 SHARD_BYTES = 15 * 2**20
 """Largest size of one shard."""
+
+ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
+"""Config class of each ``architecture`` in ``config.json``; folders without that entry are articulated."""
 
 
 class CheckpointError(ValueError):
@@ -32,11 +36,25 @@ class CheckpointError(ValueError):
 class LoadedModel:
     """A network ready for use, and where it came from."""
 
-    network: PartRMNetwork
+    network: PartRMNetwork | ReferenceNetwork
     name: str
     hash: str
     """First 16 hex digits of the SHA-256 over all shards, in order."""
-    config: NetworkConfig
+    config: NetworkConfig | ReferenceConfig
+
+    @property
+    def articulated(self) -> PartRMNetwork:
+        """The network, if it says which part moves and how.
+
+        Raises:
+            CheckpointError: a reference network, whose state head gives the next state alone.
+        """
+        if isinstance(self.network, ReferenceNetwork):
+            raise CheckpointError(
+                f"model {self.name!r} has the reference's state head, without the moving part, the joint and the state "
+                "before, which this needs; take an articulated model, or its Gaussians through PartRM.from_pretrained"
+            )
+        return self.network
 
 
 def bundled_names() -> list[str]:
@@ -48,7 +66,12 @@ def bundled_names() -> list[str]:
 
 
 def save_checkpoint(
-    weights: dict[str, Tensor], config: NetworkConfig, folder: Path, card: dict | None = None, half: bool = True
+    weights: dict[str, Tensor],
+    config: NetworkConfig | ReferenceConfig,
+    folder: Path,
+    card: dict | None = None,
+    half: bool = True,
+    shard_bytes: int | None = None,
 ) -> None:
     """Write weights as a checkpoint folder, complete or not at all.
 
@@ -56,30 +79,32 @@ def save_checkpoint(
         weights: the network's ``state_dict``.
         card: facts for the model card (JSON-serialisable), kept in ``config.json``.
         half: store float16 instead of float32.
+        shard_bytes: largest size of one shard, ``SHARD_BYTES`` by default.
     """
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     shards: list[dict[str, Tensor]] = [{}]
-    used = 0
+    used, most = 0, SHARD_BYTES if shard_bytes is None else shard_bytes
     for name, value in weights.items():
         tensor = value.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
         size = tensor.numel() * tensor.element_size()
-        if used + size > SHARD_BYTES and shards[-1]:
+        if used + size > most and shards[-1]:
             shards.append({})
             used = 0
         shards[-1][name] = tensor
         used += size
     for index, shard in enumerate(shards):
         save_file(shard, part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors")
-    content = {"network": asdict(config), "card": card or {}}
+    architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(config, kind))
+    content = {"architecture": architecture, "network": asdict(config), "card": card or {}}
     (part / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(part, folder)
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig, str]:
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | ReferenceConfig, str]:
     """Weights (float32), config and hash of a checkpoint folder.
 
     Raises:
@@ -87,16 +112,19 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig, str
     """
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        known = {f.name for f in fields(NetworkConfig)}
+        kind = ARCHITECTURES.get(content.get("architecture", "articulated"))
+        if kind is None:
+            raise CheckpointError(f"{folder}/config.json: architecture {content['architecture']!r} is not known here")
+        known = {f.name for f in fields(kind)}
         if set(content["network"]) != known:
             raise CheckpointError(
                 f"{folder}/config.json: fields {sorted(set(content['network']) ^ known)} do not match"
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
-        config = NetworkConfig(**values)
+        config = kind(**values)
     except OSError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({error.strerror}: config.json)") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{folder}/config.json: not a checkpoint's config ({error})") from error
     shards = sorted(folder.glob("model-*-of-*.safetensors"))
     if not shards or len(shards) != int(shards[0].stem.rsplit("-", 1)[-1]):
@@ -110,6 +138,14 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig, str
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{shard}: broken weights file ({error}); fetch or install it again") from error
     return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
+
+
+def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:
+    """The network of a config, its weights about to be replaced."""
+    if isinstance(config, NetworkConfig):
+        return PartRMNetwork(config)
+    with torch.device("meta"):  # no time lost on 440 M random weights
+        return ReferenceNetwork(config)
 
 
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
@@ -126,11 +162,15 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
             f"model {name!r} is neither bundled ({', '.join(bundled_names()) or 'none'}) nor a checkpoint folder"
         )
     weights, config, digest = read_checkpoint(folder)
-    network = PartRMNetwork(config)
     try:
-        network.load_state_dict(weights)
+        network = build_network(config)
+    except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}/config.json: describes no network ({str(error).splitlines()[0]})") from error
+    try:
+        network.load_state_dict(weights, assign=isinstance(network, ReferenceNetwork))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{folder}: weights do not fit the network of its config ({first})") from error
-    network = channels_last(network.to(device)).eval().requires_grad_(False)
+    network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = network.eval().requires_grad_(False)
     return LoadedModel(network, config.name, digest, config)
