@@ -12,6 +12,7 @@ import torch
 from plain_reference import PlainReference
 from safetensors.torch import load_file, save_file
 
+from partrm import PartRM
 from partrm.cli import main
 from partrm.images import save_image
 from partrm.model import conversion
@@ -26,7 +27,6 @@ from partrm.model.conversion import (
     public_names,
     read_public_weights,
 )
-from partrm.model.hub import PartRM
 from partrm.model.reference import BIG, REFERENCE_PRESETS, PixelDrags, ReferenceConfig, ReferenceNetwork
 
 DATA = Path(__file__).parents[1] / "data"
