@@ -13,7 +13,7 @@ nothing else: otherwise nothing is written. LGM's weights give everything but th
 
 Examples:
   partrm import partrm.ckpt --out partrm-big
-  partrm import hf:ashawkey/LGM/model_fp16.safetensors --out lgm-big
+  partrm import hf:ashawkey/LGM/model_fp16_fixrot.safetensors --out lgm-big
   partrm import model.safetensors --preset small --out small
 """
 
