@@ -4,6 +4,7 @@ Everything is in the canonical frame of each sample's first view, and describes 
 the source state with the moving Gaussians carried by ``JointTruth.T_after_before``.
 """
 
+import json
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,15 +107,16 @@ def save_samples(samples: Samples, path: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    tensors, metadata = {}, {}
+    tensors, sizes = {}, {}
     for name, value in _leaves(samples, ""):
         if isinstance(value, Tensor):
             as_bytes = name.rsplit(".", 1)[-1] in _COLOUR_FIELDS
             tensors[name] = ((value * 255).round().to(torch.uint8) if as_bytes else value).contiguous().cpu()
         else:
-            metadata[name] = str(value)
+            sizes[name] = value
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata)
+    # One entry: safetensors writes several in an order of chance, and equal batches shall have equal bytes.
+    save_file(tensors, part, {"sizes": json.dumps(sizes)})
     part.replace(path)
 
 
@@ -129,8 +131,8 @@ def load_samples(path: Path) -> Samples:
     try:
         with safe_open(path, "pt") as file:
             flat: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            flat.update({name: int(value) for name, value in (file.metadata() or {}).items()})
-    except (SafetensorError, OSError) as error:
+            flat.update(json.loads((file.metadata() or {})["sizes"]))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: not a file of samples ({error})") from error
     for name, value in flat.items():
         if isinstance(value, Tensor) and value.dtype == torch.uint8:

@@ -109,11 +109,10 @@ def _expand(word: str, limit: int | None, seed: int) -> Iterator[Source]:
         if not folders:
             raise SourceError(f"{word}: neither a PartNet-Mobility folder nor a folder of them (no mobility.urdf)")
         return iter([Source(plain_name(f.absolute().name), "partnet", str(f.absolute())) for f in folders])
-    kinds = {".urdf": "urdf", ".xml": "mjcf"}
-    if path.suffix.lower() in kinds:
+    if path.suffix.lower() in (".urdf", ".xml"):
         if not path.is_file():
             raise SourceError(f"{word}: no such file")
-        kind = kinds[path.suffix.lower()]
+        kind = "urdf" if path.suffix.lower() == ".urdf" else "mjcf"
         return iter([Source(plain_name(path.stem), kind, str(path.absolute()))])
     raise SourceError(f"{word}: not procedural[:CATEGORY], a PartNet-Mobility folder, a .urdf or a MuJoCo .xml file")
 
