@@ -38,7 +38,7 @@ class LossWeights:
     mask: float = 4.0
     """Class-balanced cross-entropy of the moving part."""
     dice: float = 1.5
-    displacement: float = 1.0
+    displacement: float = 0.5
     """Robust error of the part's displacements over their mean size."""
     absent_views: float = 0.35
     """Weight of views that the network does not see, against those that it sees."""
