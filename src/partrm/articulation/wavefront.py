@@ -268,7 +268,7 @@ def save_obj(path: Path, surface: Surface, library: str) -> None:
     uv = surface.corner_uv
     known: Bool[np.ndarray, " f"] = np.zeros(len(surface.faces), bool)
     if uv is not None:
-        known = np.isfinite(uv).reshape(-1, 6).all(1)
+        known = np.asarray(np.isfinite(uv).reshape(-1, 6).all(1))
         lines += ["vt " + _numbers(c) for c in uv[known].reshape(-1, 2).tolist()]
     slot, corner = None, 0
     for face, here, textured in zip(
