@@ -21,8 +21,6 @@ from partrm.articulation.urdf import save_urdf
 from partrm.cli import main
 from partrm.data.build import BuildError, build, load_records, split_checksum, split_objects
 from partrm.data.build_object import (
-    REFERENCE_OFFSET,
-    REFERENCE_SCALE,
     BuildConfig,
     build_cameras,
     digest,
@@ -35,6 +33,8 @@ from partrm.data.check import check_dataset, drag_errors, share_on_object
 from partrm.data.dataset import folder_batches
 from partrm.data.partdrag4d import (
     PROCESSED,
+    REFERENCE_OFFSET,
+    REFERENCE_SCALE,
     RENDERS,
     DatasetError,
     EntryName,
@@ -199,6 +199,8 @@ def test_points_are_in_correspondence_and_where_the_joints_bring_them(tmp_path, 
     at_rest = sample_surface(obj, config.points, object_seed("7", 0))
     wanted = entries_of(obj, config)
     assert [n for n, _ in wanted] == data.entries
+    if preset == "reference":
+        data = PartDrag4D.from_download(tmp_path / "data", tmp_path / "data" / "train_filelist.txt")
     for state, (_, q) in zip(data, wanted, strict=False):
         position, _ = at_rest.posed(obj.T_object_part(q))
         np.testing.assert_allclose(state.points, position, atol=1e-5)

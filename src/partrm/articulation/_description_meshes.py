@@ -94,7 +94,10 @@ def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
 def _read_mesh(file: Path, libraries: Libraries) -> Surface:
     if file.suffix.lower() == ".obj":
         return load_obj(file, libraries)
-    trimesh = importlib.import_module("trimesh")
+    try:
+        trimesh = importlib.import_module("trimesh")
+    except ImportError as error:
+        raise ObjectError(f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'") from error
     try:
         scene = trimesh.load_scene(file, process=False)
     except Exception as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from partrm import __version__
+from partrm.articulation.objects import ArticulatedObject, ObjectError
 from partrm.data.build_object import BuildConfig, ObjectWriter, digest, entry_files, replace_text
 from partrm.data.partdrag4d import PROCESSED, RENDERS, DatasetError
 from partrm.data.sources import Source, plan_sources
@@ -187,7 +188,7 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig) ->
     (root / "objects").mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
     try:
-        loaded = source.load()
+        loaded = _loaded(source)
         writer = ObjectWriter(root, loaded, config)
         yield from writer.write()
         samples = root / "samples" / split / f"{source.mesh}.samples.safetensors"
@@ -205,6 +206,16 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig) ->
     except (ValueError, ArithmeticError, MemoryError) as error:
         record |= {"refused": " ".join(str(error).split()) or type(error).__name__}
     replace_text(_record_path(root, source.mesh), json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def _loaded(source: Source) -> ArticulatedObject:
+    """The source's object; whatever a broken file makes a loader raise becomes the reason of its refusal."""
+    try:
+        return source.load()
+    except ObjectError:
+        raise
+    except Exception as error:
+        raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def shared_files(root: Path, category: str, mesh: str) -> list[Path]:

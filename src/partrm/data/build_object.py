@@ -28,15 +28,19 @@ from partrm.articulation.urdf import save_part_materials
 from partrm.articulation.wavefront import Surface, save_obj
 from partrm.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.data.online import SampleConfig, make_samples, random_lights
-from partrm.data.partdrag4d import FOVY_RAD, PROCESSED, RENDERS, EntryName, camera_record, save_points
+from partrm.data.partdrag4d import (
+    FOVY_RAD,
+    PROCESSED,
+    REFERENCE_OFFSET,
+    REFERENCE_SCALE,
+    RENDERS,
+    EntryName,
+    camera_record,
+    save_points,
+)
 from partrm.data.samples import save_samples
 from partrm.data.scenarios import JointTables
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
-
-REFERENCE_SCALE = 0.42995866893870127
-"""The one scale of the reference's renders, of PartNet's unit (bounding-box diagonal of about 2)."""
-
-REFERENCE_OFFSET = (-0.0121, -0.0070, 0.0120)
 
 REFERENCE_HEIGHT = 1.5
 """Height of the reference's cameras, at the canonical distance from the origin."""

@@ -26,6 +26,11 @@ PROCESSED = "processed_data_partdrag4d"
 FOVY_RAD = CANONICAL_FOVY_RAD
 """Field of view that the renders really have (50 mm lens, 36 mm sensor)."""
 
+REFERENCE_SCALE = 0.42995866893870127
+"""The one scale of the reference's renders, of PartNet's unit (bounding-box diagonal of about 2)."""
+
+REFERENCE_OFFSET = (-0.0121, -0.0070, 0.0120)
+
 CATEGORIES = (
     "Dishwasher", "Laptop", "Microwave", "Oven", "Refrigerator", "StorageFurniture", "TrashCan", "WashingMachine",
 )  # fmt: skip
@@ -221,6 +226,12 @@ class PartDrag4D:
             raise DatasetError(f"{root / 'manifest.json'}: not a manifest ({error})") from error
         entries = read_file_list(root / f"{split}_filelist.txt")
         return PartDrag4D(root, entries, scale=points["scale"], offset=tuple(points["offset"]))
+
+    @staticmethod
+    def from_download(root: Path | str, file_list: Path | str) -> "PartDrag4D":
+        """The entries of a file list of the official download, whatever prefixes its lines have."""
+        entries = read_file_list(Path(file_list))
+        return PartDrag4D(root, entries, scale=REFERENCE_SCALE, offset=REFERENCE_OFFSET)
 
     def __len__(self) -> int:
         return len(self.entries)
