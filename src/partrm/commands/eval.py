@@ -12,39 +12,57 @@ real: every joint of articulated objects made by others, in three transitions ea
   pip install --no-deps gymnasium-robotics metaworld
 
 Writes into the folder OUT:
-  metrics.json        summary, one row a sample, model hash, data checksum, settings
-  report.md           the same as tables
-  contact_sheet.png   best, median and worst samples: source with drag, predicted part, predicted after, true after
+  metrics.json        summary with intervals, one row a sample, model hash, data checksum, settings
+  report.html         one page: tables, histograms, best, median and worst samples in pictures
+  report.md           the tables
+  contact_sheet.png   the pictures
+A run that was cut off goes on when called again with the same arguments. With --grid: one folder for each setting of 1
+or 4 views and 1, 5 or 10 drags, and grid.md with one table of all.
 
 Examples:
   partrm eval --data real --out eval_real
   partrm eval --data procedural --limit 50 --views 4 --drags 10 --out eval_procedural
+  partrm eval --data real --grid --out eval_grid
   partrm eval --data real --model runs/mine --device cuda --out eval_mine
+  partrm eval --compare eval_real/metrics.json eval_mine/metrics.json
 """
 
 
 def evaluate(
-    data: Literal["procedural", "real"],
-    out: Path,
+    data: Literal["procedural", "real"] | None = None,
+    out: Path | None = None,
     limit: int | None = None,
     views: int = 1,
     drags: int = 1,
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
+    grid: bool = False,
+    compare: tuple[Path, Path] | None = None,
 ) -> None:
-    """Evaluate a model on fixed samples.
+    """Evaluate a model on fixed samples, or compare two evaluations.
 
     Args:
         data: which objects.
         out: folder for the results; made if missing.
-        limit: number of samples (default: 200 procedural ones, all real ones).
+        limit: number of samples (default: 500 procedural ones, all real ones).
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
         seed: of states and cameras of the procedural samples.
+        grid: every setting of 1 or 4 views and 1, 5 or 10 drags, instead of one.
+        compare: two metrics.json of the same data: paired differences, second minus first, and nothing else.
     """
+    if compare is not None:
+        if data is not None or out is not None or grid:
+            raise UsageError("--compare takes two metrics.json and no --data, --out or --grid")
+        _compare(*compare)
+        return
+    if data is None or out is None:
+        raise UsageError("give --data and --out, or --compare")
+    if grid and (views, drags) != (1, 1):
+        raise UsageError("--grid sets views and drags itself")
     if not 1 <= views <= 4:
         raise UsageError(f"--views {views}: give 1 to 4")
     if not 1 <= drags <= 10:
@@ -56,7 +74,7 @@ def evaluate(
     import torch
 
     from partrm.evaluate.runs import RunSettings
-    from partrm.evaluate.session import evaluate_into, plan_set
+    from partrm.evaluate.session import evaluate_grid, evaluate_into, plan_set
     from partrm.model.checkpoints import load_model
     from partrm.outputs import staged_folder
 
@@ -66,4 +84,14 @@ def evaluate(
     load_model(model)
     with staged_folder(out):
         pass
-    evaluate_into(plan_set(data, limit, seed), out, model, device, RunSettings(views, drags, limit))
+    evalset = plan_set(data, limit, seed)
+    if grid:
+        evaluate_grid(evalset, out, model, device, limit)
+    else:
+        evaluate_into(evalset, out, model, device, RunSettings(views, drags, limit))
+
+
+def _compare(first: Path, second: Path) -> None:
+    from partrm.evaluate.compare import comparison, load_results
+
+    print("\n".join(comparison(load_results(first), load_results(second))))

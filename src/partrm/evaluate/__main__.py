@@ -19,7 +19,7 @@ def pack(data: Literal["procedural", "real"], out: Path, limit: int | None = Non
     Args:
         data: which set.
         out: file to write (.safetensors).
-        limit: number of samples (procedural: 200 unless given).
+        limit: number of samples (procedural: 500 unless given).
         seed: of procedural states and cameras.
     """
     evalset = plan_set(data, limit, seed)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -17,16 +16,22 @@ from partrm.data.online import PosedBatch, joint_truth, moved_instances, moving_
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.data.scenarios import first_view, turned_cameras
 from partrm.drags import MAX_DRAGS, Drags
+from partrm.evaluate.baselines import (
+    OPAQUE,
+    TrueSurface,
+    baseline_answers,
+    first_view_grid,
+    render_on_white,
+    true_surfaces,
+)
 from partrm.evaluate.planning import canonical_framing
 from partrm.evaluate.scoring import Answer, Truth, score
 from partrm.evaluate.sets import EvalSet
-from partrm.gaussians import Gaussians
 from partrm.metrics import composite_on_white
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import NetworkOutput
 from partrm.pipeline import carry, read_motion
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
-from partrm.rendering.splats import render_splats
 from partrm.transforms import pose, transform_points
 
 NOVEL_VIEWS = 8
@@ -83,31 +88,60 @@ class Stage:
 
 
 def evaluate(
-    evalset: EvalSet, model: LoadedModel, settings: RunSettings, advance: Callable[[int], None]
+    evalset: EvalSet,
+    model: LoadedModel,
+    settings: RunSettings,
+    keep: Callable[[dict[str, Any]], None],
+    earlier: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """One row a sample, in the set's order: what it is, and the columns of :data:`partrm.evaluate.scoring.METRICS`.
 
+    ``baselines`` in a row holds the same columns for each of :data:`partrm.evaluate.scoring.METHODS` but the model.
+
     Args:
         model: runs on the device of its weights; everything is rendered there.
-        advance: called with the number of samples done.
+        keep: called with each row as soon as it is known.
+        earlier: the first rows, known from a run that was cut off; batches stay the same, and so do all figures.
     """
     device = next(model.network.parameters()).device
     stage = Stage.of(evalset, device)
-    count = len(evalset) if settings.limit is None else min(settings.limit, len(evalset))
+    count = sample_count(evalset, settings)
     batch = 4 if device.type == "cpu" else 32
-    rows: list[dict[str, Any]] = []
-    for first in range(0, count, batch):
+    rows = list(earlier)
+    for first in range(len(rows) // batch * batch, count, batch):
         numbers = range(first, min(first + batch, count))
+        if len(rows) > numbers[-1]:
+            continue
         posed = stage.posed(numbers)
         inputs = network_input(stage, posed, numbers, settings, model.config.image_size_px)
         output = run_network(model, inputs)
         cameras = novel_cameras(posed, evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
         truths = truths_of(stage, posed, numbers, settings, cameras, model.config.image_size_px // 2)
+        surface = true_surfaces(stage.scene, posed, inputs.cameras)
         for row, number in enumerate(numbers):
-            rows.append(describe(evalset, number) | score(truths[row], answer_of(output, row, cameras[row])))
-            advance(1)
+            if number >= len(rows):
+                scored = score_sample(truths[row], output, surface, row, cameras[row])
+                rows.append(describe(evalset, number) | scored)
+                keep(rows[-1])
     assert [row["sample"] for row in rows] == list(range(count)), "a sample was lost"
     return rows
+
+
+def sample_count(evalset: EvalSet, settings: RunSettings) -> int:
+    """How many samples of a set an evaluation takes."""
+    return len(evalset) if settings.limit is None else min(settings.limit, len(evalset))
+
+
+def score_sample(
+    truth: Truth, output: NetworkOutput, surface: TrueSurface, row: int, cameras: Cameras
+) -> dict[str, Any]:
+    """The figures of the model and of every baseline for one sample of a batch."""
+    gaussians, _, _ = read_motion(output, row)
+    still = render_on_white(gaussians, cameras)
+    baselines = baseline_answers(truth, output.gaussians[row], still, surface, row, cameras)
+    # SSIM is the slowest figure by far on a CPU, so only for the prediction itself.
+    scored = {name: score(truth, answer, with_ssim=False) for name, answer in baselines.items()}
+    return {**score(truth, answer_of(output, row, cameras)), "baselines": scored}
 
 
 def describe(evalset: EvalSet, number: int) -> dict[str, Any]:
@@ -250,22 +284,9 @@ def answer_of(output: NetworkOutput, row: int, cameras: Cameras) -> Answer:
     """The network's answer to one sample, exactly as ``predict`` reads it, seen from ``cameras`` [views]."""
     gaussians, part, joint = read_motion(output, row)
     after = carry(gaussians, part, joint.T_after_before)
-    return Answer(
-        part_mask=first_view_mask(output, row),
-        joint=joint,
-        before=render_on_white(gaussians, cameras),
-        after=render_on_white(after, cameras),
-    )
+    return Answer(first_view_mask(output, row), joint, render_on_white(after, cameras))
 
 
 def first_view_mask(output: NetworkOutput, row: int) -> Bool[Tensor, "side side"]:
     """Splats of the first view that are opaque and move, each more likely than not."""
-    side = math.isqrt(output.moving.shape[1] // VIEWS)
-    on = (output.moving[row] > 0.5) & (output.gaussians.opacities[row] > 0.5)
-    return rearrange(on, "(v h w) -> v h w", v=VIEWS, h=side)[0].cpu()
-
-
-def render_on_white(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 3 h w"]:
-    """Images of Gaussians on white, on the cameras' device."""
-    with torch.inference_mode():
-        return render_splats(gaussians.to(cameras.device), cameras).rgb.clamp(0, 1)
+    return first_view_grid((output.moving[row] > 0.5) & (output.gaussians.opacities[row] > OPAQUE))

@@ -1,0 +1,139 @@
+"""What a prediction is measured against, from the same samples: copies, no motion, and oracles of motion and geometry.
+
+Read from one to the next they say where quality is lost: ``oracle_geometry`` is what Gaussians on the true surface
+give, on the input views' rays and without being fitted to any image (surfaces that no input view sees are missing),
+``oracle_motion`` loses what the reconstruction loses, the model what finding part and motion loses.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.cameras import Cameras
+from partrm.data.online import PosedBatch, motion_targets
+from partrm.data.samples import VIEWS
+from partrm.evaluate.scoring import Answer, Truth
+from partrm.gaussians import Gaussians
+from partrm.pipeline import carry
+from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
+from partrm.rendering.splats import render_splats
+from partrm.transforms import quaternion_from_matrix
+
+OPAQUE = 0.5
+"""Opacity above which a splat counts as seen in part masks."""
+
+WIDTH = 0.28
+"""Standard deviation of a true Gaussian across its ray, in widths of its pixel at its depth; of 0.26 to 0.6, with the
+stretch below, small ones gave the best PSNR on three procedural samples (128 x 128 Gaussians a view)."""
+
+MOST_STRETCH = 5.0
+"""How much longer a true Gaussian is along a surface seen at a slant, at most."""
+
+THICKNESS = 0.1
+"""Standard deviation of a true Gaussian off its surface, as a share of that across the ray."""
+
+
+@dataclass(frozen=True)
+class TrueSurface:
+    """What the rays of a network's Gaussians really meet, canonical frame, source state."""
+
+    gaussians: Gaussians
+    """[b, n] on the true surface, of the true colour; n runs over views, rows, columns as the network's do."""
+    moving: Bool[Tensor, "b n"]
+    """Whether the ray meets something that moves."""
+
+    def first_view_mask(self, row: int) -> Bool[Tensor, "side side"]:
+        """Opaque splats of the first view that truly move."""
+        return first_view_grid(self.moving[row] & (self.gaussians.opacities[row] > OPAQUE))
+
+
+def true_surfaces(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> TrueSurface:
+    """True Gaussians of some samples.
+
+    Args:
+        cameras: [b, 4] the network's input cameras, canonical frame; its Gaussians lie on a grid of half their pixels.
+
+    Each Gaussian is the disc on the surface that its pixel sees, as opaque as its pixel is covered.
+    """
+    side = cameras.width // 2
+    in_object = posed.framing.cameras_to_object(cameras)
+    maps = trace_surfaces(scene, posed.instances, in_object.resized(side))
+    images = render_meshes(scene, posed.instances, in_object, posed.lights)
+    targets = motion_targets(scene, posed, maps, in_object.resized(side), images)
+    footprint = targets.distance / cameras.resized(side).focal_px[..., None, None]
+    normal = torch.einsum("b i j, b v h w j -> b v h w i", posed.framing.R_canonical_object, maps.normal)
+    ray = torch.nn.functional.normalize(targets.point - cameras.positions[:, :, None, None], dim=-1)
+    quats, stretch = discs(normal, ray)
+    gaussians = Gaussians(
+        means=rearrange(targets.point, "b v h w c -> b (v h w) c"),
+        quats=rearrange(quats, "b v h w c -> b (v h w) c"),
+        scales=rearrange(WIDTH * footprint[..., None] * stretch, "b v h w c -> b (v h w) c").clamp(min=1e-6),
+        opacities=rearrange(targets.coverage * targets.surface, "b v h w -> b (v h w)"),
+        colors=rearrange(targets.rgb, "b v h w c -> b (v h w) c"),
+    )
+    return TrueSurface(gaussians, rearrange(targets.moving, "b v h w -> b (v h w)"))
+
+
+def discs(
+    normal: Float[Tensor, "*batch 3"], ray: Float[Tensor, "*batch 3"]
+) -> tuple[Float[Tensor, "*batch 4"], Float[Tensor, "*batch 3"]]:
+    """Rotations and relative scales of Gaussians that lie on surfaces and look round along their rays.
+
+    Args:
+        normal: unit normals; zero where there is no surface, which gives some valid rotation.
+        ray: unit directions from the camera.
+    """
+    normal = torch.where((normal == 0).all(-1, keepdim=True), -ray, normal)
+    cosine = (normal * ray).sum(-1, keepdim=True).abs()
+    # Seen head on, any direction along the surface will do.
+    spare = torch.zeros_like(ray).scatter(-1, normal.abs().argmin(-1, keepdim=True), 1.0)
+    across = torch.cross(normal, torch.where(cosine > 1 - 1e-4, spare, ray), dim=-1)
+    across = torch.nn.functional.normalize(across, dim=-1)
+    along = torch.cross(normal, across, dim=-1)
+    quats = quaternion_from_matrix(torch.stack([across, along, normal], -1))
+    stretch = 1 / cosine.clamp(min=1 / MOST_STRETCH)
+    ones = torch.ones_like(stretch)
+    return quats, torch.cat([ones, stretch, THICKNESS * ones], -1)
+
+
+def baseline_answers(
+    truth: Truth,
+    reconstruction: Gaussians,
+    still: Float[Tensor, "views 3 h w"],
+    surface: TrueSurface,
+    row: int,
+    cameras: Cameras,
+) -> dict[str, Answer]:
+    """The answers of all baselines to one sample.
+
+    Args:
+        reconstruction: all the network's Gaussians of this sample [n], before the motion.
+        still: that reconstruction seen from ``cameras`` [views].
+        row: the sample's place in ``surface``.
+    """
+    T, moving = truth.T_after_before.to(cameras.device), surface.moving[row]
+    ours = carry(reconstruction.to(cameras.device), moving, T)
+    true = carry(surface.gaussians[row], moving, T)
+    seen = first_view_grid(moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
+    return {
+        "copy": Answer(None, None, truth.before),
+        "no_motion": Answer(None, None, still),
+        "oracle_motion": Answer(seen, truth.joint, render_on_white(ours, cameras)),
+        "oracle_geometry": Answer(surface.first_view_mask(row), truth.joint, render_on_white(true, cameras)),
+    }
+
+
+def first_view_grid(values: Bool[Tensor, " n"]) -> Bool[Tensor, "side side"]:
+    """The first of four views of a value for each Gaussian, on the CPU."""
+    side = math.isqrt(len(values) // VIEWS)
+    return rearrange(values, "(v h w) -> v h w", v=VIEWS, h=side)[0].cpu()
+
+
+def render_on_white(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 3 h w"]:
+    """Images of Gaussians on white, on the cameras' device."""
+    with torch.inference_mode():
+        return render_splats(gaussians.to(cameras.device), cameras).rgb.clamp(0, 1)

@@ -1,0 +1,303 @@
+"""Baselines, intervals, resuming, comparing and the report of an evaluation."""
+
+import html.parser
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+import torch
+from boxes import cabinet
+from torch.testing import assert_close
+
+from partrm.cli import main
+from partrm.evaluate import planning, session
+from partrm.evaluate.baselines import MOST_STRETCH, baseline_answers, discs, render_on_white, true_surfaces
+from partrm.evaluate.compare import CompareError, load_results, paired_differences
+from partrm.evaluate.page import HISTOGRAMS, histogram_svg
+from partrm.evaluate.report import results
+from partrm.evaluate.rows import RowsError
+from partrm.evaluate.runs import RunSettings, Stage, evaluate, input_cameras, novel_cameras, truths_of
+from partrm.evaluate.scoring import METHODS, METRICS, bootstrap_interval, score, summarise, summarise_by
+from partrm.gaussians import Gaussians
+from partrm.model.checkpoints import load_model, save_checkpoint
+from partrm.model.network import TINY, PartRMNetwork
+from partrm.transforms import matrix_from_quaternion, pose
+
+SETTINGS = RunSettings(limit=6, novel_size_px=48)
+
+
+@pytest.fixture(scope="module")
+def evalset():
+    obj = cabinet()
+    ground = planning.Ground.of(obj)
+    plans = [
+        (name, ground.first_shown(planning.fixed_candidates(obj, part, number)))
+        for part in obj.movable
+        for number, (name, *_) in enumerate(planning.REAL_TRANSITIONS)
+    ]
+    return planning.assemble("real", 0, [planning.Found(obj, name, plan) for name, plan in plans], ["x: <hidden>"])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(evalset, checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("eval") / "out"
+    content = session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+    return out, content
+
+
+def row_of(**figures):
+    methods = {name: dict.fromkeys(METRICS, 0.5) for name in METHODS if name != "model"}
+    return dict.fromkeys(METRICS, 1.0) | {"category": "a", "object": "o", "baselines": methods} | figures
+
+
+def test_oracles_bound_what_a_model_can_reach(evalset):
+    """Without a network: true Gaussians find the part, beat their unmoved selves, and lose with a wrong motion."""
+    stage, numbers = Stage.of(evalset, "cpu"), [0, 3]
+    posed = stage.posed(numbers)
+    around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
+    truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
+    surface = true_surfaces(stage.scene, posed, input_cameras(posed, 4, 128)[0])
+    for row, truth in enumerate(truths):
+        perfect = surface.gaussians[row]
+        still = render_on_white(perfect, around[row])
+        answers = baseline_answers(truth, perfect, still, surface, row, around[row])
+        assert set(answers) | {"model"} == set(METHODS)
+        figures = {name: score(truth, answer, with_ssim=False) for name, answer in answers.items()}
+        assert figures["oracle_geometry"]["iou"] > 0.9
+        assert figures["oracle_geometry"]["motion_error_ratio"] < 1e-5
+        # On perfect Gaussians both oracles are the same.
+        assert figures["oracle_motion"]["psnr"] == pytest.approx(figures["oracle_geometry"]["psnr"], abs=1e-4)
+        assert figures["oracle_geometry"]["psnr"] > figures["no_motion"]["psnr"] + 1
+        assert figures["oracle_geometry"]["psnr_moved"] > figures["no_motion"]["psnr_moved"] + 3
+        wrong = replace(truth, T_after_before=pose(torch.eye(3), torch.tensor([0.3, 0.0, 0.0])))
+        lost = baseline_answers(wrong, perfect, still, surface, row, around[row])["oracle_geometry"]
+        assert score(truth, lost, with_ssim=False)["psnr"] < figures["oracle_geometry"]["psnr"] - 1
+
+
+def test_discs_lie_on_the_surface_and_look_round():
+    normal = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    ray = torch.nn.functional.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    ray[0], normal[1] = -normal[0], 0.0
+    quats, stretch = discs(normal, ray)
+    R = matrix_from_quaternion(quats)
+    assert_close(R @ R.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
+    for i in range(2, 50):
+        assert_close(R[i, :, 2], normal[i], atol=1e-5, rtol=0)
+        # Seen along the ray, both axes of the disc are equally wide, unless the slant is too great.
+        seen = R[i, :, :2] * stretch[i, :2]
+        flat = seen - ray[i][:, None] * (ray[i] @ seen)
+        if float((normal[i] @ ray[i]).abs()) > 1 / MOST_STRETCH:
+            assert_close(flat.norm(dim=0), torch.ones(2), atol=1e-4, rtol=0)
+    assert_close(stretch[:2, :2], torch.ones(2, 2), atol=1e-5, rtol=0)
+
+
+def test_true_gaussians_reproduce_the_input_view(evalset):
+    stage = Stage.of(evalset, "cpu")
+    posed = stage.posed([0])
+    cameras, _ = input_cameras(posed, 4, 128)
+    surface = true_surfaces(stage.scene, posed, cameras)
+    truth = truths_of(stage, posed, [0], RunSettings(), cameras, 64)[0]
+    figures = (render_on_white(surface.gaussians[0], cameras[0]) - truth.before).square().mean((1, 2, 3))
+    assert float(figures.max()) < 10 ** (-2.2)
+    nothing = surface.gaussians[0]
+    nothing = Gaussians(nothing.means, nothing.quats, nothing.scales, nothing.opacities * 0, nothing.colors)
+    assert bool((render_on_white(nothing, cameras[0]) == 1).all())
+
+
+def test_every_row_has_every_method_and_is_counted(finished):
+    _, content = finished
+    assert len(content["samples"]) == 6
+    for row in content["samples"]:
+        assert set(row["baselines"]) | {"model"} == set(METHODS)
+        assert all(set(figures) == set(METRICS) for figures in row["baselines"].values())
+    whole = content["summary"]["all"]
+    assert all(whole[method]["psnr"]["n"] == 6 for method in METHODS)
+    assert whole["no_motion"]["motion_error_ratio"]["mean"] == pytest.approx(1, abs=1e-5)
+
+
+def test_summary_counts_what_is_defined():
+    rows = [row_of(), row_of(category="b", object="p", pivot_distance=None, iou=3.0)]
+    whole = summarise(rows)
+    assert (whole["model"]["iou"]["mean"], whole["model"]["iou"]["median"], whole["model"]["iou"]["n"]) == (2, 2, 2)
+    assert whole["copy"]["iou"]["mean"] == 0.5
+    assert whole["model"]["pivot_distance"] == {"mean": 1.0, "low": None, "high": None, "median": 1.0, "n": 1}
+    assert list(summarise_by(rows, "category")) == ["a", "b"]
+    with pytest.raises(AssertionError, match="not finite"):
+        summarise([row_of(iou=math.nan)])
+
+
+def test_intervals_have_the_width_of_theory_and_repeat():
+    values = np.random.default_rng(3).normal(5, 2, 400).tolist()
+    names = [str(i) for i in range(400)]
+    low, high = bootstrap_interval(values, names)
+    error = 1.96 * np.std(values) / 20
+    assert (low, high) == pytest.approx((np.mean(values) - error, np.mean(values) + error), abs=0.15 * error)
+    assert bootstrap_interval(values, names) == (low, high)
+    # Samples of an object that are all alike say no more than one of them.
+    wide = bootstrap_interval([v for v in values for _ in range(5)], [n for n in names for _ in range(5)])
+    assert wide == pytest.approx((low, high), abs=1e-9)
+    naive = bootstrap_interval([v for v in values for _ in range(5)], [str(i) for i in range(2000)])
+    assert naive[1] - naive[0] < 0.6 * (high - low)
+    assert bootstrap_interval([1.0], ["a"]) == (None, None)
+    assert bootstrap_interval([1.0, 2.0, 3.0], ["a"] * 3)[0] < 2
+
+
+def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tmp_path, monkeypatch):
+    out, whole = tmp_path / "out", (finished[0] / "metrics.json").read_text()
+    real = session.evaluate
+
+    def killed(*arguments):
+        *others, keep, earlier = arguments
+        seen = []
+
+        def keep_some(row):
+            keep(row)
+            seen.append(row)
+            if len(seen) == 5:
+                raise KeyboardInterrupt
+
+        return real(*others, keep_some, earlier)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+    assert [p.name for p in out.iterdir()] == ["rows.jsonl"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    lines = (out / "rows.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + 5
+    (out / "rows.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
+
+    with pytest.raises(RowsError, match="another settings"):
+        session.evaluate_into(evalset, out, str(checkpoint), "cpu", replace(SETTINGS, drags=2))
+    made = []
+    monkeypatch.setattr(
+        session, "evaluate", lambda *a: real(*a[:3], lambda row: (made.append(row["sample"]), a[3](row)), a[4])
+    )
+    session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+    assert made == [4, 5]
+    assert (out / "metrics.json").read_text() == whole
+    assert not (out / "rows.jsonl").exists()
+
+
+def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_path):
+    known = {k: v for k, v in finished[1].items() if k in json.loads((finished[0] / "metrics.json").read_text())}
+    keys = ("schema", "partrm_version", "data", "model", "settings")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({k: known[k] for k in keys}) + '\n{"sample": 3}\n')
+    with pytest.raises(RowsError, match="rows are missing"):
+        session.evaluate_into(evalset, tmp_path, str(checkpoint), "cpu", SETTINGS)
+
+
+def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
+    model, settings = load_model(checkpoint), replace(SETTINGS, limit=2)
+    threads = torch.get_num_threads(), numba.get_num_threads()
+    runs = []
+    try:
+        for count in (1, threads[1]):
+            torch.set_num_threads(count)
+            numba.set_num_threads(count)
+            runs.append(evaluate(evalset, model, settings, lambda row: None))
+    finally:
+        torch.set_num_threads(threads[0])
+        numba.set_num_threads(threads[1])
+    for one, two in zip(*runs, strict=True):
+        for name in METRICS:
+            assert one[name] == pytest.approx(two[name], abs=1e-4, nan_ok=False), name
+            for method, figures in one["baselines"].items():
+                assert figures[name] == pytest.approx(two["baselines"][method][name], abs=1e-4), (method, name)
+
+
+def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
+    _, first = finished
+    rows = [
+        row | {"psnr": row["psnr"] + 1 + 0.1 * (i % 2), "pivot_distance": None}
+        for i, row in enumerate(first["samples"])
+    ]
+    known = {key: first[key] for key in ("schema", "partrm_version", "data", "model", "settings")}
+    second = json.loads(json.dumps(results(known, rows[::-1][:4])))
+    found = {d.name: d for d in paired_differences(first, second)}
+    assert found["psnr"].mean == pytest.approx(1.05, abs=1e-6)
+    assert (found["psnr"].n, found["psnr"].differs) == (4, True)
+    assert 1 <= found["psnr"].low <= 1.05 <= found["psnr"].high <= 1.1 + 1e-6
+    assert found["iou"].mean == 0
+    assert not found["iou"].differs
+    assert "pivot_distance" not in found
+
+    (tmp_path / "b.json").write_text(json.dumps(second))
+    assert main(["eval", "--compare", str(finished[0]), str(tmp_path / "b.json")]) == 0
+    text = capsys.readouterr().out
+    assert "6 samples, 2 of them not in the other" in text
+    assert "differs" in text
+
+    second["data"]["checksum"] = "0" * 16
+    (tmp_path / "b.json").write_text(json.dumps(second))
+    assert main(["eval", "--compare", str(finished[0]), str(tmp_path / "b.json")]) == 1
+    assert "different data" in capsys.readouterr().err
+    (tmp_path / "b.json").write_text('{"schema": "partrm.metrics/1"}')
+    with pytest.raises(CompareError, match="evaluate again"):
+        load_results(tmp_path / "b.json")
+    with pytest.raises(CompareError, match="cannot be read"):
+        load_results(tmp_path / "none.json")
+
+
+def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
+    monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))
+    cells = session.evaluate_grid(evalset, tmp_path, str(checkpoint), "cpu", 1)
+    assert [(c["settings"]["views"], c["settings"]["drags"]) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    lines = [line for line in (tmp_path / "grid.md").read_text().splitlines() if line.startswith("| model")]
+    assert [line.split(" | ")[1:3] for line in lines] == [["1", "1"], ["1", "3"], ["2", "1"], ["2", "3"]]
+    assert (tmp_path / "views2_drags3" / "metrics.json").is_file()
+
+
+class Page(html.parser.HTMLParser):
+    """What a page loads, how often each tag stands in it, and whether tags are closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.sources, self.count, self.open = [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in ("meta", "img", "br", "rect", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("rect", "line"):
+            assert self.open.pop() == tag
+
+
+def test_report_page_is_whole_and_loads_nothing(finished):
+    text = (Path(finished[0]) / "report.html").read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert page.count["img"] == 5 * 6
+    assert page.count["svg"] == len(HISTOGRAMS)
+    assert page.count["table"] == 4
+    assert "script" not in page.count
+    assert "x: &lt;hidden&gt;" in text
+
+
+def test_histograms_count_every_value():
+    values = [-1.0, 0.0, 0.5, 0.99, 1.0, 7.0]
+    drawn = histogram_svg(values, "a < b", 0.0, 1.0)
+    counts = [int(piece.split("</title>")[0]) for piece in drawn.split("<title>")[1:]]
+    assert sum(counts) == len(values)
+    assert counts[-1] == 3
+    assert "1 beyond 1" in drawn
+    assert "a &lt; b" in drawn
