@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.articulation.kinematics import JointType
 from partrm.data.build import SPLITS, load_records, shared_files, split_checksum
 from partrm.data.build_object import digest, entry_files
 from partrm.data.partdrag4d import DatasetError, EntryName, PartDrag4D, State, read_file_list
 from partrm.data.samples import Samples, load_samples
-from partrm.transforms import transform_points
+from partrm.transforms import screw_motion, transform_points
 
 ON_OBJECT = 0.99
 """Share of an entry's visible points that must fall on its first image (edges thinner than sub-samples may lack)."""
@@ -114,7 +115,10 @@ def drag_errors(samples: Samples) -> tuple[bool, float]:
     moving = samples.targets.moving[:, 0][row, y, x]
     point = samples.targets.point[:, 0][row, y, x]
     start, _ = first.project(point)
-    end, _ = first.project(transform_points(samples.joint.T_after_before, point))
+    # From axis, pivot and amount, which were found apart from the matrix that made the drags.
+    joint = samples.joint
+    T_after_before = screw_motion(joint.axis, joint.pivot, joint.amount, joint.type == JointType.PRISMATIC)
+    end, _ = first.project(transform_points(T_after_before, point))
     error = torch.maximum(_distance(start, drags.start * size), _distance(end, drags.end * size))
     inside = (drags.end > -1).all(-1) & (drags.end < 2).all(-1)  # ends further out are clamped
     return bool(moving[used].all()), float(error[used & inside].max()) if bool((used & inside).any()) else 0.0
