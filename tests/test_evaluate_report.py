@@ -14,14 +14,14 @@ from boxes import cabinet
 from torch.testing import assert_close
 
 from partrm.cli import main
-from partrm.evaluate import planning, session
+from partrm.evaluate import planning, published, session
 from partrm.evaluate.baselines import MOST_STRETCH, baseline_answers, discs, render_on_white, true_surfaces
 from partrm.evaluate.compare import CompareError, load_results, paired_differences
 from partrm.evaluate.page import HISTOGRAMS, histogram_svg
 from partrm.evaluate.report import results
 from partrm.evaluate.rows import RowsError
 from partrm.evaluate.runs import RunSettings, Stage, evaluate, input_cameras, novel_cameras, truths_of
-from partrm.evaluate.scoring import METHODS, METRICS, bootstrap_interval, score, summarise, summarise_by
+from partrm.evaluate.scoring import METHODS, METRICS, Answer, bootstrap_interval, score, summarise, summarise_by
 from partrm.gaussians import Gaussians
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -301,3 +301,38 @@ def test_histograms_count_every_value():
     assert counts[-1] == 3
     assert "1 beyond 1" in drawn
     assert "a &lt; b" in drawn
+
+
+def test_procedural_samples_are_those_published(capsys):
+    """The first samples made again here, one of each of the first categories; the file's own size and order."""
+    digests = published.published_digests()
+    assert len(digests) == session.PROCEDURAL_SAMPLES == len(set(digests)) == 500
+    evalset = session.plan_set("procedural", 8)
+    assert published.sample_digests(evalset) == [digest for digest, _ in digests[:8]]
+    assert [name for _, name in digests[:8]] == list(evalset.object_names)
+    assert "not those published" not in capsys.readouterr().err
+    turned = replace(evalset.plan, q_target=evalset.plan.q_target + 0.001 * (evalset.plan.object == 3)[:, None])
+    assert published.differing_samples(replace(evalset, plan=turned), digests) == [3]
+    shrunk = replace(evalset.scene, vertices=evalset.scene.vertices * 0.999)
+    assert published.differing_samples(replace(evalset, scene=shrunk), digests) == list(range(8))
+
+
+@pytest.mark.parametrize("shift", [1, 3])
+def test_a_shifted_picture_loses_what_skimage_says(evalset, shift):
+    """A prediction that is right but for a shift by whole pixels: its PSNR and SSIM by an independent package."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    stage = Stage.of(evalset, "cpu")
+    posed = stage.posed([0])
+    around = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 64)
+    truth = truths_of(stage, posed, [0], RunSettings(), around, 32)[0]
+    moved = torch.roll(truth.after, shift, -1)
+    row = score(truth, Answer(truth.part_mask, truth.joint, moved))
+    ends = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
+    assert (ends["psnr"], ends["psnr_moved"]) == (60, 60)
+    pairs = list(zip(truth.after.double().numpy(), moved.double().numpy(), strict=True))
+    wanted = np.mean([peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs])
+    assert row["psnr"] == pytest.approx(wanted, abs=1e-3)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    wanted = np.mean([structural_similarity(a, b, channel_axis=0, **options) for a, b in pairs])
+    assert row["ssim"] == pytest.approx(wanted, abs=1e-3)
