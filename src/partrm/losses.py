@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from partrm.cameras import Cameras
+from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, covariance, discs
 from partrm.data.samples import Samples
 from partrm.gaussians import Gaussians
 from partrm.model.network import NetworkOutput
@@ -33,8 +34,8 @@ class LossWeights:
     """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
     opacity: float = 0.5
     rgb: float = 1.0
-    scale: float = 0.05
-    """Squared error of log scales against the pixel footprint: keeps scales sane until the appearance stage."""
+    shape: float = 0.1
+    """Relative error of covariances against discs on the true surface."""
     mask: float = 4.0
     """Class-balanced cross-entropy of the moving part."""
     dice: float = 1.5
@@ -87,7 +88,6 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
     logit, opacity = _pixels(output.moving_logit, samples), _pixels(output.opacity_logit, samples)
     rgb = _pixels(output.gaussians.colors, samples)
     displacement = _pixels(output.displacement, samples)
-    log_scale = _pixels(output.log_scale_ratio, samples)
 
     def term(per_sample: Float[Tensor, " b"]) -> Float[Tensor, ""]:
         return (per_sample * valid).sum() / valid.sum().clamp(min=1.0)
@@ -100,10 +100,23 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
         "point": mean_over((means - flat["point"]).abs().sum(-1), surface, view_weight),
         "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
         "rgb": mean_over((rgb - flat["rgb"]).abs().mean(-1), covered, view_weight),
-        "scale": mean_over((log_scale**2).mean(-1), surface, view_weight),
+        "shape": mean_over(shape_error(output, samples), surface, view_weight),
     }
     losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
     return {name: getattr(weights, name) * term(value) for name, value in losses.items()}
+
+
+def shape_error(output: NetworkOutput, samples: Samples) -> Float[Tensor, "b v n"]:
+    """Frobenius error of every covariance over the size of its target, a disc as wide as the pixel's footprint."""
+    t = samples.targets
+    cameras = samples.inputs.cameras.resized(t.surface.shape[-1])
+    ray = torch.nn.functional.normalize(t.point - cameras.positions[:, :, None, None], dim=-1)
+    quats, stretch = discs(t.normal, ray)
+    footprint = t.distance.clamp(min=1e-2) / cameras.focal_px[..., None, None]
+    target = rearrange(covariance(quats, stretch), "b v h w i j -> b v (h w) i j")
+    scales = _pixels(output.gaussians.scales, samples) / rearrange(footprint, "b v h w -> b v (h w) 1")
+    predicted = covariance(_pixels(output.gaussians.quats, samples), scales / WIDTH_IN_FOOTPRINTS)
+    return (predicted - target).norm(dim=(-2, -1)) / target.norm(dim=(-2, -1))
 
 
 def part_losses(

@@ -264,6 +264,7 @@ def motion_targets(
     return MotionTargets(
         point=torch.where(on, maps_of(point), 0.0),
         distance=torch.where(surface, distance, 0.0),
+        normal=torch.einsum("b i j, b v h w j -> b v h w i", posed.framing.R_canonical_object, maps.normal),
         surface=surface,
         coverage=rgba[..., 3],
         rgb=rgba[..., :3],

@@ -42,6 +42,8 @@ class MotionTargets:
     """Surface point, canonical frame; zero where the ray meets nothing."""
     distance: Float[Tensor, "b v h w"]
     """Distance from the camera along the pixel's ray; zero where nothing."""
+    normal: Float[Tensor, "b v h w 3"]
+    """Unit normal towards the camera, canonical frame; zero where nothing."""
     surface: Bool[Tensor, "b v h w"]
     """Whether the ray through the pixel's centre meets the object."""
     coverage: Float[Tensor, "b v h w"]

@@ -16,6 +16,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS
 from partrm.data.samples import NetworkInput
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding
@@ -30,9 +31,6 @@ HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 
 STRIDE = 4
 """Side of the patches that the stem takes; Gaussians come on a grid of stride 2."""
-
-SCALE_IN_FOOTPRINTS = 0.6
-"""Standard deviation of an untrained Gaussian in widths of its pixel at its depth."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +73,6 @@ class NetworkOutput:
     ray_distance: Float[Tensor, "b n"]
     """Distance from the view's camera along the pixel's ray, before the sideways shift."""
     opacity_logit: Float[Tensor, "b n"]
-    log_scale_ratio: Float[Tensor, "b n 3"]
-    """Log of each scale over its untrained value, ``SCALE_IN_FOOTPRINTS`` pixel footprints."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -189,8 +185,7 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
     means = origins[..., None, None, :] + distance[..., None] * directions
     means = means + position[..., 1:2] * right + position[..., 2:3] * down
     footprint = distance / cameras.focal_px[..., None, None]
-    scale = scale.clamp(-4, 2)
-    scales = footprint[..., None].clamp(min=1e-4) * (SCALE_IN_FOOTPRINTS * torch.exp(scale))
+    scales = footprint[..., None].clamp(min=1e-4) * (WIDTH_IN_FOOTPRINTS * torch.exp(scale.clamp(-4, 3)))
     unit = torch.nn.functional.normalize(rotation + rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     seen = pooled_rgba(inputs.images, inputs.images.shape[-1] // width)[:, :, :3]
     valid = inputs.view_valid[:, :, None, None, None]
@@ -210,5 +205,4 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
         displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
         ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
         opacity_logit=rearrange(opacity[..., 0], "b v h w -> b (v h w)"),
-        log_scale_ratio=rearrange(scale, "b v h w c -> b (v h w) c"),
     )

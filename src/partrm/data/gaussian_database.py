@@ -1,0 +1,52 @@
+"""The Gaussian database (PartRM, section 3.4): the Gaussians that a network should answer with, from exact surfaces.
+
+The paper fits them with LGM; here every pixel's surface point, colour, normal and footprint are known, so they are
+written down: one flat disc a pixel, as wide as the pixel sees.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.transforms import matrix_from_quaternion, quaternion_from_matrix
+
+WIDTH_IN_FOOTPRINTS = 0.28
+"""Standard deviation of a true Gaussian across its ray, in widths of its pixel at its depth.
+
+Small ones render best: over isotropic Gaussians on the exact surfaces of 12 held-out samples (128² a view, 256² novel
+views), 0.25, 0.3, 0.45, 0.6 and 1.0 gave 29.3, 29.2, 27.6, 26.0 and 22.9 dB with one posed view and three about it.
+"""
+
+MOST_STRETCH = 5.0
+"""How much longer a true Gaussian is along a surface seen at a slant, at most."""
+
+THICKNESS = 0.1
+"""Standard deviation of a true Gaussian off its surface, as a share of that across the ray."""
+
+
+def discs(
+    normal: Float[Tensor, "*batch 3"], ray: Float[Tensor, "*batch 3"]
+) -> tuple[Float[Tensor, "*batch 4"], Float[Tensor, "*batch 3"]]:
+    """Rotations (wxyz) and relative scales of Gaussians that lie on surfaces and look round along their rays.
+
+    Args:
+        normal: unit normals; zero where there is no surface, which gives some valid rotation.
+        ray: unit directions from the camera.
+    """
+    normal = torch.where((normal == 0).all(-1, keepdim=True), -ray, normal)
+    cosine = (normal * ray).sum(-1, keepdim=True).abs()
+    # Seen head on, any direction along the surface will do.
+    spare = torch.zeros_like(ray).scatter(-1, normal.abs().argmin(-1, keepdim=True), 1.0)
+    across = torch.cross(normal, torch.where(cosine > 1 - 1e-4, spare, ray), dim=-1)
+    across = torch.nn.functional.normalize(across, dim=-1)
+    along = torch.cross(normal, across, dim=-1)
+    quats = quaternion_from_matrix(torch.stack([across, along, normal], -1))
+    stretch = 1 / cosine.clamp(min=1 / MOST_STRETCH)
+    ones = torch.ones_like(stretch)
+    return quats, torch.cat([ones, stretch, THICKNESS * ones], -1)
+
+
+def covariance(quats: Float[Tensor, "*batch 4"], scales: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Covariance of Gaussians, ``R diag(s²) R^T``."""
+    axes = matrix_from_quaternion(quats) * scales[..., None, :]
+    return axes @ axes.mT
