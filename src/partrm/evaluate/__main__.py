@@ -8,12 +8,19 @@ from typing import Literal
 
 import tyro
 
+from partrm.evaluate.published import digest_lines
 from partrm.evaluate.runs import RunSettings
 from partrm.evaluate.session import evaluate_into, plan_set
 from partrm.evaluate.sets import load_eval_set, save_eval_set
 
 
-def pack(data: Literal["procedural", "real"], out: Path, limit: int | None = None, seed: int = 0) -> None:
+def pack(
+    data: Literal["procedural", "real"],
+    out: Path,
+    limit: int | None = None,
+    seed: int = 0,
+    digests: Path | None = None,
+) -> None:
     """Plan a set and write it to one file.
 
     Args:
@@ -21,10 +28,13 @@ def pack(data: Literal["procedural", "real"], out: Path, limit: int | None = Non
         out: file to write (.safetensors).
         limit: number of samples (procedural: 500 unless given).
         seed: of procedural states and cameras.
+        digests: text file to write the samples' digests to, as ``procedural.sha256`` holds them.
     """
     evalset = plan_set(data, limit, seed)
     save_eval_set(evalset, out)
     print(f"{out}: {len(evalset)} samples of {len(evalset.object_names)} objects, checksum {evalset.checksum}")
+    if digests is not None:
+        digests.write_text("\n".join(digest_lines(evalset)) + "\n", encoding="utf-8")
     for reason in evalset.dropped:
         print(f"left out: {reason}")
 
