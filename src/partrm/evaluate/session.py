@@ -79,25 +79,26 @@ def evaluate_into(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = load_model(model, device)
+    with staged_folder(out):
+        pass  # The folder is there now, and results can be written.
+    known, path = identity(evalset, loaded, settings), out / ROWS
+    earlier, count = load_rows(path, known), sample_count(evalset, settings)
+    if earlier:
+        Console(stderr=True).print(f"going on after {len(earlier)} of {count} samples")
+    started = time.perf_counter()
+    with _progress() as progress, keeping_rows(path, known, earlier) as keep:
+        task = progress.add_task("evaluating", total=count, completed=len(earlier))
+
+        def keep_and_show(row: dict) -> None:
+            keep(row)
+            progress.advance(task)
+
+        rows = evaluate(evalset, loaded, settings, keep_and_show, earlier)
+    content = results(known, rows)
+    assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
+    seconds, cases = time.perf_counter() - started, cases_of(evalset, loaded, settings, rows)
     with staged_folder(out) as folder:
-        out.mkdir(exist_ok=True)
-        known, path = identity(evalset, loaded, settings), out / ROWS
-        earlier, count = load_rows(path, known), sample_count(evalset, settings)
-        if earlier:
-            Console(stderr=True).print(f"going on after {len(earlier)} of {count} samples")
-        started = time.perf_counter()
-        with _progress() as progress, keeping_rows(path, known, earlier) as keep:
-            task = progress.add_task("evaluating", total=count, completed=len(earlier))
-
-            def keep_and_show(row: dict) -> None:
-                keep(row)
-                progress.advance(task)
-
-            rows = evaluate(evalset, loaded, settings, keep_and_show, earlier)
-        content = results(known, rows)
-        assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
-        seconds = time.perf_counter() - started
-        save_results(content, cases_of(evalset, loaded, settings, rows), seconds, folder)
+        save_results(content, cases, seconds, folder)
     path.unlink()
     _print_summary(content, out)
     return content
