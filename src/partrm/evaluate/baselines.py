@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.cameras import Cameras
+from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, discs
 from partrm.data.online import PosedBatch, motion_targets
 from partrm.data.samples import VIEWS
 from partrm.evaluate.scoring import Answer, Truth
@@ -21,20 +22,9 @@ from partrm.gaussians import Gaussians
 from partrm.pipeline import carry
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
 from partrm.rendering.splats import render_splats
-from partrm.transforms import quaternion_from_matrix
 
 OPAQUE = 0.5
 """Opacity above which a splat counts as seen in part masks."""
-
-WIDTH = 0.28
-"""Standard deviation of a true Gaussian across its ray, in widths of its pixel at its depth; of 0.26 to 0.6, with the
-stretch below, small ones gave the best PSNR on three procedural samples (128 x 128 Gaussians a view)."""
-
-MOST_STRETCH = 5.0
-"""How much longer a true Gaussian is along a surface seen at a slant, at most."""
-
-THICKNESS = 0.1
-"""Standard deviation of a true Gaussian off its surface, as a share of that across the ray."""
 
 
 @dataclass(frozen=True)
@@ -64,40 +54,17 @@ def true_surfaces(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> True
     maps = trace_surfaces(scene, posed.instances, in_object.resized(side))
     images = render_meshes(scene, posed.instances, in_object, posed.lights)
     targets = motion_targets(scene, posed, maps, in_object.resized(side), images)
-    footprint = targets.distance / cameras.resized(side).focal_px[..., None, None]
-    normal = torch.einsum("b i j, b v h w j -> b v h w i", posed.framing.R_canonical_object, maps.normal)
+    width = WIDTH_IN_FOOTPRINTS * targets.distance / cameras.resized(side).focal_px[..., None, None]
     ray = torch.nn.functional.normalize(targets.point - cameras.positions[:, :, None, None], dim=-1)
-    quats, stretch = discs(normal, ray)
+    quats, stretch = discs(targets.normal, ray)
     gaussians = Gaussians(
         means=rearrange(targets.point, "b v h w c -> b (v h w) c"),
         quats=rearrange(quats, "b v h w c -> b (v h w) c"),
-        scales=rearrange(WIDTH * footprint[..., None] * stretch, "b v h w c -> b (v h w) c").clamp(min=1e-6),
+        scales=rearrange(width[..., None] * stretch, "b v h w c -> b (v h w) c").clamp(min=1e-6),
         opacities=rearrange(targets.coverage * targets.surface, "b v h w -> b (v h w)"),
         colors=rearrange(targets.rgb, "b v h w c -> b (v h w) c"),
     )
     return TrueSurface(gaussians, rearrange(targets.moving, "b v h w -> b (v h w)"))
-
-
-def discs(
-    normal: Float[Tensor, "*batch 3"], ray: Float[Tensor, "*batch 3"]
-) -> tuple[Float[Tensor, "*batch 4"], Float[Tensor, "*batch 3"]]:
-    """Rotations and relative scales of Gaussians that lie on surfaces and look round along their rays.
-
-    Args:
-        normal: unit normals; zero where there is no surface, which gives some valid rotation.
-        ray: unit directions from the camera.
-    """
-    normal = torch.where((normal == 0).all(-1, keepdim=True), -ray, normal)
-    cosine = (normal * ray).sum(-1, keepdim=True).abs()
-    # Seen head on, any direction along the surface will do.
-    spare = torch.zeros_like(ray).scatter(-1, normal.abs().argmin(-1, keepdim=True), 1.0)
-    across = torch.cross(normal, torch.where(cosine > 1 - 1e-4, spare, ray), dim=-1)
-    across = torch.nn.functional.normalize(across, dim=-1)
-    along = torch.cross(normal, across, dim=-1)
-    quats = quaternion_from_matrix(torch.stack([across, along, normal], -1))
-    stretch = 1 / cosine.clamp(min=1 / MOST_STRETCH)
-    ones = torch.ones_like(stretch)
-    return quats, torch.cat([ones, stretch, THICKNESS * ones], -1)
 
 
 def baseline_answers(
