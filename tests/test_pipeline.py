@@ -40,7 +40,6 @@ class OracleNetwork(PartRMNetwork):
         displacement = transform_points(T[None], gaussians.means) - gaussians.means
         logit = torch.where((gaussians.means[..., 0] > 0) & from_first, 8.0, -8.0)
         zeros = torch.zeros(1, n)
-        return NetworkOutput(gaussians, logit, displacement, zeros, zeros, log_scale_ratio=torch.zeros(1, n, 3))
 
 
 @pytest.fixture(scope="module")
