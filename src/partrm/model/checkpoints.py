@@ -158,9 +158,8 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     if name in bundled_names():
         folder = Path(str(resources.files("partrm.model") / "weights" / name))
     elif not folder.is_dir():
-        raise CheckpointError(
-            f"model {name!r} is neither bundled ({', '.join(bundled_names()) or 'none'}) nor a checkpoint folder"
-        )
+        known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
+        raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
     weights, config, digest = read_checkpoint(folder)
     try:
         network = build_network(config)
