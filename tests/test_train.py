@@ -16,7 +16,7 @@ from boxes import cabinet
 
 from partrm.data.pool import Pool, save_pool
 from partrm.model.checkpoints import read_checkpoint
-from partrm.train import Phase, TrainConfig, TrainingError, learning_rate, phase_at, train
+from partrm.train import Phase, TrainConfig, Trainer, TrainingError, learning_rate, phase_at, train
 
 NONE = Phase("none", 0, 1, 32, 1e-3, 1e-4)
 
@@ -58,6 +58,22 @@ def test_the_loss_falls_and_all_terms_are_logged(pool: Path, tmp_path: Path) -> 
     assert share_left("loss") < 0.95
     assert {"distance", "opacity", "rgb", "mask", "dice", "displacement", "samples_per_s"} <= set(log[0])
     assert {"boxes/iou", "boxes/motion_ratio"} <= set(log[-1])
+
+
+def test_the_best_weights_are_kept_when_later_ones_are_worse(pool: Path, tmp_path: Path) -> None:
+    trainer = Trainer(tiny(pool, tmp_path, 1))
+
+    def kept() -> dict:
+        return json.loads((tmp_path / "weights-best" / "config.json").read_text())["card"]["validation"]
+
+    trainer.keep_best({"a/iou": 0.5, "a/motion_ratio": 0.9})
+    trainer.keep_best({"a/iou": 0.6, "a/motion_ratio": 0.5})
+    trainer.keep_best({"a/iou": 0.3, "a/motion_ratio": 1.0})
+    assert kept()["a/iou"] == 0.6
+    trainer.save()
+    again = Trainer(tiny(pool, tmp_path, 1, resume=True))
+    again.keep_best({"a/iou": 0.5, "a/motion_ratio": 0.6})
+    assert kept()["a/iou"] == 0.6, "a resumed run remembers what it has reached"
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ class Trainer:
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
         self.data = OnlineSamples(*load_pool_for(config.pool, self.device), seed=1000 * config.seed + rank)
-        self.step, self.samples_seen, self.seconds = 0, 0, 0.0
+        self.step, self.samples_seen, self.seconds, self.best = 0, 0, 0.0, -math.inf
         config.out.mkdir(parents=True, exist_ok=True)
         if config.resume:
             self.restore()
@@ -169,7 +169,7 @@ class Trainer:
         state: dict[str, Any] = {"data": self.batches.state(), "step": self.step, "samples_seen": self.samples_seen}
         state["seconds"] = self.seconds
         if self.accelerator.is_main_process:
-            state |= {"network": self.network.state_dict(), "averaged": self.averaged}
+            state |= {"network": self.network.state_dict(), "averaged": self.averaged, "best": self.best}
             state["optimizer"] = self.optimizer.state_dict()
         part = self.checkpoint_path().with_suffix(".part")
         torch.save(state, part)
@@ -187,6 +187,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.averaged = {k: v.to(self.device) for k, v in state["averaged"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
         self.data.restore(own["data"])
         self.step, self.samples_seen, self.seconds = own["step"], own["samples_seen"], own["seconds"]
 
@@ -228,6 +229,16 @@ class Trainer:
                     rows.setdefault(name, []).append(values[samples.valid])
             results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
         return results
+
+    def keep_best(self, scores: dict[str, float]) -> None:
+        """Write ``weights-best`` when IoU minus motion error, summed over the held-out pools, is the best so far."""
+        gains = [value for name, value in scores.items() if name.endswith("/iou")]
+        losses = [value for name, value in scores.items() if name.endswith("/motion_ratio")]
+        score = sum(gains) - sum(losses)
+        if score > self.best:
+            self.best = score
+            card = self.card() | {"validation": scores}
+            save_checkpoint(self.averaged, self.network.config, self.config.out / "weights-best", card)
 
     def card(self) -> dict:
         """Facts of the run for the model card."""
@@ -275,7 +286,9 @@ class Trainer:
             self.seconds = before + time.perf_counter() - started
             if config.val_pools and (self.step % config.validate_every == 0 or self.step == total):
                 if self.accelerator.is_main_process:
-                    self.log.write(self.step, "validation", self.validate(phase))
+                    scores = self.validate(phase)
+                    self.log.write(self.step, "validation", scores)
+                    self.keep_best(scores)
                 self.accelerator.wait_for_everyone()
                 rate = Rate(self.step)
             action = self.verdict(started, saved)
