@@ -6,10 +6,10 @@ import torch
 from einops import rearrange
 
 from partrm.cameras import Cameras, canonical_orbit
-from partrm.data.samples import NetworkInput
+from partrm.data.samples import NetworkInput, pooled_rgba
 from partrm.drags import Drags
 from partrm.model.drag_embedding import DragEmbedding, scatter_to_map
-from partrm.model.network import BASE, TINY, PartRMNetwork, pooled_rgba
+from partrm.model.network import BASE, TINY, PartRMNetwork
 
 
 def some_drags(b: int, n: int, seed: int = 0) -> Drags:

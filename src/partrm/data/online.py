@@ -10,7 +10,7 @@ from torch import Tensor
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
 from partrm.cameras import Cameras
-from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews
+from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews, pooled_rgba
 from partrm.data.scenarios import (
     Framing,
     JointTables,
@@ -250,12 +250,8 @@ def motion_targets(
 
     offset = in_object - cameras.positions[:, :, None, None]
     distance = offset.norm(dim=-1) * posed.framing.scale[:, None, None, None]
-    coarse = torch.nn.functional.avg_pool2d
     k = images.shape[1]
-    flat_images = rearrange(images, "b k c h w -> (b k) c h w")
-    alpha = coarse(flat_images[:, 3:], 2)
-    colour = coarse(flat_images[:, :3] * flat_images[:, 3:], 2) / alpha.clamp(min=1e-4)
-    rgba = rearrange(torch.cat([colour, alpha], 1), "(b k) c h w -> b k h w c", k=k)
+    rgba = rearrange(pooled_rgba(images, images.shape[-1] // w), "b k c h w -> b k h w c")
     if k < VIEWS:
         absent = render_meshes(scene, posed.instances, cameras[:, k:], posed.lights, samples_per_axis=1)
         rgba = torch.cat([rgba, rearrange(absent, "b k c h w -> b k h w c")], 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -91,6 +92,16 @@ class Samples:
     valid: Bool[Tensor, " b"]
     """False where no candidate showed enough of a moving part; such rows carry no loss."""
     views: StateViews | None = None
+
+
+def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
+    """Average RGBA down by ``factor`` with premultiplied colour; where alpha is zero the colour is grey."""
+    b = images.shape[0]
+    flat = rearrange(images, "b v c h w -> (b v) c h w")
+    alpha = torch.nn.functional.avg_pool2d(flat[:, 3:], factor)
+    premultiplied = torch.nn.functional.avg_pool2d(flat[:, :3] * flat[:, 3:], factor)
+    rgb = torch.where(alpha > 0, premultiplied / alpha.clamp(min=1e-4), torch.full_like(premultiplied, 0.5))
+    return rearrange(torch.cat([rgb, alpha], 1), "(b v) c h w -> b v c h w", b=b)
 
 
 def to_device(value: Any, device: torch.device | str) -> Any:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS
-from partrm.data.samples import NetworkInput
+from partrm.data.samples import NetworkInput, pooled_rgba
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
@@ -162,16 +162,6 @@ def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
     vector = step[..., :1] * T[..., :3, 0] + step[..., 1:] * T[..., :3, 1]
     weight = inputs.drags.valid[..., None].to(vector.dtype)
     return (vector * weight).sum(1) / weight.sum(1).clamp(min=1)
-
-
-def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
-    """Average RGBA down by ``factor`` with premultiplied colour; where alpha is zero the colour is grey."""
-    b = images.shape[0]
-    flat = rearrange(images, "b v c h w -> (b v) c h w")
-    alpha = nn.functional.avg_pool2d(flat[:, 3:], factor)
-    premultiplied = nn.functional.avg_pool2d(flat[:, :3] * flat[:, 3:], factor)
-    rgb = torch.where(alpha > 0, premultiplied / alpha.clamp(min=1e-4), torch.full_like(premultiplied, 0.5))
-    return rearrange(torch.cat([rgb, alpha], 1), "(b v) c h w -> b v c h w", b=b)
 
 
 def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
