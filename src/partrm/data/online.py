@@ -303,7 +303,7 @@ def sample_drags(
 
 
 def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator) -> Float[Tensor, "b k 4 h w"]:
-    """Exposure, contrast, white balance, softness and sensor noise of a camera, on colour only."""
+    """Exposure, contrast, white balance, softness and sensor noise of a camera; in some samples a rough cut-out."""
     b, k = images.shape[:2]
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
@@ -312,10 +312,17 @@ def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator)
     rgb = images[:, :, :3]
     flat = rearrange(images, "b k c h w -> (b k) c h w")
     premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
-    soft = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
-    soft = torch.where(flat[:, 3:] > 0, soft[:, :3] / soft[:, 3:].clamp(min=1e-4), flat[:, :3])
+    near = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
+    soft = torch.where(flat[:, 3:] > 0, near[:, :3] / near[:, 3:].clamp(min=1e-4), flat[:, :3])
     rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1.0, 1.0).clamp(min=0))
     rgb = (rgb * draw(0.85, 1.15) * draw(0.94, 1.06, 3) - 0.5) * draw(0.85, 1.15) + 0.5
     noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
     rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)
-    return torch.cat([rgb.clamp(0, 1), images[:, :, 3:]], 2)
+    # A mask found by background removal lies a little beside the outline, and the rim keeps the background's colour.
+    alpha = images[:, :, 3:]
+    wider = rearrange(near[:, 3:], "(b k) c h w -> b k c h w", k=k)
+    rough = ((wider - 0.5) * draw(1.0, 3.0) + 0.5 + draw(-0.3, 0.3)).clamp(0, 1)
+    rim = rgb * alpha + draw(0.0, 1.0) * draw(0.8, 1.0, 3) * (1 - alpha)
+    cut_out = draw(0.0, 1.0) < 0.25
+    rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)
+    return torch.cat([rgb.clamp(0, 1), alpha], 2)
