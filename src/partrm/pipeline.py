@@ -236,7 +236,9 @@ def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool
     part = moving > 0.5
     # Where nothing is sure to move, all Gaussians vote with what they have.
     weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
-    joint = estimate_joint(gaussians.means, output.displacement[sample].cpu()[visible], weights)
+    votes = weights > 0  # the others add nothing to any sum, and are most
+    displacement = output.displacement[sample].cpu()[visible]
+    joint = estimate_joint(gaussians.means[votes], displacement[votes], weights[votes])
     return gaussians, part, joint
 
 
