@@ -279,6 +279,12 @@ def frame_object(
         left, right = int(columns[0]), int(columns[-1]) + 1
         side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
         corner = (round((left + right - side) / 2), round((top + bottom - side) / 2))
+    return crop_square(rgba, corner, side, size_px)
+
+
+def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, size_px: int) -> FramedImage:
+    """The square of ``side`` source pixels at ``corner`` (x, y), which may lie outside, resized to ``size_px``."""
+    _, height, width = rgba.shape
     premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
     square = _crop(premultiplied, corner, side)
     resized = interpolate(square[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
