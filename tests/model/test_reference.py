@@ -25,7 +25,7 @@ from partrm.model.reference import (
     ReferenceConfig,
     ReferenceDragEmbedding,
     ReferenceNetwork,
-    blur_matrix,
+    blurred_impulse,
     fourier_of_pixels,
 )
 
@@ -133,8 +133,48 @@ def test_padding_leaves_no_trace_and_no_drags_are_no_failure(generator) -> None:
     assert not any(bool(m.any()) for m in network.drag_maps(none, 32))
 
 
+def test_one_list_for_all_views_is_that_list_in_every_view(generator) -> None:
+    torch.manual_seed(4)
+    network = ReferenceNetwork(MINI).double()
+    for embed in network.drags:
+        torch.nn.init.normal_(embed.fuse.weight, std=0.02)
+    shared = pixel_drags(2, 1, 3, generator)
+    every = PixelDrags(*(x.repeat_interleave(4, 1) for x in (shared.start, shared.end, shared.valid)))
+    channels = torch.randn(2, 4, 9, 32, 32, generator=generator, dtype=torch.float64)
+    one, four = (stacked(network.reconstruct(channels, drags)) for drags in (shared, every))
+    torch.testing.assert_close(one, four, rtol=0, atol=1e-12)
+    (grads_one, grads_four) = (torch.autograd.grad(g.square().sum(), list(network.parameters())) for g in (one, four))
+    for a, b in zip(grads_one, grads_four, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_checkpointing_changes_nothing_but_memory(generator) -> None:
+    torch.manual_seed(5)
+    network = ReferenceNetwork(MINI)
+    channels, drags = torch.randn(1, 4, 9, 32, 32, generator=generator), pixel_drags(1, 1, 3, generator)
+    drags = PixelDrags(drags.start.float(), drags.end.float(), drags.valid)
+    results, kept = [], []
+    for checkpointing in (False, True):
+        network.checkpointing = checkpointing
+        sizes: list[int] = []
+
+        def pack(value, sizes=sizes):
+            sizes.append(value.numel() * value.element_size())
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
+            gaussians = stacked(network.reconstruct(channels, drags))
+        kept.append(sum(sizes))
+        results.append((gaussians, torch.autograd.grad(gaussians.square().sum(), list(network.parameters()))))
+    (plain, plain_grads), (again, again_grads) = results
+    assert torch.equal(plain, again)
+    for a, b in zip(plain_grads, again_grads, strict=True):
+        torch.testing.assert_close(a, b)
+    assert kept[1] < 0.5 * kept[0]
+
+
 def test_blur_keeps_mass_at_the_borders() -> None:
-    matrix = blur_matrix(7, torch.device("cpu")).float()
+    matrix = blurred_impulse(torch.arange(7), 7).float().T  # column j: an impulse in cell j
     torch.testing.assert_close(matrix.sum(1), torch.ones(7))
     impulse = torch.zeros(1, 1, 1, 7)
     impulse[..., 1] = 1
@@ -172,8 +212,8 @@ def test_conventions_of_the_reference(generator) -> None:
 def test_drag_conventions_are_fields(generator) -> None:
     drags = sample(generator).drags
     shared = PixelDrags.from_drags(drags, 4, MINI)
-    assert shared.valid.tolist() == [[[True, False]] * 4]
-    torch.testing.assert_close(shared.start[0, 3], 512 * drags.start[0])
+    assert shared.valid.tolist() == [[[True, False]]]
+    torch.testing.assert_close(shared.start[0, 0], 512 * drags.start[0])
     own = PixelDrags.from_drags(drags, 4, replace(MINI, drags_in_all_views=False))
     assert own.valid[0].nonzero().tolist() == [[0, 0], [2, 1]]
     network = ReferenceNetwork(MINI)

@@ -11,13 +11,17 @@ Data flow (b samples, v views, image side S)::
     Gaussians [b, v·s·s], after the drag ◄── 1x1 conv ◄── up blocks ◄── mid ◄──┘
 """
 
+import importlib.util
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from partrm.data.samples import NetworkInput
 from partrm.drags import Drags
@@ -82,25 +86,24 @@ REFERENCE_PRESETS = {config.name: config for config in (BIG, SMALL, TINY_REFEREN
 
 @dataclass(frozen=True)
 class PixelDrags:
-    """Drags of every view in pixels of the embedding's square image, x right, y down."""
+    """Drags in pixels of the embedding's square image, x right, y down: of every view, or one list (m = 1) for all."""
 
-    start: Float[Tensor, "b v n 2"]
+    start: Float[Tensor, "b m n 2"]
     """Where the part is touched."""
-    end: Float[Tensor, "b v n 2"]
+    end: Float[Tensor, "b m n 2"]
     """Where that point shall arrive."""
-    valid: Bool[Tensor, "b v n"]
+    valid: Bool[Tensor, "b m n"]
     """False for padding, which leaves no trace."""
 
     @staticmethod
     def from_drags(drags: Drags, views: int, config: ReferenceConfig) -> "PixelDrags":
         """Drags [b, n] of any views, as the config's conventions have them."""
-        own = torch.arange(views, device=drags.view.device)[None, :, None]
-        home = torch.zeros_like(own) if config.drags_in_all_views else own
+        lists = torch.arange(1 if config.drags_in_all_views else views, device=drags.view.device)
         side = config.drag_image_px
         return PixelDrags(
-            start=repeat(drags.start * side, "b n d -> b v n d", v=views),
-            end=repeat(drags.end * side, "b n d -> b v n d", v=views),
-            valid=drags.valid[:, None] & (drags.view[:, None] == home),
+            start=repeat(drags.start * side, "b n d -> b m n d", m=len(lists)),
+            end=repeat(drags.end * side, "b n d -> b m n d", m=len(lists)),
+            valid=drags.valid[:, None] & (drags.view[:, None] == lists[:, None]),
         )
 
 
@@ -114,17 +117,20 @@ def fourier_of_pixels(position_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "
     return rearrange(torch.stack([torch.sin(angles), torch.cos(angles)], -2), "... k wave d -> ... (k wave d)")
 
 
-def blur_matrix(size: int, device: torch.device) -> Float[Tensor, "{size} {size}"]:
-    """The blur along one axis (5 taps, sigma 1, reflecting borders): column j is what an impulse in cell j becomes.
+def blurred_impulse(index: Int[Tensor, "*batch"], size: int) -> Float[Tensor, "*batch {size}"]:
+    """What a one in cell ``index`` of a line becomes under the blur (5 taps, sigma 1, reflecting borders), in float64.
 
     Args:
-        size: cells along the axis, at least 3.
+        index: 0 ... size - 1.
+        size: cells of the line, at least 3.
     """
-    offsets = torch.arange(-2, 3, device=device)
-    cells = torch.arange(size, device=device)[:, None] + offsets
-    reflected = size - 1 - (size - 1 - cells.abs()).abs()
-    taps = torch.softmax(-0.5 * offsets.double().square(), 0)
-    return torch.zeros(size, size, dtype=taps.dtype, device=device).scatter_add(1, reflected, taps.expand(size, 5))
+    cells, index = torch.arange(size, device=index.device), index[..., None]
+    direct, before, behind = cells - index, cells + index, 2 * (size - 1) - cells - index
+    steps = torch.stack([direct, before, behind])
+    taps = torch.exp(-0.5 * steps.double().square()) * (steps.abs() <= 2)
+    # A mirror image has its source beside the border; the border's own cell has none.
+    images = taps[0] + taps[1] * (index > 0) + taps[2] * (index < size - 1)
+    return images / (1 + 2 * math.exp(-0.5) + 2 * math.exp(-2))
 
 
 class ReferenceDragEmbedding(nn.Module):
@@ -144,12 +150,12 @@ class ReferenceDragEmbedding(nn.Module):
 
     def maps(
         self,
-        waves: Float[Tensor, "two b v n 32"],
-        cells: Float[Tensor, "two b v n 2"],
-        valid: Bool[Tensor, "b v n"],
+        waves: Float[Tensor, "two b m n 32"],
+        cells: Float[Tensor, "two b m n 2"],
+        valid: Bool[Tensor, "b m n"],
         size: int,
-    ) -> Float[Tensor, "two bv c {size} {size}"]:
-        """Start maps and end maps; a blurred impulse is an outer product of two columns of :func:`blur_matrix`.
+    ) -> Float[Tensor, "two bm c {size} {size}"]:
+        """Start maps and end maps, channels last; a blurred impulse is the outer product of its row and column.
 
         Args:
             waves: Fourier features of starts and ends.
@@ -157,26 +163,36 @@ class ReferenceDragEmbedding(nn.Module):
             valid: False for padding.
             size: side of the maps.
         """
-        vectors = self.mlp(waves) * valid[..., None]
-        blur = blur_matrix(size, waves.device).to(vectors.dtype)
+        vectors = self.mlp(waves.to(self.fuse.weight.dtype)) * valid[..., None]
         index = (cells * size).floor().clamp(0, size - 1).long()
-        rows, columns = blur.T[index].unbind(-2)
-        spots = rearrange(rows[..., :, None] * columns[..., None, :], "two b v n h w -> (two b v) n (h w)")
-        flat = rearrange(vectors, "two b v n c -> (two b v) c n") @ spots
-        return rearrange(flat, "(two bv) c (h w) -> two bv c h w", two=2, h=size)
+        rows, columns = blurred_impulse(index, size).to(vectors.dtype).unbind(-2)
+        spots = rearrange(rows[..., :, None] * columns[..., None, :], "two b m n h w -> (two b m) (h w) n")
+        flat = spots @ rearrange(vectors, "two b m n c -> (two b m) n c")
+        return rearrange(flat, "(two bm) (h w) c -> two bm c h w", two=2, h=size)
 
     def forward(
-        self, features: Float[Tensor, "bv c s s"], maps: Float[Tensor, "two bv c2 s s"]
+        self, features: Float[Tensor, "bv c s s"], maps: Float[Tensor, "two bm c2 s s"]
     ) -> Float[Tensor, "bv c s s"]:
-        return self.fuse(torch.cat([features, *maps.to(features.dtype).unbind(0)], 1))
+        """``Conv([features, start, end])``; maps that all views of a sample share are convolved once, and added."""
+        both = torch.cat(maps.unbind(0), 1)
+        if len(both) == len(features):
+            return self.fuse(torch.cat([features, both.to(features.dtype)], 1))
+        of_features, of_maps = self.fuse.weight.split(features.shape[1], 1)
+        x = nn.functional.conv2d(features, of_features, self.fuse.bias, padding=1)
+        drawn = nn.functional.conv2d(both.to(features.dtype), of_maps, padding=1)
+        by_list = rearrange(x, "(bm v) c h w -> bm v c h w", bm=len(drawn))
+        return rearrange(by_list + drawn[:, None], "bm v c h w -> (bm v) c h w")
 
 
 class ReferenceNetwork(nn.Module):
-    """LGM's multi-view U-Net with PartRM's drag embedding before each down block, and the state head."""
+    """LGM's multi-view U-Net with PartRM's drag embedding before each down block, and the state head.
 
-    def __init__(self, config: ReferenceConfig = BIG) -> None:
+    With ``checkpointing``, training keeps each level's input alone and computes the rest again in the backward pass.
+    """
+
+    def __init__(self, config: ReferenceConfig = BIG, checkpointing: bool = False) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.checkpointing = config, checkpointing
         down, layers, heads = config.down_channels, config.down_layers, config.heads
         self.conv_in = nn.Conv2d(INPUT_CHANNELS, down[0], 3, padding=1)
         self.drags, self.down, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -198,9 +214,18 @@ class ReferenceNetwork(nn.Module):
         self.norm_out = Norm(channels)
         self.conv_out = nn.Conv2d(channels, sum(HEAD_CHANNELS), 3, padding=1)
         self.mix = nn.Conv2d(sum(HEAD_CHANNELS), sum(HEAD_CHANNELS), 1)
+        self.fuse_norms(importlib.util.find_spec("triton") is not None)
+
+    def fuse_norms(self, fused: bool) -> None:
+        """Whether norms of half-precision CUDA tensors run in our Triton kernels (the default where Triton is)."""
+        for module in self.modules():
+            if isinstance(module, Norm):
+                module.fused = fused
 
     def forward(self, inputs: NetworkInput) -> Gaussians:
         """Gaussians [b, n] of the next state in the canonical frame; n runs over views, rows, columns.
+
+        It waits for the device once, to look at ``view_valid``; :meth:`input_map` and :meth:`reconstruct` never do.
 
         Raises:
             ValueError: a view is absent (this network knows no absent views).
@@ -220,7 +245,7 @@ class ReferenceNetwork(nn.Module):
             rays = replace(inputs.cameras, fovy_rad=fovy_rad).plucker()
             return torch.cat([(rgb * alpha + 1 - alpha - mean) / std, rays], 2)
 
-    def drag_maps(self, drags: PixelDrags, size: int) -> list[Float[Tensor, "two bv _ _ _"]]:
+    def drag_maps(self, drags: PixelDrags, size: int) -> list[Float[Tensor, "two bm _ _ _"]]:
         """Start and end map [c, s, s] before each down block, for input images of side ``size``."""
         both = torch.stack([drags.start, drags.end])
         with torch.autocast(both.device.type, enabled=False):  # angles reach 28 000 rad and need all their bits
@@ -236,18 +261,28 @@ class ReferenceNetwork(nn.Module):
         """The network proper: input map and pixel drags to Gaussians [b, v·s·s]."""
         b, v = channels.shape[:2]
         maps = self.drag_maps(drags, channels.shape[-1])
-        flat = rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
-        x = self.conv_in(flat)
+        weight = self.conv_in.weight
+        layout = torch.channels_last if not weight.is_contiguous() else torch.contiguous_format
+        flat = rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=layout)
+        x = self.conv_in(flat.to(weight.dtype))
         skips = [x]
         for embed, start_end, block in zip(self.drags, maps, self.down, strict=True):
-            x, new = block(embed(x, start_end), v)
+            x, new = self._run(lambda x, m, embed=embed, block=block: block(embed(x, m), v), x, start_end)
             skips += new
-        x = self.mid(x, v)
+        x = self._run(lambda x: self.mid(x, v), x)
         for block in self.up:
-            x = block(x, skips, v)
-        raw = self.mix(self.conv_out(nn.functional.silu(self.norm_out(x))))
+            assert isinstance(block, UpBlock)
+            taken = [skips.pop() for _ in block.layers][::-1]
+            x = self._run(lambda x, *taken, block=block: block(x, list(taken), v), x, *taken)
+        raw = self.mix(self.conv_out(self.norm_out(x, silu=True)))
         with torch.autocast(channels.device.type, enabled=False):
             return activate(rearrange(raw, "(b v) c h w -> b (v h w) c", b=b).to(channels.dtype))
+
+    def _run(self, block: Callable[..., Any], *inputs: Tensor) -> Any:
+        """One level, kept for the backward pass or, with checkpointing, computed again there."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return block(*inputs)
 
 
 def activate(raw: Float[Tensor, "b n 14"]) -> Gaussians:

@@ -14,15 +14,25 @@ GROUPS = 32
 
 
 class Norm(nn.GroupNorm):
-    """GroupNorm that keeps its input's precision under autocast: statistics are float32 inside anyway."""
+    """GroupNorm that keeps its input's precision under autocast: statistics are float32 inside anyway.
+
+    With ``fused``, half-precision CUDA tensors are normalised as they lie (channels last) by Triton kernels.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(GROUPS, channels)
+        self.fused = False
 
-    def forward(self, input: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv c h w"]:
+    def forward(self, input: Float[Tensor, "bv c h w"], silu: bool = False) -> Float[Tensor, "bv c h w"]:
+        """The normalised input, through SiLU if asked for."""
         with torch.autocast(input.device.type, enabled=False):
+            if self.fused and input.is_cuda and input.dtype in (torch.bfloat16, torch.float16):
+                from partrm.model._triton_norms import group_norm
+
+                return group_norm(input, self.weight, self.bias, self.num_groups, self.eps, silu)
             weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
-            return nn.functional.group_norm(input, self.num_groups, weight, bias, self.eps)
+            out = nn.functional.group_norm(input, self.num_groups, weight, bias, self.eps)
+        return nn.functional.silu(out) if silu else out
 
 
 class ResBlock(nn.Module):
@@ -37,8 +47,8 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv d h w"]:
-        y = self.conv1(nn.functional.silu(self.norm1(x)))
-        y = self.conv2(nn.functional.silu(self.norm2(y)))
+        y = self.conv1(self.norm1(x, silu=True))
+        y = self.conv2(self.norm2(y, silu=True))
         return (self.shortcut(x) + y) * SKIP_SCALE
 
 
