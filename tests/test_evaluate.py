@@ -15,19 +15,19 @@ from partrm.data.scenarios import JointTables
 from partrm.drags import MAX_DRAGS
 from partrm.evaluate import planning
 from partrm.evaluate.baselines import render_on_white
-from partrm.evaluate.pictures import chosen_samples
-from partrm.evaluate.runs import (
-    RunSettings,
-    Stage,
-    evaluate,
+from partrm.evaluate.batches import RunSettings
+from partrm.evaluate.mesh_stage import (
+    MeshStage,
     network_input,
     novel_cameras,
     sample_surface,
     surface_points,
     truths_of,
 )
+from partrm.evaluate.pictures import chosen_samples
+from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import Answer, score
-from partrm.evaluate.session import evaluate_into
+from partrm.evaluate.session import Means, evaluate_into
 from partrm.evaluate.sets import EvalSetError, load_eval_set, save_eval_set
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -63,7 +63,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def all_truths(evalset):
-    stage, numbers = Stage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad, 48)
     return truths_of(stage, posed, numbers, RunSettings(), cameras, SIZE // 2)
@@ -83,9 +83,9 @@ def test_the_truth_scores_the_ceiling_and_no_motion_scores_one(all_truths):
         assert row["amount_error_rad" if turns else "amount_error_units"] == pytest.approx(0, abs=1e-6)
         assert (row["pivot_distance"] or 0) < 1e-6
         assert (row["pivot_distance"] is None) != turns
-        copy = score(truth, Answer(None, None, truth.before), with_ssim=False)
+        copy = score(truth, Answer(None, None, truth.before))
         assert copy["psnr_moved"] < copy["psnr"] < 40
-        assert copy["iou"] is copy["axis_error_deg"] is copy["ssim"] is None
+        assert copy["iou"] is copy["axis_error_deg"] is copy["lpips"] is None
         still = score(truth, Answer(~truth.part_mask, replace(truth.joint, amount=0.0), truth.before))
         assert still["motion_error_ratio"] == pytest.approx(1, abs=1e-6)
         assert copy["motion_error_ratio"] == pytest.approx(1, abs=1e-6)
@@ -115,7 +115,7 @@ def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
 
 
 def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_truths):
-    stage = Stage.of(evalset, "cpu")
+    stage = MeshStage.of(evalset, "cpu")
     numbers = range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(drags=MAX_DRAGS), 128)
@@ -141,7 +141,7 @@ def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_trut
 
 
 def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance(evalset):
-    stage, numbers = Stage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(views=3), SIZE)
     assert inputs.view_valid.tolist() == [[True, True, True, False]] * len(evalset)
@@ -162,7 +162,7 @@ def test_surface_points_cover_the_part_by_area_and_lie_on_it(evalset):
     assert float((of_face == 1).float().mean()) == pytest.approx(0.75, abs=0.03)
     for face in (0, 1):
         assert_close(points[of_face == face].mean(0), corners[face].mean(0), atol=0.06, rtol=0)
-    stage, numbers = Stage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     found = surface_points(evalset, posed, numbers)
     obj = cabinet()
@@ -205,7 +205,7 @@ def test_textures_and_materials_survive_the_file(tmp_path):
     save_eval_set(before, tmp_path / "set.safetensors")
     images = []
     for evalset in (before, load_eval_set(tmp_path / "set.safetensors")):
-        stage = Stage.of(evalset, "cpu")
+        stage = MeshStage.of(evalset, "cpu")
         posed = stage.posed([0])
         view = posed.framing.cameras_to_object(canonical_orbit(1, 48)[None])
         images.append(render_meshes(stage.scene, posed.instances, view, posed.lights))
@@ -218,7 +218,7 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
     rows = evaluate(evalset, load_model(checkpoint), RunSettings(limit=2, novel_size_px=48), lambda count: None)
     settings = RunSettings(limit=2, novel_size_px=48)
     loaded = load_eval_set(tmp_path / "set.safetensors")
-    content = evaluate_into(loaded, tmp_path / "out", str(checkpoint), "cpu", settings)
+    content = evaluate_into(loaded, tmp_path / "out", Means(str(checkpoint), "cpu"), settings)
     assert content["samples"] == rows
     assert [row["sample"] for row in rows] == [0, 1]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -236,7 +236,7 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     from partrm.pipeline import check_drags, load_source, predict
 
     model = load_model(checkpoint)
-    stage = Stage.of(evalset, "cpu")
+    stage = MeshStage.of(evalset, "cpu")
     posed = stage.posed([0])
     inputs = network_input(stage, posed, [0], RunSettings(), SIZE)
     save_image(inputs.images[0, 0], tmp_path / "source.png")

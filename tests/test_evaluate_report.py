@@ -13,14 +13,18 @@ import torch
 from boxes import cabinet
 
 from partrm.cli import main
-from partrm.evaluate import planning, published, session
+from partrm.evaluate import parallel, planning, published, session
 from partrm.evaluate.baselines import baseline_answers, render_on_white, true_surfaces
+from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.compare import CompareError, load_results, paired_differences
+from partrm.evaluate.mesh_stage import MeshStage, input_cameras, novel_cameras, truths_of
 from partrm.evaluate.page import HISTOGRAMS, histogram_svg
+from partrm.evaluate.provenance import code_version
 from partrm.evaluate.report import results
 from partrm.evaluate.rows import RowsError
-from partrm.evaluate.runs import RunSettings, Stage, evaluate, input_cameras, novel_cameras, truths_of
+from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import METHODS, METRICS, Answer, bootstrap_interval, score, summarise, summarise_by
+from partrm.evaluate.session import Means
 from partrm.gaussians import Gaussians
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -52,7 +56,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(evalset, checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp("eval") / "out"
-    content = session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+    content = session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
     return out, content
 
 
@@ -63,7 +67,7 @@ def row_of(**figures):
 
 def test_oracles_bound_what_a_model_can_reach(evalset):
     """Without a network: true Gaussians find the part, beat their unmoved selves, and lose with a wrong motion."""
-    stage, numbers = Stage.of(evalset, "cpu"), [0, 3]
+    stage, numbers = MeshStage.of(evalset, "cpu"), [0, 3]
     posed = stage.posed(numbers)
     around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
     truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
@@ -71,9 +75,9 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
     for row, truth in enumerate(truths):
         perfect = surface.gaussians[row]
         still = render_on_white(perfect, around[row])
-        answers = baseline_answers(truth, perfect, still, surface, row, around[row])
+        answers = baseline_answers(truth, perfect, still, surface[row], around[row])
         assert set(answers) | {"model"} == set(METHODS)
-        figures = {name: score(truth, answer, with_ssim=False) for name, answer in answers.items()}
+        figures = {name: score(truth, answer) for name, answer in answers.items()}
         assert figures["oracle_geometry"]["iou"] > 0.9
         assert figures["oracle_geometry"]["motion_error_ratio"] < 1e-5
         # On perfect Gaussians both oracles are the same.
@@ -81,12 +85,12 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
         assert figures["oracle_geometry"]["psnr"] > figures["no_motion"]["psnr"] + 1
         assert figures["oracle_geometry"]["psnr_moved"] > figures["no_motion"]["psnr_moved"] + 3
         wrong = replace(truth, T_after_before=pose(torch.eye(3), torch.tensor([0.3, 0.0, 0.0])))
-        lost = baseline_answers(wrong, perfect, still, surface, row, around[row])["oracle_geometry"]
-        assert score(truth, lost, with_ssim=False)["psnr"] < figures["oracle_geometry"]["psnr"] - 1
+        lost = baseline_answers(wrong, perfect, still, surface[row], around[row])["oracle_geometry"]
+        assert score(truth, lost)["psnr"] < figures["oracle_geometry"]["psnr"] - 1
 
 
 def test_true_gaussians_reproduce_the_input_view(evalset):
-    stage = Stage.of(evalset, "cpu")
+    stage = MeshStage.of(evalset, "cpu")
     posed = stage.posed([0])
     cameras, _ = input_cameras(posed, 4, 128)
     surface = true_surfaces(stage.scene, posed, cameras)
@@ -138,24 +142,17 @@ def test_intervals_have_the_width_of_theory_and_repeat():
 
 def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", (finished[0] / "metrics.json").read_text()
-    real = session.evaluate
+    real = parallel.add_rows
 
-    def killed(*arguments):
-        *others, keep, earlier = arguments
-        seen = []
-
-        def keep_some(row):
-            keep(row)
-            seen.append(row)
-            if len(seen) == 5:
-                raise KeyboardInterrupt
-
-        return real(*others, keep_some, earlier)
+    def killed(rows, more, keep):
+        real(rows, more[: 5 - len(rows)], keep)
+        if len(rows) == 5:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "evaluate", killed)
+        patch.setattr(parallel, "add_rows", killed)
         with pytest.raises(KeyboardInterrupt):
-            session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+            session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
     assert [p.name for p in out.iterdir()] == ["rows.jsonl"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     lines = (out / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -163,12 +160,12 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
     (out / "rows.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
 
     with pytest.raises(RowsError, match="another settings"):
-        session.evaluate_into(evalset, out, str(checkpoint), "cpu", replace(SETTINGS, drags=2))
+        session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), replace(SETTINGS, drags=2))
     made = []
     monkeypatch.setattr(
-        session, "evaluate", lambda *a: real(*a[:3], lambda row: (made.append(row["sample"]), a[3](row)), a[4])
+        parallel, "add_rows", lambda rows, more, keep: real(rows, more, lambda r: (made.append(r["sample"]), keep(r)))
     )
-    session.evaluate_into(evalset, out, str(checkpoint), "cpu", SETTINGS)
+    session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
     assert made == [4, 5]
     assert (out / "metrics.json").read_text() == whole
     assert not (out / "rows.jsonl").exists()
@@ -176,10 +173,12 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
 
 def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_path):
     known = {k: v for k, v in finished[1].items() if k in json.loads((finished[0] / "metrics.json").read_text())}
-    keys = ("schema", "partrm_version", "data", "model", "settings")
-    (tmp_path / "rows.jsonl").write_text(json.dumps({k: known[k] for k in keys}) + '\n{"sample": 3}\n')
+    keys = ("schema", "code", "data", "model", "lpips", "settings")
+    (tmp_path / "rows.jsonl").write_text(
+        json.dumps({k: known[k] for k in keys} | {"code": code_version()}) + '\n{"sample": 3}\n'
+    )
     with pytest.raises(RowsError, match="rows are missing"):
-        session.evaluate_into(evalset, tmp_path, str(checkpoint), "cpu", SETTINGS)
+        session.evaluate_into(evalset, tmp_path, Means(str(checkpoint), "cpu"), SETTINGS)
 
 
 def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
@@ -207,7 +206,7 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
         row | {"psnr": row["psnr"] + 1 + 0.1 * (i % 2), "pivot_distance": None}
         for i, row in enumerate(first["samples"])
     ]
-    known = {key: first[key] for key in ("schema", "partrm_version", "data", "model", "settings")}
+    known = {key: first[key] for key in ("schema", "code", "data", "model", "lpips", "settings")}
     second = json.loads(json.dumps(results(known, rows[::-1][:4])))
     found = {d.name: d for d in paired_differences(first, second)}
     assert found["psnr"].mean == pytest.approx(1.05, abs=1e-6)
@@ -237,7 +236,7 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
 def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
     monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))
-    cells = session.evaluate_grid(evalset, tmp_path, str(checkpoint), "cpu", 1)
+    cells = session.evaluate_grid(evalset, tmp_path, Means(str(checkpoint), "cpu"), 1)
     assert [(c["settings"]["views"], c["settings"]["drags"]) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     lines = [line for line in (tmp_path / "grid.md").read_text().splitlines() if line.startswith("| model")]
     assert [line.split(" | ")[1:3] for line in lines] == [["1", "1"], ["1", "3"], ["2", "1"], ["2", "3"]]
@@ -304,7 +303,7 @@ def test_a_shifted_picture_loses_what_skimage_says(evalset, shift):
     """A prediction that is right but for a shift by whole pixels: its PSNR and SSIM by an independent package."""
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-    stage = Stage.of(evalset, "cpu")
+    stage = MeshStage.of(evalset, "cpu")
     posed = stage.posed([0])
     around = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 64)
     truth = truths_of(stage, posed, [0], RunSettings(), around, 32)[0]

@@ -4,4 +4,5 @@ import sys
 
 from partrm.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # processes of --workers import this module under another name
+    sys.exit(main())

@@ -63,12 +63,12 @@ def masked_psnr(
     return _decibels(total / reduce(mask.to(error.dtype), "... h w -> ...", "sum"), cap_db)
 
 
-def ssim(pred: Float[Tensor, "*batch 3 h w"], target: Float[Tensor, "*batch 3 h w"]) -> Float[Tensor, "*batch"]:
+def ssim(pred: Float[Tensor, "*batch 3 h w"], target: Float[Tensor, "*#batch 3 h w"]) -> Float[Tensor, "*batch"]:
     """Structural similarity (Wang et al. 2004: Gaussian window, sigma 1.5, 11 px), [-1, 1]; higher is better.
 
     Mean over the windows that lie inside the image, so at least 11 px a side, as scikit-image takes it. The window is
     a product of two one-dimensional ones, applied as two products of matrices: four times as fast on a CPU as
-    convolving with the square.
+    convolving with the square. A target that several images are compared with may be given once (it broadcasts).
     """
     _check_image(pred)
     _check_image(target)

@@ -1,35 +1,43 @@
 """``partrm eval``: a model's figures on fixed samples."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from partrm.commands import UsageError
+
+if TYPE_CHECKING:
+    from partrm.evaluate.folder_sets import FolderSet
+    from partrm.evaluate.sets import EvalSet
 
 DESCRIPTION = """Evaluate a model on fixed samples: which part moves, how, and how the result looks from all around.
 
 procedural: held-out objects made here from seeds that training never uses (needs partrm[data]).
 real: every joint of articulated objects made by others, in three transitions each, read from two wheels:
   pip install --no-deps gymnasium-robotics metaworld
+DIR: PartDrag-4D (what `partrm data build` writes, or the download), or your own samples (docs/evaluation.md).
 
 Writes into the folder OUT:
-  metrics.json        summary with intervals, one row a sample, model hash, data checksum, settings
+  metrics.json        summary with intervals, one row a sample, model hash, data checksum, code, settings
   report.html         one page: tables, histograms, best, median and worst samples in pictures
   report.md           the tables
   contact_sheet.png   the pictures
 A run that was cut off goes on when called again with the same arguments. With --grid: one folder for each setting of 1
-or 4 views and 1, 5 or 10 drags, and grid.md with one table of all.
+or 4 views and 1, 5 or 10 drags, and grid.md with one table of all. Several GPUs: torchrun --nproc-per-node N -m partrm
+eval ...
 
 Examples:
   partrm eval --data real --out eval_real
   partrm eval --data procedural --limit 50 --views 4 --drags 10 --out eval_procedural
+  partrm eval --data PartDrag-4D --file-list val_filelist.txt --out eval_partdrag
+  partrm eval --data PartDrag-4D --protocol reference --views 4 --drags 10 --out eval_published
+  partrm eval --data procedural --workers 8 --device cpu --out eval_cpu
   partrm eval --data real --grid --out eval_grid
-  partrm eval --data real --model runs/mine --device cuda --out eval_mine
   partrm eval --compare eval_real/metrics.json eval_mine/metrics.json
 """
 
 
 def evaluate(
-    data: Literal["procedural", "real"] | None = None,
+    data: str | None = None,
     out: Path | None = None,
     limit: int | None = None,
     views: int = 1,
@@ -37,20 +45,29 @@ def evaluate(
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
+    protocol: Literal["corrected", "reference"] | None = None,
+    file_list: Path | None = None,
+    lpips: Literal["auto", "none"] | Path = "auto",
+    workers: int = 1,
     grid: bool = False,
     compare: tuple[Path, Path] | None = None,
 ) -> None:
     """Evaluate a model on fixed samples, or compare two evaluations.
 
     Args:
-        data: which objects.
+        data: which objects: procedural, real, or a folder.
         out: folder for the results; made if missing.
-        limit: number of samples (default: 500 procedural ones, all real ones).
+        limit: number of samples (default: 500 procedural ones, all of the others).
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        seed: of states and cameras of the procedural samples.
+        seed: of states and cameras of the procedural samples, of start states of PartDrag-4D.
+        protocol: of PartDrag-4D: corrected (default), or reference, the published script's, faults and all.
+        file_list: of PartDrag-4D; by default its test list, else the first that is there.
+        lpips: auto computes it where VGG16's weights lie in the hub's cache; or their file. On a CPU LPIPS takes most
+            of the time.
+        workers: processes on the CPU; the figures do not depend on it.
         grid: every setting of 1 or 4 views and 1, 5 or 10 drags, instead of one.
         compare: two metrics.json of the same data: paired differences, second minus first, and nothing else.
     """
@@ -61,6 +78,36 @@ def evaluate(
         return
     if data is None or out is None:
         raise UsageError("give --data and --out, or --compare")
+    _check_numbers(limit, views, drags, workers, grid)
+    if data not in ("procedural", "real") and not Path(data).is_dir():
+        raise UsageError(f"--data {data}: give procedural, real or a folder; no folder is there")
+    if data in ("procedural", "real") and (protocol is not None or file_list is not None):
+        raise UsageError("--protocol and --file-list are for PartDrag-4D folders")
+
+    # Heavy imports stay below what can be said without them.
+    import torch
+
+    from partrm.evaluate.batches import RunSettings
+    from partrm.evaluate.perceptual import find_lpips
+    from partrm.evaluate.session import Means, evaluate_grid, evaluate_into
+    from partrm.model.checkpoints import load_model
+    from partrm.outputs import staged_folder
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    # Found out now rather than after the planning: there are weights, and the results can be written.
+    load_model(model)
+    means = Means(model, device, workers, lpips=find_lpips(lpips))
+    with staged_folder(out):
+        pass
+    evalset = _open(data, limit, seed, protocol, file_list)
+    if grid:
+        evaluate_grid(evalset, out, means, limit)
+    else:
+        evaluate_into(evalset, out, means, RunSettings(views, drags, limit))
+
+
+def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid: bool) -> None:
     if grid and (views, drags) != (1, 1):
         raise UsageError("--grid sets views and drags itself")
     if not 1 <= views <= 4:
@@ -69,26 +116,19 @@ def evaluate(
         raise UsageError(f"--drags {drags}: give 1 to 10")
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: give at least 1")
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: give at least 1")
 
-    # Heavy imports stay below what can be said without them.
-    import torch
 
-    from partrm.evaluate.runs import RunSettings
-    from partrm.evaluate.session import evaluate_grid, evaluate_into, plan_set
-    from partrm.model.checkpoints import load_model
-    from partrm.outputs import staged_folder
+def _open(
+    data: str, limit: int | None, seed: int, protocol: Literal["corrected", "reference"] | None, file_list: Path | None
+) -> "EvalSet | FolderSet":
+    from partrm.evaluate.folder_sets import open_folder
+    from partrm.evaluate.session import plan_set
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
-    # Found out now rather than after the planning: there are weights, and the results can be written.
-    load_model(model)
-    with staged_folder(out):
-        pass
-    evalset = plan_set(data, limit, seed)
-    if grid:
-        evaluate_grid(evalset, out, model, device, limit)
-    else:
-        evaluate_into(evalset, out, model, device, RunSettings(views, drags, limit))
+    if data == "procedural" or data == "real":
+        return plan_set(data, limit, seed)
+    return open_folder(Path(data), protocol, file_list, limit, seed)
 
 
 def _compare(first: Path, second: Path) -> None:

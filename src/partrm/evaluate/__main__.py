@@ -8,9 +8,10 @@ from typing import Literal
 
 import tyro
 
+from partrm.evaluate.batches import RunSettings
+from partrm.evaluate.perceptual import find_lpips
 from partrm.evaluate.published import digest_lines
-from partrm.evaluate.runs import RunSettings
-from partrm.evaluate.session import evaluate_into, plan_set
+from partrm.evaluate.session import Means, evaluate_into, plan_set
 from partrm.evaluate.sets import load_eval_set, save_eval_set
 
 
@@ -47,6 +48,8 @@ def run(
     views: int = 1,
     drags: int = 1,
     limit: int | None = None,
+    workers: int = 1,
+    lpips: Literal["auto", "none"] | Path = "auto",
 ) -> None:
     """Evaluate a model on a packed set.
 
@@ -58,8 +61,11 @@ def run(
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
         limit: only the first samples.
+        workers: processes on the CPU.
+        lpips: auto computes it where VGG16's weights lie in the hub's cache; or their file.
     """
-    evaluate_into(load_eval_set(set), out, model, device, RunSettings(views, drags, limit))
+    settings = RunSettings(views, drags, limit)
+    evaluate_into(load_eval_set(set), out, Means(model, device, workers, lpips=find_lpips(lpips)), settings)
 
 
 if __name__ == "__main__":

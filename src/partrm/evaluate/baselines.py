@@ -6,7 +6,6 @@ give, on the input views' rays and without being fitted to any image (surfaces t
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -17,42 +16,30 @@ from partrm.cameras import Cameras
 from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, discs
 from partrm.data.online import PosedBatch, motion_targets
 from partrm.data.samples import VIEWS
+from partrm.evaluate.batches import OPAQUE, TrueSurface
 from partrm.evaluate.scoring import Answer, Truth
 from partrm.gaussians import Gaussians
 from partrm.pipeline import carry
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
 from partrm.rendering.splats import render_splats
 
-OPAQUE = 0.5
-"""Opacity above which a splat counts as seen in part masks."""
 
-
-@dataclass(frozen=True)
-class TrueSurface:
-    """What the rays of a network's Gaussians really meet, canonical frame, source state."""
-
-    gaussians: Gaussians
-    """[b, n] on the true surface, of the true colour; n runs over views, rows, columns as the network's do."""
-    moving: Bool[Tensor, "b n"]
-    """Whether the ray meets something that moves."""
-
-    def first_view_mask(self, row: int) -> Bool[Tensor, "side side"]:
-        """Opaque splats of the first view that truly move."""
-        return first_view_grid(self.moving[row] & (self.gaussians.opacities[row] > OPAQUE))
-
-
-def true_surfaces(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> TrueSurface:
-    """True Gaussians of some samples.
+def true_surfaces(
+    scene: MeshScene, posed: PosedBatch, cameras: Cameras, images: Float[Tensor, "b 4 4 h w"] | None = None
+) -> TrueSurface:
+    """True Gaussians [b, n] of some samples.
 
     Args:
         cameras: [b, 4] the network's input cameras, canonical frame; its Gaussians lie on a grid of half their pixels.
+        images: RGBA from all of these cameras where the scene has no materials; rendered by default.
 
     Each Gaussian is the disc on the surface that its pixel sees, as opaque as its pixel is covered.
     """
     side = cameras.width // 2
     in_object = posed.framing.cameras_to_object(cameras)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(side))
-    images = render_meshes(scene, posed.instances, in_object, posed.lights)
+    if images is None:
+        images = render_meshes(scene, posed.instances, in_object, posed.lights)
     targets = motion_targets(scene, posed, maps, in_object.resized(side), images)
     width = WIDTH_IN_FOOTPRINTS * targets.distance / cameras.resized(side).focal_px[..., None, None]
     ray = torch.nn.functional.normalize(targets.point - cameras.positions[:, :, None, None], dim=-1)
@@ -64,33 +51,35 @@ def true_surfaces(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> True
         opacities=rearrange(targets.coverage * targets.surface, "b v h w -> b (v h w)"),
         colors=rearrange(targets.rgb, "b v h w c -> b (v h w) c"),
     )
-    return TrueSurface(gaussians, rearrange(targets.moving, "b v h w -> b (v h w)"))
+    moving = rearrange(targets.moving, "b v h w -> b (v h w)")
+    return TrueSurface(gaussians, moving, moving)
 
 
 def baseline_answers(
     truth: Truth,
     reconstruction: Gaussians,
     still: Float[Tensor, "views 3 h w"],
-    surface: TrueSurface,
-    row: int,
+    surface: TrueSurface | None,
     cameras: Cameras,
 ) -> dict[str, Answer]:
-    """The answers of all baselines to one sample.
+    """The answers of all baselines to one sample; without oracles where the data do not tell surface and motion.
 
     Args:
         reconstruction: all the network's Gaussians of this sample [n], before the motion.
         still: that reconstruction seen from ``cameras`` [views].
-        row: the sample's place in ``surface``.
+        surface: [n].
     """
-    T, moving = truth.T_after_before.to(cameras.device), surface.moving[row]
-    ours = carry(reconstruction.to(cameras.device), moving, T)
-    true = carry(surface.gaussians[row], moving, T)
-    seen = first_view_grid(moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
-    return {
-        "copy": Answer(None, None, truth.before),
-        "no_motion": Answer(None, None, still),
+    answers = {"copy": Answer(None, None, truth.before), "no_motion": Answer(None, None, still)}
+    if surface is None or truth.T_after_before is None:
+        return answers
+    T = truth.T_after_before.to(cameras.device)
+    ours = carry(reconstruction.to(cameras.device), surface.network_moving, T)
+    true = carry(surface.gaussians, surface.moving, T)
+    seen = first_view_grid(surface.network_moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
+    true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
+    return answers | {
         "oracle_motion": Answer(seen, truth.joint, render_on_white(ours, cameras)),
-        "oracle_geometry": Answer(surface.first_view_mask(row), truth.joint, render_on_white(true, cameras)),
+        "oracle_geometry": Answer(true_seen, truth.joint, render_on_white(true, cameras)),
     }
 
 

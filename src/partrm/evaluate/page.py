@@ -67,7 +67,7 @@ def page(content: dict[str, Any], cases: Sequence[Case], headline: str) -> str:
         *(table_html(table) for table in report_tables(content)),
         '<h2>How the errors are spread</h2><div class="plots">',
         *histograms(content["samples"]),
-        "</div><h2>Best, median and worst samples by motion error</h2>",
+        "</div><h2>Best, median and worst samples by motion error (by PSNR where it is not known)</h2>",
         *(case_html(case) for case in cases),
         "</body></html>\n",
     ]

@@ -12,12 +12,11 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from partrm.data.online import render_states
-from partrm.data.scenarios import first_view
 from partrm.evaluate.baselines import render_on_white
-from partrm.evaluate.runs import RunSettings, Stage, first_view_mask, network_input, run_network
+from partrm.evaluate.batches import RunSettings
+from partrm.evaluate.folder_sets import FolderSet
+from partrm.evaluate.runs import first_view_mask, run_network, stage_of
 from partrm.evaluate.sets import EvalSet
-from partrm.metrics import composite_on_white
 from partrm.model.checkpoints import LoadedModel
 from partrm.pipeline import carry, read_motion
 
@@ -45,13 +44,18 @@ class Case:
     @property
     def label(self) -> str:
         r = self.row
-        figures = f"IoU {r['iou']:.2f}, motion error {r['motion_error_ratio']:.2f}, PSNR {r['psnr']:.1f} dB"
+        named = {"iou": "IoU", "motion_error_ratio": "motion error", "psnr": "PSNR (dB)"}
+        figures = ", ".join(f"{word} {r[name]:.2f}" for name, word in named.items() if r[name] is not None)
         return f"{self.kind}: sample {r['sample']}, {r['object']}, {r['transition']}; {figures}"
 
 
 def chosen_samples(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
-    """Samples to show with the word for each: best, median and worst by motion error."""
-    order = sorted(rows, key=lambda row: row["motion_error_ratio"])
+    """Samples to show with the word for each: best, median and worst by motion error (by PSNR where none is known)."""
+    known = [row for row in rows if row["motion_error_ratio"] is not None]
+    if known:
+        order = sorted(known, key=lambda row: row["motion_error_ratio"])
+    else:
+        order = sorted(rows, key=lambda row: -math.inf if row["psnr"] is None else -row["psnr"])
     middle = max(0, (len(order) - SHOWN_EACH + 1) // 2)
     parts = {"best": order[:SHOWN_EACH], "median": order[middle : middle + SHOWN_EACH], "worst": order[-SHOWN_EACH:]}
     chosen: dict[int, str] = {}
@@ -61,31 +65,31 @@ def chosen_samples(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
     return chosen
 
 
-def cases_of(evalset: EvalSet, model: LoadedModel, settings: RunSettings, rows: Sequence[dict[str, Any]]) -> list[Case]:
+def cases_of(
+    evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, rows: Sequence[dict[str, Any]]
+) -> list[Case]:
     """The best, median and worst samples in pictures."""
     chosen = chosen_samples(rows)
     numbers = list(chosen)
     by_sample = {row["sample"]: row for row in rows}
-    stage = Stage.of(evalset, next(model.network.parameters()).device)
-    posed = stage.posed(numbers)
-    inputs = network_input(stage, posed, numbers, settings, model.config.image_size_px)
+    stage = stage_of(evalset, next(model.network.parameters()).device)
+    inputs = stage.inputs(numbers, settings, model.config.image_size_px)
     output = run_network(model, inputs)
-    camera = first_view(len(numbers), PANEL_PX, stage.device)
-    states = render_states(stage.scene, posed, camera)
-    before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
+    views = stage.first_views(numbers, PANEL_PX)
     cases = []
     for index, number in enumerate(numbers):
         gaussians, part, joint = read_motion(output, index)
-        predicted = render_on_white(carry(gaussians, part, joint.T_after_before), camera[index])[0]
+        after = views.after[index]
+        predicted = render_on_white(carry(gaussians, part, joint.T_after_before), views.cameras[[index]])[0]
         drags = inputs.drags[index]
         start, end = drags.start[drags.valid].cpu(), drags.end[drags.valid].cpu()
-        source = to_bytes(before[index])
+        source = to_bytes(views.before[index])
         panels = (
             with_drags(source, start * PANEL_PX, end * PANEL_PX),
             tinted(source, first_view_mask(output, index)),
             to_bytes(predicted),
-            to_bytes(after[index]),
-            to_bytes(1 - (predicted - after[index]).abs()),
+            to_bytes(after),
+            to_bytes(1 - (predicted - after).abs()),
         )
         cases.append(Case(chosen[number], by_sample[number], panels))
     return cases

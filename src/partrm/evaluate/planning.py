@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.articulation.materials import MaterialTable
@@ -260,10 +260,21 @@ def drag_points(
     index = (inner if int(inner.sum()) >= MAX_DRAGS else usable).nonzero()[:, 0]
     if len(index) < MAX_DRAGS:
         return None
+    return points[spread_points(start, end, index)]
+
+
+def spread_points(start: Float[Tensor, "p 2"], end: Float[Tensor, "p 2"], index: Int[Tensor, " k"]) -> list[int]:
+    """:data:`MAX_DRAGS` of the points ``index`` (all, if fewer): the first by :data:`DRAG_QUANTILE` of how far they go
+    in the image, then always the one farthest from those before.
+
+    Args:
+        start: pixels of all points.
+        end: their pixels after the motion.
+    """
     length = (end[index] - start[index]).norm(dim=-1)
     order = torch.argsort(length, stable=True)
     chosen = [int(index[order[int(DRAG_QUANTILE * (len(order) - 1))]])]
-    for _ in range(1, MAX_DRAGS):
+    for _ in range(1, min(MAX_DRAGS, len(index))):
         away = torch.cdist(start[index], start[chosen]).amin(1)
         chosen.append(int(index[int(away.argmax())]))
-    return points[chosen]
+    return chosen

@@ -8,27 +8,33 @@ from typing import Any
 
 from PIL import Image
 
-from partrm import __version__
+from partrm.evaluate.batches import RunSettings
+from partrm.evaluate.folder_sets import FolderSet
+from partrm.evaluate.mesh_stage import NOVEL_ELEVATION_DEG, NOVEL_VIEWS
 from partrm.evaluate.page import page
+from partrm.evaluate.perceptual import Lpips
 from partrm.evaluate.pictures import Case, contact_sheet
-from partrm.evaluate.runs import NOVEL_ELEVATION_DEG, NOVEL_VIEWS, RunSettings
+from partrm.evaluate.provenance import code_version, git_commit
 from partrm.evaluate.scoring import COVERAGE, METHODS, METRICS, RESAMPLES, summarise, summarise_by
 from partrm.evaluate.sets import EvalSet
 from partrm.evaluate.tables import report_tables
 from partrm.model.checkpoints import LoadedModel
 
-SCHEMA = "partrm.metrics/2"
+SCHEMA = "partrm.metrics/3"
+"""``metrics.schema.json`` says what a file of this schema holds."""
 
 
-def identity(evalset: EvalSet, model: LoadedModel, settings: RunSettings) -> dict[str, Any]:
+def identity(
+    evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, lpips: Lpips | None, device_type: str
+) -> dict[str, Any]:
     """What the figures of a sample depend on: two evaluations of the same identity have the same rows."""
-    device = next(model.network.parameters()).device
-    views = {"novel_views": NOVEL_VIEWS, "novel_elevation_deg": NOVEL_ELEVATION_DEG}
+    around = {"novel_views": NOVEL_VIEWS, "novel_elevation_deg": NOVEL_ELEVATION_DEG}
     return {
         "schema": SCHEMA,
-        "partrm_version": __version__,
+        "code": code_version(),
         "data": {
             "name": evalset.name,
+            "protocol": evalset.protocol,
             "checksum": evalset.checksum,
             "seed": evalset.seed,
             "samples_in_set": len(evalset),
@@ -36,7 +42,8 @@ def identity(evalset: EvalSet, model: LoadedModel, settings: RunSettings) -> dic
             "dropped": list(evalset.dropped),
         },
         "model": {"name": model.name, "hash": model.hash},
-        "settings": asdict(settings) | views | {"device": device.type},
+        "lpips": None if lpips is None else {"net": lpips.net, "hash": lpips.hash},
+        "settings": asdict(settings) | (around if isinstance(evalset, EvalSet) else {}) | {"device": device_type},
     }
 
 
@@ -47,6 +54,7 @@ def results(known: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, 
         known: :func:`identity`.
     """
     return known | {
+        "code": known["code"] | {"commit": git_commit()},
         "metrics": METRICS,
         "methods": METHODS,
         "intervals": {"coverage": COVERAGE, "resamples": RESAMPLES, "drawn": "objects"},
@@ -72,7 +80,8 @@ def headline(content: dict[str, Any], seconds: float) -> str:
     """What was evaluated, in a sentence."""
     data, model, settings = content["data"], content["model"], content["settings"]
     return (
-        f"Model {model['name']} ({model['hash']}), partrm {content['partrm_version']}, {settings['device']}, "
+        f"Model {model['name']} ({model['hash']}), partrm {content['code']['version']} (source "
+        f"{content['code']['source']}), {settings['device']}, protocol {data['protocol']}, "
         f"{settings['views']} view(s), {settings['drags']} drag(s), {len(content['samples'])} samples of "
         f"{data['objects']} objects, data checksum {data['checksum']}, {seconds:.0f} s."
     )

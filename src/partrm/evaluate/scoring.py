@@ -1,9 +1,8 @@
-"""From a truth and an answer to one row of figures, and from rows to a summary. Pure functions of tensors."""
+"""From a truth and the answers to one row of figures, and from rows to a summary. Pure functions of tensors."""
 
-import importlib.util
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,8 @@ from torch import Tensor
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import Cameras
+from partrm.evaluate.perceptual import Lpips
+from partrm.evaluate.published_protocol import published_crops
 from partrm.metrics import (
     drag_error_px,
     joint_axis_error_rad,
@@ -40,6 +41,7 @@ METRICS = {
     "psnr": "PSNR, views around (dB)",
     "psnr_moved": "PSNR on the moved part's pixels (dB)",
     "ssim": "SSIM, views around",
+    "lpips": "LPIPS (VGG), views around",
 }
 """Columns of a row, and what they are."""
 
@@ -61,25 +63,27 @@ COVERAGE = 0.95
 
 @dataclass(frozen=True)
 class Truth:
-    """What one sample really is, canonical frame."""
+    """What one sample really is, canonical frame; None where the data do not tell."""
 
-    part_mask: Bool[Tensor, "side side"]
-    """Moving part in the first view, one value a splat."""
-    points: Float[Tensor, "p 3"]
-    """Points on the whole surface of what moves, hidden sides too, before the motion."""
-    joint: EstimatedJoint
+    part_mask: Bool[Tensor, "side side"] | None
+    """Moving part in the first view, one value a splat, on the CPU."""
+    points: Float[Tensor, "p 3"] | None
+    """Points on the surface of what moves, before the motion, on the CPU."""
+    joint: EstimatedJoint | None
     """The true joint; its amount is signed."""
-    T_after_before: Float[Tensor, "4 4"]
-    drag_points: Float[Tensor, "d 3"]
-    """Points of the surface that the drags start on."""
+    T_after_before: Float[Tensor, "4 4"] | None
+    drag_points: Float[Tensor, "d 3"] | None
+    """Points of the surface that the drags start on, on the CPU."""
     camera: Cameras
-    """[], the first view."""
+    """[], the first view, of the pixels that drag errors are given in."""
     before: Float[Tensor, "views 3 h w"]
     """Source state from around, on white."""
     after: Float[Tensor, "views 3 h w"]
     """Target state from around, on white."""
-    moved: Bool[Tensor, "views h w"]
+    moved: Bool[Tensor, "views h w"] | None
     """Pixels of the moving part before or after."""
+    as_published: bool = False
+    """Whether images are scored as the reference's script does (:mod:`partrm.evaluate.published_protocol`)."""
 
 
 @dataclass(frozen=True)
@@ -94,37 +98,49 @@ class Answer:
     """On white, from the truth's cameras."""
 
 
-def score(truth: Truth, answer: Answer, *, with_ssim: bool = True) -> dict[str, float | None]:
-    """The columns of :data:`METRICS` for one sample; None where a figure has no meaning (or no package computes it).
+Figures = dict[str, float | None]
+"""The columns of :data:`METRICS`; None where a figure has no meaning, no truth, or nothing that computes it."""
+
+
+def score_answers(truth: Truth, answers: Mapping[str, Answer], lpips: Lpips | None = None) -> dict[str, Figures]:
+    """The figures of each of :data:`METHODS` for one sample; of those without an answer, all None."""
+    images = score_images({name: answer.after for name, answer in answers.items()}, truth, lpips)
+    found: dict[str, Figures] = {name: dict.fromkeys(METRICS) for name in METHODS}
+    for name, answer in answers.items():
+        row = found[name] | score_motion(truth, answer.joint) | images[name]
+        if answer.part_mask is not None and truth.part_mask is not None:
+            row["iou"] = float(mask_iou(answer.part_mask, truth.part_mask))
+        assert set(row) == set(METRICS), "a column is missing"
+        found[name] = row
+    return found
+
+
+def score(truth: Truth, answer: Answer, lpips: Lpips | None = None) -> Figures:
+    """The figures of one answer to one sample.
 
     The axis error counts every sample, those of the wrong joint type too. Pivot distance and amount errors need the
     right type; the amount's sign is read about the true axis.
     """
-    row: dict[str, float | None] = dict.fromkeys(METRICS)
-    if answer.part_mask is not None:
-        row["iou"] = float(mask_iou(answer.part_mask, truth.part_mask))
-    row |= score_motion(truth, answer.joint)
-    row |= score_images(answer.after, truth)
-    if with_ssim and ssim_available():
-        row["ssim"] = float(ssim(answer.after, truth.after).mean())
-    assert set(row) == set(METRICS), "a column is missing"
-    return row
+    return score_answers(truth, {"model": answer}, lpips)["model"]
 
 
-def score_motion(truth: Truth, joint: EstimatedJoint | None) -> dict[str, float | None]:
+def score_motion(truth: Truth, joint: EstimatedJoint | None) -> Figures:
     """Figures of where the part is carried, and of the joint if there is one."""
     T = torch.eye(4) if joint is None else joint.T_after_before
-    arrived, _ = truth.camera.project(transform_points(T, truth.drag_points))
-    wanted, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
-    every = torch.ones(len(wanted), dtype=torch.bool)
-    figures: dict[str, float | None] = {
-        "motion_error_ratio": float(motion_error_ratio(truth.points, T, truth.T_after_before)),
-        "drag_error_px": float(drag_error_px(arrived, wanted, every)),
-    }
-    return figures if joint is None else figures | score_joint(truth.joint, joint)
+    figures: Figures = {} if joint is None else {"confidence": joint.confidence}
+    if truth.T_after_before is None:
+        return figures
+    if truth.points is not None:
+        figures["motion_error_ratio"] = float(motion_error_ratio(truth.points, T, truth.T_after_before))
+    if truth.drag_points is not None:
+        arrived, _ = truth.camera.project(transform_points(T, truth.drag_points))
+        wanted, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
+        every = torch.ones(len(wanted), dtype=torch.bool)
+        figures["drag_error_px"] = float(drag_error_px(arrived, wanted, every))
+    return figures if joint is None or truth.joint is None else figures | score_joint(truth.joint, joint)
 
 
-def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> dict[str, float | None]:
+def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> Figures:
     """Figures of a joint against the true one."""
     turns = true.type == JointType.REVOLUTE
     right = joint.type == true.type
@@ -137,23 +153,47 @@ def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> dict[str, float 
         "pivot_distance": float(pivot) if right and turns else None,
         "amount_error_rad": amount_error if right and turns else None,
         "amount_error_units": amount_error if right and not turns else None,
-        "confidence": joint.confidence,
     }
 
 
-def score_images(images: Float[Tensor, "views 3 h w"], truth: Truth) -> dict[str, float | None]:
-    """PSNR as means over the views; the moved part's over the views that show it."""
-    over_moved = masked_psnr(images, truth.after, truth.moved)
-    shown = truth.moved.any(-1).any(-1)
+def score_images(
+    images: Mapping[str, Float[Tensor, "views 3 h w"]], truth: Truth, lpips: Lpips | None = None
+) -> dict[str, Figures]:
+    """Figures of every method's images as means over the views; the moved part's over the views that show it."""
+    if truth.as_published:
+        return {name: score_as_published(image, truth.after, lpips) for name, image in images.items()}
+    stacked = torch.stack(list(images.values()))
+    target = truth.after.expand_as(stacked)
+    columns = {"psnr": psnr(stacked, target).mean(-1), "ssim": ssim(stacked, truth.after).mean(-1)}
+    if truth.moved is not None:
+        over_moved = masked_psnr(stacked, target, truth.moved.expand(len(stacked), *truth.moved.shape))
+        shown = truth.moved.any(-1).any(-1)
+        columns["psnr_moved"] = torch.where(shown, over_moved, torch.zeros_like(over_moved)).sum(-1) / shown.sum()
+    if lpips is not None:
+        columns["lpips"] = torch.stack(lpips.distances(list(stacked), truth.after)).mean(-1)
+    values = {column: value.tolist() for column, value in columns.items()}
+    none = [column for column, value in values.items() if not math.isfinite(value[0])]
+    assert set(none) <= {"psnr_moved"}, f"{none} of a sample are not finite"
     return {
-        "psnr": float(psnr(images, truth.after).mean()),
-        "psnr_moved": float(over_moved[shown].mean()) if bool(shown.any()) else None,
+        name: {column: None if column in none else value[index] for column, value in values.items()}
+        for index, name in enumerate(images)
     }
 
 
-def ssim_available() -> bool:
-    """Whether the package that computes SSIM is installed; without it the column stays empty."""
-    return importlib.util.find_spec("torchmetrics") is not None
+def score_as_published(
+    image: Float[Tensor, "views 3 h w"], target: Float[Tensor, "views 3 h w"], lpips: Lpips | None
+) -> Figures:
+    """Means over the crops that the published script takes; those without any error are left out, as it does."""
+    pred, true = published_crops(image), published_crops(target)
+    differs = (pred != true).flatten(1).any(1)
+    if not bool(differs.any()):
+        return {}
+    pred, true = pred[differs], true[differs]
+    figures: Figures = {"psnr": float(psnr(pred, true).mean()), "ssim": float(ssim(pred, true).mean())}
+    if lpips is not None:
+        # Its images stay in [0, 1], where the network wants [-1, 1].
+        figures["lpips"] = float(lpips.distances([pred], true, centred=False)[0].mean())
+    return figures
 
 
 def figures_of(row: dict[str, Any], method: str) -> dict[str, Any]:

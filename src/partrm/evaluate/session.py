@@ -2,6 +2,9 @@
 
 import itertools
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from partrm.evaluate import published
+from partrm.evaluate.folder_sets import FolderSet
+from partrm.evaluate.parallel import Job, Ranks, Row, evaluate_on_ranks, evaluate_on_workers
+from partrm.evaluate.perceptual import Lpips
 from partrm.evaluate.pictures import cases_of
 from partrm.evaluate.report import identity, results, save_results
 from partrm.evaluate.rows import NAME as ROWS
 from partrm.evaluate.rows import keeping_rows, load_rows
-from partrm.evaluate.runs import RunSettings, evaluate, sample_count
+from partrm.evaluate.runs import RunSettings, sample_count
 from partrm.evaluate.sets import EvalSet
-from partrm.evaluate.tables import grid_table
+from partrm.evaluate.tables import absent, grid_table, number
 from partrm.model.checkpoints import load_model
 from partrm.outputs import staged_folder
 
@@ -53,63 +59,98 @@ def plan_set(data: Literal["procedural", "real"], limit: int | None = None, seed
     return evalset
 
 
+@dataclass(frozen=True)
+class Means:
+    """What an evaluation runs with, beside the set and the settings."""
+
+    model: str = "base"
+    """Name of the bundled weights, or a checkpoint folder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 1
+    """Processes on the CPU."""
+    threads: int | None = None
+    """Of each worker; by default the machine's, shared."""
+    lpips: Lpips | None = None
+    """None leaves the column empty."""
+
+
 def evaluate_into(
-    evalset: EvalSet,
-    out: Path,
-    model: str = "base",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    settings: RunSettings | None = None,
+    evalset: EvalSet | FolderSet, out: Path, means: Means | None = None, settings: RunSettings | None = None
 ) -> dict:
     """Run a model over a set and write ``metrics.json``, two reports and a contact sheet into ``out``.
 
     Rows are kept in ``rows.jsonl`` as they come and removed at the end: the same call goes on after the last of them.
+    Started by ``torchrun``, every rank takes a share of the samples, and the main one writes.
 
     Returns:
         the content of ``metrics.json``.
 
     Raises:
-        ValueError: no CUDA device.
+        ValueError: no CUDA device, or workers beside one.
         CheckpointError: the model cannot be loaded.
         OutputError: the folder cannot be written.
         RowsError: the folder holds rows of another unfinished evaluation.
+        DatasetError: a file of a folder's sample is missing or broken.
+        WorkerError: a worker failed.
     """
-    settings = RunSettings() if settings is None else settings
-    if device == "cuda" and not torch.cuda.is_available():
+    means, settings = means or Means(), settings or RunSettings()
+    if means.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_model(model, device)
-    with staged_folder(out):
-        pass  # The folder is there now, and results can be written.
-    known, path = identity(evalset, loaded, settings), out / ROWS
-    earlier, count = load_rows(path, known), sample_count(evalset, settings)
-    if earlier:
+    ranks = Ranks.of(means.device)
+    if means.workers > 1 and (ranks.device.type != "cpu" or ranks.count > 1):
+        raise ValueError("--workers are processes on the CPU: give --device cpu, and no torchrun")
+    if ranks.first(evalset.checksum) != evalset.checksum:
+        raise ValueError(
+            "the ranks made different samples: pack the set on one machine (python -m partrm.evaluate pack)"
+        )
+    model = load_model(means.model, ranks.device)
+    known, path = identity(evalset, model, settings, means.lpips, ranks.device.type), out / ROWS
+    if ranks.main:
+        with staged_folder(out):
+            pass  # The folder is there now, and results can be written.
+    earlier, count = ranks.first(load_rows(path, known) if ranks.main else []), sample_count(evalset, settings)
+    if earlier and ranks.main:
         Console(stderr=True).print(f"going on after {len(earlier)} of {count} samples")
     started = time.perf_counter()
-    with _progress() as progress, keeping_rows(path, known, earlier) as keep:
-        task = progress.add_task("evaluating", total=count, completed=len(earlier))
-
-        def keep_and_show(row: dict) -> None:
-            keep(row)
-            progress.advance(task)
-
-        rows = evaluate(evalset, loaded, settings, keep_and_show, earlier)
+    job = Job(evalset, means.model, settings, means.lpips)
+    rows = _rows_of(job, means, ranks, earlier, lambda: keeping_rows(path, known, earlier))
     content = results(known, rows)
     assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
-    seconds, cases = time.perf_counter() - started, cases_of(evalset, loaded, settings, rows)
-    with staged_folder(out) as folder:
-        save_results(content, cases, seconds, folder)
-    path.unlink()
-    _print_summary(content, out)
+    if ranks.main:
+        seconds, cases = time.perf_counter() - started, cases_of(evalset, model, settings, rows)
+        with staged_folder(out) as folder:
+            save_results(content, cases, seconds, folder)
+        path.unlink()
+        _print_summary(content, out)
     return content
 
 
+def _rows_of(
+    job: Job,
+    means: Means,
+    ranks: Ranks,
+    earlier: Sequence[Row],
+    keeping: Callable[[], AbstractContextManager[Callable[[Row], None]]],
+) -> list[Row]:
+    """Every row, by whatever processes there are; the main one keeps them on disk and shows how far it is."""
+    if not ranks.main:
+        return evaluate_on_ranks(job, ranks, lambda row: None, earlier)
+    with _progress() as progress, keeping() as keep:
+        count = sample_count(job.evalset, job.settings)
+        task = progress.add_task("evaluating", total=count, completed=len(earlier))
+
+        def keep_and_show(row: Row) -> None:
+            keep(row)
+            progress.advance(task)
+
+        if means.workers > 1:
+            threads = means.threads or max(1, torch.get_num_threads() // means.workers)
+            return evaluate_on_workers(job, means.workers, keep_and_show, earlier, threads)
+        return evaluate_on_ranks(job, ranks, keep_and_show, earlier)
+
+
 def evaluate_grid(
-    evalset: EvalSet,
-    out: Path,
-    model: str = "base",
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    limit: int | None = None,
+    evalset: EvalSet | FolderSet, out: Path, means: Means | None = None, limit: int | None = None
 ) -> list[dict]:
     """Evaluate with every setting of :data:`GRID_VIEWS` and :data:`GRID_DRAGS` on the same samples.
 
@@ -122,27 +163,32 @@ def evaluate_grid(
     Raises:
         as :func:`evaluate_into`.
     """
+    means = means or Means()
     cells = []
     for views, drags in itertools.product(GRID_VIEWS, GRID_DRAGS):
-        cells.append(
-            evaluate_into(evalset, out / f"views{views}_drags{drags}", model, device, RunSettings(views, drags, limit))
-        )
+        settings = RunSettings(views, drags, limit)
+        cells.append(evaluate_into(evalset, out / f"views{views}_drags{drags}", means, settings))
     lines = [f"# Evaluation on `{evalset.name}`, data checksum `{evalset.checksum}`", ""]
     lines += grid_table(cells).markdown()
-    with staged_folder(out) as folder:
-        (folder / "grid.md").write_text("\n".join(lines), encoding="utf-8")
-    Console(highlight=False, soft_wrap=True).print(f"table of all settings: {out / 'grid.md'}")
+    if Ranks.of(means.device).main:
+        with staged_folder(out) as folder:
+            (folder / "grid.md").write_text("\n".join(lines), encoding="utf-8")
+        Console(highlight=False, soft_wrap=True).print(f"table of all settings: {out / 'grid.md'}")
     return cells
 
 
 def _print_summary(content: dict, out: Path) -> None:
     whole, console = content["summary"]["all"], Console(highlight=False, soft_wrap=True)
-    figures = whole["model"]
+
+    def mean(method: str, column: str) -> str:
+        value = whole[method][column]["mean"]
+        return absent(column) if value is None else number(value)
+
     console.print(
-        f"{whole['samples']} samples: IoU {figures['iou']['mean']:.3f}, "
-        f"motion error {figures['motion_error_ratio']['mean']:.3f}, "
-        f"PSNR {figures['psnr']['mean']:.2f} dB (copy {whole['copy']['psnr']['mean']:.2f} dB, "
-        f"oracle geometry {whole['oracle_geometry']['psnr']['mean']:.2f} dB)"
+        f"{whole['samples']} samples: IoU {mean('model', 'iou')}, "
+        f"motion error {mean('model', 'motion_error_ratio')}, "
+        f"PSNR {mean('model', 'psnr')} dB (copy {mean('copy', 'psnr')} dB, "
+        f"oracle geometry {mean('oracle_geometry', 'psnr')} dB)"
     )
     console.print(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}")
 

@@ -115,6 +115,11 @@ class EvalSet:
         return len(self.plan)
 
     @property
+    def protocol(self) -> str:
+        """How samples are posed and scored: everything is ray-cast here, nothing is read from pictures."""
+        return "rendered"
+
+    @property
     def checksum(self) -> str:
         """First 16 hex digits of the SHA-256 over all arrays and names."""
         tensors, record = _flat(self)

@@ -33,8 +33,8 @@ def number(value: float) -> str:
 
 
 def absent(column: str) -> str:
-    """What stands for a missing figure: SSIM was not computed, others have no meaning there."""
-    return NOT_COMPUTED if column == "ssim" else "–"
+    """What stands for a missing figure: LPIPS was not computed (no weights), others have no meaning or truth there."""
+    return NOT_COMPUTED if column == "lpips" else "–"
 
 
 def with_interval(column: str, value: Mapping[str, Any]) -> str:
@@ -55,6 +55,7 @@ def method_table(summary: Mapping[str, Any]) -> Table:
         "psnr": "PSNR (dB)",
         "psnr_moved": "PSNR, moved (dB)",
         "ssim": "SSIM",
+        "lpips": "LPIPS",
     }
     rows = [
         (meaning, *(with_interval(column, summary[method][column]) for column in columns))
@@ -102,6 +103,7 @@ def report_tables(content: Mapping[str, Any]) -> list[Table]:
 def grid_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     """One line for each setting and method of a grid of evaluations of the same set."""
     columns = (("iou", "IoU"), ("motion_error_ratio", "motion error"), ("psnr", "PSNR"), ("psnr_moved", "PSNR, moved"))
+    columns += (("ssim", "SSIM"), ("lpips", "LPIPS"))
     rows = [
         (
             name,
