@@ -25,9 +25,8 @@ from partrm.rendering.meshes import (
 FOLDER = Path("src/partrm/example_images")
 
 
-def render(name, part, opening, azimuth_deg, elevation_deg, size_px, distance=2.4):
-    """RGBA image [4, size, size] of a real object with one joint opened by a fraction, and a drag that opens it on."""
-    obj = load_real_object(name)
+def render(obj, part, opening, azimuth_deg, elevation_deg, size_px, distance=2.4):
+    """RGBA image [4, size, size] of an object with one joint opened by a fraction, and a drag that opens it on."""
     scene, materials = MeshScene.from_objects([obj]), material_table([obj])
     q = obj.closed_q()
     lower, upper = obj.joint_limits[part]
@@ -68,11 +67,15 @@ def photograph(rgba, height, width, corner):
 
 def main():
     FOLDER.mkdir(exist_ok=True)
-    image, drag = render("kitchen-microwave", part=1, opening=0.25, azimuth_deg=-25, elevation_deg=25, size_px=256)
+    image, drag = render(
+        load_real_object("kitchen-microwave"), part=1, opening=0.25, azimuth_deg=-25, elevation_deg=25, size_px=256
+    )
     save_image(image, FOLDER / "microwave.png")
     print("microwave.png --drag", ",".join(f"{v:.0f}" for v in drag.tolist()))
 
-    image, drag = render("kitchen-hinge-cabinet", part=1, opening=0.2, azimuth_deg=20, elevation_deg=20, size_px=640)
+    image, drag = render(
+        load_real_object("kitchen-hinge-cabinet"), part=1, opening=0.2, azimuth_deg=20, elevation_deg=20, size_px=640
+    )
     corner = (280, 60)
     Image.fromarray(photograph(image, 720, 1080, corner)).save(FOLDER / "cabinet_photo.jpg", quality=92)
     moved = drag + torch.tensor([*corner, *corner])

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": Command(
         "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
     ),
+    "view": Command("drag parts by mouse and watch them move in 3D, in the browser", "partrm.commands.view", "view"),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
     "data": Command("build, check and look at datasets of articulated objects", "partrm.commands.data", "data"),
     "train": Command("train a network on a pool of objects", "partrm.commands.train", "train"),

@@ -1,0 +1,61 @@
+"""``partrm view``: the interactive page."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+DESCRIPTION = """Drag parts of objects by mouse and watch them move in 3D, in the browser.
+
+SOURCE is a picture of one object, a folder of 1 to 4 posed views, an articulated object (.urdf or a MuJoCo .xml file,
+of which a picture is rendered), a 3D Gaussian .ply file, or the folder of a prediction. Without SOURCE the page opens
+on bundled examples. Pictures can also be uploaded on the page.
+
+Serves on this machine alone unless --host says otherwise, prints the address, and runs until Ctrl+C.
+
+Examples:
+  partrm view
+  partrm view photo.jpg --model my_checkpoint
+  partrm view cabinet.urdf --port 8081
+  partrm view result
+"""
+
+
+def view(
+    source: Annotated[Path | None, tyro.conf.Positional] = None,
+    /,
+    port: int = 8080,
+    host: str = "127.0.0.1",
+    model: str = "base",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
+    """Serve the page.
+
+    Args:
+        source: what the page opens; the bundled examples if left out.
+        port: the first free port from here on is taken; 0 for any.
+        host: address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from the network.
+        model: name of the bundled weights, or a checkpoint folder.
+        device: auto takes a CUDA device if there is one.
+    """
+    import torch
+
+    from partrm.model.checkpoints import load_model
+    from partrm.viewer.engine import Engine
+    from partrm.viewer.server import serving
+    from partrm.viewer.sources import needs_model, open_path
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    engine = Engine(load_model(model, device)) if needs_model(source) else None
+    start = None if source is None else open_path(source, None if engine is None else engine.size_px)
+    with serving(start, engine, host, port) as address:
+        print(f"partrm view: {address} (Ctrl+C stops it)", flush=True)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            print("partrm view: stopped")

@@ -1,0 +1,193 @@
+"""The object on the page: Gaussians that stand and Gaussians that move as two nodes, joint axis, and handles to pull.
+
+The moving Gaussians are sent once, as they stand before the motion, under a node of their own; a fraction of the motion
+only sets that node's pose.
+"""
+
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.articulation.estimate import EstimatedJoint
+from partrm.articulation.kinematics import JointType
+from partrm.gaussians import Gaussians
+from partrm.outputs import PART_COLOR
+from partrm.pipeline import carry
+from partrm.transforms import matrix_from_quaternion, quaternion_from_matrix
+from partrm.viewer.geometry import voxel_shell
+
+TINT = 0.5
+"""Share of the part's colour in its tinted Gaussians."""
+
+COVARIANCE_UNIT = 1 / 16
+"""Splats are sent in this unit: viser keeps covariances as 16-bit floats, which are coarse below 1e-4."""
+
+AXIS_COLOR = (25, 110, 230)
+
+AXIS_REACH = 0.55
+"""Half the length of a shown revolute axis."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is on show: an object before a motion, and the motion."""
+
+    before: Gaussians
+    """[n], world frame."""
+    moving: Bool[Tensor, " n"]
+    joint: EstimatedJoint | None
+    """None: a thing that cannot move."""
+
+    def at(self, fraction: float) -> Gaussians:
+        """The object after a fraction of the motion."""
+        if self.joint is None:
+            return self.before
+        return carry(self.before, self.moving, self.joint.motion(fraction))
+
+
+class ObjectDisplay:
+    """Draws one :class:`Shown` into a viser scene; calls may come from any thread."""
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+        self._lock = threading.RLock()
+        self._root = scene.add_frame("/object", show_axes=False)
+        self._part = scene.add_frame("/object/part", show_axes=False)
+        self._splats: list[Any] = []
+        self._axis: Any = None
+        self._handles: list[Any] = []
+        self.shown: Shown | None = None
+        self.fraction = 0.0
+        self._tinted = False
+        self._axis_wanted = True
+
+    def clear(self) -> None:
+        """Take the object off the page."""
+        with self._lock:
+            for node in (*self._splats, *self._handles, *([] if self._axis is None else [self._axis])):
+                node.remove()
+            self._splats, self._handles, self._axis, self.shown = [], [], None, None
+
+    def show(self, shown: Shown, fraction: float = 0.0) -> None:
+        """Put an object on the page in place of the last one."""
+        with self._lock:
+            self.clear()
+            self.shown = shown
+            self.set_fraction(fraction)
+            self._send_splats()
+            self._send_axis()
+
+    def set_fraction(self, fraction: float) -> None:
+        """Move the part to a fraction of its motion (0: before, 1: after; beyond is allowed)."""
+        with self._lock:
+            self.fraction = fraction
+            if self.shown is None or self.shown.joint is None:
+                return
+            T = self.shown.joint.motion(fraction)
+            self._part.wxyz = quaternion_from_matrix(T[:3, :3]).double().numpy()
+            self._part.position = T[:3, 3].double().numpy()
+
+    def set_tinted(self, tinted: bool) -> None:
+        """Show the moving part in a colour of its own."""
+        with self._lock:
+            if tinted != self._tinted:
+                self._tinted = tinted
+                if self.shown is not None:
+                    self._send_splats()
+
+    def set_axis_visible(self, visible: bool) -> None:
+        """Show the joint's axis."""
+        with self._lock:
+            self._axis_wanted = visible
+            if self._axis is not None:
+                self._axis.visible = visible
+
+    def on_pull(self, callback: Callable[[Any], Awaitable[None]], without_shift: bool) -> None:
+        """Let drags that start on the object call ``callback``: those with Shift held, or all of them.
+
+        Splats take no mouse events in viser, so an invisible coarse surface around them does.
+        """
+        with self._lock:
+            for handle in self._handles:
+                handle.remove()
+            self._handles = []
+            if self.shown is None or self.shown.joint is None:
+                return
+            for path, chosen in (("/object/body", ~self.shown.moving), ("/object/part", self.shown.moving)):
+                seen = chosen & (self.shown.before.opacities > 0.2)
+                if bool(seen.any()):
+                    content = invisible_surface(self.shown.before.means[seen].numpy())
+                    handle = self._scene.add_glb(f"{path}/handle", content, cast_shadow=False, receive_shadow=False)
+                    handle.on_drag("left", modifier="shift")(callback)
+                    if without_shift:
+                        handle.on_drag("left")(callback)
+                    self._handles.append(handle)
+
+    def _send_splats(self) -> None:
+        assert self.shown is not None
+        for node in self._splats:
+            node.remove()
+        self._splats = []
+        for path, chosen in (("/object/body", ~self.shown.moving), ("/object/part", self.shown.moving)):
+            if bool(chosen.any()):
+                tinted = self._tinted and path == "/object/part"
+                arrays = splat_arrays(self.shown.before[chosen], tinted)
+                node = self._scene.add_gaussian_splats(f"{path}/splats", **arrays, scale=COVARIANCE_UNIT)
+                self._splats.append(node)
+
+    def _send_axis(self) -> None:
+        assert self.shown is not None
+        joint, moving = self.shown.joint, self.shown.moving
+        if joint is None or not bool(moving.any()):
+            return
+        center = self.shown.before.means[moving].median(0).values
+        self._axis = self._scene.add_arrows(
+            "/object/axis",
+            axis_arrow(joint, center)[None].numpy(),
+            AXIS_COLOR,
+            shaft_radius=0.006,
+            head_radius=0.018,
+            head_length=0.05,
+            visible=self._axis_wanted,
+        )
+
+
+def axis_arrow(joint: EstimatedJoint, center: Float[Tensor, "3"]) -> Float[Tensor, "2 3"]:
+    """Start and end of the arrow that shows a joint: along a revolute axis, or how far a prismatic part goes."""
+    if joint.type == JointType.PRISMATIC:
+        return torch.stack([center, center + joint.axis * (joint.amount if abs(joint.amount) > 0.05 else 0.05)])
+    middle = joint.pivot + joint.axis * (joint.axis @ (center - joint.pivot))
+    return torch.stack([middle - AXIS_REACH * joint.axis, middle + AXIS_REACH * joint.axis])
+
+
+def splat_arrays(gaussians: Gaussians, tinted: bool = False) -> dict[str, np.ndarray]:
+    """Gaussians [n] as viser's ``add_gaussian_splats`` takes them, in units of :data:`COVARIANCE_UNIT`."""
+    axes = matrix_from_quaternion(gaussians.quats) * gaussians.scales[:, None, :] / COVARIANCE_UNIT
+    colors = gaussians.colors.clamp(0, 1)
+    if tinted:
+        colors = colors * (1 - TINT) + torch.tensor(PART_COLOR) / 255 * TINT
+    return {
+        "centers": (gaussians.means / COVARIANCE_UNIT).float().numpy(),
+        "covariances": (axes @ axes.mT).float().numpy(),
+        "rgbs": colors.float().numpy(),
+        "opacities": gaussians.opacities.float()[:, None].numpy(),
+    }
+
+
+def invisible_surface(means: Float[np.ndarray, "n 3"]) -> bytes:
+    """A GLB file of the coarse surface around points that takes mouse rays but draws nothing, not even depth."""
+    import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+
+    vertices, faces = voxel_shell(means)
+    material = PBRMaterial(alphaMode="MASK", alphaCutoff=0.5, baseColorFactor=[255, 255, 255, 0], doubleSided=True)
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    mesh.visual = TextureVisuals(uv=np.zeros((len(vertices), 2)), material=material)
+    return mesh.export(file_type="glb")  # pyright: ignore[reportReturnType]

@@ -1,0 +1,45 @@
+"""The network, shared by all tabs: one prediction at a time, and how long predictions take here."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from partrm.model.checkpoints import LoadedModel
+from partrm.pipeline import Prediction, SourceViews, check_drags, predict
+
+FAST_S = 0.15
+"""A device whose predictions take less shows the part while the drag is still held."""
+
+
+class Engine:
+    """Runs predictions of all tabs one after another."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self._turn = threading.Lock()
+        self._recent_s: deque[float] = deque(maxlen=5)
+
+    @property
+    def size_px(self) -> int:
+        """Side of the network's images."""
+        return self.model.config.image_size_px
+
+    @property
+    def fast(self) -> bool:
+        """Whether recent predictions were quick enough to be made during a drag."""
+        return len(self._recent_s) > 1 and sorted(self._recent_s)[len(self._recent_s) // 2] < FAST_S
+
+    def predict(self, views: SourceViews, drags_px: Sequence[Sequence[float]]) -> Prediction:
+        """One prediction for drags in the pixels of the user's picture; waits for its turn.
+
+        Raises:
+            DragError: drags that cannot be used.
+            CheckpointError: a network that does not tell parts and joints.
+        """
+        checked = check_drags(drags_px, views)
+        with self._turn:
+            started = time.perf_counter()
+            prediction = predict(views, checked, self.model)
+            self._recent_s.append(time.perf_counter() - started)
+        return prediction

@@ -1,0 +1,128 @@
+"""What can be taken from the page, as bytes: Gaussians, video, picture, description, a page of its own, all in one."""
+
+import contextlib
+import io
+import json
+import math
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from partrm.cameras import canonical_orbit
+from partrm.gaussians import save_ply
+from partrm.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
+from partrm.pipeline import Prediction
+from partrm.viewer.display import ObjectDisplay, Shown
+from partrm.viewer.geometry import DISTANCE, FOVY_RAD
+from partrm.viewer.guard import LocalServer
+
+HTML_FRAMES = 48
+"""Poses of the moving part in the self-contained page, there and back."""
+
+HTML_FRAME_S = 0.05
+
+
+class ExportError(ValueError):
+    """Something that cannot be taken from the page yet; the message says why."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What exports are made from."""
+
+    shown: Shown
+    prediction: Prediction | None
+    """None for Gaussians that were not predicted on this page."""
+
+    @property
+    def predicted(self) -> Prediction:
+        """The prediction.
+
+        Raises:
+            ExportError: there is none.
+        """
+        if self.prediction is None:
+            raise ExportError("this needs a prediction: open a picture and draw a drag on it")
+        return self.prediction
+
+
+def export(kind: str, result: Result) -> tuple[str, bytes]:
+    """File name and content of an export of one of :data:`KINDS`."""
+    name, make = KINDS[kind]
+    return name, make(result)
+
+
+def _ply(result: Result, fraction: float) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gaussians.ply"
+        save_ply(result.shown.at(fraction), path)
+        return path.read_bytes()
+
+
+def _video(result: Result) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "motion.mp4"
+        save_motion(result.predicted, result.predicted.source.cameras[:1], path)
+        return path.read_bytes()
+
+
+def _picture(result: Result) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(before_after(result.predicted)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _description(result: Result) -> bytes:
+    prediction = result.predicted
+    content = describe(prediction, canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width))
+    content |= {"timings_s": prediction.timings_s}
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _everything(result: Result) -> bytes:
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        out = Path(folder) / "prediction"
+        save_prediction(result.predicted, out)
+        for path in sorted(p for p in out.rglob("*") if p.is_file()):
+            archive.write(path, path.relative_to(folder))
+    return buffer.getvalue()
+
+
+def page(result: Result) -> bytes:
+    """A self-contained HTML page: the object in 3D and its motion as a recording, without a server or network."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        server = LocalServer(host="127.0.0.1", port=0, verbose=False)
+        try:
+            server.scene.set_up_direction("+y")
+            server.initial_camera.position = (0.0, 0.0, DISTANCE)
+            server.initial_camera.look_at = (0.0, 0.0, 0.0)
+            server.initial_camera.fov = FOVY_RAD
+            server.scene.set_background_image(np.full((4, 4, 3), 255, dtype=np.uint8))
+            serializer = server.get_scene_serializer()
+            display = ObjectDisplay(server.scene)
+            display.show(result.shown)
+            if result.shown.joint is not None:
+                for frame in range(HTML_FRAMES):
+                    display.set_fraction((1 - math.cos(2 * math.pi * frame / HTML_FRAMES)) / 2)
+                    serializer.insert_sleep(HTML_FRAME_S)
+            return serializer.as_html().encode()
+        finally:
+            server.stop()
+
+
+KINDS: dict[str, tuple[str, Callable[[Result], bytes]]] = {
+    "Gaussians after (PLY)": ("gaussians.ply", lambda result: _ply(result, 1.0)),
+    "Gaussians before (PLY)": ("gaussians_before.ply", lambda result: _ply(result, 0.0)),
+    "Video (MP4)": ("motion.mp4", _video),
+    "Picture (PNG)": ("before_after.png", _picture),
+    "Description (prediction.json)": ("prediction.json", _description),
+    "3D page (HTML, works offline)": ("partrm.html", page),
+    "Everything (ZIP)": ("prediction.zip", _everything),
+}
+"""What the page offers, in its order: file name and how it is made."""

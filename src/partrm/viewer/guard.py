@@ -1,0 +1,70 @@
+"""What a page may do to the server: who may connect, how much may be uploaded, nothing that leaves this machine."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import viser
+from viser import _messages
+
+from partrm.viewer.sources import MAX_UPLOAD_BYTES
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Names under which this machine alone is reached."""
+
+
+class LocalServer(viser.ViserServer):
+    """viser's server without its public tunnel, which any page could ask for."""
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Refused: nothing here leaves the machine."""
+        return None
+
+
+def may_connect(headers: Mapping[str, str], loopback_only: bool) -> bool:
+    """Whether a page may have a session: one that this server served, asked for under a name that it goes by.
+
+    A page of any other site could reach a server on loopback from the user's browser, directly or by a name of its own
+    that resolves here; the browser gives both away in ``Origin`` and ``Host``.
+    """
+    host = headers.get("Host", "")
+    origin = headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return False
+    return not loopback_only or urlsplit(f"//{host}").hostname in LOOPBACK
+
+
+def connection_headers(server: viser.ViserServer, client: viser.ClientHandle) -> Mapping[str, str]:
+    """Headers of the request that opened a client's connection; empty if it is gone."""
+    connection = server._websock_server._live_connections.get(client.client_id)
+    return {} if connection is None or connection.request is None else connection.request.headers
+
+
+def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
+    """Drop an upload that says, or turns out, to be larger than allowed before it is gathered in memory.
+
+    Args:
+        refused: called without arguments for each upload dropped.
+    """
+    gui, connection = client.gui, client._websock_connection
+    start, part = gui._handle_file_transfer_start, gui._handle_file_transfer_part
+    connection.unregister_handler(_messages.FileTransferStartUpload, start)
+    connection.unregister_handler(_messages.FileTransferPart, part)
+
+    def limited_start(client_id: Any, message: _messages.FileTransferStartUpload) -> None:
+        under_way = len(gui._current_file_upload_states)
+        if message.size_bytes > MAX_UPLOAD_BYTES or message.part_count > MAX_UPLOAD_BYTES // 1000 or under_way >= 2:
+            refused()
+            return
+        start(client_id, message)
+
+    def limited_part(client_id: Any, message: _messages.FileTransferPart) -> None:
+        state = gui._current_file_upload_states.get(message.transfer_uuid)
+        if state is not None and state["transferred_bytes"] + len(message.content) > state["total_bytes"]:
+            gui._current_file_upload_states.pop(message.transfer_uuid)
+            refused()
+            return
+        part(client_id, message)
+
+    connection.register_handler(_messages.FileTransferStartUpload, limited_start)
+    connection.register_handler(_messages.FileTransferPart, limited_part)

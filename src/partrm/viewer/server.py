@@ -1,0 +1,77 @@
+"""Serves the page: one session a tab, until it is stopped."""
+
+import contextlib
+import io
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from partrm.viewer.display import Shown
+from partrm.viewer.engine import Engine
+from partrm.viewer.examples import load_examples
+from partrm.viewer.geometry import DISTANCE, FOVY_RAD
+from partrm.viewer.guard import LOOPBACK, LocalServer, connection_headers, limit_uploads, may_connect
+from partrm.viewer.session import Session
+from partrm.viewer.sources import MAX_UPLOAD_BYTES, OpenedPicture
+
+MAX_TABS = 16
+"""Tabs served at a time; each keeps its own prediction."""
+
+TOO_LARGE = f"a picture may have at most {MAX_UPLOAD_BYTES // 10**6} MB"
+
+
+@contextlib.contextmanager
+def serving(
+    start: OpenedPicture | Shown | None, engine: Engine | None, host: str = "127.0.0.1", port: int = 8080
+) -> Iterator[str]:
+    """Serve the page while the block runs, and give its address.
+
+    Args:
+        start: what each new tab opens; None for the gallery of examples.
+        engine: the network; None where only Gaussians are looked at.
+        host: address to listen on; loopback alone unless told otherwise.
+        port: the first free one from here is taken; 0 for any.
+    """
+    sessions: dict[int, Session] = {}
+    lock = threading.Lock()
+    examples = load_examples()
+    with tempfile.TemporaryDirectory(prefix="partrm-view-") as folder:
+        with contextlib.redirect_stdout(io.StringIO()):  # viser's banner
+            server = LocalServer(host=host, port=port, verbose=False)
+        server.scene.set_up_direction("+y")
+        server.scene.set_background_image(np.full((4, 4, 3), 255, dtype=np.uint8), format="png")
+        server.gui.configure_theme(show_share_button=False, show_logo=False)
+        server.initial_camera.position = (0.0, 0.0, 2 * DISTANCE)
+        server.initial_camera.look_at = (0.0, 0.0, 0.0)
+        server.initial_camera.fov = FOVY_RAD
+
+        @server.on_client_connect
+        def _(client: Any) -> None:
+            if not may_connect(connection_headers(server, client), loopback_only=host in LOOPBACK):
+                return
+            with lock:
+                if len(sessions) >= MAX_TABS:
+                    client.add_notification("Too many tabs", f"{MAX_TABS} are open already; close one and reload")
+                    return
+                session = sessions[client.client_id] = Session(client, engine, examples, Path(folder))
+            limit_uploads(client, lambda: session.notice("Upload refused", TOO_LARGE))
+            session.start(start)
+
+        @server.on_client_disconnect
+        def _(client: Any) -> None:
+            with lock:
+                session = sessions.pop(client.client_id, None)
+            if session is not None:
+                session.close()
+
+        try:
+            yield f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.get_port()}"
+        finally:
+            with contextlib.redirect_stdout(io.StringIO()):
+                server.stop()
+            for session in sessions.values():
+                session.close()

@@ -1,0 +1,349 @@
+"""One browser tab: what is open in it, its drags and predictions; nothing is shared with other tabs but the network."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from partrm.images import FramedImage
+from partrm.pipeline import MIN_DRAG_PX, Prediction
+from partrm.viewer.display import ObjectDisplay, Shown
+from partrm.viewer.engine import Engine
+from partrm.viewer.examples import Example
+from partrm.viewer.exports import Result, export
+from partrm.viewer.gallery import Gallery
+from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
+from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
+from partrm.viewer.picture import PictureDisplay
+from partrm.viewer.player import Player
+from partrm.viewer.pulling import Pull
+from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recropped
+
+Drag = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the user's picture."""
+
+NO_MODEL = "drags need a model: start partrm view with --model"
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """State and behaviour of one tab. Work that takes time runs in order on a thread of the tab's own."""
+
+    def __init__(self, client: Any, engine: Engine | None, examples: Sequence[Example], folder: Path) -> None:
+        self._client, self._engine, self._examples, self._folder = client, engine, examples, folder
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"tab-{client.client_id}")
+        self._object = ObjectDisplay(client.scene)
+        self._picture = PictureDisplay(client.scene)
+        self._player = Player(self._step)
+        self._gallery: Gallery | None = None
+        self._opened: OpenedPicture | None = None
+        self._base_frame: FramedImage | None = None
+        self._result: Result | None = None
+        self._drags: list[Drag] = []
+        self._history: list[list[Drag]] = []
+        self._pressed_px: tuple[float, float] | None = None
+        self._pull = Pull(client, self._object)
+        self._asked = 0
+        self._tint = self._show_crop = self._pull_freely = False
+        self._panel = Panel(client.gui, self._actions(), "PartRM")
+        client.gui.main_panel.dock_right()
+        client.camera.fov = FOVY_RAD
+        self._fit: Callable[[float], CameraPlace] | None = None
+        self._fitted_aspect = 0.0
+        client.camera.on_update(self._refit)
+
+    def start(self, source: OpenedPicture | Shown | None) -> None:
+        """Show what the server was started with; None is the wall of examples."""
+        self._do("Opening", self.show_gallery if source is None else lambda: self.show_source(source))
+
+    def close(self) -> None:
+        """The tab is gone: stop its motion and drop its work."""
+        self._player.stop()
+        self._asked += 1
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._opened = self._result = None
+
+    def _actions(self) -> Actions:
+        return Actions(
+            open_gallery=lambda: self._do("Examples", self.show_gallery),
+            open_upload=self._upload,
+            undo=lambda: self._do("Undo", self._undo),
+            clear=lambda: self._do("Clear", self._clear_drags),
+            pull_freely=self._set_pull_freely,
+            seek=self._seek,
+            play=self._play,
+            tint=self._set_tint,
+            axis=self._object.set_axis_visible,
+            look_from=self._look_from,
+            background=self._set_background,
+            crop=lambda *numbers: self._do("Crop", lambda: self._crop(*numbers)),
+            show_crop=self._set_show_crop,
+            export=lambda kind: self._do("Export", lambda: self._export(kind)),
+        )
+
+    def _do(self, what: str, job: Callable[[], None]) -> None:
+        """Run a job after those before it; its failure becomes a notice, and the tab lives on."""
+        self._worker.submit(self._guarded, what, job)
+
+    def _guarded(self, what: str, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:
+            if not isinstance(error, ValueError | ImportError):
+                logger.exception("%s failed", what)
+            self.notice(f"{what} failed", str(error) or type(error).__name__)
+            return
+
+    def notice(self, title: str, text: str) -> None:
+        """A message in the corner of the page."""
+        self._client.add_notification(title, text, auto_close_seconds=12, color="red")
+
+    # What is open.
+
+    def show_gallery(self) -> None:
+        """The wall of examples."""
+        self._close_source()
+        self._gallery = Gallery(self._client.scene, self._examples, self._pick)
+        self._panel.say("Examples", "Click one, or upload a picture of your own.")
+        self._stand_fitting(lambda aspect: Gallery.place(len(self._examples), aspect))
+
+    def _pick(self, index: int) -> None:
+        self._do("Opening", lambda: self.open_example(index))
+
+    def open_example(self, index: int) -> None:
+        """Open a bundled example and show what its drag does."""
+        example = self._examples[index]
+        self.show_source(open_picture(example.path, self._need_engine().size_px, example.framing, example.title))
+        self._set_drags(list(example.drags_px))
+
+    def _upload(self, name: str, content: bytes) -> None:
+        self._do(
+            "Upload", lambda: self.show_source(open_upload(name, content, self._folder, self._need_engine().size_px))
+        )
+
+    def show_source(self, source: OpenedPicture | Shown) -> None:
+        """Put a picture, or Gaussians, on the page in place of what was there."""
+        self._close_source()
+        if isinstance(source, Shown):
+            self._panel.reset_crop(False)
+            self._show(Result(source, None), "Gaussians", [])
+        else:
+            self._opened, self._base_frame = source, source.views.framed[0]
+            self._picture.show(source.rgba, self._on_picture_drag)
+            self._panel.reset_crop(source.adjustable)
+            self._draw_crop()
+            self._panel.say(source.title, "Drag a part in the picture.")
+        self._look_from(BOTH)
+
+    def _close_source(self) -> None:
+        self._player.stop()
+        self._panel.show_playing(False)
+        self._asked += 1
+        if self._gallery is not None:
+            self._gallery.remove()
+            self._gallery = None
+        self._object.clear()
+        self._picture.clear()
+        self._opened = self._base_frame = self._result = None
+        self._drags, self._history = [], []
+
+    def _need_engine(self) -> Engine:
+        if self._engine is None:
+            raise ValueError(NO_MODEL)
+        return self._engine
+
+    # Drags and predictions.
+
+    async def _on_picture_drag(self, event: Any) -> None:
+        plane = self._picture.plane
+        if plane is None:
+            return
+        eye = np.asarray(event.client.camera.position)
+        if event.phase == "start" or self._pressed_px is None:
+            self._pressed_px = plane.hit(eye, np.asarray(event.start_position))
+        end = plane.hit(eye, np.asarray(event.end_position))
+        if self._pressed_px is None or end is None:
+            return
+        drag = (*self._pressed_px, *end)
+        if event.phase == "end":
+            self._pressed_px = None
+        self._follow(drag, released=event.phase == "end")
+
+    async def _on_pull(self, event: Any) -> None:
+        drag = None if self._opened is None else self._pull.follow(event, self._opened.views)
+        if drag is not None:
+            self._follow(drag, released=event.phase == "end")
+
+    def _follow(self, drag: Drag, released: bool) -> None:
+        """A drag under way or released: draw it, and ask the network where that is due."""
+        drags = [*(self._drags if self._panel.several else []), drag]
+        if not released:
+            self._picture.draw_drags(drags)
+            if self._engine is not None and self._engine.fast:
+                self._ask(drags, preview=True)
+        elif np.hypot(drag[2] - drag[0], drag[3] - drag[1]) >= MIN_DRAG_PX:
+            self._do("Prediction", lambda: self._set_drags(drags))
+        else:
+            self._picture.draw_drags(self._drags)
+
+    def _set_drags(self, drags: list[Drag], remember: bool = True) -> None:
+        if remember:
+            self._history.append(self._drags)
+        self._drags = drags
+        self._picture.draw_drags(drags)
+        if drags:
+            self._ask(drags)
+        else:
+            self._asked += 1
+            self._player.stop()
+            self._object.clear()
+            self._picture.tint(None)
+            self._result = None
+
+    def _undo(self) -> None:
+        if self._history:
+            self._set_drags(self._history.pop(), remember=False)
+
+    def _clear_drags(self) -> None:
+        if self._drags:
+            self._set_drags([])
+
+    def _ask(self, drags: list[Drag], preview: bool = False) -> None:
+        """Ask for a prediction; those asked for before and not yet begun are skipped."""
+        self._asked += 1
+        number, asked_s = self._asked, time.perf_counter()
+        self._do("Prediction", lambda: self._predict(number, drags, asked_s, preview))
+
+    def _predict(self, number: int, drags: list[Drag], asked_s: float, preview: bool) -> None:
+        opened = self._opened
+        if number != self._asked or opened is None:
+            return
+        try:
+            prediction = self._need_engine().predict(opened.views, drags)
+        except Exception:
+            if preview:
+                return  # a drag under way may well pass where none may end
+            self._drags = self._history.pop() if self._history else []
+            self._picture.draw_drags(self._drags)
+            raise
+        if number != self._asked:
+            return
+        if preview:
+            self._picture.tint(prediction.part_mask)
+        else:
+            self._show_prediction(prediction, opened.title, asked_s)
+
+    def _show_prediction(self, prediction: Prediction, title: str, asked_s: float) -> None:
+        self._player.stop()
+        shown = Shown(prediction.before, prediction.moving, prediction.joint)
+        times = [("network", 1000 * prediction.timings_s["network"])]
+        self._show(Result(shown, prediction), title, times)
+        self._picture.tint(prediction.part_mask if self._tint else None)
+        times.append(("drag to splats", 1000 * (time.perf_counter() - asked_s)))
+        self._describe(title, times)
+        if bool(prediction.moving.any()):
+            self._panel.show_playing(False)
+            self._player.play_once()
+        else:
+            self.notice("Nothing moves", "the network found no part under the drag")
+        self._object.on_pull(self._on_pull, self._pull_freely)
+
+    def _show(self, result: Result, title: str, times: list[tuple[str, float]]) -> None:
+        self._result = result
+        with self._client.atomic():
+            self._object.show(result.shown)
+            self._panel.show_fraction(0.0)
+        self._client.flush()
+        self._describe(title, times)
+
+    def _describe(self, title: str, times: list[tuple[str, float]]) -> None:
+        assert self._result is not None
+        shown = self._result.shown
+        lines = [counts_text(len(shown.before), int(shown.moving.sum()), times)]
+        if shown.joint is not None:
+            joint = shown.joint
+            lines.insert(0, joint_text(joint.type.name.lower(), joint.amount, joint.confidence))
+        self._panel.say(title, "\n\n".join(lines))
+
+    # Motion and look.
+
+    def _step(self, fraction: float) -> None:
+        with self._client.atomic():
+            self._object.set_fraction(fraction)
+            self._panel.show_fraction(fraction)
+
+    def _seek(self, fraction: float) -> None:
+        self._player.stop()
+        self._panel.show_playing(False)
+        self._step(fraction)
+
+    def _play(self, playing: bool) -> None:
+        if playing and self._object.shown is not None and self._object.shown.joint is not None:
+            self._player.play(self._object.fraction)
+        else:
+            playing = False
+            self._player.stop()
+        self._panel.show_playing(playing)
+
+    def _set_tint(self, tinted: bool) -> None:
+        self._tint = tinted
+        self._object.set_tinted(tinted)
+        prediction = None if self._result is None else self._result.prediction
+        self._picture.tint(prediction.part_mask if tinted and prediction is not None else None)
+
+    def _set_pull_freely(self, freely: bool) -> None:
+        self._pull_freely = freely
+        self._object.on_pull(self._on_pull, freely)
+
+    def _set_background(self, rgb: tuple[int, int, int]) -> None:
+        self._client.scene.set_background_image(np.full((4, 4, 3), rgb, dtype=np.uint8), format="png")
+
+    def _look_from(self, name: str) -> None:
+        if name in PRESETS:
+            self._fit = None
+            self._stand(PRESETS[name])
+        else:
+            self._stand_fitting(lambda aspect: overview(self._picture.plane, aspect))
+
+    def _stand_fitting(self, fit: Callable[[float], CameraPlace]) -> None:
+        """Stand where everything fits the window, also when the window changes its shape."""
+        self._fit, self._fitted_aspect = fit, self._client.camera.aspect
+        self._stand(fit(self._fitted_aspect))
+
+    def _refit(self, camera: Any) -> None:
+        if self._fit is not None and abs(camera.aspect - self._fitted_aspect) > 0.01:
+            self._stand_fitting(self._fit)
+
+    def _stand(self, place: CameraPlace) -> None:
+        with self._client.atomic():
+            self._client.camera.position = place.position
+            self._client.camera.look_at = place.look_at
+
+    # The crop and exports.
+
+    def _crop(self, scale: float, right: float, down: float) -> None:
+        if self._opened is None or self._base_frame is None:
+            return
+        self._opened = recropped(self._opened, self._base_frame, scale, right, down)
+        self._draw_crop()
+        if self._drags:
+            self._ask(self._drags)
+
+    def _set_show_crop(self, shown: bool) -> None:
+        self._show_crop = shown
+        self._draw_crop()
+
+    def _draw_crop(self) -> None:
+        wanted = self._show_crop and self._opened is not None
+        self._picture.draw_crop(self._opened.views.framed[0] if wanted and self._opened is not None else None)
+
+    def _export(self, kind: str) -> None:
+        if self._result is None:
+            raise ValueError("there is nothing to export yet: draw a drag first")
+        name, content = export(kind, self._result)
+        self._client.send_file_download(name, content, save_immediately=True)

@@ -1,0 +1,215 @@
+"""What can be looked at: pictures, posed views, articulated objects, Gaussian files, earlier predictions, uploads."""
+
+import io
+import json
+import math
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from partrm.articulation.estimate import EstimatedJoint
+from partrm.articulation.kinematics import JointType
+from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
+from partrm.gaussians import Gaussians, load_ply
+from partrm.images import FramedImage, crop_square, frame_object, load_image
+from partrm.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.viewer.display import Shown
+
+OBJECT_SUFFIXES = (".urdf", ".xml")
+
+RENDER_SIDE_PX = 512
+"""Side of the picture that is made of an articulated object."""
+
+RENDER_AZIMUTH_DEG, RENDER_ELEVATION_DEG = -28.0, 20.0
+"""Where that picture is taken from, about the object's front."""
+
+MAX_UPLOAD_BYTES = 20_000_000
+
+MAX_UPLOAD_PIXELS = 16_000_000
+
+UPLOAD_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+"""Image formats taken from the page, by their content, and the names that they get on disk."""
+
+
+class SourceError(ValueError):
+    """Something that cannot be looked at; the message says what and why."""
+
+
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A picture of an object, on which drags can be drawn."""
+
+    title: str
+    rgba: Float[Tensor, "4 h w"]
+    """The (first) picture, user pixels."""
+    views: SourceViews
+    adjustable: bool
+    """Whether the user may move and resize the square that the network sees."""
+
+
+def open_path(path: Path, size_px: int | None) -> OpenedPicture | Shown:
+    """Open a file or folder given on the command line.
+
+    Args:
+        path: an image, a folder of posed views, a ``.urdf`` or MuJoCo ``.xml`` file, a Gaussian ``.ply`` file, or the
+            folder of a prediction.
+        size_px: side of the network's images; None where there is no network, so that only Gaussians can be opened.
+
+    Raises:
+        SourceError: none of these, or a picture where there is no network.
+        ImageError, CameraFileError, GaussianFileError, ObjectError: broken files.
+        ImportError: an articulated object without the packages that read and render it; names the extra.
+    """
+    if not path.exists():
+        raise SourceError(f"{path}: no such file or folder")
+    if (path / "prediction.json").is_file():
+        return open_prediction(path)
+    if path.suffix.lower() == ".ply":
+        return open_gaussians(path)
+    if size_px is None:
+        raise SourceError(f"{path}: drags need a model")
+    if path.suffix.lower() in OBJECT_SUFFIXES:
+        return photograph_object(path, size_px)
+    if path.is_dir():
+        views = load_source(path, size_px)
+        first = sorted(f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+        return OpenedPicture(path.name, load_image(first[0]), views, adjustable=False)
+    return open_picture(path, size_px)
+
+
+def needs_model(path: Path | None) -> bool:
+    """Whether what is to be opened can be dragged, so that the page needs a network."""
+    return path is None or not (path.suffix.lower() == ".ply" or (path / "prediction.json").is_file())
+
+
+def open_picture(
+    path: Path, size_px: int, framing: Literal["auto", "canonical"] = "auto", title: str = ""
+) -> OpenedPicture:
+    """A single image file, its object framed as ``partrm predict`` does."""
+    return picture_of(load_image(path), size_px, framing, title or path.name)
+
+
+def picture_of(
+    rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"], title: str
+) -> OpenedPicture:
+    """An image in memory; see :func:`open_picture`."""
+    framed = frame_object(rgba, size_px, framing)
+    views = SourceViews((framed,), canonical_orbit(1, size_px), torch.eye(4), 1.0, rgba[3])
+    return OpenedPicture(title, rgba, views, adjustable=True)
+
+
+def recropped(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
+    """The picture with another square for the network: ``base``'s, scaled and shifted by shares of its side."""
+    size_px = base.image.shape[-1]
+    side = size_px / base.scale
+    new = max(16, round(side * scale))
+    corner = (
+        round(base.corner_px[0] + side * right + (side - new) / 2),
+        round(base.corner_px[1] + side * down + (side - new) / 2),
+    )
+    framed = crop_square(picture.rgba, corner, new, size_px)
+    if not bool((framed.image[3] > 0.5).any()):
+        raise SourceError("the crop shows nothing of the object")
+    return replace(picture, views=replace(picture.views, framed=(framed,)))
+
+
+def photograph_object(path: Path, size_px: int) -> OpenedPicture:
+    """An articulated object, closed, as the canonical camera sees it from half left and above.
+
+    Raises:
+        ObjectError: a file that cannot be used.
+        ImportError: the reader or the renderer is not installed; the message names the extra.
+    """
+    from partrm.articulation.mjcf import load_mjcf
+    from partrm.articulation.urdf import load_urdf
+    from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
+
+    obj = load_urdf(path) if path.suffix.lower() == ".urdf" else load_mjcf(path)
+    scene = MeshScene.from_objects([obj])
+    T_object_part = torch.from_numpy(obj.T_object_part(obj.closed_q())).float()
+    instances = Instances.of_objects(scene, torch.tensor([0]), T_object_part[None], material_table([obj]))
+    angles = torch.tensor([math.radians(RENDER_AZIMUTH_DEG), math.radians(RENDER_ELEVATION_DEG)])
+    T = orbit_poses(angles[0], angles[1], CANONICAL_DISTANCE)
+    fovy = torch.full((1, 1), CANONICAL_FOVY_RAD)
+    cameras = Cameras(T[None, None], fovy, RENDER_SIDE_PX, RENDER_SIDE_PX)
+    image = render_meshes(scene, instances, cameras, Lights.reference(1), samples_per_axis=3)[0, 0]
+    return picture_of(image, size_px, "canonical", path.name)
+
+
+def open_gaussians(path: Path) -> Shown:
+    """A Gaussian PLY file, brought into view where it is of another size or place."""
+    gaussians = load_ply(path)
+    return Shown(in_view(gaussians), torch.zeros(len(gaussians), dtype=torch.bool), None)
+
+
+def in_view(gaussians: Gaussians) -> Gaussians:
+    """Gaussians as they are if most lie within the page's object frame, else centred and scaled to it."""
+    if len(gaussians) == 0:
+        raise SourceError("the file holds no Gaussians")
+    center = gaussians.means.median(0).values
+    reach = float((gaussians.means - center).norm(dim=-1).quantile(0.9)) if len(gaussians) < 10**7 else 1.0
+    if float(center.norm()) < 0.5 and 0.1 < reach < 0.8:
+        return gaussians
+    scale = 0.5 / max(reach, 1e-9)
+    return replace(gaussians, means=(gaussians.means - center) * scale, scales=gaussians.scales * scale)
+
+
+def open_prediction(folder: Path) -> Shown:
+    """The folder that ``partrm predict`` wrote.
+
+    Raises:
+        SourceError: files that do not belong together, or a broken ``prediction.json``.
+    """
+    before, after = load_ply(folder / "gaussians_before.ply"), load_ply(folder / "gaussians.ply")
+    if len(before) != len(after):
+        raise SourceError(f"{folder}: {len(before)} Gaussians before and {len(after)} after do not belong together")
+    try:
+        joint = json.loads((folder / "prediction.json").read_text(encoding="utf-8"))["joint"]
+        estimated = EstimatedJoint(
+            type=JointType[joint["type"].upper()],
+            axis=torch.tensor(joint["axis"], dtype=torch.float32).reshape(3),
+            pivot=torch.tensor(joint["pivot"], dtype=torch.float32).reshape(3),
+            amount=float(joint["amount"]),
+            confidence=float(joint["confidence"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise SourceError(f"{folder}/prediction.json: not a prediction's description ({error})") from error
+    moving = (after.means - before.means).abs().amax(-1) > 1e-6
+    return Shown(before, moving, estimated)
+
+
+def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> OpenedPicture:
+    """An image that came from a browser; it touches the disk only inside ``folder``, under a name of ours.
+
+    Args:
+        name: what the user calls it; only shown.
+        content: bytes of the file, not trusted.
+        folder: temporary folder.
+
+    Raises:
+        SourceError: too large, not one of :data:`UPLOAD_FORMATS`, or too many pixels.
+        ImageError: an image in which no object can be found.
+    """
+    if len(content) > MAX_UPLOAD_BYTES:
+        raise SourceError(f"the file is larger than {MAX_UPLOAD_BYTES // 10**6} MB")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=list(UPLOAD_FORMATS)) as image:
+                suffix, (width, height) = UPLOAD_FORMATS[str(image.format)], image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SourceError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
+    if width * height > MAX_UPLOAD_PIXELS:
+        raise SourceError(f"{width}x{height} pixels are too many, at most {MAX_UPLOAD_PIXELS // 10**6} megapixels")
+    title = "".join(c for c in Path(name).name if c.isprintable())[:60] or "upload"
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        return open_picture(Path(file.name), size_px, title=title)
