@@ -240,10 +240,12 @@ class ReferenceNetwork(nn.Module):
         """ImageNet-normalised RGB on white, and the Plücker rays of the config's field of view."""
         with torch.autocast(inputs.images.device.type, enabled=False):
             rgb, alpha = inputs.images[:, :, :3], inputs.images[:, :, 3:]
-            mean, std = (rgb.new_tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
+            on_white = (rgb * alpha + 1 - alpha).unbind(2)
+            statistics = zip(on_white, IMAGENET_MEAN, IMAGENET_STD, strict=True)  # no constant crosses to the device
+            colours = torch.stack([(channel - mean) / std for channel, mean, std in statistics], 2)
             fovy_rad = torch.full_like(inputs.cameras.fovy_rad, math.radians(self.config.ray_fovy_deg))
             rays = replace(inputs.cameras, fovy_rad=fovy_rad).plucker()
-            return torch.cat([(rgb * alpha + 1 - alpha - mean) / std, rays], 2)
+            return torch.cat([colours, rays], 2)
 
     def drag_maps(self, drags: PixelDrags, size: int) -> list[Float[Tensor, "two bm _ _ _"]]:
         """Start and end map [c, s, s] before each down block, for input images of side ``size``."""

@@ -1,0 +1,48 @@
+"""Where the device's time goes: kernels of one run by what they do."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+KINDS = (
+    ("attention", r"flash|fmha|attention|mem_eff"),
+    (
+        "norms",
+        r"_forward_(sums|merge|apply)|_backward_(sums|merge|apply)|group_?norm|rowwisemoments|computefusedparams",
+    ),
+    ("change of layout", r"nchwtonhwc|nhwctonchw|transpose"),
+    ("rasterizer", r"gsplat|rasteriz|projection|intersect|radixsort|devicescan"),
+    ("optimizer and clipping", r"multi_tensor|adam|lpnorm"),
+    ("convolutions and products", r"gemm|conv|cudnn|cutlass|xmma|sm\d\d_|nvjet|wgrad|dgrad|splitk"),
+    ("communication", r"nccl"),
+    ("copies", r"memcpy|memset|copy|catarray"),
+    ("element-wise and sums", r"elementwise|reduce|softmax|upsample|pool|fill"),
+)
+"""First match wins; the rest is "other"."""
+
+
+def kernel_times(work: Callable[[], Any]) -> dict[str, float]:
+    """Milliseconds on the CUDA device of one run of ``work``, by kind, longest first; and "idle"."""
+    work()
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        torch.cuda.synchronize()
+    times: dict[str, float] = {}
+    for event in profiler.key_averages():
+        if event.device_type == torch.autograd.DeviceType.CUDA:
+            kind = kind_of(event.key)
+            times[kind] = times.get(kind, 0.0) + event.self_device_time_total / 1e3
+    times["idle"] = max(0.0, begin.elapsed_time(end) - sum(times.values()))
+    return dict(sorted(times.items(), key=lambda item: -item[1]))
+
+
+def kind_of(kernel: str) -> str:
+    """What a kernel of this name does."""
+    return next((kind for kind, pattern in KINDS if re.search(pattern, kernel.lower())), "other")

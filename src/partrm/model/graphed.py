@@ -1,0 +1,95 @@
+"""A reference network for fast inference on CUDA: bfloat16, channels last, its kernels recorded once and replayed.
+
+One forward pass of ``big`` launches over a thousand kernels, which takes Python longer than the device needs to run
+them; a CUDA graph launches them all at once.
+"""
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from partrm.data.samples import NetworkInput, to_device
+from partrm.gaussians import Gaussians
+from partrm.model.reference import PixelDrags, ReferenceNetwork
+
+WARM_UP = 3
+"""Runs before the recording: Triton compiles, cuDNN chooses its kernels."""
+
+
+class GraphedReference:
+    """Callable like the network itself, without gradients, for inputs of one shape."""
+
+    def __init__(self, network: ReferenceNetwork, example: NetworkInput) -> None:
+        """Record the network.
+
+        Args:
+            network: on a CUDA device; its weights are copied.
+            example: an input of the shapes that later ones have (any values).
+
+        Raises:
+            ValueError: a network that is not on a CUDA device.
+        """
+        device = network.mix.weight.device
+        if device.type != "cuda":
+            raise ValueError(f"CUDA graphs need a network on a CUDA device, not on {device}")
+        self.network = half_copy(network)
+        self._inputs = to_device(example, device)
+        self._static = [leaf.clone() for leaf in leaves(self._inputs)]
+        self._inputs = with_leaves(self._inputs, self._static)
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
+        with torch.no_grad(), fast, torch.cuda.device(device):
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self._run()
+            torch.cuda.current_stream(device).wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._answer = self._run()
+
+    def _run(self) -> Gaussians:
+        inputs = self._inputs
+        drags = PixelDrags.from_drags(inputs.drags, inputs.view_valid.shape[1], self.network.config)
+        return self.network.reconstruct(self.network.input_map(inputs), drags)
+
+    def __call__(self, inputs: NetworkInput) -> Gaussians:
+        """Gaussians [b, n] of the next state, float32; inputs may lie on any device.
+
+        Raises:
+            ValueError: a view is absent, or shapes are others than those of the recording.
+        """
+        if not bool(inputs.view_valid.all()):
+            raise ValueError(f"the reference network needs all {inputs.view_valid.shape[1]} views of the object")
+        given = leaves(inputs)
+        if [leaf.shape for leaf in given] != [leaf.shape for leaf in self._static]:
+            raise ValueError("the inputs have other shapes than those that the network was recorded with")
+        for static, leaf in zip(self._static, given, strict=True):
+            static.copy_(leaf, non_blocking=True)
+        self._graph.replay()
+        return Gaussians(**{f.name: getattr(self._answer, f.name).clone() for f in fields(Gaussians)})
+
+
+def half_copy(network: ReferenceNetwork) -> ReferenceNetwork:
+    """A copy in bfloat16, channels last, for inference; norms, rays and activations still compute in float32."""
+    with torch.device("meta"):
+        copy = ReferenceNetwork(network.config)
+    weights = {name: value.detach().to(torch.bfloat16) for name, value in network.state_dict().items()}
+    copy.load_state_dict(weights, assign=True)
+    copy = copy.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return copy.eval().requires_grad_(False)
+
+
+def leaves(inputs: NetworkInput) -> list[Tensor]:
+    """The tensors of an input, in a fixed order."""
+    cameras, drags = inputs.cameras, inputs.drags
+    parts = [drags.start, drags.end, drags.view, drags.valid]
+    return [inputs.images, cameras.T_world_camera, cameras.fovy_rad, inputs.view_valid, *parts]
+
+
+def with_leaves(inputs: NetworkInput, tensors: list[Tensor]) -> NetworkInput:
+    """The same input around other tensors (inverse of :func:`leaves`)."""
+    images, poses, fovy_rad, view_valid, start, end, view, valid = tensors
+    cameras = type(inputs.cameras)(poses, fovy_rad, inputs.cameras.width, inputs.cameras.height)
+    return NetworkInput(images, cameras, view_valid, type(inputs.drags)(start, end, view, valid))
