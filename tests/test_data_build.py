@@ -233,8 +233,8 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(built, tmp_path):
     out = tmp_path / "data"
     code = (
         "from pathlib import Path; from partrm.data.build import build;"
-        "from partrm.data.build_object import BuildConfig;"
-        f"build({words!r}, Path({str(out)!r}), {SMALL!r}, workers=1)"
+        "from partrm.data.build_object import BuildConfig; from partrm.data.executors import Workers;"
+        f"build({words!r}, Path({str(out)!r}), {SMALL!r}, workers=Workers())"
     )
     run = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[1] / "src")
     while run.poll() is None and len(list((out / RENDERS).glob("[!.]*"))) < 8:

@@ -1,6 +1,6 @@
 """``partrm data build|check|show``: datasets in PartDrag-4D's layout, from any articulated objects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +11,9 @@ DESCRIPTION = """Make a dataset of states, views, point clouds and drags from ar
 Examples:
   partrm data build procedural --limit 16 --out data16
   partrm data build procedural:Microwave cabinet.urdf model.xml ~/partnet-mobility --out mixed --workers 4
-  partrm data build 7120 --preset reference --out like-the-paper
+  partrm data build 7120 --preset reference --backend blender --out like-the-paper
+  partrm data build procedural --limit 20000 --out big --gpus 4 --workers-per-gpu 8
+  partrm data build procedural --limit 20000 --out /shared/big --executor ray
   partrm data check data16
   partrm data show data16
 """
@@ -34,8 +36,20 @@ class Build:
     limit: int | None = None
     """Most objects in all (procedural sources make 96 without)."""
     seed: int = 0
-    workers: int = 1
-    """Processes."""
+    backend: Literal["warp", "blender"] = "warp"
+    """warp: our ray caster; blender: Cycles, slow, the reference's look (extra `blender`)."""
+    cycles_samples: int = 32
+    """Paths per pixel of the Blender backend."""
+    executor: Literal["local", "ray"] = "local"
+    """local: processes of this machine; ray: tasks on a Ray cluster that shares the output folder (extra `ray`)."""
+    ray_address: str | None = None
+    """Address of the Ray cluster; by default the one running on this machine, else one is started here."""
+    workers: int | None = None
+    """Processes on CPUs, by default 1; with Ray the most tasks at once, by default one a core of the cluster."""
+    gpus: int = 0
+    """Build on so many CUDA cards instead of on CPUs."""
+    workers_per_gpu: int = 1
+    """Processes that share a card."""
     size_px: int = 512
     """Side of the images."""
     states: int = 6
@@ -94,9 +108,19 @@ def _build(command: Build) -> int:
     wrong += ["--companions"] if not 0 <= command.companions <= 4 else []
     wrong += ["--sample-size-px"] if command.sample_size_px and not 32 <= command.sample_size_px <= 1024 else []
     wrong += ["--seed"] if command.seed < 0 else []
+    wrong += ["--gpus"] if not 0 <= command.gpus <= 1024 else []
+    wrong += ["--workers-per-gpu"] if not 1 <= command.workers_per_gpu <= 64 else []
+    wrong += ["--cycles-samples"] if not 1 <= command.cycles_samples <= 65536 else []
     if wrong:
         raise UsageError(f"{wrong[0]}: out of range")
+    if command.gpus and command.workers is not None:
+        raise UsageError("--workers counts processes on CPUs; with --gpus give --workers-per-gpu")
+    if command.ray_address is not None and command.executor != "ray":
+        raise UsageError("--ray-address needs --executor ray")
+    return _build_with_progress(command)
 
+
+def _build_with_progress(command: Build) -> int:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -107,20 +131,15 @@ def _build(command: Build) -> int:
         TimeRemainingColumn,
     )
 
+    from partrm.commands import UsageError
     from partrm.data.build import build
     from partrm.data.build_object import BuildConfig
+    from partrm.data.executors import Workers
     from partrm.data.sources import SourceError
 
-    config = BuildConfig(
-        preset=command.preset,
-        seed=command.seed,
-        size_px=command.size_px,
-        states=command.states,
-        companions=command.companions,
-        points=command.points,
-        lighting=command.lighting,
-        sample_size_px=command.sample_size_px,
-    )
+    known = {field.name for field in fields(BuildConfig)}
+    config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
+    workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
     console = Console(highlight=False, soft_wrap=True)
     columns = (
         TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
@@ -135,9 +154,7 @@ def _build(command: Build) -> int:
             progress.update(task, completed=done, total=planned, rate=rate)
 
         try:
-            result = build(
-                command.sources, command.out, config, limit=command.limit, workers=command.workers, report=report
-            )
+            result = build(command.sources, command.out, config, limit=command.limit, workers=workers, report=report)
         except SourceError as error:
             raise UsageError(str(error)) from error
     for where, reason in result.refused:

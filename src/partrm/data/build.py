@@ -1,4 +1,4 @@
-"""``partrm data build``: plan, local pool of processes, one record an object, split lists and manifest.
+"""``partrm data build``: plan, workers, one record an object, split lists and manifest.
 
 An object's record (``objects/<mesh>.json``) is written when all of its entries stand; a build that is started again
 skips objects with a record and entries whose render folder stands. Nothing written depends on time, on the number of
@@ -9,18 +9,17 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from partrm import __version__
 from partrm.articulation.objects import ArticulatedObject, ObjectError
 from partrm.data.build_object import BuildConfig, ObjectWriter, digest, entry_files, replace_text
+from partrm.data.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.data.partdrag4d import PROCESSED, RENDERS, DatasetError
 from partrm.data.sources import Source, plan_sources
 
@@ -30,7 +29,7 @@ SPLITS = ("train", "val", "test")
 HELD_OUT = 0.05
 """Share of the objects in each of val and test, at least one where there are three or more."""
 
-LISTED_PACKAGES = ("numpy", "torch", "warp-lang", "trimesh", "yourdfpy", "mujoco", "scene-synthesizer")
+LISTED_PACKAGES = ("numpy", "torch", "warp-lang", "trimesh", "yourdfpy", "mujoco", "scene-synthesizer", "bpy")
 
 
 class BuildError(ValueError):
@@ -99,7 +98,7 @@ def build(
     config: BuildConfig,
     *,
     limit: int | None = None,
-    workers: int = 1,
+    workers: Workers = Workers(),  # noqa: B008 - frozen
     report: Callable[[int, int, int], None] = lambda objects, of, entries: None,
 ) -> BuildResult:
     """Build a dataset below ``root``, or go on with one that was interrupted.
@@ -109,21 +108,33 @@ def build(
         root: the dataset's folder, empty or of the same build.
         config: what is made of each object.
         limit: most objects.
-        workers: processes.
+        workers: who works, and on what device.
         report: called with objects done, objects planned and entries made now, whenever they change.
 
     Raises:
         SourceError: a word means nothing.
         BuildError: the folder is another build's or in use, cannot be written (a full disk), a worker died, or no
             object could be used.
+        RendererMissingError: the backend is not installed.
     """
+    if config.backend == "blender":
+        from partrm.rendering.blender import require_blender
+
+        require_blender()
+    try:
+        require_workers(workers)
+    except ExecutorError as error:
+        raise BuildError(str(error)) from error
     planned = plan_sources(words, limit, config.seed)
     split = split_objects([source.mesh for source in planned], config.seed)
     with _only_build(root):
-        _claim(root, {"format": FORMAT, "config": asdict(config), "limit": limit, "plan": [asdict(s) for s in planned]})
+        request = {"format": FORMAT, "config": asdict(config), "device": workers.device, "limit": limit}
+        _claim(root, request | {"plan": [asdict(source) for source in planned]})
         try:
             made = _run(planned, split, root, config, workers, report)
-            return _finish(planned, split, root, config, made)
+            return _finish(planned, split, root, config, workers.device, made)
+        except ExecutorError as error:
+            raise BuildError(str(error)) from error
         except OSError as error:
             raise BuildError(f"{root}: cannot write ({error.strerror or error}); free space and run again") from error
 
@@ -133,14 +144,15 @@ def _run(
     split: dict[str, str],
     root: Path,
     config: BuildConfig,
-    workers: int,
+    workers: Workers,
     report: Callable[[int, int, int], None],
 ) -> int:
     """Make the objects without a record; entries made."""
     waiting = [source for source in planned if not _record_path(root, source.mesh).is_file()]
     done, made = len(planned) - len(waiting), 0
     report(done, len(planned), made)
-    if workers <= 1:
+    here = workers.executor == "local" and workers.device == "cpu" and (workers.count or 1) == 1
+    if here and config.backend == "warp":
         for source in waiting:
             for _ in build_object(root, source, split[source.mesh], config):
                 made += 1
@@ -148,39 +160,24 @@ def _run(
             done += 1
             report(done, len(planned), made)
         return made
-    # Torch and Warp do not survive a fork.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet_worker) as pool:
-        running = {pool.submit(_build_whole, root, source, split[source.mesh], config) for source in waiting}
-        try:
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    made += future.result()
-                    done += 1
-                    report(done, len(planned), made)
-        except BrokenProcessPool as error:
-            raise BuildError("a worker died (out of memory?); run again, with fewer --workers") from error
-        finally:
-            for future in running:
-                future.cancel()
+    tasks = [(source, split[source.mesh]) for source in waiting]
+    for entries in run_tasks(partial(_build_whole, root.absolute(), config), tasks, workers):
+        made += entries
+        done += 1
+        report(done, len(planned), made)
     return made
 
 
-def _quiet_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _build_whole(root: Path, source: Source, split: str, config: BuildConfig) -> int:
-    return sum(1 for _ in build_object(root, source, split, config))
+def _build_whole(root: Path, config: BuildConfig, task: tuple[Source, str], device: str) -> int:
+    source, split = task
+    return sum(1 for _ in build_object(root, source, split, config, device))
 
 
 def _record_path(root: Path, mesh: str) -> Path:
     return root / "objects" / f"{mesh}.json"
 
 
-def build_object(root: Path, source: Source, split: str, config: BuildConfig) -> Iterator[str]:
+def build_object(root: Path, source: Source, split: str, config: BuildConfig, device: str = "cpu") -> Iterator[str]:
     """Make what is missing of one object, yielding the names of new entries, then write its record.
 
     An object that cannot be used gets a record with the reason instead.
@@ -189,7 +186,7 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig) ->
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
     try:
         loaded = _loaded(source)
-        writer = ObjectWriter(root, loaded, config)
+        writer = ObjectWriter(root, loaded, config, device)
         yield from writer.write()
         samples = root / "samples" / split / f"{source.mesh}.samples.safetensors"
         if config.sample_size_px:
@@ -239,7 +236,9 @@ def load_records(root: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _finish(planned: list[Source], split: dict[str, str], root: Path, config: BuildConfig, made: int) -> BuildResult:
+def _finish(
+    planned: list[Source], split: dict[str, str], root: Path, config: BuildConfig, device: str, made: int
+) -> BuildResult:
     """Write the lists and, last, the manifest."""
     records = load_records(root)
     whole = [r for r in records if "refused" not in r]
@@ -256,6 +255,7 @@ def _finish(planned: list[Source], split: dict[str, str], root: Path, config: Bu
         "partrm": __version__,
         "packages": {name: _version(name) for name in LISTED_PACKAGES} | {"python": platform.python_version()},
         "config": asdict(config),
+        "device": device,
         "points": {"scale": config.points_scale, "offset": list(config.points_offset)},
         "counts": {"planned": len(planned), "objects": len(whole), "refused": len(refused), "entries": entries},
         "split": {"checksum": split_checksum(kept), **{s: [m for m in kept if kept[m] == s] for s in SPLITS}},

@@ -38,7 +38,7 @@ from partrm.data.partdrag4d import (
     camera_record,
     save_points,
 )
-from partrm.data.samples import save_samples
+from partrm.data.samples import save_samples, to_device
 from partrm.data.scenarios import JointTables
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
 
@@ -66,8 +66,12 @@ class BuildConfig:
     """Surface points of a cloud."""
     lighting: Literal["reference", "random"] = "reference"
     """random: another light and sky for each object."""
+    backend: Literal["warp", "blender"] = "warp"
+    """What renders the images: our ray caster, or Cycles. Compact samples are always the ray caster's."""
     samples_per_axis: int = 2
-    """Sub-samples per pixel side."""
+    """Sub-samples per pixel side (warp)."""
+    cycles_samples: int = 32
+    """Paths per pixel (blender)."""
     sample_size_px: int = 256
     """Side of the input images of the compact samples; 0 makes none."""
 
@@ -169,17 +173,18 @@ def sample_surface(obj: ArticulatedObject, count: int, seed: int) -> SurfacePoin
 class ObjectWriter:
     """Writes the entries of one object below a dataset's root."""
 
-    def __init__(self, root: Path, obj: ArticulatedObject, config: BuildConfig) -> None:
-        self.root, self.config = root, config
+    def __init__(self, root: Path, obj: ArticulatedObject, config: BuildConfig, device: str = "cpu") -> None:
+        self.root, self.config, self.device = root, config, device
         self.source, self.obj = obj, config.in_world(obj)
         self.folder = root / PROCESSED / obj.category / obj.name
         self.entries = entries_of(self.obj, config)
-        self.scene = MeshScene.from_objects([self.obj])
-        self.materials = material_table([self.obj])
+        self.scene = MeshScene.from_objects([self.obj], device)
+        self.materials = material_table([self.obj]).to(device)
         self.cameras = build_cameras(config, obj.name)
         self.points = sample_surface(self.obj, config.points, object_seed(obj.name, config.seed))
         generator = torch.Generator().manual_seed(object_seed(obj.name, config.seed) + 1)
-        self.lights = Lights.reference(1) if config.lighting == "reference" else random_lights(1, generator)
+        lights = Lights.reference(1) if config.lighting == "reference" else random_lights(1, generator)
+        self.lights: Lights = to_device(lights, device)
 
     def write(self) -> Iterator[str]:
         """Write whatever is not there yet, yielding the names of new entries."""
@@ -227,22 +232,29 @@ class ObjectWriter:
 
     def _write_entry(self, name: EntryName, q: Float[np.ndarray, " parts"], target: Path) -> None:
         T = self.obj.T_object_part(q)
-        poses = torch.from_numpy(T).float()[None]
-        instances = Instances.of_objects(self.scene, torch.zeros(1, dtype=torch.long), poses, self.materials)
+        poses = torch.from_numpy(T).float()[None].to(self.device)
+        first = torch.zeros(1, dtype=torch.long, device=self.device)
+        instances = Instances.of_objects(self.scene, first, poses, self.materials)
         staging = self.root / RENDERS / f".{name}.part"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        for view in range(self.config.views):
-            camera = self.cameras[view : view + 1]
-            batch = Cameras(camera.T_world_camera[None], camera.fovy_rad[None], camera.width, camera.height)
-            image = render_meshes(
-                self.scene, instances, batch, self.lights, samples_per_axis=self.config.samples_per_axis
-            )
-            save_rgba(image[0, 0], staging / f"{view:03d}.png")
-            record = camera_record(camera.T_world_camera[0])
+        for view, image in enumerate(self._images(T, instances)):
+            save_rgba(image, staging / f"{view:03d}.png")
+            record = camera_record(self.cameras.T_world_camera[view])
             (staging / f"{view:03d}_camera.json").write_text(json.dumps(record), encoding="utf-8")
         self._write_motion(name, T, instances)
         staging.replace(target)
+
+    def _images(self, T: Float[np.ndarray, "parts 4 4"], instances: Instances) -> Float[Tensor, "views 4 h w"]:
+        if self.config.backend == "blender":
+            from partrm.rendering.blender import render_object
+
+            samples = self.config.cycles_samples
+            return render_object(self.obj, T, self.cameras, self.lights, samples=samples, device=self.device)
+        cameras = self.cameras.to(self.device)
+        batch = Cameras(cameras.T_world_camera[None], cameras.fovy_rad[None], cameras.width, cameras.height)
+        per_axis = self.config.samples_per_axis
+        return render_meshes(self.scene, instances, batch, self.lights, samples_per_axis=per_axis)[0].cpu()
 
     def _write_motion(self, name: EntryName, T: Float[np.ndarray, "parts 4 4"], instances: Instances) -> None:
         motion = self.folder / "motion"
@@ -250,7 +262,7 @@ class ObjectWriter:
         save_points(motion / f"{name.motion}.ply", self._stored(position), normal)
         world = torch.from_numpy(position).float()[None]
         first = self.cameras[:1]
-        seen = visible(self.scene, instances, world, first.positions)[0]
+        seen = visible(self.scene, instances, world.to(self.device), first.positions.to(self.device))[0].cpu()
         pixels, depth = first.project(world)
         inside = ((pixels[0] >= 0) & (pixels[0] < self.config.size_px)).all(-1) & (depth[0] > 0)
         np.save(motion / f"{name.motion}_visible.npy", torch.nonzero(seen & inside)[:, 0].numpy())
@@ -272,12 +284,13 @@ class ObjectWriter:
 
     def write_samples(self, path: Path) -> None:
         """Compact samples of the object: two a moving part where its motion shows, 1 to 4 of 4 views, exact targets."""
-        generator = torch.Generator().manual_seed(object_seed(self.obj.name, self.config.seed) + 2)
+        generator = torch.Generator(self.device).manual_seed(object_seed(self.obj.name, self.config.seed) + 2)
         config = SampleConfig(self.config.sample_size_px, views=4, augment=False)
         wanted = 2 * len(self.obj.movable)
-        objects = torch.zeros(3 * wanted, dtype=torch.long)
-        scene, materials = MeshScene.from_objects([self.source]), material_table([self.source])
-        tables = JointTables.from_objects([self.source])
+        objects = torch.zeros(3 * wanted, dtype=torch.long, device=self.device)
+        scene = MeshScene.from_objects([self.source], self.device)
+        materials = material_table([self.source]).to(self.device)
+        tables = to_device(JointTables.from_objects([self.source]), self.device)
         samples = make_samples(scene, tables, objects, materials[objects], config, generator, wanted)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_samples(samples, path)

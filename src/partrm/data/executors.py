@@ -1,0 +1,186 @@
+"""Who does the work of a build: a pool of processes on this machine (CPU cores or CUDA cards), or a Ray cluster."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from typing import Any, Literal
+
+import torch
+
+Work = Callable[[Any, str], int]
+"""``work(task, device)``: do a task on a torch device; the number of things made."""
+
+
+class ExecutorError(ValueError):
+    """Workers that cannot be had, or that died; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who works, and on what. What is made does not depend on it, but for the device's rounding."""
+
+    executor: Literal["local", "ray"] = "local"
+    """local: processes of this machine; ray: tasks on a Ray cluster whose nodes all see the output folder."""
+    count: int | None = None
+    """Most CPU tasks at once; without it 1 here, and as many as a Ray cluster has cores."""
+    gpus: int = 0
+    """CUDA cards; 0 works on the CPU."""
+    per_gpu: int = 1
+    """Processes that share a card."""
+    ray_address: str | None = None
+    """Address of a Ray cluster; without it the one of this machine, started if there is none."""
+
+    @property
+    def device(self) -> Literal["cpu", "cuda"]:
+        """Kind of device that the tasks run on."""
+        return "cuda" if self.gpus else "cpu"
+
+
+def device_slots(workers: Workers, present: int) -> tuple[str, ...]:
+    """The torch device of each worker process of this machine, cards taken in turn.
+
+    Args:
+        present: CUDA cards of this machine.
+
+    Raises:
+        ExecutorError: more cards asked for than there are.
+    """
+    if workers.gpus > present:
+        raise ExecutorError(f"--gpus {workers.gpus}: this machine has {present} CUDA cards")
+    if workers.gpus:
+        return tuple(f"cuda:{card}" for _ in range(workers.per_gpu) for card in range(workers.gpus))
+    return ("cpu",) * (workers.count or 1)
+
+
+def require_workers(workers: Workers) -> None:
+    """Find what can be found out before any work is begun.
+
+    Raises:
+        ExecutorError: too few cards, Ray is not installed, or nothing listens at the cluster's address.
+    """
+    if workers.executor == "local":
+        device_slots(workers, torch.cuda.device_count() if workers.gpus else 0)
+        return
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ExecutorError("--executor ray needs the package ray: pip install 'partrm[ray]'") from error
+    _require_listener(workers.ray_address)
+
+
+def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+    """Do every task somewhere; yields what ``work`` returns, in the order in which tasks end.
+
+    Raises:
+        ExecutorError: too few cards, Ray is not installed or cannot be reached, or a worker died.
+        Exception: whatever ``work`` raised.
+    """
+    require_workers(workers)
+    if workers.executor == "ray":
+        return _on_ray(work, tasks, workers)
+    return run_local(work, tasks, device_slots(workers, torch.cuda.device_count() if workers.gpus else 0))
+
+
+def run_local(work: Work, tasks: Sequence[Any], devices: Sequence[str]) -> Iterator[int]:
+    """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
+    context = get_context("spawn")  # torch and Warp do not survive a fork
+    with ExitStack() as stack:
+        pools = [
+            stack.enter_context(ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=(device,)))
+            for device in devices[: len(tasks)]
+        ]
+        free, waiting = list(range(len(pools))), iter(tasks)
+        running: dict[Future[int], int] = {}
+        while True:
+            while free and (task := next(waiting, None)) is not None:
+                slot = free.pop(0)
+                running[pools[slot].submit(work, task, devices[slot])] = slot
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                free.append(running.pop(future))
+                try:
+                    yield future.result()
+                except BrokenProcessPool as error:
+                    raise ExecutorError("a worker died (out of memory?); run again, with fewer workers") from error
+
+
+def _start_worker(device: str) -> None:
+    torch.set_num_threads(1)
+    if torch.device(device).type == "cuda":
+        torch.cuda.set_device(device)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing beside the next build."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(address=workers.ray_address, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = workers.ray_address or "this machine"
+            raise ExecutorError(f"no Ray cluster at {where} ({' '.join(str(error).split())[:200]})") from error
+    try:
+        yield from _ray_tasks(work, tasks, workers)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _require_listener(address: str | None) -> None:
+    """Ray itself tries for many minutes to reach an address where nothing is."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ExecutorError(f"no Ray cluster at {address} ({error.strerror or error})") from error
+
+
+def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+    import ray
+
+    there = ray.cluster_resources()
+    if there.get("GPU", 0) < workers.gpus:
+        raise ExecutorError(f"--gpus {workers.gpus}: the Ray cluster has {there.get('GPU', 0):g}")
+    at_once = workers.gpus * workers.per_gpu or workers.count or max(1, int(there.get("CPU", 1)))
+    # Ray shows a task only the card that it may use, as number 0.
+    device = "cuda:0" if workers.gpus else "cpu"
+    remote = ray.remote(num_cpus=1, num_gpus=1 / workers.per_gpu if workers.gpus else 0)(_ray_task)
+    waiting, running = iter(tasks), []
+    while True:
+        while len(running) < at_once and (task := next(waiting, None)) is not None:
+            running.append(remote.remote(work, task, device))
+        if not running:
+            return
+        finished, running = ray.wait(running, num_returns=1)
+        try:
+            yield from ray.get(finished)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", error)
+            if not isinstance(cause, ray.exceptions.RayError):
+                raise cause from error
+            lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+            raise ExecutorError(f"a Ray worker failed ({lines[-1]}); every node needs partrm; run again") from error
+
+
+def _ray_task(work: Work, task: Any, device: str) -> int:
+    torch.set_num_threads(1)
+    return work(task, device)
