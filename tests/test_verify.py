@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from partrm.verify import GoldenFileError, load_splat_golden, verify_file, verify_splats
 
@@ -50,3 +51,16 @@ def test_broken_files_give_one_clear_line(tmp_path):
             verify_file(path)
         assert str(caught.value).startswith(f"{path}: "), path
         assert "\n" not in str(caught.value), path
+
+
+@pytest.mark.gpu
+def test_golden_passes_on_cuda_alone():
+    checks = verify_file(GOLDEN, "cuda")
+    assert {check.backend for check in checks} == {"gsplat"}
+    assert all(check.ok for check in checks), checks
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_absent_is_refused():
+    with pytest.raises(ValueError, match="no CUDA device"):
+        verify_file(GOLDEN, "cuda")

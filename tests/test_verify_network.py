@@ -58,6 +58,15 @@ def test_goldens_of_all_sizes_pass(tmp_path, config, b, v, n) -> None:
     assert len({q for q in cpu if q.startswith("drag map")}) == 2 * levels
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("config", "b", "v", "n"), [(MINI, 2, 4, 10), (DEEP, 1, 4, 4)])
+def test_goldens_pass_on_cuda(tmp_path, config, b, v, n) -> None:
+    write_golden(tmp_path / "network.safetensors", config, b, v, n)
+    checks = verify_file(tmp_path / "network.safetensors", "cuda")
+    assert {check.backend for check in checks} == {"cuda"}
+    assert all(check.ok for check in checks), checks
+
+
 def test_a_changed_golden_fails_where_it_was_changed(tmp_path) -> None:
     write_golden(tmp_path / "network.safetensors", MINI)
     golden = load_network_golden(tmp_path / "network.safetensors")

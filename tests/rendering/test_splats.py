@@ -113,7 +113,8 @@ def test_matches_the_reference_rasterizer():
 
 @pytest.mark.gpu
 def test_gsplat_matches_the_reference_rasterizer_and_the_cpu(generator):
-    assert all(check.ok for check in verify_splats(load_splat_golden(GOLDEN), "gsplat", "cuda"))
+    checks = verify_splats(load_splat_golden(GOLDEN), "gsplat", "cuda")
+    assert all(check.ok for check in checks), checks
     gaussians = random_gaussians(500, seed=4, batch=(3,))
     one = canonical_orbit(2, 96)
     cameras = Cameras(one.T_world_camera.repeat(3, 1, 1, 1), one.fovy_rad.repeat(3, 1), 96, 80)

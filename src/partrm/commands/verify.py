@@ -1,6 +1,7 @@
 """``partrm verify``: golden files on this machine's backends."""
 
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -12,15 +13,16 @@ Prints the error of each quantity; exit code 1 if one is beyond its tolerance.
 
 Examples:
   partrm verify splat_a.npz
-  partrm verify golden/splat_a.npz golden/network.safetensors
+  partrm verify golden/splat_a.npz golden/network.safetensors --device cuda
 """
 
 
-def verify(files: tyro.conf.Positional[tuple[Path, ...]]) -> int:
+def verify(files: tyro.conf.Positional[tuple[Path, ...]], device: Literal["auto", "cpu", "cuda"] = "auto") -> int:
     """Check this installation against golden files.
 
     Args:
         files: golden files.
+        device: auto takes the CPU, and a CUDA device if there is one.
     """
     from rich.console import Console
     from rich.table import Table
@@ -33,7 +35,7 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]]) -> int:
     console, passed = Console(), True
     for file in files:
         table = Table("backend", "quantity", "mean", "worst", "tolerance", "", title=str(file), title_justify="left")
-        for check in verify_file(file):
+        for check in verify_file(file, device):
             verdict = "[green]ok[/green]" if check.ok else "[red]beyond[/red]"
             table.add_row(
                 check.backend, check.quantity, f"{check.mean:.1e}", f"{check.worst:.1e}", check.tolerance, verdict

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -48,6 +47,7 @@ def render_splats(
     low_pass_px: float = 0.3,
     near: float = 0.01,
     backend: Literal["auto", "cpu", "gsplat"] = "auto",
+    block_cut: bool = False,
 ) -> SplatImages:
     """Render every batch element from each of its cameras; differentiable in all fields of the Gaussians.
 
@@ -60,6 +60,7 @@ def render_splats(
         low_pass_px: variance (pixels squared) added to both axes of a projected Gaussian.
         near: Gaussians whose centre lies nearer (camera z, frame units) are left out.
         backend: "auto" takes the device's: "cpu" (numba kernels) or "gsplat" (CUDA).
+        block_cut: gsplat too cuts splats to the reference rasterizer's blocks, as the CPU's kernels always do.
 
     Returns:
         images [v, ...] or [b, v, ...] of the cameras' size.
@@ -85,7 +86,7 @@ def render_splats(
     if backend == "cpu":
         premultiplied, alpha = _rasterize_cpu(gaussians, cameras, low_pass_px, near)
     else:
-        premultiplied, alpha = _rasterize_gsplat(gaussians, cameras, low_pass_px, near)
+        premultiplied, alpha = _rasterize_gsplat(gaussians, cameras, low_pass_px, near, block_cut)
     if not batched:
         premultiplied, alpha = premultiplied[0], alpha[0]
     background = premultiplied.new_ones(3) if background is None else background.to(premultiplied)
@@ -107,26 +108,13 @@ def _rasterize_cpu(
 
 
 def _rasterize_gsplat(
-    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float
+    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float, block_cut: bool
 ) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
-    """Premultiplied colour and alpha by gsplat 1.5 (Ye et al. 2024), all batch elements in one call."""
+    """Premultiplied colour and alpha by gsplat."""
     try:
-        from gsplat import rasterization
+        from partrm.rendering._gsplat_splats import rasterize
     except ModuleNotFoundError as error:
+        if error.name != "gsplat":
+            raise
         raise SplatBackendError("rendering Gaussians on CUDA needs gsplat: pip install 'partrm[cuda]'") from error
-    rgb, alpha, _ = rasterization(
-        means=gaussians.means.float().contiguous(),
-        quats=gaussians.quats.float().contiguous(),
-        scales=gaussians.scales.float().contiguous(),
-        opacities=gaussians.opacities.float().contiguous(),
-        colors=gaussians.colors.float().contiguous(),
-        viewmats=cameras.T_camera_world.float().contiguous(),
-        Ks=cameras.K.float().contiguous(),
-        width=cameras.width,
-        height=cameras.height,
-        near_plane=near,
-        eps2d=low_pass_px,
-        packed=False,
-    )
-    dtype = gaussians.means.dtype
-    return rearrange(rgb, "b v h w c -> b v c h w").to(dtype), alpha.squeeze(-1).to(dtype)
+    return rasterize(gaussians, cameras, low_pass_px, near, block_cut)

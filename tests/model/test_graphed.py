@@ -1,0 +1,111 @@
+"""What makes the reference network fast on CUDA, against its plain twins."""
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from partrm.cameras import Cameras, canonical_orbit
+from partrm.data.samples import NetworkInput, to_device
+from partrm.drags import Drags
+from partrm.gaussians import Gaussians
+from partrm.model.graphed import GraphedReference, half_copy, leaves, with_leaves
+from partrm.model.reference import ReferenceConfig, ReferenceNetwork
+from partrm.model.unet import Norm
+
+MINI = ReferenceConfig("mini", 32, (32, 64, 96), (False, False, True), (96, 64), (True, False))
+
+
+def sample(b: int, generator) -> NetworkInput:
+    orbit = canonical_orbit(4, 32)
+    cameras = Cameras(orbit.T_world_camera.repeat(b, 1, 1, 1), orbit.fovy_rad.repeat(b, 1), 32, 32)
+    points = torch.rand(2, b, 3, 2, generator=generator)
+    drags = Drags(points[0], points[1], torch.zeros(b, 3, dtype=torch.long), torch.ones(b, 3, dtype=torch.bool))
+    images = torch.rand(b, 4, 4, 32, 32, generator=generator)
+    return NetworkInput(images, cameras, torch.ones(b, 4, dtype=torch.bool), drags)
+
+
+def test_leaves_are_all_tensors_of_an_input(generator) -> None:
+    inputs = sample(2, generator)
+    doubled = with_leaves(inputs, [x.clone() for x in leaves(inputs)])
+    assert len(leaves(inputs)) == 3 + 1 + len(fields(Drags))
+    assert all(torch.equal(a, b) for a, b in zip(leaves(inputs), leaves(doubled), strict=True))
+    assert (doubled.cameras.width, doubled.cameras.height) == (32, 32)
+
+
+def test_graphs_need_cuda(generator) -> None:
+    with pytest.raises(ValueError, match="need a network on a CUDA device"):
+        GraphedReference(ReferenceNetwork(MINI), sample(1, generator))
+
+
+def test_half_copy_answers_as_the_network(generator) -> None:
+    torch.manual_seed(0)
+    network, inputs = ReferenceNetwork(MINI).eval(), sample(1, generator)
+    copy = half_copy(network)
+    assert {p.dtype for p in copy.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        exact, half = network(inputs), copy(inputs)
+    assert half.means.dtype == torch.float32
+    for field in fields(Gaussians):
+        a, b = getattr(exact, field.name), getattr(half, field.name)
+        if field.name != "quats":  # random ones may turn over
+            assert (a - b).abs().mean() < 0.02 * a.abs().max(), field.name
+
+
+@pytest.mark.gpu
+def test_graph_answers_as_the_network(generator) -> None:
+    torch.manual_seed(0)
+    network = ReferenceNetwork(MINI).cuda().eval()
+    graphed = GraphedReference(network, to_device(sample(2, generator), "cuda"))
+    for inputs in (sample(2, generator), to_device(sample(2, generator), "cuda")):
+        with torch.no_grad():
+            expected = half_copy(network)(to_device(inputs, "cuda"))
+            exact = network(to_device(inputs, "cuda"))
+        answer = graphed(inputs)
+        for field in fields(Gaussians):
+            torch.testing.assert_close(getattr(answer, field.name), getattr(expected, field.name), rtol=0, atol=0.02)
+        assert (answer.means - exact.means).abs().mean() < 0.02 * exact.means.abs().max()
+    with pytest.raises(ValueError, match="needs all 4 views"):
+        graphed(replace(inputs, view_valid=torch.zeros_like(inputs.view_valid)))
+    with pytest.raises(ValueError, match="other shapes"):
+        graphed(to_device(sample(1, generator), "cuda"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("shape", [(2, 96, 17, 15), (1, 64, 64, 64), (3, 192, 4, 4), (2, 2048, 8, 8), (1, 384, 32, 32)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_fused_norms_equal_pytorchs(shape, silu, dtype, generator) -> None:
+    c = shape[1]
+    norm = Norm(c).cuda()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    centre, spread = 3 * torch.randn(c, 1, 1, generator=generator), torch.rand(c, 1, 1, generator=generator) + 0.1
+    x = (torch.randn(shape, generator=generator) * spread + centre).to("cuda", dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    grad = torch.randn(shape, generator=generator).to("cuda", dtype)
+    results = []
+    for fused in (False, True):
+        norm.fused = fused
+        # Without: the same in float64.
+        value, module = (x, norm) if fused else (x.detach().double().requires_grad_(), norm)
+        y = module(value, silu=silu)
+        results.append((y, *torch.autograd.grad(y, (value, norm.weight, norm.bias), grad.to(y.dtype))))
+    assert results[1][0].is_contiguous(memory_format=torch.channels_last)
+    for exact, ours in zip(*results, strict=True):
+        tolerance = 2e-2 if dtype == torch.bfloat16 else 3e-3
+        assert (ours.double() - exact.double()).abs().max() <= tolerance * exact.abs().max()
+
+
+@pytest.mark.gpu
+def test_training_in_half_precision_has_the_gradient_of_float32(generator) -> None:
+    torch.manual_seed(0)
+    network = ReferenceNetwork(MINI).cuda().to(memory_format=torch.channels_last)
+    inputs = to_device(sample(2, generator), "cuda")
+    grads = []
+    for half in (False, True):
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            answer = network(inputs)
+        loss = answer.means.square().sum() + answer.colors.square().sum() + answer.scales.sum()
+        grads.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))]))
+    assert (grads[0] - grads[1]).norm() < 0.1 * grads[0].norm()
