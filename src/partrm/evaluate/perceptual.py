@@ -43,7 +43,7 @@ class Lpips:
     """First 16 hex digits of the SHA-256 of the backbone's file."""
     stages: nn.ModuleList
     """Each stage's features are compared."""
-    linear: tuple[Float[Tensor, "c"], ...]
+    linear: tuple[Float[Tensor, "_"], ...]
     """Weight of each channel of each stage, >= 0."""
 
     def to(self, device: torch.device | str) -> "Lpips":
