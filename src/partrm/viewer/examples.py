@@ -23,6 +23,11 @@ def load_examples() -> tuple[Example, ...]:
     folder = Path(str(resources.files("partrm") / "example_images"))
     rows = json.loads((folder / "examples.json").read_text(encoding="utf-8"))["examples"]
     return tuple(
-        Example(row["title"], folder / row["file"], row["framing"], tuple(tuple(d) for d in row["drags_px"]))
+        Example(row["title"], folder / row["file"], row["framing"], tuple(_drag(d) for d in row["drags_px"]))
         for row in rows
     )
+
+
+def _drag(row: list[int]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(value) for value in row)
+    return x0, y0, x1, y1

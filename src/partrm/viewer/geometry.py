@@ -23,6 +23,9 @@ PICTURE_RIGHT = -0.68
 MIN_PICK_ALPHA = 0.3
 """Opacity that a ray must have met, at least, for its press to be on the object."""
 
+PICK_WIDTH = 1.5
+"""Gaussians are that many times as wide for the mouse as they are drawn, so that it need not hit one's middle."""
+
 
 @dataclass(frozen=True)
 class PicturePlane:
@@ -75,7 +78,7 @@ def pick_gaussian(shown: Gaussians, eye: Float[Tensor, "3"], through: Float[Tens
     offset = shown.means - eye
     along = offset @ direction
     away2 = (offset**2).sum(-1) - along**2
-    width = shown.scales.sort(dim=-1).values[:, 1:].mean(-1).clamp(min=2e-3)
+    width = shown.scales.sort(dim=-1).values[:, 1:].mean(-1).clamp(min=2e-3) * PICK_WIDTH
     alpha = (shown.opacities * torch.exp(-0.5 * away2.clamp(min=0) / width**2)).clamp(max=0.999)
     alpha = torch.where(along > 0, alpha, 0.0)
     candidates = torch.nonzero(alpha > 1 / 255).flatten()

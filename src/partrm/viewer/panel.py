@@ -87,8 +87,8 @@ class Panel:
             mime_type="image/png,image/jpeg,image/webp,image/bmp,image/tiff",
         )
         upload.on_upload(lambda event: actions.open_upload(event.target.value.name, event.target.value.content))
-        gui.add_button("Undo drag").on_click(lambda _: actions.undo())
-        gui.add_button("Clear drags").on_click(lambda _: actions.clear())
+        drags = gui.add_button_group("Drags", ("Undo", "Clear"))
+        drags.on_click(lambda event: actions.undo() if event.target.value == "Undo" else actions.clear())
         self._several = gui.add_checkbox("Several drags", False, hint="A new drag joins those before")
         freely = gui.add_checkbox("Pull in 3D", False, hint="Drags on the 3D object pull it without Shift")
         freely.on_update(lambda event: actions.pull_freely(bool(event.target.value)))

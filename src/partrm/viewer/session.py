@@ -26,6 +26,8 @@ from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recr
 Drag = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the user's picture."""
 
+EMPTY = "Drag a part in the picture."
+
 NO_MODEL = "drags need a model: start partrm view with --model"
 
 logger = logging.getLogger(__name__)
@@ -137,8 +139,12 @@ class Session:
             self._picture.show(source.rgba, self._on_picture_drag)
             self._panel.reset_crop(source.adjustable)
             self._draw_crop()
-            self._panel.say(source.title, "Drag a part in the picture.")
+            self._panel.say(source.title, EMPTY)
         self._look_from(BOTH)
+
+    @property
+    def _title(self) -> str:
+        return "PartRM" if self._opened is None else self._opened.title
 
     def _close_source(self) -> None:
         self._player.stop()
@@ -204,6 +210,8 @@ class Session:
             self._object.clear()
             self._picture.tint(None)
             self._result = None
+            self._panel.show_fraction(0.0)
+            self._panel.say(self._title, EMPTY)
 
     def _undo(self) -> None:
         if self._history:

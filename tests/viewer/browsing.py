@@ -1,0 +1,119 @@
+"""A headless browser on the viewer's page: where world points are on the screen, and what the screen shows."""
+
+import io
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from partrm.viewer.geometry import FOVY_RAD, CameraPlace
+
+CHROMIUM = next((p for p in (Path("/usr/bin/chromium"), Path("/usr/bin/chromium-browser")) if p.exists()), None)
+
+FLAGS = (
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+)
+
+
+class Tab:
+    """One page; coordinates are window pixels."""
+
+    def __init__(self, context, address):
+        self.page = context.new_page()
+        self.address = address
+        self.errors = []
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.open()
+
+    def open(self):
+        self.page.goto(self.address)
+        self.page.wait_for_selector("canvas", timeout=30_000)
+        self.page.get_by_role("button", name="Upload a picture").wait_for(timeout=30_000)
+        time.sleep(1.0)  # the docked panel slides in and the canvas takes its new width
+        self.dismiss()
+
+    def canvas(self):
+        """Left, top, width, height of the 3D view."""
+        boxes = [c.bounding_box() for c in self.page.locator("canvas").all()]
+        box = max((b for b in boxes if b), key=lambda b: b["width"] * b["height"])
+        return box["x"], box["y"], box["width"], box["height"]
+
+    @property
+    def aspect(self):
+        _, _, width, height = self.canvas()
+        return width / height
+
+    def at(self, world, place: CameraPlace):
+        """Window pixel of a world point seen from an upright camera place that looks along -z."""
+        left, top, width, height = self.canvas()
+        eye = np.array(place.position)
+        assert np.allclose(eye[:2], place.look_at[:2])
+        offset = np.asarray(world, dtype=float) - eye
+        focal = height / 2 / math.tan(FOVY_RAD / 2)
+        return left + width / 2 - focal * offset[0] / offset[2], top + height / 2 + focal * offset[1] / offset[2]
+
+    def dismiss(self):
+        """Close the notices, which lie over the 3D view."""
+        close = self.page.locator(".mantine-Notification-closeButton")
+        while close.count():
+            close.first.click()
+            time.sleep(0.3)
+
+    def drag(self, start, end, steps=6):
+        """A left drag with real mouse events."""
+        mouse = self.page.mouse
+        mouse.move(*start)
+        time.sleep(0.3)  # viser picks what lies under the pointer once it rests there
+        mouse.down()
+        for step in range(1, steps + 1):
+            mouse.move(*(a + (b - a) * step / steps for a, b in zip(start, end, strict=True)))
+            time.sleep(0.05)
+        mouse.up()
+
+    def shot(self):
+        """The 3D view as floats in [0, 1], [h, w, 3]."""
+        left, top, width, height = self.canvas()
+        right_edge = self.panel_left()
+        clip = {"x": left, "y": top, "width": min(width, right_edge - left), "height": height}
+        image = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
+        return np.asarray(image, dtype=np.float64) / 255
+
+    def panel_left(self):
+        return self.page.get_by_role("button", name="Upload a picture").bounding_box()["x"] - 12
+
+    def says(self, text, timeout_s=20.0):
+        """Wait until the page shows a text."""
+        self.page.get_by_text(text).first.wait_for(timeout=1000 * timeout_s)
+
+    def changes(self, before, least=0.002, timeout_s=15.0):
+        """Wait until the 3D view differs from an earlier shot by that mean; the new shot."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            now = self.shot()
+            if now.shape == before.shape and np.abs(now - before).mean() > least:
+                return now
+            time.sleep(0.2)
+        raise AssertionError("the page did not change")
+
+    def settles(self, timeout_s=15.0):
+        """Wait until the 3D view stands still; the shot."""
+        last, until = self.shot(), time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            time.sleep(0.35)
+            now = self.shot()
+            if now.shape == last.shape and np.abs(now - last).mean() < 1e-4:
+                return now
+            last = now
+        raise AssertionError("the page does not stand still")
+
+    def press(self, name):
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def close(self):
+        self.page.close()

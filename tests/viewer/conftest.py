@@ -1,0 +1,31 @@
+import pytest
+from browsing import CHROMIUM, FLAGS, Tab
+from flat_oracle import oracle_model
+
+from partrm.viewer.engine import Engine
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as runner:
+        browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def engine():
+    return Engine(oracle_model())
+
+
+@pytest.fixture(scope="session")
+def tabs(chromium):
+    """Opens tabs on an address; they are closed at the end."""
+    context = chromium.new_context(viewport={"width": 840, "height": 420}, accept_downloads=True)
+    yield lambda address: Tab(context, address)
+    context.close()

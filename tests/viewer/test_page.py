@@ -1,0 +1,223 @@
+"""The page end to end: a server in this process, a real browser, real mouse events."""
+
+import io
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partrm.gaussians import load_ply
+from partrm.images import save_image
+from partrm.viewer.examples import load_examples
+from partrm.viewer.gallery import Gallery
+from partrm.viewer.geometry import PicturePlane, overview
+from partrm.viewer.server import serving
+from partrm.viewer.sources import open_picture
+
+BOX = (50, 40, 150, 110)
+SIZE = (200, 150)
+
+
+@pytest.fixture(scope="module")
+def box_picture(tmp_path_factory):
+    """A box, red on its left half and blue on its right half."""
+    width, height = SIZE
+    left, top, right, bottom = BOX
+    image = torch.zeros(4, height, width)
+    image[0, :, : width // 2], image[2, :, width // 2 :] = 0.9, 0.9
+    image[3, top:bottom, left:right] = 1
+    path = tmp_path_factory.mktemp("box") / "box.png"
+    save_image(image, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def box_tab(tabs, engine, box_picture):
+    with serving(open_picture(box_picture, engine.size_px), engine, port=0) as address:
+        tab = tabs(address)
+        tab.says("box.png")
+        yield tab
+        tab.close()
+
+
+@pytest.fixture
+def box_page(box_tab):
+    """A tab on the box without drags."""
+    box_tab.press("Clear")
+    box_tab.says("Drag a part")
+    return box_tab
+
+
+@pytest.fixture
+def page(tabs, engine):
+    """A tab on the wall of examples."""
+    with serving(None, engine, port=0) as address:
+        tab = tabs(address)
+        yield tab
+        tab.close()
+
+
+def on_picture(tab, x, y):
+    """Window pixel of a pixel of the box picture, seen from the place that shows both."""
+    plane = PicturePlane.of(*SIZE)
+    return tab.at(plane.to_world(np.array([x, y], dtype=float)), overview(plane, tab.aspect))
+
+
+def blue_centre(shot, left_of=None):
+    """Mean column and row of the blue pixels right of the picture."""
+    blue = (shot[..., 2] > 0.6) & (shot[..., 0] < 0.4) & (shot[..., 1] < 0.4)
+    blue[:, : int(left_of)] = False
+    assert blue.sum() > 30, "no blue part on the page"
+    rows, columns = np.nonzero(blue)
+    return np.array([columns.mean(), rows.mean()])
+
+
+def test_wall_of_examples_opens_one_and_its_drag_moves_the_part(page):
+    page.settles()
+    examples = load_examples()
+    assert len(examples) >= 6
+    place = Gallery.place(len(examples), page.aspect)
+    page.page.mouse.move(*page.at((-0.37, -0.4, 0.0), place))
+    time.sleep(0.3)
+    page.page.mouse.click(*page.at((-0.37, -0.4, 0.0), place))
+    page.says(examples[5].title)
+    page.says("moved by")
+    page.says("Gaussians")
+    assert not page.errors
+
+
+def test_drag_drawn_by_mouse_moves_the_part_and_the_slider_moves_it_back(box_page, engine):
+    tab = box_page
+    empty = tab.settles()
+    edge = on_picture(tab, SIZE[0], 0)[0] + 5
+    tab.drag(on_picture(tab, 120, 75), on_picture(tab, 150, 75))
+    tab.says("prismatic joint")
+    tab.changes(empty)
+    after = blue_centre(tab.settles(), edge)
+    calls = engine.model.network.calls
+
+    slider = tab.page.get_by_role("slider").first
+    slider.focus()
+    tab.page.keyboard.press("Home")
+    before = blue_centre(tab.settles(), edge)
+    # 30 px of a picture that is 1.15 world units and 150 px high; the framed object is larger than in the picture.
+    assert 15 < (after - before)[0] < 120
+    assert abs((after - before)[1]) < 3
+    tab.press("After")
+    np.testing.assert_allclose(blue_centre(tab.settles(), edge), after, atol=2)
+    assert engine.model.network.calls == calls, "the slider must not ask the network"
+    assert not tab.errors
+
+
+def test_undo_clear_and_several_drags(box_page, engine):
+    tab = box_page
+    empty = tab.settles()
+    for end in (150, 140):
+        tab.drag(on_picture(tab, 120, 75), on_picture(tab, end, 75))
+        tab.says("prismatic joint")
+        tab.settles()
+    calls = engine.model.network.calls
+    tab.press("Undo")
+    tab.settles()
+    assert engine.model.network.calls == calls + 1
+    tab.press("Clear")
+    cleared = tab.settles()
+    assert np.abs(cleared - empty).mean() < 2e-3
+
+
+def test_pulling_in_3d_moves_the_part(box_page, engine):
+    tab = box_page
+    tab.drag(on_picture(tab, 120, 75), on_picture(tab, 130, 75))
+    tab.says("prismatic joint")
+    edge = on_picture(tab, SIZE[0], 0)[0] + 5
+    before = tab.settles()
+    calls, (x, y) = engine.model.network.calls, blue_centre(before, edge)
+    left, top, _, _ = tab.canvas()
+    tab.page.keyboard.down("Shift")
+    tab.drag((left + x, top + y), (left + x, top + y - 60))
+    tab.page.keyboard.up("Shift")
+    tab.changes(before)
+    moved = blue_centre(tab.settles(), edge)
+    assert engine.model.network.calls > calls
+    assert y - moved[1] > 10
+
+
+def test_everything_can_be_taken_away(box_page, chromium, tmp_path):
+    tab = box_page
+    tab.drag(on_picture(tab, 120, 75), on_picture(tab, 150, 75))
+    tab.says("prismatic joint")
+    tab.settles()
+    tab.page.get_by_text("Export", exact=True).click()
+
+    def download(kind):
+        tab.page.get_by_role("combobox").last.click()
+        tab.page.get_by_role("option", name=kind).click()
+        with tab.page.expect_download(timeout=30_000) as waiting:
+            tab.press("Download")
+        path = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        return path
+
+    after, before = load_ply(download("Gaussians after (PLY)")), load_ply(download("Gaussians before (PLY)"))
+    assert len(after) == len(before)
+    assert float((after.means - before.means).norm(dim=-1).max()) > 0.05
+    assert b"ftyp" in download("Video (MP4)").read_bytes()[:16]
+    assert Image.open(io.BytesIO(download("Picture (PNG)").read_bytes())).width > 100
+    assert json.loads(download("Description (prediction.json)").read_text())["joint"]["type"] == "prismatic"
+    html = download("3D page (HTML, works offline)")
+    offline = chromium.new_context(viewport={"width": 600, "height": 400}, offline=True)
+    asked = []
+    saved = offline.new_page()
+    saved.on("request", lambda request: asked.append(request.url))
+    saved.goto(html.as_uri())
+    saved.wait_for_selector("canvas", timeout=30_000)
+    until = time.monotonic() + 20
+    while True:
+        shot = np.asarray(Image.open(io.BytesIO(saved.screenshot())).convert("RGB"), dtype=float) / 255
+        if ((shot[..., 2] > 0.6) & (shot[..., 0] < 0.4)).sum() > 100:
+            break
+        assert time.monotonic() < until, "the saved page shows no object"
+        time.sleep(0.5)
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    offline.close()
+
+
+def test_upload_reload_and_refusals(page, box_picture, tmp_path):
+    chooser = page.page.locator("input[type=file]").first
+    chooser.set_input_files(str(box_picture))
+    page.says("box.png")
+    (tmp_path / "fake.png").write_bytes(b"no picture at all" * 10)
+    chooser.set_input_files(str(tmp_path / "fake.png"))
+    page.says("not an image that can be read here")
+    (tmp_path / "huge.png").write_bytes(b"\0" * 20_100_000)
+    chooser.set_input_files(str(tmp_path / "huge.png"))
+    page.says("at most 20 MB")
+    page.open()
+    page.says("Click one")
+    assert not page.errors
+
+
+def test_tabs_are_their_own_and_a_failure_is_only_a_notice(box_page, tabs, engine):
+    one = box_page
+    two = tabs(one.address)
+    two.says("box.png")
+    empty = two.settles()
+    one.drag(on_picture(one, 120, 75), on_picture(one, 150, 75))
+    one.says("prismatic joint")
+    one.settles()
+    assert np.abs(two.settles() - empty).mean() < 1e-3
+    assert two.page.get_by_text("prismatic joint").count() == 0
+
+    engine.model.network.failing = True
+    two.drag(on_picture(two, 120, 75), on_picture(two, 150, 75))
+    two.says("the network has broken down")
+    two.dismiss()
+    engine.model.network.failing = False
+    two.drag(on_picture(two, 20, 135), on_picture(two, 60, 135))
+    two.says("lies on the background")
+    two.dismiss()
+    two.drag(on_picture(two, 120, 75), on_picture(two, 140, 75))
+    two.says("prismatic joint")
