@@ -48,6 +48,7 @@ def run(
     views: int = 1,
     drags: int = 1,
     limit: int | None = None,
+    novel_size_px: int = 256,
     workers: int = 1,
     lpips: Literal["auto", "none"] | Path = "auto",
 ) -> None:
@@ -61,10 +62,11 @@ def run(
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
         limit: only the first samples.
+        novel_size_px: side of the images from around.
         workers: processes on the CPU.
         lpips: auto computes it where VGG16's weights lie in the hub's cache; or their file.
     """
-    settings = RunSettings(views, drags, limit)
+    settings = RunSettings(views, drags, limit, novel_size_px)
     evaluate_into(load_eval_set(set), out, Means(model, device, workers, lpips=find_lpips(lpips)), settings)
 
 
