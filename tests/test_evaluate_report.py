@@ -3,6 +3,7 @@
 import html.parser
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from partrm.evaluate.compare import CompareError, load_results, paired_differenc
 from partrm.evaluate.mesh_stage import MeshStage, input_cameras, novel_cameras, truths_of
 from partrm.evaluate.page import HISTOGRAMS, histogram_svg
 from partrm.evaluate.provenance import code_version
+from partrm.evaluate.publish import PublishError, publish
 from partrm.evaluate.report import results
 from partrm.evaluate.rows import RowsError
 from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import METHODS, METRICS, Answer, bootstrap_interval, score, summarise, summarise_by
 from partrm.evaluate.session import Means
+from partrm.evaluate.tables import number
 from partrm.gaussians import Gaussians
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -266,12 +269,35 @@ def test_report_page_is_whole_and_loads_nothing(finished):
     page = Page()
     page.feed(text)
     assert page.open == []
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
     assert page.count["img"] == 5 * 6
     assert page.count["svg"] == len(HISTOGRAMS)
     assert page.count["table"] == 4
     assert "script" not in page.count
     assert "x: &lt;hidden&gt;" in text
+
+
+def test_published_pages_and_table_hold_the_figures(finished, tmp_path):
+    first, second = tmp_path / "procedural", tmp_path / "real"
+    for folder in (first, second):
+        shutil.copytree(finished[0], folder)
+    files = publish([first, second], tmp_path / "docs" / "report")
+    assert sorted(p.name for p in files) == ["README.md", "procedural.html", "real.html"]
+    text = files[0].read_text()
+    value = finished[1]["summary"]["all"]["model"]["psnr"]["mean"]
+    assert text.count(f"| {number(value)}") >= 2
+    for name in ("procedural", "real"):
+        assert (tmp_path / "docs" / "report" / f"{name}.html").read_text() == (first / "report.html").read_text()
+        assert f"({name}.html)" in text
+    assert finished[1]["model"]["hash"] in text
+    (first / "report.html").write_text("x" * 3_000_000)
+    with pytest.raises(PublishError, match="more than"):
+        publish([first], tmp_path / "docs" / "report")
+    (second / "report.html").unlink()
+    with pytest.raises(PublishError, match="page is missing"):
+        publish([second], tmp_path / "docs" / "report")
+    with pytest.raises(PublishError, match="one name"):
+        publish([first, first], tmp_path / "docs" / "report")
 
 
 def test_histograms_count_every_value():

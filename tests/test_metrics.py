@@ -148,6 +148,39 @@ def test_pivot_distance_against_least_squares(generator):
     torch.testing.assert_close(slid, value)
 
 
+def test_amount_error_is_that_of_the_nearer_axis(generator):
+    """Against the motions themselves: of a point far from the axis, about the true axis or its opposite."""
+    axes = torch.nn.functional.normalize(torch.randn(2, 40, 3, generator=generator, dtype=torch.float64), dim=-1)
+    axes[0, :20] = axes[1, :20] * torch.where(torch.arange(20) % 2 == 0, 1.0, -1.0)[:, None]
+    amounts = torch.randn(2, 40, generator=generator, dtype=torch.float64)
+    value = metrics.joint_amount_error(axes[0], amounts[0], axes[1], amounts[1])
+    flipped = metrics.joint_amount_error(-axes[0], -amounts[0], axes[1], amounts[1])
+    torch.testing.assert_close(flipped, value)
+    for i in range(40):
+        x, y = axes[:, i].numpy()
+        about = float(amounts[0, i]) if math.acos(np.clip(x @ y, -1, 1)) <= math.pi / 2 else -float(amounts[0, i])
+        assert float(value[i]) == pytest.approx(abs(about - float(amounts[1, i])))
+        if i < 20:  # parallel axes: translations by the amounts end that far apart
+            apart = np.linalg.norm(x * float(amounts[0, i]) - y * float(amounts[1, i]))
+            assert float(value[i]) == pytest.approx(apart)
+
+
+def test_drag_error_against_loops(generator):
+    pred, target = torch.rand(2, 4, 7, 2, generator=generator) * 256
+    valid = torch.rand(4, 7, generator=generator) < 0.6
+    valid[:, 0] = True
+    value = metrics.drag_error_px(pred, target, valid)
+    for b in range(4):
+        lengths = [math.dist(pred[b, n].tolist(), target[b, n].tolist()) for n in range(7) if valid[b, n]]
+        assert float(value[b]) == pytest.approx(sum(lengths) / len(lengths), rel=1e-5)
+
+
+def test_ssim_of_one_target_for_many_images(generator):
+    images = torch.rand(3, 2, 3, 20, 24, generator=generator)
+    target = torch.rand(2, 3, 20, 24, generator=generator)
+    torch.testing.assert_close(metrics.ssim(images, target), metrics.ssim(images, target.expand_as(images)))
+
+
 def test_type_accuracy_takes_continuous_for_revolute():
     pred = torch.tensor([JointType.REVOLUTE, JointType.CONTINUOUS, JointType.PRISMATIC, JointType.FIXED])
     true = torch.tensor([JointType.CONTINUOUS, JointType.REVOLUTE, JointType.REVOLUTE, JointType.FIXED])

@@ -165,6 +165,21 @@ def pivot_distance(
     return torch.where(sine > PARALLEL_SINE, skew, parallel)
 
 
+def joint_amount_error(
+    axis_pred: Float[Tensor, "*batch 3"],
+    amount_pred: Float[Tensor, "*batch"],
+    axis_true: Float[Tensor, "*batch 3"],
+    amount_true: Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch"]:
+    """Difference of two joints' signed amounts, radians or units, [0, inf).
+
+    A joint moved by ``a`` about ``-x`` is one moved by ``-a`` about ``x``: the predicted amount is read about whichever
+    sign of its axis lies nearer to the true axis.
+    """
+    same_way = (axis_pred * axis_true).sum(-1) >= 0
+    return (torch.where(same_way, amount_pred, -amount_pred) - amount_true).abs()
+
+
 def type_accuracy(pred: Int[Tensor, "n"], true: Int[Tensor, "n"]) -> Float[Tensor, ""]:
     """Share of joints of the right :class:`JointType`, [0, 1]; continuous counts as revolute. ``n`` is at least 1."""
     assert pred.numel() > 0, "no joints to count"

@@ -1,4 +1,4 @@
-"""``python -m partrm.evaluate pack|run``: a set made on one machine, evaluated on another.
+"""``python -m partrm.evaluate pack|run|publish``: a set made on one machine, evaluated on another; results into docs.
 
 ``run`` needs neither the real objects' wheels nor what makes procedural objects.
 """
@@ -10,6 +10,7 @@ import tyro
 
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.perceptual import find_lpips
+from partrm.evaluate.publish import publish
 from partrm.evaluate.published import digest_lines
 from partrm.evaluate.session import Means, evaluate_into, plan_set
 from partrm.evaluate.sets import load_eval_set, save_eval_set
@@ -70,5 +71,18 @@ def run(
     evaluate_into(load_eval_set(set), out, Means(model, device, workers, lpips=find_lpips(lpips)), settings)
 
 
+def to_docs(results: tuple[Path, ...], docs: Path = Path("docs/report")) -> None:
+    """Put the pages of evaluations and one table of all into the documentation.
+
+    Args:
+        results: folders that ``partrm eval`` wrote.
+        docs: folder for ``README.md`` and one page each.
+    """
+    for path in publish(results, docs):
+        print(f"{path}: {path.stat().st_size} bytes")
+
+
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"pack": pack, "run": run}, prog="python -m partrm.evaluate")
+    tyro.extras.subcommand_cli_from_dict(
+        {"pack": pack, "run": run, "publish": to_docs}, prog="python -m partrm.evaluate"
+    )

@@ -18,6 +18,7 @@ from partrm.evaluate.perceptual import Lpips
 from partrm.evaluate.published_protocol import published_crops
 from partrm.metrics import (
     drag_error_px,
+    joint_amount_error,
     joint_axis_error_rad,
     mask_iou,
     masked_psnr,
@@ -144,8 +145,8 @@ def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> Figures:
     """Figures of a joint against the true one."""
     turns = true.type == JointType.REVOLUTE
     right = joint.type == true.type
-    same_way = 1.0 if float(joint.axis @ true.axis) >= 0 else -1.0
-    amount_error = abs(same_way * joint.amount - true.amount)
+    moved, truly = (torch.tensor(j.amount, dtype=torch.float64) for j in (joint, true))
+    amount_error = float(joint_amount_error(joint.axis, moved, true.axis, truly))
     pivot = pivot_distance(joint.axis, joint.pivot, true.axis, true.pivot)
     return {
         "type_correct": float(right),
