@@ -68,8 +68,8 @@ def index(contents: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# Evaluation of the bundled model",
         "",
-        "Means with 95 % bootstrap intervals over objects; [evaluation.md](../evaluation.md) says what is measured. The",
-        "pages show categories, the spread of the errors, and the best, median and worst samples in pictures.",
+        "Means with 95 % bootstrap intervals over objects; [evaluation.md](../evaluation.md) says what is measured.",
+        "The pages show categories, the spread of the errors, and the best, median and worst samples in pictures.",
         "",
     ]
     for name, content in contents.items():
