@@ -9,6 +9,7 @@ from partrm.images import (
     CANONICAL_BOX_DIAGONAL,
     ImageError,
     connected_components,
+    crop_square,
     cut_out,
     frame_object,
     load_image,
@@ -215,3 +216,17 @@ def test_map_to_source_puts_values_back():
     assert back.shape == (200, 300)
     assert (back - image[3]).abs().mean() < 0.003
     assert framed.map_to_source(torch.ones(8, 8))[-1, 0] == 0
+
+
+@pytest.mark.parametrize("corner", [(-40, 5), (3, -60), (90, 5), (3, 80), (-5, -5), (10, 7)])
+def test_squares_may_lie_anywhere(corner):
+    image = torch.rand(4, 30, 40, generator=torch.Generator().manual_seed(0))
+    side = 32
+    framed = crop_square(image, corner, side, side)
+    pixels = torch.arange(side) + 0.5
+    x, y = torch.meshgrid(pixels, pixels, indexing="xy")
+    source = framed.to_source_px(torch.stack([x, y], -1)).floor().long()
+    within = (source >= 0).all(-1) & (source[..., 0] < 40) & (source[..., 1] < 30)
+    assert bool((framed.image[3][~within] == 0).all())
+    expected = image[:, source[..., 1][within], source[..., 0][within]]
+    assert_close(framed.image[:, within], expected)

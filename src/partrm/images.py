@@ -297,5 +297,6 @@ def _crop(image: Float[Tensor, "c h w"], corner: tuple[int, int], side: int) -> 
     """The square of ``side`` pixels at ``corner`` (x, y), zero outside of the image."""
     _, height, width = image.shape
     (x, y), far_x, far_y = corner, corner[0] + side, corner[1] + side
-    inside = image[:, max(y, 0) : min(far_y, height), max(x, 0) : min(far_x, width)]
-    return pad(inside, (max(-x, 0), max(far_x - width, 0), max(-y, 0), max(far_y - height, 0)))
+    inside = image[:, min(max(y, 0), height) : max(far_y, 0), min(max(x, 0), width) : max(far_x, 0)]
+    left, top = min(max(-x, 0), side), min(max(-y, 0), side)
+    return pad(inside, (left, side - left - inside.shape[2], top, side - top - inside.shape[1]))

@@ -81,7 +81,7 @@ class Tab:
         left, top, width, height = self.canvas()
         right_edge = self.panel_left()
         clip = {"x": left, "y": top, "width": min(width, right_edge - left), "height": height}
-        image = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
+        image = Image.open(io.BytesIO(self.page.screenshot(clip=clip, scale="css"))).convert("RGB")
         return np.asarray(image, dtype=np.float64) / 255
 
     def panel_left(self):

@@ -26,6 +26,8 @@ def engine():
 @pytest.fixture(scope="session")
 def tabs(chromium):
     """Opens tabs on an address; they are closed at the end."""
-    context = chromium.new_context(viewport={"width": 840, "height": 420}, accept_downloads=True)
+    # Software rendering: a quarter of the pixels.
+    size = {"width": 840, "height": 420}
+    context = chromium.new_context(viewport=size, device_scale_factor=0.5, accept_downloads=True)
     yield lambda address: Tab(context, address)
     context.close()

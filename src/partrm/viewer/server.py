@@ -24,6 +24,12 @@ MAX_TABS = 16
 TOO_LARGE = f"a picture may have at most {MAX_UPLOAD_BYTES // 10**6} MB"
 
 
+def address(host: str, port: int) -> str:
+    """What to type into a browser on this machine."""
+    name = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
 @contextlib.contextmanager
 def serving(
     start: OpenedPicture | Shown | None, engine: Engine | None, host: str = "127.0.0.1", port: int = 8080
@@ -58,6 +64,9 @@ def serving(
                     client.add_notification("Too many tabs", f"{MAX_TABS} are open already; close one and reload")
                     return
                 session = sessions[client.client_id] = Session(client, engine, examples, Path(folder))
+            if client.client_id not in server.get_clients():  # gone already
+                session.close()
+                return
             limit_uploads(client, lambda: session.notice("Upload refused", TOO_LARGE))
             session.start(start)
 
@@ -69,7 +78,7 @@ def serving(
                 session.close()
 
         try:
-            yield f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{server.get_port()}"
+            yield address(host, server.get_port())
         finally:
             with contextlib.redirect_stdout(io.StringIO()):
                 server.stop()

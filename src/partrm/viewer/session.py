@@ -1,6 +1,7 @@
 """One browser tab: what is open in it, its drags and predictions; nothing is shared with other tabs but the network."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +52,7 @@ class Session:
         self._pressed_px: tuple[float, float] | None = None
         self._pull = Pull(client, self._object)
         self._asked = 0
+        self._closing, self._closed = threading.Lock(), False
         self._tint = self._show_crop = self._pull_freely = False
         self._panel = Panel(client.gui, self._actions(), "PartRM")
         client.gui.main_panel.dock_right()
@@ -67,7 +69,9 @@ class Session:
         """The tab is gone: stop its motion and drop its work."""
         self._player.stop()
         self._asked += 1
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        with self._closing:
+            self._closed = True
+            self._worker.shutdown(wait=False, cancel_futures=True)
         self._opened = self._result = None
 
     def _actions(self) -> Actions:
@@ -90,7 +94,9 @@ class Session:
 
     def _do(self, what: str, job: Callable[[], None]) -> None:
         """Run a job after those before it; its failure becomes a notice, and the tab lives on."""
-        self._worker.submit(self._guarded, what, job)
+        with self._closing:
+            if not self._closed:
+                self._worker.submit(self._guarded, what, job)
 
     def _guarded(self, what: str, job: Callable[[], None]) -> None:
         try:
