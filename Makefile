@@ -19,7 +19,7 @@ DRAG_CABINET := --drag 548,402,473,420
 	touch $@
 
 .venv/made-dev: .venv/made
-	$(PIP) -e '.[dev,data,eval,train,ray]'
+	$(PIP) -e '.[dev,data,eval,train,ray,zero123,sam]'
 	touch $@
 
 # Meshes of real objects, used by `partrm eval --data real`: two wheels without the physics and RL packages they ask for.

@@ -20,8 +20,8 @@ from torch import Tensor
 from partrm import __version__
 from partrm.cameras import Cameras, canonical_orbit
 from partrm.gaussians import Gaussians, save_ply
-from partrm.images import save_image
-from partrm.pipeline import Prediction
+from partrm.images import FramedImage, save_image
+from partrm.pipeline import DragPixels, Prediction, SourceViews, StatePrediction
 from partrm.rendering.splats import render_splats
 
 DEFAULT_VIEWS = 8
@@ -113,14 +113,40 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         (folder / "prediction.json").write_text(content + "\n", encoding="utf-8")
 
 
+def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, cameras: Cameras | None = None) -> None:
+    """Write what a state head predicts into ``out_dir``: all files or none.
+
+    As :func:`save_prediction`, without what needs the state before or the joint: ``gaussians.ply``, ``views/NNN.png``,
+    ``before_after.png`` (input and after) and ``prediction.json``, where ``joint`` and ``part_mask`` are null. Pictures
+    are taken under the field of view that the network assumes.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    size = prediction.source.cameras.width
+    cameras = canonical_orbit(DEFAULT_VIEWS, size, fovy_rad=prediction.fovy_rad) if cameras is None else cameras
+    with staged_folder(out_dir) as folder:
+        started = time.perf_counter()
+        save_ply(prediction.after, folder / "gaussians.ply")
+        (folder / "views").mkdir()
+        for index, view in enumerate(render_rgba(prediction.after, cameras)):
+            save_image(view, folder / "views" / f"{index:03d}.png")
+        first = prediction.source.framed[0]
+        own = canonical_orbit(1, size, fovy_rad=prediction.fovy_rad)
+        panels = [_to_bytes(on_white(image)) for image in (first.image, render_rgba(prediction.after, own)[0])]
+        picture = np.concatenate([_with_drags(panels[0], first, prediction.drags), panels[1]], axis=1)
+        Image.fromarray(picture).save(folder / "before_after.png")
+        timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
+        counted = {"count": len(prediction.after), "moving": None}
+        content = {"joint": None, "part_mask": None, "gaussians": counted} | _describe_given(prediction, cameras)
+        text = json.dumps(content | {"timings_s": timings}, indent=1, allow_nan=False)
+        (folder / "prediction.json").write_text(text + "\n", encoding="utf-8")
+
+
 def describe(prediction: Prediction, cameras: Cameras) -> dict:
     """The content of ``prediction.json`` but for the timings; lengths in object diagonals, angles in radians."""
-    joint, source, first = prediction.joint, prediction.source, prediction.source.framed[0]
-    drags = torch.cat([prediction.drags.start, prediction.drags.end], 1)
-    return {
-        "partrm_version": __version__,
-        "model": {"name": prediction.model_name, "hash": prediction.model_hash},
-        "frame": "canonical: x right, y up, z towards the first camera, which stands at (0, 0, 2.4)",
+    joint = prediction.joint
+    return _describe_given(prediction, cameras) | {
         "joint": {
             "type": joint.type.name.lower(),
             "axis": joint.axis.tolist(),
@@ -132,7 +158,18 @@ def describe(prediction: Prediction, cameras: Cameras) -> dict:
         },
         "part_mask": "part_mask.png",
         "gaussians": {"count": len(prediction.after), "moving": int(prediction.moving.sum())},
-        "drags_px": drags.tolist(),
+    }
+
+
+def _describe_given(prediction: Prediction | StatePrediction, cameras: Cameras) -> dict:
+    """What any prediction says of its model, its input and its views."""
+    source: SourceViews = prediction.source
+    first = source.framed[0]
+    return {
+        "partrm_version": __version__,
+        "model": {"name": prediction.model_name, "hash": prediction.model_hash},
+        "frame": "canonical: x right, y up, z towards the first camera, which stands at (0, 0, 2.4)",
+        "drags_px": torch.cat([prediction.drags.start, prediction.drags.end], 1).tolist(),
         "source": {
             "views": len(source.framed),
             "width": first.source_width,
@@ -157,16 +194,24 @@ def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     first, camera = source.framed[0], source.cameras[:1]
     states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
     panels = [_to_bytes(image) for image in (on_white(first.image), *states)]
-    tinted = Image.fromarray(_tint(panels[0], _mask_in_canonical_px(prediction)))
-    draw = ImageDraw.Draw(tinted)
-    starts, ends = (first.to_canonical_px(p).tolist() for p in (prediction.drags.start, prediction.drags.end))
+    tinted = _tint(panels[0], _mask_in_canonical_px(prediction))
+    return np.concatenate([_with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
+
+
+def _with_drags(
+    picture: UInt8[np.ndarray, "h w 3"], first: FramedImage, drags: DragPixels
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The first canonical image with the drags drawn as arrows."""
+    drawn = Image.fromarray(picture)
+    draw = ImageDraw.Draw(drawn)
+    starts, ends = (first.to_canonical_px(p).tolist() for p in (drags.start, drags.end))
     for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
         draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
         angle = math.atan2(y1 - y0, x1 - x0)
         head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
         draw.polygon([(x1, y1), *head], fill=DRAG_COLOR)
         draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=DRAG_COLOR)
-    return np.concatenate([np.asarray(tinted), *panels[1:]], axis=1)
+    return np.asarray(drawn)
 
 
 def _mask_in_canonical_px(prediction: Prediction) -> Float[Tensor, "size size"]:

@@ -9,7 +9,7 @@ Data flow::
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,8 @@ from partrm.gaussians import Gaussians
 from partrm.images import FramedImage, ImageError, frame_object, load_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import NetworkOutput
+from partrm.model.reference import ReferenceNetwork
+from partrm.multiview import Draw, ViewPlan, complete_views
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files of a source folder that count as views, in the order of their names."""
@@ -94,6 +96,22 @@ class Prediction:
         return carry(self.before, self.moving, self.joint.motion(t))
 
 
+@dataclass(frozen=True)
+class StatePrediction:
+    """What the reference network's state head says: the object after the drag, on the CPU, in the canonical frame."""
+
+    after: Gaussians
+    """[n] the object after the drag."""
+    source: SourceViews
+    drags: DragPixels
+    fovy_rad: float
+    """Field of view under which the network took the object, and under which pictures of it look right."""
+    model_name: str
+    model_hash: str
+    timings_s: dict[str, float]
+    """Seconds of each step."""
+
+
 def load_source(path: str | Path, size_px: int, framing: Literal["auto", "canonical"] = "auto") -> SourceViews:
     """Read an image file, or a folder of 1 to 4 posed views with ``cameras.json`` (any world frame).
 
@@ -137,6 +155,25 @@ def _load_posed_views(folder: Path, size_px: int) -> SourceViews:
     canonical, T_canonical_world, scale = canonicalise(cameras)
     framed = tuple(frame_object(image, size_px, "canonical") for image in images)
     return SourceViews(framed, canonical.resized(size_px), T_canonical_world, float(scale), images[0][3])
+
+
+def with_drawn_views(
+    source: SourceViews, condition: SourceViews, draw: Draw, plan: ViewPlan, elevation_deg: float, background: float
+) -> SourceViews:
+    """A single image completed to four views by a diffusion model; see :func:`partrm.multiview.complete_views`.
+
+    Args:
+        source: the image at the network's size.
+        condition: the same at the size that the diffusion model sees.
+
+    Raises:
+        ImageError: posed views instead of one image, or a drawn view that cannot be used.
+    """
+    if len(source.framed) != 1:
+        raise ImageError(f"a diffusion model completes one image, but {len(source.framed)} posed views are given")
+    size_px = source.cameras.width
+    framed, cameras = complete_views(condition.framed[0].image, draw, plan, size_px, elevation_deg, background)
+    return replace(source, framed=source.framed + framed, cameras=cameras)
 
 
 def check_drags(drags: Sequence[Sequence[float | int]], source: SourceViews) -> DragPixels:
@@ -225,6 +262,36 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
         model_name=model.name,
         model_hash=model.hash,
         timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
+    )
+
+
+def predict_state(source: SourceViews, drags: DragPixels, model: LoadedModel) -> StatePrediction:
+    """Run a reference network once on the device of its weights.
+
+    Raises:
+        ImageError: fewer views than it needs.
+    """
+    network = model.network
+    assert isinstance(network, ReferenceNetwork)
+    if len(source.framed) != VIEWS:
+        raise ImageError(
+            f"model {model.name!r} needs {VIEWS} views of the object, not {len(source.framed)}: give a folder of posed "
+            "views, or let --multiview zero123 draw them"
+        )
+    started = time.perf_counter()
+    device = next(network.parameters()).device
+    inputs = network_input(source, drags, device)
+    with torch.inference_mode():
+        gaussians = network(inputs)[0].to("cpu")
+    networked = time.perf_counter()
+    return StatePrediction(
+        after=gaussians[gaussians.opacities >= MIN_OPACITY],
+        source=source,
+        drags=drags,
+        fovy_rad=math.radians(network.config.ray_fovy_deg),
+        model_name=model.name,
+        model_hash=model.hash,
+        timings_s={"network": networked - started},
     )
 
 

@@ -1,11 +1,16 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from partrm.commands import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from partrm.pipeline import Prediction, SourceViews
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -19,11 +24,17 @@ Writes into the folder OUT:
   motion.mp4            the part moving
   part_mask.png         the moving part in the first image
   prediction.json       the joint (type, axis, pivot, amount, confidence), timings, model
+A reference network (partrm import) knows the state after the drag alone: it writes no gaussians_before.ply, motion.mp4
+and part_mask.png, and needs four views.
+
+--multiview zero123 lets Zero123++ v1.2 draw the other views of a single image (needs partrm[zero123]; its weights are
+under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
 
 Examples:
   partrm predict microwave.png --drag 150,130,90,140 --out result
   partrm predict photo.jpg --drag 812,640,700,655 --drag 810,700,698,716 --out result
   partrm predict views_folder --drag 150,130,90,140 --cameras cameras.json --out result
+  partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --out result
 """
 
 
@@ -35,6 +46,10 @@ def predict(
     framing: Literal["auto", "canonical"] = "auto",
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    multiview: Literal["none", "zero123"] = "none",
+    zero123: str = "sudo-ai/zero123plus-v1.2",
+    zero123_unet: Path | None = None,
+    elevation_deg: float | None = None,
 ) -> None:
     """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -46,8 +61,18 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a weights file.
         device: auto takes a CUDA device if there is one.
+        multiview: what draws the other views of a single image.
+        zero123: folder or Hub repository of Zero123++.
+        zero123_unet: fine-tuned weights of its U-Net (.safetensors, .ckpt, .bin).
+        elevation_deg: of the image's camera above the horizon (by default 20, or 38.7 with --zero123-unet).
     """
     drags = parse_drags(drag)
+    if multiview == "none" and (zero123_unet is not None or elevation_deg is not None):
+        raise UsageError("--zero123-unet and --elevation-deg go with --multiview zero123")
+    if elevation_deg is not None and not -80 <= elevation_deg <= 80:
+        raise UsageError(f"--elevation-deg {elevation_deg:g}: give -80 to 80")
+    if multiview != "none" and source.is_dir():
+        raise UsageError("--multiview zero123 completes a single image, not a folder of posed views")
 
     # Heavy imports stay below what can be said without them.
     import torch
@@ -55,8 +80,9 @@ def predict(
 
     from partrm.cameras import load_cameras
     from partrm.model.checkpoints import load_model
-    from partrm.outputs import save_prediction, staged_folder
-    from partrm.pipeline import check_drags, load_source
+    from partrm.model.reference import ReferenceNetwork
+    from partrm.outputs import save_prediction, save_state_prediction, staged_folder
+    from partrm.pipeline import check_drags, load_source, predict_state
     from partrm.pipeline import predict as predict_motion
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -67,12 +93,29 @@ def predict(
     with staged_folder(out):
         # Found out now rather than after the work: the results can be written.
         pass
+    console = Console(highlight=False, soft_wrap=True)
     loaded = load_model(model, device)
     views = load_source(source, loaded.config.image_size_px, framing)
-    prediction = predict_motion(views, check_drags(drags, views), loaded)
+    checked = check_drags(drags, views)
+    if multiview == "zero123":
+        with console.status("drawing views"):
+            views = _draw_views(views, source, framing, zero123, zero123_unet, elevation_deg, device)
+    if isinstance(loaded.network, ReferenceNetwork):
+        state = predict_state(views, checked, loaded)
+        save_state_prediction(state, out, target)
+        console.print(
+            f"the state after the drag ({loaded.name} tells no joint); network {state.timings_s['network']:.1f} s"
+        )
+        console.print(f"pictures: {out / 'before_after.png'}, {out / 'views'}")
+        return
+    prediction = predict_motion(views, checked, loaded)
     save_prediction(prediction, out, target)
+    _report(prediction, out, console)
 
-    joint, console = prediction.joint, Console(highlight=False, soft_wrap=True)
+
+def _report(prediction: "Prediction", out: Path, console: "Console") -> None:
+    """What was found, and where the pictures are."""
+    joint = prediction.joint
     amount = f"{joint.amount:.2f} rad" if joint.type.name == "REVOLUTE" else f"{joint.amount:.3f} object diagonals"
     console.print(
         f"{joint.type.name.lower()} joint, moved by {amount}, confidence {joint.confidence:.2f}; "
@@ -81,6 +124,27 @@ def predict(
     if not bool(prediction.moving.any()):
         console.print("[yellow]nothing moves: the network found no part under the drag[/yellow]")
     console.print(f"pictures: {out / 'before_after.png'}, {out / 'motion.mp4'}, {out / 'views'}")
+
+
+def _draw_views(
+    views: "SourceViews",
+    source: Path,
+    framing: Literal["auto", "canonical"],
+    model: str,
+    unet: Path | None,
+    elevation_deg: float | None,
+    device: str,
+) -> "SourceViews":
+    """The single image's other views by Zero123++."""
+    from partrm.multiview import CONDITION_PX, PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
+    from partrm.pipeline import load_source, with_drawn_views
+    from partrm.zero123 import load_zero123
+
+    artist = load_zero123(model, unet, device)
+    plan, usual = (PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG) if artist.fine_tuned else (ZERO123_PLAN, 20.0)
+    elevation = usual if elevation_deg is None else elevation_deg
+    condition = load_source(source, CONDITION_PX, framing)
+    return with_drawn_views(views, condition, artist.draw, plan, elevation, artist.background)
 
 
 def parse_drags(texts: tuple[str, ...]) -> list[tuple[float, ...]]:
