@@ -180,7 +180,7 @@ def posed_solid(
     )  # fmt: skip
     colour, one, whole = torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.long)
     materials = MaterialTable(colour, colour, whole, one, colour, one, whole - 1).to(device)
-    eye = torch.eye(4, device=device).expand(1, 2, 4, 4)
+    eye = torch.eye(4, device=device).repeat(1, 2, 1, 1)
     instances = Instances(torch.tensor([[0, 1]], device=device), eye, materials)
     framing = Framing(eye[:, 0, :3, :3], torch.zeros(1, 3, device=device), torch.ones(1, device=device))
     index, q = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, 2, device=device)

@@ -18,7 +18,7 @@ from partrm.evaluate.folder_sets import FolderSet
 from partrm.evaluate.perceptual import Lpips
 from partrm.evaluate.runs import RunSettings, Scorer, add_rows, batches, check_complete, sample_count
 from partrm.evaluate.sets import EvalSet
-from partrm.model.checkpoints import load_model
+from partrm.model.checkpoints import LoadedModel, load_model
 
 Row = dict[str, Any]
 
@@ -39,9 +39,9 @@ class Job:
     settings: RunSettings
     lpips: Lpips | None
 
-    def scorer(self, device: torch.device | str) -> Scorer:
-        """Open everything on a device."""
-        return Scorer.of(self.evalset, load_model(self.model, device), self.settings, self.lpips)
+    def scorer(self, model: LoadedModel) -> Scorer:
+        """Open everything on the device of the model's weights."""
+        return Scorer.of(self.evalset, model, self.settings, self.lpips)
 
 
 def evaluate_on_workers(
@@ -86,7 +86,7 @@ def _work(job: Job, threads: int, tasks: Queue, done: Queue) -> None:
 
         torch.set_num_threads(threads)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
-        scorer = job.scorer("cpu")
+        scorer = job.scorer(load_model(job.model, "cpu"))
         while (task := tasks.get()) is not None:
             number, numbers = task
             done.put((number, scorer.rows(numbers), ""))
@@ -143,7 +143,7 @@ class Ranks:
         try:
             from accelerate import PartialState
         except ImportError as error:
-            raise ImportError("an evaluation by several processes needs accelerate: pip install accelerate") from error
+            raise ImportError("an evaluation by several ranks needs accelerate: pip install 'partrm[train]'") from error
         state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
         return Ranks(state.process_index, state.num_processes, torch.device(state.device or "cpu"))
 
@@ -164,14 +164,17 @@ class Ranks:
         return gather_object(value)
 
 
-def evaluate_on_ranks(job: Job, ranks: Ranks, keep: Callable[[Row], None], earlier: Sequence[Row] = ()) -> list[Row]:
+def evaluate_on_ranks(
+    job: Job, model: LoadedModel, ranks: Ranks, keep: Callable[[Row], None], earlier: Sequence[Row] = ()
+) -> list[Row]:
     """All rows on every rank; in each round every rank scores one batch, then all rows are gathered.
 
     Args:
-        keep: called with each row, in order; on the main process alone if it writes.
+        model: the job's, on this rank's device.
+        keep: called with each row, in order.
         earlier: the first rows, the same on all ranks.
     """
-    scorer = job.scorer(ranks.device)
+    scorer = job.scorer(model)
     count, rows = sample_count(job.evalset, job.settings), list(earlier)
     todo = batches(count, len(rows), ranks.device)
     for first in range(0, len(todo), ranks.count):

@@ -44,8 +44,8 @@ class Case:
     @property
     def label(self) -> str:
         r = self.row
-        named = {"iou": "IoU", "motion_error_ratio": "motion error", "psnr": "PSNR (dB)"}
-        figures = ", ".join(f"{word} {r[name]:.2f}" for name, word in named.items() if r[name] is not None)
+        named = {"iou": "IoU {:.2f}", "motion_error_ratio": "motion error {:.2f}", "psnr": "PSNR {:.1f} dB"}
+        figures = ", ".join(form.format(r[name]) for name, form in named.items() if r[name] is not None)
         return f"{self.kind}: sample {r['sample']}, {r['object']}, {r['transition']}; {figures}"
 
 

@@ -23,7 +23,7 @@ from partrm.evaluate.rows import keeping_rows, load_rows
 from partrm.evaluate.runs import RunSettings, sample_count
 from partrm.evaluate.sets import EvalSet
 from partrm.evaluate.tables import absent, grid_table, number
-from partrm.model.checkpoints import load_model
+from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.outputs import staged_folder
 
 PROCEDURAL_SAMPLES = 500
@@ -113,7 +113,7 @@ def evaluate_into(
         Console(stderr=True).print(f"going on after {len(earlier)} of {count} samples")
     started = time.perf_counter()
     job = Job(evalset, means.model, settings, means.lpips)
-    rows = _rows_of(job, means, ranks, earlier, lambda: keeping_rows(path, known, earlier))
+    rows = _rows_of(job, means, model, ranks, earlier, lambda: keeping_rows(path, known, earlier))
     content = results(known, rows)
     assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
     if ranks.main:
@@ -128,13 +128,14 @@ def evaluate_into(
 def _rows_of(
     job: Job,
     means: Means,
+    model: LoadedModel,
     ranks: Ranks,
     earlier: Sequence[Row],
     keeping: Callable[[], AbstractContextManager[Callable[[Row], None]]],
 ) -> list[Row]:
     """Every row, by whatever processes there are; the main one keeps them on disk and shows how far it is."""
     if not ranks.main:
-        return evaluate_on_ranks(job, ranks, lambda row: None, earlier)
+        return evaluate_on_ranks(job, model, ranks, lambda row: None, earlier)
     with _progress() as progress, keeping() as keep:
         count = sample_count(job.evalset, job.settings)
         task = progress.add_task("evaluating", total=count, completed=len(earlier))
@@ -146,7 +147,7 @@ def _rows_of(
         if means.workers > 1:
             threads = means.threads or max(1, torch.get_num_threads() // means.workers)
             return evaluate_on_workers(job, means.workers, keep_and_show, earlier, threads)
-        return evaluate_on_ranks(job, ranks, keep_and_show, earlier)
+        return evaluate_on_ranks(job, model, ranks, keep_and_show, earlier)
 
 
 def evaluate_grid(
