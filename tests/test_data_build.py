@@ -29,7 +29,7 @@ from partrm.data.build_object import (
     object_seed,
     sample_surface,
 )
-from partrm.data.check import check_dataset, drag_errors, share_on_object
+from partrm.data.check import check_dataset, drag_figures, share_on_object
 from partrm.data.dataset import folder_batches
 from partrm.data.partdrag4d import (
     PROCESSED,
@@ -79,7 +79,7 @@ def copy(built, tmp_path):
 
 
 def problems(root):
-    return [text for _, found in check_dataset(root) for text in found]
+    return [text for found in check_dataset(root) for text in found.problems]
 
 
 def tree(root):
@@ -218,14 +218,15 @@ def test_points_are_in_correspondence_and_where_the_joints_bring_them(tmp_path, 
 
 def test_every_stored_drag_starts_on_its_part_and_ends_on_its_point(built):
     root, _, _ = built
-    count = 0
-    for folder in sorted((root / "samples").iterdir()):
-        for batch in folder_batches(folder):
-            on_part, error_px = drag_errors(batch)
-            assert on_part
-            assert error_px < 0.01
-            count += int(batch.valid.sum())
-    assert count >= 6
+    batches = [b for folder in sorted((root / "samples").iterdir()) for b in folder_batches(folder)]
+    figures = [drag_figures(batch) for batch in batches]
+    assert all(f.on_part == f.drags > 0 for f in figures)
+    assert max(f.worst_px for f in figures) < 0.01
+    assert sum(f.samples for f in figures) >= 6
+    # An oracle that cannot see a wrong drag would be no test.
+    first = batches[0].inputs
+    moved = replace(first.drags, start=first.drags.start + 2 / 32, end=first.drags.end + 2 / 32)
+    assert drag_figures(replace(batches[0], inputs=replace(first, drags=moved))).worst_px > 1
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(built, tmp_path):

@@ -146,4 +146,4 @@ def test_a_build_spread_over_the_cards_is_sound(tmp_path):
     workers = Workers(gpus=torch.cuda.device_count(), per_gpu=2)
     result = build(folders(tmp_path), tmp_path / "data", SMALL, workers=workers)
     assert (result.objects, result.refused) == (3, ())
-    assert [text for _, found in check_dataset(tmp_path / "data") for text in found] == []
+    assert [text for found in check_dataset(tmp_path / "data") for text in found.problems] == []

@@ -167,14 +167,21 @@ def _check(folder: Path) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from partrm.data.check import check_dataset
+    from partrm.data.check import DragFigures, check_dataset
 
     console, problems, checked = Console(highlight=False, soft_wrap=True), [], 0
-    for _, found in track(check_dataset(folder), description="checked", console=console):
-        problems += found
+    total = DragFigures(0, 0, 0, 0.0)
+    for found in track(check_dataset(folder), description="checked", console=console):
+        problems += found.problems
+        total = total + (found.drags or DragFigures(0, 0, 0, 0.0))
         checked += 1
     for problem in problems:
         console.print(problem, markup=False)
+    if total.drags:
+        console.print(
+            f"{total.drags} drags of {total.samples} samples: {total.on_part / total.drags:.2%} start on their part "
+            f"in view 0, and none is further than {total.worst_px:.3f} px from its material point before and after"
+        )
     console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
     return 1 if problems else 0
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,38 @@ DRAG_TOLERANCE_PX = 0.6
 """Largest distance of a stored drag's end from where its material point arrives."""
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What checking one thing found."""
+
+    name: str
+    """The lists, an object, or an entry."""
+    problems: tuple[str, ...]
+    drags: "DragFigures | None" = None
+    """Of an object's compact samples."""
+
+
+@dataclass(frozen=True)
+class DragFigures:
+    """How the drags of some samples project."""
+
+    samples: int
+    """Valid ones."""
+    drags: int
+    on_part: int
+    """Drags whose start shows their moving part in view 0."""
+    worst_px: float
+    """Largest distance of a drag's start or end from where its material point is seen, pixels of the image."""
+
+    def __add__(self, other: "DragFigures") -> "DragFigures":
+        return DragFigures(
+            self.samples + other.samples,
+            self.drags + other.drags,
+            self.on_part + other.on_part,
+            max(self.worst_px, other.worst_px),
+        )
+
+
 def load_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a finished build.
 
@@ -40,23 +73,23 @@ def load_manifest(root: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: not a manifest ({error})") from error
 
 
-def check_dataset(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Name and problems of the lists, then of every entry and sample file, as they are checked.
+def check_dataset(root: Path) -> Iterator[Checked]:
+    """The lists, then every object and entry, as they are checked.
 
     Raises:
         DatasetError: no finished build there.
     """
     manifest = load_manifest(root)
-    yield "lists", list(_list_problems(root, manifest))
+    yield Checked("lists", tuple(_list_problems(root, manifest)))
     try:
         data = PartDrag4D(root, [], scale=manifest["points"]["scale"], offset=tuple(manifest["points"]["offset"]))
     except DatasetError as error:
-        yield "folders", [str(error)]
+        yield Checked("folders", (str(error),))
         return
     for record in manifest["objects"]:
-        yield record["mesh"], list(_object_problems(root, record))
+        yield _check_object(root, record)
         for name, checksum in record["entries"].items():
-            yield name, list(_entry_problems(data, record["category"], EntryName.parse(name), checksum))
+            yield Checked(name, tuple(_entry_problems(data, record["category"], EntryName.parse(name), checksum)))
 
 
 def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
@@ -81,35 +114,33 @@ def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
         yield "the records in objects/ are not the manifest's"
 
 
-def _object_problems(root: Path, record: dict[str, Any]) -> Iterator[str]:
-    mesh = record["mesh"]
+def _check_object(root: Path, record: dict[str, Any]) -> Checked:
+    mesh, problems = record["mesh"], []
     if digest(shared_files(root, record["category"], mesh)) != record["shared"]:
-        yield f"{mesh}: joints, materials or parts are missing or changed"
+        problems.append(f"{mesh}: joints, materials or parts are missing or changed")
     if not record["samples"]:
-        return
+        return Checked(mesh, tuple(problems))
     path = root / "samples" / record["split"] / f"{mesh}.samples.safetensors"
+    where = path.relative_to(root)
     if not path.is_file():
-        yield f"{path.relative_to(root)}: missing"
-    elif digest([path]) != record["samples"]:
-        yield f"{path.relative_to(root)}: corrupt"
-    else:
-        try:
-            samples = load_samples(path)
-        except ValueError as error:
-            yield str(error)
-            return
-        on_part, error_px = drag_errors(samples)
-        if not on_part or error_px > DRAG_TOLERANCE_PX:
-            yield f"{path.relative_to(root)}: a drag is misprojected ({error_px:.2f} px, on its part: {on_part})"
+        return Checked(mesh, (*problems, f"{where}: missing"))
+    if digest([path]) != record["samples"]:
+        return Checked(mesh, (*problems, f"{where}: corrupt"))
+    try:
+        figures = drag_figures(load_samples(path))
+    except ValueError as error:
+        return Checked(mesh, (*problems, str(error)))
+    if figures.on_part < figures.drags or figures.worst_px > DRAG_TOLERANCE_PX:
+        astray = figures.drags - figures.on_part
+        problems.append(f"{where}: a drag is misprojected ({figures.worst_px:.2f} px, {astray} not on their part)")
+    return Checked(mesh, tuple(problems), figures)
 
 
-def drag_errors(samples: Samples) -> tuple[bool, float]:
-    """Whether every drag of valid samples starts on its part, and the worst error of an end, pixels of the image."""
+def drag_figures(samples: Samples) -> DragFigures:
+    """How the drags of the valid samples of a batch project into their first images."""
     size, grid = samples.inputs.images.shape[-1], samples.targets.moving.shape[-1]
     drags, first = samples.inputs.drags, samples.inputs.cameras[:, 0]
     used = drags.valid & samples.valid[:, None]
-    if not bool(used.any()):
-        return True, 0.0
     x, y = (drags.start * grid).floor().long().clamp(0, grid - 1).unbind(-1)
     row = torch.arange(len(x))[:, None].expand_as(x)
     moving = samples.targets.moving[:, 0][row, y, x]
@@ -119,9 +150,15 @@ def drag_errors(samples: Samples) -> tuple[bool, float]:
     joint = samples.joint
     T_after_before = screw_motion(joint.axis, joint.pivot, joint.amount, joint.type == JointType.PRISMATIC)
     end, _ = first.project(transform_points(T_after_before, point))
-    error = torch.maximum(_distance(start, drags.start * size), _distance(end, drags.end * size))
     inside = (drags.end > -1).all(-1) & (drags.end < 2).all(-1)  # ends further out are clamped
-    return bool(moving[used].all()), float(error[used & inside].max()) if bool((used & inside).any()) else 0.0
+    error = torch.where(inside, _distance(end, drags.end * size), 0.0)
+    error = torch.maximum(error, _distance(start, drags.start * size)) * used
+    return DragFigures(
+        samples=int(samples.valid.sum()),
+        drags=int(used.sum()),
+        on_part=int((moving & used).sum()),
+        worst_px=float(error.nan_to_num(float("inf")).max()),
+    )
 
 
 def _distance(a: Float[Tensor, "*batch 2"], b: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:

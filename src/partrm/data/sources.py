@@ -20,6 +20,9 @@ PROCEDURAL_DEFAULT = 96
 SEEDS_PER_BUILD = 1_000_000
 """Object seeds that one build seed owns."""
 
+NAME_BYTES = 100
+"""Longest name of an object; those of its files are longer, and file systems take 255 bytes."""
+
 GENERATORS: dict[str, tuple[str, ...]] = {
     "Dishwasher": ("dishwasher", "kitchen_dishwasher"),
     "Laptop": ("laptop",),
@@ -74,7 +77,8 @@ class Source:
 
 def plain_name(text: str) -> str:
     """A text that can name a folder and has no underscore; letters of any script stay."""
-    return re.sub(r"[\W_]+", "-", text).strip("-")[:100] or "object"
+    plain = re.sub(r"[\W_]+", "-", text).strip("-").encode()[:NAME_BYTES]  # file systems count bytes
+    return plain.decode(errors="ignore").strip("-") or "object"
 
 
 def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[Source]:
@@ -104,13 +108,20 @@ def _expand(word: str, limit: int | None, seed: int) -> Iterator[Source]:
     if word == "procedural" or word.startswith("procedural:"):
         return islice(_procedural(word.partition(":")[2], seed), limit or PROCEDURAL_DEFAULT)
     path = Path(word)
-    if path.is_dir():
+    try:
+        word.encode()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{word!a}: the path is not UTF-8; rename it") from error
+    except OSError as error:
+        raise SourceError(f"{word[:60]}...: {error.strerror}") from error
+    if is_folder:
         folders = [path] if is_partnet_folder(path) else partnet_folders(path)
         if not folders:
             raise SourceError(f"{word}: neither a PartNet-Mobility folder nor a folder of them (no mobility.urdf)")
         return iter([Source(plain_name(f.absolute().name), "partnet", str(f.absolute())) for f in folders])
     if path.suffix.lower() in (".urdf", ".xml"):
-        if not path.is_file():
+        if not is_file:
             raise SourceError(f"{word}: no such file")
         kind = "urdf" if path.suffix.lower() == ".urdf" else "mjcf"
         return iter([Source(plain_name(path.stem), kind, str(path.absolute()))])
