@@ -1,0 +1,139 @@
+import io
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+from partrm.articulation.procedural import generate
+from partrm.articulation.urdf import save_urdf
+from partrm.cameras import canonical_orbit, save_cameras
+from partrm.gaussians import save_ply
+from partrm.images import save_image
+from partrm.outputs import save_prediction
+from partrm.pipeline import check_drags
+from partrm.viewer import sources
+from partrm.viewer.display import Shown
+from partrm.viewer.examples import load_examples
+from partrm.viewer.sources import SourceError, needs_model, open_path, open_picture, open_upload
+
+SIZE = 64
+
+
+def encoded(format, size=(64, 48), mode="RGBA"):
+    image = Image.new(mode, size, 0)
+    image.paste((200, 30, 30, 255)[: len(mode)], (16, 12, 48, 36))
+    buffer = io.BytesIO()
+    image.save(buffer, format)
+    return buffer.getvalue()
+
+
+def test_bundled_examples_open_and_their_drags_start_on_the_object():
+    examples = load_examples()
+    assert len(examples) >= 6
+    for example in examples:
+        assert example.path.stat().st_size < 100_000
+        picture = open_picture(example.path, SIZE, example.framing, example.title)
+        check_drags(example.drags_px, picture.views)
+
+
+def test_uploads_are_opened_in_the_temporary_folder_and_leave_nothing(tmp_path):
+    picture = open_upload("../../etc/evil\n.png", encoded("PNG"), tmp_path, SIZE)
+    assert picture.title == "evil.png"
+    assert picture.rgba.shape == (4, 48, 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "not an image"),
+        (b"%PDF-1.4 nothing", "not an image"),
+        (encoded("GIF", mode="RGB"), "not an image"),
+        (encoded("PNG")[:60], "not"),
+    ],
+    ids=["empty", "pdf", "gif", "cut off"],
+)
+def test_other_uploads_are_refused(content, reason, tmp_path):
+    with pytest.raises(ValueError, match=reason):
+        open_upload("a.png", content, tmp_path, SIZE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_uploads_are_limited_before_they_are_decoded(tmp_path, monkeypatch):
+    with pytest.raises(SourceError, match="larger than 20 MB"):
+        open_upload("a.png", bytes(20_000_001), tmp_path, SIZE)
+    bomb = encoded("PNG", (8000, 8000), "RGB")
+    assert len(bomb) < 10**6
+    monkeypatch.setattr(sources, "load_image", None)
+    with pytest.raises(SourceError, match="8000x8000 pixels are too many"):
+        open_upload("a.png", bomb, tmp_path, SIZE)
+
+
+def test_posed_views_open_with_their_first_picture(tmp_path):
+    save_cameras(canonical_orbit(2, SIZE), tmp_path / "cameras.json")
+    for index in range(2):
+        image = torch.zeros(4, SIZE, SIZE)
+        image[index, 16:48, 16:48], image[3, 16:48, 16:48] = 1, 1
+        save_image(image, tmp_path / f"{index:03d}.png")
+    opened = open_path(tmp_path, SIZE)
+    assert len(opened.views.framed) == 2
+    assert not opened.adjustable
+    assert float(opened.rgba[0].max()) == 1
+
+
+def test_a_prediction_on_disk_comes_back(tmp_path, engine):
+    image = torch.zeros(4, 90, 120)
+    image[2], image[3, 20:70, 30:90] = 0.9, 1
+    save_image(image, tmp_path / "box.png")
+    picture = open_picture(tmp_path / "box.png", engine.size_px)
+    prediction = engine.predict(picture.views, [(70.0, 45.0, 80.0, 40.0)])
+    save_prediction(prediction, tmp_path / "out", canonical_orbit(1, 16))
+    shown = open_path(tmp_path / "out", None)
+    assert isinstance(shown, Shown)
+    assert bool((shown.moving == prediction.moving).all())
+    assert_close(shown.at(1.0).means, prediction.after.means, atol=1e-5, rtol=0)
+    (tmp_path / "out" / "prediction.json").write_text('{"joint": {"type": "ball"}}')
+    with pytest.raises(SourceError, match=r"prediction\.json"):
+        open_path(tmp_path / "out", None)
+
+
+def test_gaussian_files_are_brought_into_view(tmp_path, engine):
+    picture = open_picture(load_examples()[0].path, engine.size_px, "canonical")
+    before = engine.predict(picture.views, load_examples()[0].drags_px).before
+    save_ply(before, tmp_path / "a.ply")
+    assert_close(open_path(tmp_path / "a.ply", None).before.means, before.means, atol=1e-5, rtol=0)
+    save_ply(sources.replace(before, means=20 * before.means + 7, scales=20 * before.scales), tmp_path / "b.ply")
+    far = open_path(tmp_path / "b.ply", None)
+    assert float(far.before.means.median(0).values.norm()) < 0.2
+    assert 0.1 < float(far.before.means.norm(dim=-1).quantile(0.9)) < 0.8
+    assert far.joint is None
+
+
+def test_articulated_objects_are_photographed_by_the_canonical_camera(tmp_path):
+    obj = generate("microwave", 3_000_001)
+    save_urdf(obj, tmp_path / "object.urdf")
+    path = tmp_path / "object.urdf"
+    opened = open_path(path, SIZE)
+    framed = opened.views.framed[0]
+    assert framed.corner_px == (0.0, 0.0)
+    rows, columns = np.nonzero(opened.rgba[3].numpy() > 0.5)
+    diagonal = np.hypot(np.ptp(rows), np.ptp(columns)) / opened.rgba.shape[-1]
+    assert 0.4 < diagonal < 0.85
+    assert abs(columns.mean() / opened.rgba.shape[-1] - 0.5) < 0.1
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
+    with pytest.raises(SourceError, match="no such file"):
+        open_path(tmp_path / "nothing.png", SIZE)
+    save_urdf(generate("microwave", 3_000_001), tmp_path / "object.urdf")
+    path = tmp_path / "object.urdf"
+    monkeypatch.setitem(sys.modules, "yourdfpy", None)
+    with pytest.raises(ValueError, match=r"partrm\[data\]|yourdfpy") as caught:
+        open_path(path, SIZE)
+    assert "\n" not in str(caught.value)
+    assert needs_model(path)
+    assert needs_model(None)
+    assert not needs_model(tmp_path / "a.ply")
