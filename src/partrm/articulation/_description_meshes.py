@@ -1,6 +1,7 @@
 """Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,9 +92,24 @@ def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
     return Material(material.name or "material", color, role, texture=texture)
 
 
+def _refuse_huge(file: Path) -> None:
+    """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory."""
+    faces, kind = 0, file.suffix.lower()
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+    if kind == ".stl" and len(head) >= 84 and file.stat().st_size == 84 + 50 * int.from_bytes(head[80:84], "little"):
+        faces = int.from_bytes(head[80:84], "little")
+    elif kind == ".ply" and (found := re.search(rb"^element face (\d+)", head, re.MULTILINE)):
+        faces = int(found[1])
+    if faces > MAX_FACES:
+        raise ObjectError(f"{file}: {faces} faces, more than {MAX_FACES}; simplify the mesh first")
+
+
 def _read_mesh(file: Path, libraries: Libraries) -> Surface:
     if file.suffix.lower() == ".obj":
         return load_obj(file, libraries)
+    if file.is_file():
+        _refuse_huge(file)
     try:
         trimesh = importlib.import_module("trimesh")
     except ImportError as error:
