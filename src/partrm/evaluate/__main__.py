@@ -3,6 +3,7 @@
 ``run`` needs neither the real objects' wheels nor what makes procedural objects.
 """
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +84,9 @@ def to_docs(results: tuple[Path, ...], docs: Path = Path("docs/report")) -> None
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict(
-        {"pack": pack, "run": run, "publish": to_docs}, prog="python -m partrm.evaluate"
-    )
+    commands = {"pack": pack, "run": run, "publish": to_docs}
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="python -m partrm.evaluate")
+    except ValueError as error:  # ours say what is wrong, in one line
+        print(f"python -m partrm.evaluate: {error}", file=sys.stderr)
+        sys.exit(1)
