@@ -59,7 +59,9 @@ class Gallery:
                 on_pick(index)
 
             tile.on_click(pick)
-            label = scene.add_label(f"/gallery/{index}_title", example.title, position=(x, y - TILE / 2 - 0.05, 0.0))
+            label = scene.add_label(
+                f"/gallery/{index}_title", example.title, position=(x, y - TILE / 2 - 0.05, 0.0), anchor="center-center"
+            )
             self._nodes += [tile, label]
 
     def remove(self) -> None:

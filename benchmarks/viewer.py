@@ -1,0 +1,98 @@
+"""Measure the viewer in a headless Chromium: ``python benchmarks/viewer.py [--model base] [--drags 200]``.
+
+Prints the time from the release of a drag to the splats sent (as the page shows it) and to changed pixels on the page,
+slider updates a second, and the memory of the server before and after many drags. The browser draws in software here
+and shares the cores with the server: the figures with pixels include its work.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from playwright.sync_api import sync_playwright
+
+from partrm.model.checkpoints import load_model
+from partrm.viewer.engine import Engine
+from partrm.viewer.examples import load_examples
+from partrm.viewer.geometry import PicturePlane, overview
+from partrm.viewer.server import serving
+from partrm.viewer.sources import open_picture
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "viewer"))
+from browsing import CHROMIUM, FLAGS, Tab
+
+
+def release_to_pixels(tab, picture, drag):
+    """Seconds from the release of a drag to a changed 3D view; the picture's own arrow does not count."""
+    plane = PicturePlane.of(picture.rgba.shape[2], picture.rgba.shape[1])
+    ends = [tab.at(plane.to_world(np.array(p)), overview(plane, tab.aspect)) for p in (drag[:2], drag[2:])]
+    tab.press("Clear")
+    before = tab.settles(60)
+    left = int(
+        tab.at((plane.center[0] + plane.width / 2 + 0.1, 0, 0), overview(plane, tab.aspect))[0] - tab.canvas()[0]
+    )
+    tab.drag(*ends)
+    started = time.perf_counter()
+    while np.abs(tab.shot()[:, left:] - before[:, left:]).mean() < 1e-3:
+        time.sleep(0.02)
+    return time.perf_counter() - started
+
+
+def slider_rate(tab, engine, seconds=5.0):
+    """Poses a second that reach the page while the slider is pulled to and fro by its keys."""
+    slider = tab.page.get_by_role("slider").first
+    slider.focus()
+    sent, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        tab.page.keyboard.press("ArrowRight" if sent // 60 % 2 == 0 else "ArrowLeft")
+        sent += 1
+    shown = float(tab.page.locator("input[type=text]").first.input_value())
+    assert 0 <= shown <= 100
+    return sent / (time.perf_counter() - started)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--model", default="base")
+    arguments.add_argument("--device", default="cpu")
+    arguments.add_argument("--drags", type=int, default=200)
+    options = arguments.parse_args()
+    engine = Engine(load_model(options.model, options.device))
+    example = load_examples()[0]
+    picture = open_picture(example.path, engine.size_px, example.framing, example.title)
+    process = psutil.Process()
+    with sync_playwright() as runner, serving(picture, engine, port=0) as address:
+        browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        context = browser.new_context(viewport={"width": 840, "height": 420}, device_scale_factor=0.5)
+        tab = Tab(context, address)
+        drag = example.drags_px[0]
+        pixels = [release_to_pixels(tab, picture, drag) for _ in range(5)]
+        tab.says("drag to splats")
+        status = tab.page.get_by_text("drag to splats").first.inner_text()
+        rate = slider_rate(tab, engine)
+        before = process.memory_info().rss
+        for _ in range(options.drags):
+            release_to_pixels(tab, picture, drag)
+        after = process.memory_info().rss
+        browser.close()
+    print(
+        json.dumps(
+            {
+                "release_to_pixels_s": round(statistics.median(pixels), 2),
+                "page_says": " ".join(status.split()),
+                "slider_updates_per_s": round(rate, 1),
+                "server_mb": [round(before / 1e6), round(after / 1e6)],
+                "drags": options.drags,
+            },
+            indent=1,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
