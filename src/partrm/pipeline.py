@@ -28,6 +28,7 @@ from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import NetworkOutput
 from partrm.model.reference import ReferenceNetwork
 from partrm.multiview import Draw, ViewPlan, complete_views
+from partrm.segmentation import Segment, propagate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files of a source folder that count as views, in the order of their names."""
@@ -174,6 +175,28 @@ def with_drawn_views(
     size_px = source.cameras.width
     framed, cameras = complete_views(condition.framed[0].image, draw, plan, size_px, elevation_deg, background)
     return replace(source, framed=source.framed + framed, cameras=cameras)
+
+
+def propagated_drags(drags: DragPixels, condition: SourceViews, segment: Segment, seed: int = 0) -> DragPixels:
+    """The user's drags and others on the same parts, ten in all at most; see :func:`partrm.segmentation.propagate`.
+
+    Args:
+        drags: in pixels of the user's first image; so is the answer.
+        condition: the views at the size that SAM sees.
+        seed: of the points drawn.
+    """
+    first = condition.framed[0]
+    starts, ends = (first.to_canonical_px(points) for points in (drags.start, drags.end))
+    side = first.image.shape[-1]
+    starts = starts.clamp(0, side - 1e-3)
+    generator = torch.Generator().manual_seed(seed)
+    starts, ends = propagate(first.image, starts, ends, segment, MAX_DRAGS, generator)
+    own, more = len(drags.start), slice(len(drags.start), None)
+    assert len(starts) >= own
+    return DragPixels(
+        torch.cat([drags.start, first.to_source_px(starts[more])]),
+        torch.cat([drags.end, first.to_source_px(ends[more])]),
+    )
 
 
 def check_drags(drags: Sequence[Sequence[float | int]], source: SourceViews) -> DragPixels:

@@ -1,5 +1,6 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ from partrm.commands import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from partrm.pipeline import Prediction, SourceViews
+    from partrm.pipeline import DragPixels, Prediction, SourceViews
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -29,13 +30,33 @@ and part_mask.png, and needs four views.
 
 --multiview zero123 lets Zero123++ v1.2 draw the other views of a single image (needs partrm[zero123]; its weights are
 under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
+--propagate sam lets SAM find the dragged part and drags other points of it too, ten in all (needs partrm[sam]): the
+reference's weights want that, the bundled ones do not.
 
 Examples:
   partrm predict microwave.png --drag 150,130,90,140 --out result
   partrm predict photo.jpg --drag 812,640,700,655 --drag 810,700,698,716 --out result
   partrm predict views_folder --drag 150,130,90,140 --cameras cameras.json --out result
-  partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --out result
+  partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --propagate sam --out result
 """
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Views and drags made by other models."""
+
+    multiview: Literal["none", "zero123"] = "none"
+    """What draws the other views of a single image."""
+    zero123: str = "sudo-ai/zero123plus-v1.2"
+    """Folder or Hub repository of Zero123++."""
+    zero123_unet: Path | None = None
+    """Fine-tuned weights of its U-Net (.safetensors, .ckpt, .bin)."""
+    elevation_deg: float | None = None
+    """Of the image's camera above the horizon (by default 20, or 38.7 with --zero123-unet)."""
+    propagate: Literal["none", "sam"] = "none"
+    """What finds more drags on the dragged part."""
+    sam: str = "facebook/sam-vit-base"
+    """Folder or Hub repository of SAM."""
 
 
 def predict(
@@ -46,10 +67,7 @@ def predict(
     framing: Literal["auto", "canonical"] = "auto",
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    multiview: Literal["none", "zero123"] = "none",
-    zero123: str = "sudo-ai/zero123plus-v1.2",
-    zero123_unet: Path | None = None,
-    elevation_deg: float | None = None,
+    extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
 ) -> None:
     """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -61,18 +79,10 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a weights file.
         device: auto takes a CUDA device if there is one.
-        multiview: what draws the other views of a single image.
-        zero123: folder or Hub repository of Zero123++.
-        zero123_unet: fine-tuned weights of its U-Net (.safetensors, .ckpt, .bin).
-        elevation_deg: of the image's camera above the horizon (by default 20, or 38.7 with --zero123-unet).
+        extra: views and drags made by other models.
     """
     drags = parse_drags(drag)
-    if multiview == "none" and (zero123_unet is not None or elevation_deg is not None):
-        raise UsageError("--zero123-unet and --elevation-deg go with --multiview zero123")
-    if elevation_deg is not None and not -80 <= elevation_deg <= 80:
-        raise UsageError(f"--elevation-deg {elevation_deg:g}: give -80 to 80")
-    if multiview != "none" and source.is_dir():
-        raise UsageError("--multiview zero123 completes a single image, not a folder of posed views")
+    check_extra(extra, source)
 
     # Heavy imports stay below what can be said without them.
     import torch
@@ -81,6 +91,7 @@ def predict(
     from partrm.cameras import load_cameras
     from partrm.model.checkpoints import load_model
     from partrm.model.reference import ReferenceNetwork
+    from partrm.multiview import CONDITION_PX
     from partrm.outputs import save_prediction, save_state_prediction, staged_folder
     from partrm.pipeline import check_drags, load_source, predict_state
     from partrm.pipeline import predict as predict_motion
@@ -97,9 +108,9 @@ def predict(
     loaded = load_model(model, device)
     views = load_source(source, loaded.config.image_size_px, framing)
     checked = check_drags(drags, views)
-    if multiview == "zero123":
-        with console.status("drawing views"):
-            views = _draw_views(views, source, framing, zero123, zero123_unet, elevation_deg, device)
+    if extra != Extra():
+        with console.status("other models look at the image"):
+            views, checked = _add(views, checked, load_source(source, CONDITION_PX, framing), extra, device)
     if isinstance(loaded.network, ReferenceNetwork):
         state = predict_state(views, checked, loaded)
         save_state_prediction(state, out, target)
@@ -126,25 +137,37 @@ def _report(prediction: "Prediction", out: Path, console: "Console") -> None:
     console.print(f"pictures: {out / 'before_after.png'}, {out / 'motion.mp4'}, {out / 'views'}")
 
 
-def _draw_views(
-    views: "SourceViews",
-    source: Path,
-    framing: Literal["auto", "canonical"],
-    model: str,
-    unet: Path | None,
-    elevation_deg: float | None,
-    device: str,
-) -> "SourceViews":
-    """The single image's other views by Zero123++."""
-    from partrm.multiview import CONDITION_PX, PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
-    from partrm.pipeline import load_source, with_drawn_views
+def check_extra(extra: Extra, source: Path) -> None:
+    """What can be said about the other models' options without them.
+
+    Raises:
+        UsageError: options that do not go together, or out of range.
+    """
+    if extra.multiview == "none" and (extra.zero123_unet is not None or extra.elevation_deg is not None):
+        raise UsageError("--zero123-unet and --elevation-deg go with --multiview zero123")
+    if extra.elevation_deg is not None and not -80 <= extra.elevation_deg <= 80:
+        raise UsageError(f"--elevation-deg {extra.elevation_deg:g}: give -80 to 80")
+    if extra.multiview != "none" and source.is_dir():
+        raise UsageError("--multiview zero123 completes a single image, not a folder of posed views")
+
+
+def _add(
+    views: "SourceViews", drags: "DragPixels", condition: "SourceViews", extra: Extra, device: str
+) -> tuple["SourceViews", "DragPixels"]:
+    """The views completed by Zero123++, the drags by SAM, where asked for."""
+    from partrm.multiview import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
+    from partrm.pipeline import propagated_drags, with_drawn_views
+    from partrm.segmentation import load_sam
     from partrm.zero123 import load_zero123
 
-    artist = load_zero123(model, unet, device)
-    plan, usual = (PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG) if artist.fine_tuned else (ZERO123_PLAN, 20.0)
-    elevation = usual if elevation_deg is None else elevation_deg
-    condition = load_source(source, CONDITION_PX, framing)
-    return with_drawn_views(views, condition, artist.draw, plan, elevation, artist.background)
+    if extra.propagate == "sam":
+        drags = propagated_drags(drags, condition, load_sam(extra.sam, device))
+    if extra.multiview == "zero123":
+        artist = load_zero123(extra.zero123, extra.zero123_unet, device)
+        plan, usual = (PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG) if artist.fine_tuned else (ZERO123_PLAN, 20.0)
+        elevation = usual if extra.elevation_deg is None else extra.elevation_deg
+        views = with_drawn_views(views, condition, artist.draw, plan, elevation, artist.background)
+    return views, drags
 
 
 def parse_drags(texts: tuple[str, ...]) -> list[tuple[float, ...]]:
