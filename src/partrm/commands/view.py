@@ -1,5 +1,6 @@
 """``partrm view``: the interactive page."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,6 +53,8 @@ def view(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     engine = Engine(load_model(model, device)) if needs_model(source) else None
     start = None if source is None else open_path(source, None if engine is None else engine.size_px)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
+        signal.signal(stop, signal.default_int_handler)
     with serving(start, engine, host, port) as address:
         print(f"partrm view: {address} (Ctrl+C stops it)", flush=True)
         try:
