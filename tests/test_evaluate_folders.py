@@ -286,6 +286,8 @@ def test_a_simple_sample_needs_little(corrected, checkpoint, tmp_path):
     assert math.isfinite(row["psnr"])
     assert row["iou"] is row["motion_error_ratio"] is row["axis_error_deg"] is row["psnr_moved"] is None
     assert "by PSNR" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(DatasetError, match=r"has 1 input view\(s\), not 4"):
+        evaluate(open_folder(tmp_path / "data"), load_model(checkpoint), replace(SETTINGS, views=4), lambda row: None)
 
 
 def broken(root, tmp_path, what):

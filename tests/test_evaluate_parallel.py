@@ -87,9 +87,9 @@ def test_lpips_is_there_for_every_method(alone):
         assert row["baselines"]["copy"]["ssim"] > 0.5
 
 
-@pytest.mark.parametrize("earlier", [0, 5])
-def test_workers_give_the_rows_of_one_process(evalset, checkpoint, lpips, alone, earlier):
-    kept = []
+def test_workers_give_the_rows_of_one_process(evalset, checkpoint, lpips, alone):
+    """Two workers with a batch each; the first sample is known from a run that was cut off."""
+    kept, earlier = [], 1
     job = Job(evalset, str(checkpoint), SETTINGS, lpips)
     rows = evaluate_on_workers(job, 2, kept.append, alone[:earlier], threads=1)
     assert_same_rows(rows, alone)

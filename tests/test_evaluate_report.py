@@ -225,6 +225,9 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
     assert "6 samples, 2 of them not in the other" in text
     assert "differs" in text
 
+    other = second | {"data": second["data"] | {"protocol": "reference"}}
+    with pytest.raises(CompareError, match="different protocols: rendered and reference"):
+        paired_differences(first, other)
     second["data"]["checksum"] = "0" * 16
     (tmp_path / "b.json").write_text(json.dumps(second))
     assert main(["eval", "--compare", str(finished[0]), str(tmp_path / "b.json")]) == 1

@@ -62,13 +62,17 @@ def paired_differences(first: dict[str, Any], second: dict[str, Any]) -> list[Di
     """Second minus first for every metric of the model, matched by sample.
 
     Raises:
-        CompareError: the evaluations are of different data, or share no sample.
+        CompareError: the evaluations are of different data or protocols, or share no sample.
     """
     a, b = first["data"], second["data"]
     if a["checksum"] != b["checksum"]:
         raise CompareError(
             f"different data: {a['name']} {a['checksum']} ({a['samples_in_set']} samples) and {b['name']} "
             f"{b['checksum']} ({b['samples_in_set']} samples); compare evaluations of one set"
+        )
+    if a["protocol"] != b["protocol"]:
+        raise CompareError(
+            f"different protocols: {a['protocol']} and {b['protocol']}; their figures measure other things"
         )
     other = {row["sample"]: row for row in second["samples"]}
     pairs = [(row, other[row["sample"]]) for row in first["samples"] if row["sample"] in other]
@@ -101,7 +105,7 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         left = len(content["samples"]) - len(shared)
         lines.append(
             f"- {letter}: model {model['name']} ({model['hash']}), {settings['views']} view(s), "
-            f"{settings['drags']} drag(s), {len(content['samples'])} samples"
+            f"{settings['drags']} drag(s), source {content['code']['source']}, {len(content['samples'])} samples"
             + (f", {left} of them not in the other" if left else "")
         )
     lines += ["", f"Data {first['data']['name']}, checksum {first['data']['checksum']}; paired by sample.", ""]

@@ -13,6 +13,7 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
 from partrm.cameras import Cameras, canonical_orbit, canonicalise
 from partrm.data.online import PosedBatch, moved_instances, moving_mask
+from partrm.data.partdrag4d import DatasetError
 from partrm.data.samples import VIEWS, NetworkInput, pooled_rgba
 from partrm.data.scenarios import Framing, Scenario
 from partrm.drags import MAX_DRAGS, Drags
@@ -81,7 +82,18 @@ class FolderStage:
             DatasetError: a file is missing or broken.
         """
         samples = [self.evalset.samples[number].load() for number in numbers]
-        return joined([network_input(s, Canonical.of(s), settings, size_px) for s in samples], self.device)
+        found = [self._input(n, s, Canonical.of(s), settings, size_px) for n, s in zip(numbers, samples, strict=True)]
+        return joined(found, self.device)
+
+    def _input(
+        self, number: int, sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int
+    ) -> NetworkInput:
+        if len(sample.inputs) < settings.views:
+            raise DatasetError(
+                f"sample {number} ({self.evalset.samples[number].transition}) has {len(sample.inputs)} input view(s), "
+                f"not {settings.views}: give fewer --views"
+            )
+        return network_input(sample, frame, settings, size_px)
 
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
         """Inputs at ``size_px``, truths, cameras and true surfaces of some samples.
@@ -91,8 +103,8 @@ class FolderStage:
         """
         samples = [self.evalset.samples[number].load() for number in numbers]
         frames = [Canonical.of(sample) for sample in samples]
-        found = [network_input(s, c, settings, size_px) for s, c in zip(samples, frames, strict=True)]
-        inputs = joined(found, self.device)
+        each = zip(numbers, samples, frames, strict=True)
+        inputs = joined([self._input(n, s, c, settings, size_px) for n, s, c in each], self.device)
         truths, cameras, surfaces = [], [], []
         for row, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
             around = frame.cameras[list(sample.scored)].resized(settings.novel_size_px).to(self.device)
@@ -141,7 +153,7 @@ def on_white(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor
 
 
 def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int) -> NetworkInput:
-    """What the network sees of one sample [1], on the CPU; as many views and drags as asked for and there are."""
+    """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
     views = list(sample.inputs[: settings.views])
     given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
     images = torch.zeros(VIEWS, 4, size_px, size_px)
