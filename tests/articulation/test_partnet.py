@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from described import assert_same, rich_object
+from real_folder import real_folder
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.objects import ObjectError
@@ -144,19 +144,6 @@ def test_folders_of_folders_are_listed_by_number(folder, tmp_path):
     (tmp_path / "readme").mkdir()
     assert partnet_folders(tmp_path) == [tmp_path / "10", tmp_path / "912", folder]
     assert partnet_folders(folder) == [folder]
-
-
-def real_folder() -> Path:
-    """Object 3763 of the genesis-world wheel (non-commercial terms: read where installed, never copied here)."""
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    try:
-        found = Path(str(distribution("genesis-world").locate_file("genesis/assets/urdf/3763")))
-    except PackageNotFoundError:
-        pytest.skip("the genesis-world wheel is not installed")
-    if not found.is_dir():
-        pytest.skip("this genesis-world has no folder 3763")
-    return found
 
 
 def test_the_real_folder():

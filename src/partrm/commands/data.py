@@ -60,6 +60,8 @@ class Build:
     """Surface points of each point cloud."""
     lighting: Literal["reference", "random"] = "reference"
     """random: another light and sky for each object."""
+    textures: Literal["own", "images"] = "own"
+    """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
     sample_size_px: int = 256
     """Side of the compact samples' images; 0 makes none."""
 
@@ -180,7 +182,7 @@ def _check(folder: Path) -> int:
     if total.drags:
         console.print(
             f"{total.drags} drags of {total.samples} samples: {total.on_part / total.drags:.2%} start on their part "
-            f"in view 0, and none is further than {total.worst_px:.3f} px from its material point before and after"
+            f"in view 0, and none is further than {total.worst_px:.1g} px from its material point before and after"
         )
     console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
     return 1 if problems else 0

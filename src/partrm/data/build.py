@@ -18,7 +18,8 @@ from typing import Any
 
 from partrm import __version__
 from partrm.articulation.objects import ArticulatedObject, ObjectError
-from partrm.data.build_object import BuildConfig, ObjectWriter, digest, entry_files, replace_text
+from partrm.articulation.textures import textured
+from partrm.data.build_object import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.data.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.data.partdrag4d import PROCESSED, RENDERS, DatasetError
 from partrm.data.sources import Source, plan_sources
@@ -186,6 +187,8 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
     try:
         loaded = _loaded(source)
+        if config.textures == "images":
+            loaded = textured(loaded, object_seed(source.mesh, config.seed) + 3)
         writer = ObjectWriter(root, loaded, config, device)
         yield from writer.write()
         samples = root / "samples" / split / f"{source.mesh}.samples.safetensors"

@@ -66,6 +66,8 @@ class BuildConfig:
     """Surface points of a cloud."""
     lighting: Literal["reference", "random"] = "reference"
     """random: another light and sky for each object."""
+    textures: Literal["own", "images"] = "own"
+    """images: surfaces without an image get a seeded one (wood, metal, paint, glass, dials, labels)."""
     backend: Literal["warp", "blender"] = "warp"
     """What renders the images: our ray caster, or Cycles. Compact samples are always the ray caster's."""
     samples_per_axis: int = 2

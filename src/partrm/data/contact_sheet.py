@@ -58,8 +58,9 @@ def _row(data: PartDrag4D, category: str, before: EntryName, after: EntryName) -
     cells = [_picture(first.images[0]), _picture(last.images[0]), _picture(first.images[0])]
     cells += [_picture(last.images[other]), *_point_pictures(last, torch.from_numpy(labels.astype(np.int64)))]
     _draw_drags(cells[2], first, last)
-    ImageDraw.Draw(cells[0]).text((4, 4), f"{category} {before}", fill=(20, 20, 20))
-    return np.concatenate([np.asarray(cell) for cell in cells], 1)
+    row = Image.fromarray(np.concatenate([np.asarray(cell) for cell in cells], 1))
+    ImageDraw.Draw(row).text((4, 4), f"{category} {before}", fill=(20, 20, 20))
+    return np.asarray(row)
 
 
 def _picture(image: Float[Tensor, "4 h w"]) -> Image.Image:
