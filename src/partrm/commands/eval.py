@@ -11,19 +11,22 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Evaluate a model on fixed samples: which part moves, how, and how the result looks from all around.
 
-procedural: held-out objects made here from seeds that training never uses (needs partrm[data]).
-real: every joint of articulated objects made by others, in three transitions each, read from two wheels:
-  pip install --no-deps gymnasium-robotics metaworld
-DIR: PartDrag-4D (what `partrm data build` writes, or the download), or your own samples (docs/evaluation.md).
+What --data takes:
+  procedural   held-out objects made here from seeds that training never uses (needs partrm[data])
+  real         every joint of articulated objects made by others, in three transitions each, from two wheels:
+               pip install --no-deps gymnasium-robotics metaworld
+  DIR          PartDrag-4D (what `partrm data build` writes, or the download), or your own samples
+               (docs/evaluation.md)
 
 Writes into the folder OUT:
   metrics.json        summary with intervals, one row a sample, model hash, data checksum, code, settings
   report.html         one page: tables, histograms, best, median and worst samples in pictures
   report.md           the tables
   contact_sheet.png   the pictures
-A run that was cut off goes on when called again with the same arguments. With --grid: one folder for each setting of 1
-or 4 views and 1, 5 or 10 drags, and grid.md with one table of all. Several GPUs: torchrun --nproc-per-node N -m partrm
-eval ...
+  grid.md             with --grid: one table of all settings, each of which gets a folder
+
+A run that was cut off goes on when called again with the same arguments.
+Several GPUs: torchrun --nproc-per-node N -m partrm eval ...
 
 Examples:
   partrm eval --data real --out eval_real
@@ -88,6 +91,7 @@ def evaluate(
     import torch
 
     from partrm.evaluate.batches import RunSettings
+    from partrm.evaluate.parallel import Ranks
     from partrm.evaluate.perceptual import find_lpips
     from partrm.evaluate.session import Means, evaluate_grid, evaluate_into
     from partrm.model.checkpoints import load_model
@@ -98,9 +102,11 @@ def evaluate(
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(model)
     means = Means(model, device, workers, lpips=find_lpips(lpips))
-    with staged_folder(out):
-        pass
-    evalset = _open(data, limit, seed, protocol, file_list)
+    ranks = Ranks.of(device)
+    if ranks.main:
+        with staged_folder(out):
+            pass
+    evalset = _open(data, limit, seed, protocol, file_list, quiet=not ranks.main)
     if grid:
         evaluate_grid(evalset, out, means, limit)
     else:
@@ -121,13 +127,18 @@ def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid
 
 
 def _open(
-    data: str, limit: int | None, seed: int, protocol: Literal["corrected", "reference"] | None, file_list: Path | None
+    data: str,
+    limit: int | None,
+    seed: int,
+    protocol: Literal["corrected", "reference"] | None,
+    file_list: Path | None,
+    quiet: bool,
 ) -> "EvalSet | FolderSet":
     from partrm.evaluate.folder_sets import open_folder
     from partrm.evaluate.session import plan_set
 
     if data == "procedural" or data == "real":
-        return plan_set(data, limit, seed)
+        return plan_set(data, limit, seed, quiet)
     return open_folder(Path(data), protocol, file_list, limit, seed)
 
 

@@ -33,8 +33,13 @@ GRID_VIEWS = (1, 4)
 GRID_DRAGS = (1, 5, 10)
 
 
-def plan_set(data: Literal["procedural", "real"], limit: int | None = None, seed: int = 0) -> EvalSet:
+def plan_set(
+    data: Literal["procedural", "real"], limit: int | None = None, seed: int = 0, quiet: bool = False
+) -> EvalSet:
     """The procedural set of ``limit`` samples, or all samples of the real objects (``limit`` then does not matter).
+
+    Args:
+        quiet: show nothing (ranks beside the main one).
 
     Raises:
         ObjectError: the packages that hold or make the objects are not installed.
@@ -44,12 +49,12 @@ def plan_set(data: Literal["procedural", "real"], limit: int | None = None, seed
 
     count = PROCEDURAL_SAMPLES if limit is None else limit
     names = real_object_names()
-    with _progress() as progress:
+    with _progress(quiet) as progress:
         task = progress.add_task("planning", total=count if data == "procedural" else len(names))
         if data == "real":
             return plan_real(names, lambda: progress.advance(task))
         evalset = plan_procedural(count, seed, lambda: progress.advance(task))
-    if seed == published.SEED:
+    if seed == published.SEED and not quiet:
         differing = published.differing_samples(evalset, published.published_digests())
         if differing:
             Console(stderr=True).print(
@@ -194,8 +199,8 @@ def _print_summary(content: dict, out: Path) -> None:
     console.print(f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}")
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
+def _progress(quiet: bool = False) -> Progress:
+    console = Console(stderr=True, quiet=quiet)
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
     )
