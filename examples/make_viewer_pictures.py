@@ -123,7 +123,7 @@ def slide(stage, first, last, steps):
         stage.frame(80, stage.still())
 
 
-def turn(stage, angle_px=220, steps=10):
+def turn(stage, angle_px=70, steps=8):
     """Orbit the camera by a drag beside the object."""
     box = stage.page.locator("canvas").first.bounding_box()
     start = (box["x"] + 0.62 * box["width"], box["y"] + 0.9 * box["height"])

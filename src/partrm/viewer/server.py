@@ -82,5 +82,7 @@ def serving(
         finally:
             with contextlib.redirect_stdout(io.StringIO()):
                 server.stop()
-            for session in sessions.values():
+            with lock:
+                left = list(sessions.values())
+            for session in left:
                 session.close()
