@@ -230,22 +230,62 @@ def test_pretrained_saved_pushed_and_fetched(monkeypatch, checkpoint, tmp_path) 
     remote = tmp_path / "remote"
 
     class Api:
+        def __init__(self, token):
+            assert token == "secret"
+
         def create_repo(self, repo_id, private, exist_ok):
             assert (repo_id, private, exist_ok) == ("owner/name", True, True)
             return f"https://huggingface.co/{repo_id}"
 
-        def upload_folder(self, repo_id, folder_path, allow_patterns):
-            remote.mkdir()
-            for file in (f for pattern in allow_patterns for f in folder_path.glob(pattern)):
-                (remote / file.name).write_bytes(file.read_bytes())
+        def file_exists(self, repo_id, filename):
+            return (remote / filename).exists()
+
+        def upload_folder(self, repo_id, folder_path, commit_message, ignore_patterns):
+            assert commit_message == "mine"
+            remote.mkdir(exist_ok=True)
+            for file in folder_path.iterdir():
+                if file.name not in ignore_patterns:
+                    (remote / file.name).write_bytes(file.read_bytes())
+
+    asked = []
+
+    def download(repo_id, **options):
+        asked.append((repo_id, options))
+        return str(remote)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, revision, allow_patterns: str(remote))
-    assert model.push_to_hub("owner/name", private=True).endswith("owner/name")
-    for again in (PartRM.from_pretrained(tmp_path / "deep" / "copy"), PartRM.from_pretrained("owner/name")):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    for _ in range(2):
+        address = model.push_to_hub("owner/name", private=True, token="secret", commit_message="mine")
+        assert address.endswith("owner/name")
+        (remote / "README.md").write_text((remote / "README.md").read_text() + "my words")
+    card = (remote / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: partrm\n")
+    assert "my wordsmy words" in card
+    fetched = PartRM.from_pretrained("owner/name", revision="v1", token="t", local_files_only=True)
+    ((repository, options),) = asked
+    assert repository == "owner/name"
+    assert (options["revision"], options["token"], options["local_files_only"]) == ("v1", "t", True)
+    for again in (PartRM.from_pretrained(tmp_path / "deep" / "copy"), fetched):
         assert again.model.hash == model.model.hash
         state = again.network.state_dict()
         assert all(torch.equal(state[k], v) for k, v in model.network.state_dict().items())
+
+
+def test_repositories_that_cannot_be_reached_give_one_line(monkeypatch, checkpoint, tmp_path) -> None:
+    import_checkpoint(checkpoint, tmp_path / "m")
+
+    def fail(*_args, **_kwargs):
+        raise OSError("no network\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", fail)
+    for call in (
+        lambda: PartRM.from_pretrained("owner/name"),
+        lambda: PartRM.from_pretrained(tmp_path / "m").push_to_hub("owner/name"),
+    ):
+        with pytest.raises(CheckpointError, match=r"^owner/name: cannot be .*\(no network\)$"):
+            call()
 
 
 def test_unknown_architecture_is_refused(checkpoint, tmp_path) -> None:

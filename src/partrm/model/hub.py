@@ -12,7 +12,27 @@ from partrm.model.checkpoints import CheckpointError, LoadedModel, bundled_names
 from partrm.model.conversion import IMPORTED_SHARD_BYTES, check_replaceable
 
 FILES = ["config.json", "model-*-of-*.safetensors"]
-"""What a repository on the Hub holds."""
+"""What is fetched of a repository on the Hub."""
+
+CARD = "README.md"
+
+CARD_TEXT = """---
+library_name: partrm
+pipeline_tag: image-to-3d
+tags: [articulated-objects, gaussian-splatting, partrm]
+---
+
+# PartRM, preset `{name}`
+
+One or more images and drags in; 3D Gaussians of the object after its part has moved out. {millions:.1f} M parameters,
+hash `{hash}`.
+
+    from partrm import PartRM
+
+    model = PartRM.from_pretrained("{repository}")
+
+Say here what these weights were trained on, and under which licence they are.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,16 +54,33 @@ class PartRM:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path, revision: str | None = None, device: torch.device | str = "cpu"
+        cls,
+        name_or_path: str | Path,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> "PartRM":
         """A bundled model (``base``), a checkpoint folder, or a repository ``owner/name`` on the Hub.
+
+        Args:
+            name_or_path: what to load.
+            revision: branch, tag or commit of a repository.
+            device: where the network shall lie.
+            token: of the Hub, for private repositories; None takes the one that you are logged in with.
+            cache_dir: where repositories are kept instead of the Hub's usual folder.
+            local_files_only: whether to look no further than that.
 
         Raises:
             CheckpointError: none of these, or one that cannot be fetched or used.
         """
         name = str(name_or_path)
         if name not in bundled_names() and not Path(name).is_dir() and name.count("/") == 1 and name[0] not in "./~":
-            return cls(load_model(_snapshot(name, revision), device))
+            found = _snapshot(
+                name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
+            )
+            return cls(load_model(found, device))
         return cls(load_model(name_or_path, device))
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
@@ -63,8 +100,25 @@ class PartRM:
         weights = self.model.network.state_dict()
         save_checkpoint(weights, self.model.config, folder, card, half=half, shard_bytes=IMPORTED_SHARD_BYTES)
 
-    def push_to_hub(self, repo_id: str, private: bool = False, half: bool = False) -> str:
-        """Upload the checkpoint to a repository ``owner/name``, made if missing; returns its address.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        private: bool = False,
+        half: bool = False,
+        token: str | bool | None = None,
+        commit_message: str = "Upload PartRM weights",
+    ) -> str:
+        """Upload the checkpoint, with a model card, to a repository ``owner/name``, made if missing.
+
+        Args:
+            repo_id: ``owner/name``.
+            private: of a repository that is made now.
+            half: store float16 instead of float32.
+            token: of the Hub; None takes the one that you are logged in with.
+            commit_message: of the upload.
+
+        Returns:
+            its address.
 
         Raises:
             CheckpointError: no access, or no such owner.
@@ -75,22 +129,32 @@ class PartRM:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
             self.save_pretrained(folder, half)
-            api = huggingface_hub.HfApi()
+            (folder / CARD).write_text(self.card(repo_id), encoding="utf-8")
+            api = huggingface_hub.HfApi(token=token)
             try:
                 url = api.create_repo(repo_id, private=private, exist_ok=True)
-                api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=FILES)
+                # A card that its owner has written stays.
+                kept = [CARD] if api.file_exists(repo_id, CARD) else []
+                api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message=commit_message, ignore_patterns=kept
+                )
             except (HfHubHTTPError, HFValidationError, OSError) as error:
                 raise CheckpointError(f"{repo_id}: cannot be uploaded ({_first_line(error)})") from error
         return str(url)
 
+    def card(self, repo_id: str) -> str:
+        """Markdown of a model card, with the metadata that the Hub sorts by."""
+        count = sum(value.numel() for value in self.network.parameters())
+        return CARD_TEXT.format(name=self.model.name, millions=count / 1e6, hash=self.model.hash, repository=repo_id)
 
-def _snapshot(repo_id: str, revision: str | None) -> Path:
+
+def _snapshot(repo_id: str, **options: Any) -> Path:
     """The local copy of a repository's checkpoint, downloaded once."""
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(huggingface_hub.snapshot_download(repo_id, revision=revision, allow_patterns=FILES))
+        return Path(huggingface_hub.snapshot_download(repo_id, allow_patterns=FILES, **options))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(f"{repo_id}: cannot be fetched from the Hub ({_first_line(error)})") from error
 
