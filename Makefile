@@ -22,10 +22,11 @@ DRAG_CABINET := --drag 548,402,473,420
 	$(PIP) -e '.[dev,data,eval,train,ray,zero123,sam]'
 	touch $@
 
-# Meshes of real objects, used by `partrm eval --data real`: two wheels without the physics and RL packages they ask for.
+# Meshes of real objects, used by `partrm eval --data real` and by the tests of the PartNet-Mobility loader: three wheels
+# without the packages they ask for.
 eval-objects: .venv/made-eval-objects
 .venv/made-eval-objects: .venv/made-dev
-	$(PIP) --no-deps gymnasium-robotics metaworld
+	$(PIP) --no-deps gymnasium-robotics metaworld genesis-world
 	touch $@
 
 demo: .venv/made
