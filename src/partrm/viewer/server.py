@@ -55,27 +55,26 @@ def serving(
         server.initial_camera.look_at = (0.0, 0.0, 0.0)
         server.initial_camera.fov = FOVY_RAD
 
+        @server.on_client_disconnect
+        def forget(client: Any) -> None:
+            with lock:
+                session = sessions.pop(client.client_id, None)
+            if session is not None:
+                session.close()
+
         @server.on_client_connect
         def _(client: Any) -> None:
             if not may_connect(connection_headers(server, client), loopback_only=host in LOOPBACK):
                 return
+            limit_uploads(client, lambda: client.add_notification("Upload refused", TOO_LARGE, color="red"))
             with lock:
                 if len(sessions) >= MAX_TABS:
                     client.add_notification("Too many tabs", f"{MAX_TABS} are open already; close one and reload")
                     return
                 session = sessions[client.client_id] = Session(client, engine, examples, Path(folder))
-            if client.client_id not in server.get_clients():  # gone already
-                session.close()
-                return
-            limit_uploads(client, lambda: session.notice("Upload refused", TOO_LARGE))
             session.start(start)
-
-        @server.on_client_disconnect
-        def _(client: Any) -> None:
-            with lock:
-                session = sessions.pop(client.client_id, None)
-            if session is not None:
-                session.close()
+            if client.client_id not in server.get_clients():
+                forget(client)  # gone before it was listed here
 
         try:
             yield address(host, server.get_port())
