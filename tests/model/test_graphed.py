@@ -11,7 +11,7 @@ from partrm.drags import Drags
 from partrm.gaussians import Gaussians
 from partrm.model.graphed import GraphedReference, half_copy, leaves, with_leaves
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
-from partrm.model.unet import Norm
+from partrm.model.unet import SKIP_SCALE, Norm, residual_sum
 
 MINI = ReferenceConfig("mini", 32, (32, 64, 96), (False, False, True), (96, 64), (True, False))
 
@@ -95,6 +95,21 @@ def test_fused_norms_equal_pytorchs(shape, silu, dtype, generator) -> None:
     for exact, ours in zip(*results, strict=True):
         tolerance = 2e-2 if dtype == torch.bfloat16 else 3e-3
         assert (ours.double() - exact.double()).abs().max() <= tolerance * exact.abs().max()
+
+
+@pytest.mark.gpu
+def test_residual_sums_round_once(generator) -> None:
+    norm = Norm(32).cuda()
+    a, b = (torch.randn(2, 32, 7, 9, generator=generator).to("cuda", torch.bfloat16) for _ in range(2))
+    a = a.contiguous(memory_format=torch.channels_last).requires_grad_()
+    b.requires_grad_()
+    norm.fused = True
+    out = residual_sum(a, b, norm)
+    expected = (a.detach().double() + b.detach().double()) * SKIP_SCALE
+    assert ((out.detach() - expected).abs() <= 2**-8 * expected.abs()).all(), "half a unit in the last place"
+    grad = torch.randn_like(out)
+    for found in torch.autograd.grad(out, (a, b), grad):
+        torch.testing.assert_close(found, grad * SKIP_SCALE)
 
 
 @pytest.mark.gpu

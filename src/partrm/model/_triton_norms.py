@@ -1,4 +1,4 @@
-"""GroupNorm, with or without SiLU after it, of channels-last CUDA tensors: Triton kernels, forward and backward.
+"""GroupNorm (with SiLU) and residual sums of channels-last CUDA tensors: Triton kernels, forward and backward.
 
 PyTorch's GroupNorm wants NCHW: in a channels-last network each of its norms costs two transposes. These read and write
 the tensor as it lies: one pass for sums, one that normalises. The plain twin is
@@ -21,6 +21,9 @@ from torch.autograd.function import once_differentiable
 
 BLOCK_CHANNELS, BLOCK_ROWS = 64, 32
 """Tile that a program holds at a time."""
+
+BLOCK = 1024
+"""Values that a program of an element-wise kernel takes."""
 
 MAX_SPLITS, MIN_SPLIT_ROWS = 64, 128
 """Programs that share the rows of one image's channels, at most, and the rows that each takes, at least."""
@@ -268,3 +271,33 @@ def group_norm(
         silu: whether ``z · sigmoid(z)`` follows.
     """
     return _GroupNorm.apply(x, weight, bias, groups, eps, silu)
+
+
+@triton.jit
+@no_type_check
+def _scaled_sum(a, b, out, count, scale, BLOCK: tl.constexpr):
+    """Write ``(a + b) · scale``."""
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = at < count
+    total = tl.load(a + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(tl.float32)
+    tl.store(out + at, (total * scale).to(out.dtype.element_ty), mask=mask)
+
+
+class _ScaledSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        a, b = (x.contiguous(memory_format=torch.channels_last) for x in (a, b))
+        ctx.scale, out = scale, torch.empty_like(a)
+        _scaled_sum[(triton.cdiv(a.numel(), BLOCK),)](a, b, out, a.numel(), scale, BLOCK)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
+        grad = grads[0] * ctx.scale
+        return grad, grad, None
+
+
+def scaled_sum(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], scale: float) -> Float[Tensor, "n c h w"]:
+    """``(a + b) * scale`` of CUDA tensors in one pass, channels-last, rounded once; once differentiable."""
+    return _ScaledSum.apply(a, b, scale)

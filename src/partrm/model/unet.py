@@ -35,6 +35,15 @@ class Norm(nn.GroupNorm):
         return nn.functional.silu(out) if silu else out
 
 
+def residual_sum(x: Float[Tensor, "bv c h w"], y: Float[Tensor, "bv c h w"], norm: Norm) -> Float[Tensor, "bv c h w"]:
+    """``(x + y) * SKIP_SCALE``, in one pass where the block's norms are fused."""
+    if norm.fused and x.is_cuda and x.dtype == y.dtype in (torch.bfloat16, torch.float16):
+        from partrm.model._triton_norms import scaled_sum
+
+        return scaled_sum(x, y, SKIP_SCALE)
+    return (x + y) * SKIP_SCALE
+
+
 class ResBlock(nn.Module):
     """GN-SiLU-conv3, twice, around a shortcut."""
 
@@ -49,7 +58,7 @@ class ResBlock(nn.Module):
     def forward(self, x: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv d h w"]:
         y = self.conv1(self.norm1(x, silu=True))
         y = self.conv2(self.norm2(y, silu=True))
-        return (self.shortcut(x) + y) * SKIP_SCALE
+        return residual_sum(self.shortcut(x), y, self.norm2)
 
 
 def unit_rms(x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
@@ -81,7 +90,7 @@ class MultiViewAttention(nn.Module):
         out = nn.functional.scaled_dot_product_attention(q, k, v)
         out = self.proj(rearrange(out, "b m n c -> b n (m c)"))
         out = rearrange(out, "b (v h w) c -> (b v) c h w", v=views, h=height, w=width)
-        return (x + out) * SKIP_SCALE
+        return residual_sum(x, out, self.norm)
 
 
 class Layer(nn.Module):
