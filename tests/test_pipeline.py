@@ -40,7 +40,7 @@ class OracleNetwork(PartRMNetwork):
         displacement = transform_points(T[None], gaussians.means) - gaussians.means
         logit = torch.where((gaussians.means[..., 0] > 0) & from_first, 8.0, -8.0)
         zeros = torch.zeros(1, n)
-        return NetworkOutput(gaussians, logit, displacement, zeros, zeros)
+        return NetworkOutput(gaussians, logit, displacement, zeros, zeros, inputs.view_valid)
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MIN_OPACITY = 0.005
 """Gaussians below it are dropped from a prediction: they are invisible (DESIGN §5)."""
 
+UNSEEN_VOTE = 0.1
+"""What a Gaussian of a view that was not given counts in the joint's fit, against one that an image shows: the hidden
+sides' displacements are guesses. With 1.0 the mean motion-error ratio of single images was .52 instead of .47 (real
+objects) and .53 instead of .49 (procedural ones), and pivots lay twice as far off."""
+
 MIN_DRAG_PX = 1.0
 """A shorter drag has no direction."""
 
@@ -326,6 +331,8 @@ def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool
     part = moving > 0.5
     # Where nothing is sure to move, all Gaussians vote with what they have.
     weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
+    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // VIEWS)[visible]
+    weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
     votes = weights > 0  # the others add nothing to any sum, and are most
     displacement = output.displacement[sample].cpu()[visible]
     joint = estimate_joint(gaussians.means[votes], displacement[votes], weights[votes])

@@ -35,7 +35,7 @@ class FlatOracle(PartRMNetwork):
         )
         logit = torch.where((means[..., 0] > 0) & first, 8.0, -8.0)
         displacement = dragged_vector(inputs)[:, None].expand_as(means)
-        return NetworkOutput(gaussians, logit, displacement, torch.zeros(1, n), torch.zeros(1, n))
+        return NetworkOutput(gaussians, logit, displacement, torch.zeros(1, n), torch.zeros(1, n), inputs.view_valid)
 
 
 def oracle_model():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS
@@ -73,6 +73,8 @@ class NetworkOutput:
     ray_distance: Float[Tensor, "b n"]
     """Distance from the view's camera along the pixel's ray, before the sideways shift."""
     opacity_logit: Float[Tensor, "b n"]
+    view_valid: Bool[Tensor, "b v"]
+    """Which views the network saw; the Gaussians of the others are guesses of what lies behind."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -195,4 +197,5 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
         displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
         ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
         opacity_logit=rearrange(opacity[..., 0], "b v h w -> b (v h w)"),
+        view_valid=inputs.view_valid,
     )
