@@ -168,6 +168,7 @@ def test_everything_can_be_taken_away(box_page, chromium, tmp_path):
         assert time.monotonic() < until, "the saved page shows no object"
         time.sleep(0.5)
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    assert saved.workers, "the worker that sorts the splats does not run"
     offline.close()
 
 

@@ -26,6 +26,24 @@ HTML_FRAMES = 48
 
 HTML_FRAME_S = 0.05
 
+WORKERS_FROM_DISK = """<script>
+if (location.protocol === "file:") {
+  const Native = window.Worker;
+  window.Worker = function (url, options) {
+    if (String(url).startsWith("blob:")) {
+      const request = new XMLHttpRequest();
+      request.open("GET", url, false);
+      request.send();
+      const bytes = new TextEncoder().encode(request.responseText);
+      url = "data:text/javascript;base64," + btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+    }
+    return new Native(url, options);
+  };
+}
+</script>"""
+"""viser sorts splats in a module worker made of a blob, which Chromium does not run in a page opened from disk, where
+splats would then be drawn in the wrong order; it runs one given as a data: URL."""
+
 
 class ExportError(ValueError):
     """Something that cannot be taken from the page yet; the message says why."""
@@ -111,9 +129,11 @@ def page(result: Result) -> bytes:
                 for frame in range(HTML_FRAMES):
                     display.set_fraction((1 - math.cos(2 * math.pi * frame / HTML_FRAMES)) / 2)
                     serializer.insert_sleep(HTML_FRAME_S)
-            return serializer.as_html().encode()
+            html = serializer.as_html()
         finally:
             server.stop()
+    first_script = html.index("<script")
+    return (html[:first_script] + WORKERS_FROM_DISK + html[first_script:]).encode()
 
 
 KINDS: dict[str, tuple[str, Callable[[Result], bytes]]] = {
