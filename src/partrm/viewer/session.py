@@ -245,7 +245,7 @@ class Session:
             self._drags = self._history.pop() if self._history else []
             self._picture.draw_drags(self._drags)
             raise
-        if number != self._asked:
+        if number != self._asked or self._closed:
             return
         if preview:
             self._picture.tint(prediction.part_mask)
@@ -312,7 +312,8 @@ class Session:
 
     def _set_pull_freely(self, freely: bool) -> None:
         self._pull_freely = freely
-        self._object.on_pull(self._on_pull, freely)
+        if self._opened is not None:
+            self._object.on_pull(self._on_pull, freely)
 
     def _set_background(self, rgb: tuple[int, int, int]) -> None:
         self._client.scene.set_background_image(np.full((4, 4, 3), rgb, dtype=np.uint8), format="png")
