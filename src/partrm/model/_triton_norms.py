@@ -5,6 +5,8 @@ the tensor as it lies: one pass for sums, one that normalises. The plain twin is
 ``partrm.model.unet.Norm`` without ``fused``; sums are float32, about each channel's first value so that they do not
 cancel, and partial results merge as in Chan et al. (1979).
 
+A convolution's bias can enter here instead of there (``shift``), which saves a pass over its output.
+
 Layout of every kernel: x is [n, rows, channels] (rows = height · width), a program takes some rows of 64 channels.
 """
 
@@ -58,10 +60,13 @@ def _forward_sums(x, out, rows, channels, split_rows, splits, BLOCK_R: tl.conste
 @triton.jit
 @no_type_check
 def _forward_merge(
-    sums, weight, bias, affine, moments, rows, channels, width, split_rows, splits, eps,
-    BLOCK_S: tl.constexpr, BLOCK_G: tl.constexpr,
+    sums, weight, bias, shift, affine, moments, rows, channels, width, split_rows, splits, eps,
+    SHIFTED: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_G: tl.constexpr,
 ):  # fmt: skip
-    """Write factor and offset of each channel (affine [n, 2, channels]) and mean and 1/deviation of each group."""
+    """Write factor and offset of each channel (affine [n, 2, channels]) and mean and 1/deviation of each group.
+
+    Moments are those of ``x + shift``; factor and offset apply to x.
+    """
     group, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     s, k = tl.arange(0, BLOCK_S), tl.arange(0, BLOCK_G)
     c = group * width + k
@@ -71,6 +76,10 @@ def _forward_merge(
     total = tl.load(here, mask=mask, other=0.0)
     squares = tl.load(here + channels, mask=mask, other=0.0)
     means = tl.load(here + 2 * channels, mask=mask, other=0.0) + total / count
+    added = tl.zeros((BLOCK_G,), dtype=tl.float32)
+    if SHIFTED:
+        added = tl.load(shift + c, mask=k < width, other=0.0).to(tl.float32)
+    means += added[None, :]
     size = rows * width * 1.0
     mean = tl.sum(tl.sum(tl.where(mask, means * count, 0.0), 1), 0) / size
     within = tl.where(mask, squares - total * total / count, 0.0)
@@ -79,7 +88,7 @@ def _forward_merge(
     scale = 1.0 / tl.sqrt(variance + eps)
     inside = k < width
     factor = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32) * scale
-    offset = tl.load(bias + c, mask=inside, other=0.0).to(tl.float32) - mean * factor
+    offset = tl.load(bias + c, mask=inside, other=0.0).to(tl.float32) + (added - mean) * factor
     tl.store(affine + n * 2 * channels + c, factor, mask=inside)
     tl.store(affine + n * 2 * channels + channels + c, offset, mask=inside)
     at = moments + (n * tl.num_programs(0) + group) * 2
@@ -118,8 +127,8 @@ def _grad_before_silu(values, grad, factor, offset, SILU: tl.constexpr):
 @triton.jit
 @no_type_check
 def _backward_sums(
-    x, grad, affine, moments, out, rows, channels, width, split_rows, splits,
-    SILU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    x, grad, shift, affine, moments, out, rows, channels, width, split_rows, splits,
+    SILU: tl.constexpr, SHIFTED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Write the sums of the gradient to z, and of it times normalised x: out [n, splits, 2, channels]."""
     split, n = tl.program_id(0), tl.program_id(2).to(tl.int64)
@@ -131,6 +140,8 @@ def _backward_sums(
     offset = tl.load(affine + n * 2 * channels + channels + c, mask=inside, other=0.0)
     at_group = moments + (n * (channels // width) + c // width) * 2
     mean, scale = tl.load(at_group, mask=inside, other=0.0), tl.load(at_group + 1, mask=inside, other=0.0)
+    if SHIFTED:
+        mean -= tl.load(shift + c, mask=inside, other=0.0).to(tl.float32)
     total = tl.zeros((BLOCK_R, BLOCK_C), dtype=tl.float32)
     weighted = tl.zeros((BLOCK_R, BLOCK_C), dtype=tl.float32)
     for start in range(first, last, BLOCK_R):
@@ -176,10 +187,10 @@ def _backward_merge(
 @triton.jit
 @no_type_check
 def _backward_apply(
-    x, grad, affine, plane, out, rows, channels, width,
-    SILU: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+    x, grad, shift, affine, plane, out, rows, channels, width,
+    SILU: tl.constexpr, SHIFTED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Write ``factor · grad_z + slope · x + offset``, the gradient to x."""
+    """Write ``factor · grad_z + slope · (x + shift) + offset``, the gradient to x."""
     n = tl.program_id(2).to(tl.int64)
     r, c = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R), tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     inside = c < channels
@@ -187,18 +198,22 @@ def _backward_apply(
     factor = tl.load(affine + n * 2 * channels + c, mask=inside, other=0.0)
     offset = tl.load(affine + n * 2 * channels + channels + c, mask=inside, other=0.0)
     at_group = plane + (n * (channels // width) + c // width) * 2
-    slope, shift = tl.load(at_group, mask=inside, other=0.0), tl.load(at_group + 1, mask=inside, other=0.0)
+    slope, lift = tl.load(at_group, mask=inside, other=0.0), tl.load(at_group + 1, mask=inside, other=0.0)
+    if SHIFTED:
+        lift += slope * tl.load(shift + c, mask=inside, other=0.0).to(tl.float32)
     at = (n * rows + r[:, None]) * channels + c[None, :]
     values = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     g = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
     g = _grad_before_silu(values, g, factor, offset, SILU)
-    g = g * factor[None, :] + values * slope[None, :] + shift[None, :]
+    g = g * factor[None, :] + values * slope[None, :] + lift[None, :]
     tl.store(out + at, g.to(out.dtype.element_ty), mask=mask)
 
 
 class _GroupNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
+    def forward(
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, shift: Tensor | None, groups: int, eps: float, silu: bool
+    ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         n, channels, height, width = x.shape
         rows, group_width = height * width, channels // groups
@@ -209,19 +224,22 @@ class _GroupNorm(torch.autograd.Function):
         _forward_sums[splits, blocks, n](x, sums, rows, channels, split_rows, splits, **tile)
         affine, moments = sums.new_empty(n, 2, channels), sums.new_empty(n, groups, 2)
         block_s, block_g = triton.next_power_of_2(splits), triton.next_power_of_2(group_width)
+        added = bias if shift is None else shift
         _forward_merge[groups, n](
-            sums, weight, bias, affine, moments, rows, channels, group_width, split_rows, splits, eps, block_s, block_g
-        )
+            sums, weight, bias, added, affine, moments, rows, channels, group_width, split_rows, splits, eps,
+            shift is not None, block_s, block_g,
+        )  # fmt: skip
         y = torch.empty_like(x)
         _forward_apply[triton.cdiv(rows, BLOCK_ROWS), blocks, n](x, affine, y, rows, channels, silu, **tile)
-        ctx.save_for_backward(x, weight, affine, moments)
+        ctx.save_for_backward(x, weight, affine, moments, shift)
         ctx.silu = silu
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, weight, affine, moments = ctx.saved_tensors
+        x, weight, affine, moments, shift = ctx.saved_tensors
+        added, shifted = (weight, False) if shift is None else (shift, True)
         grad = grads[0].contiguous(memory_format=torch.channels_last)
         n, channels, height, width = x.shape
         rows, groups = height * width, moments.shape[1]
@@ -231,8 +249,9 @@ class _GroupNorm(torch.autograd.Function):
         tile = {"BLOCK_R": BLOCK_ROWS, "BLOCK_C": BLOCK_CHANNELS}
         sums = affine.new_empty(n, splits, 2, channels)
         _backward_sums[splits, blocks, n](
-            x, grad, affine, moments, sums, rows, channels, group_width, split_rows, splits, ctx.silu, **tile
-        )
+            x, grad, added, affine, moments, sums, rows, channels, group_width, split_rows, splits,
+            ctx.silu, shifted, **tile,
+        )  # fmt: skip
         channel_sums, plane = torch.empty_like(affine), torch.empty_like(moments)
         block_s, block_g = triton.next_power_of_2(splits), triton.next_power_of_2(group_width)
         _backward_merge[groups, n](
@@ -240,10 +259,11 @@ class _GroupNorm(torch.autograd.Function):
         )
         out = torch.empty_like(x)
         _backward_apply[triton.cdiv(rows, BLOCK_ROWS), blocks, n](
-            x, grad, affine, plane, out, rows, channels, group_width, ctx.silu, **tile
+            x, grad, added, affine, plane, out, rows, channels, group_width, ctx.silu, shifted, **tile
         )
         bias_grad, weight_grad = channel_sums.sum(0).to(weight.dtype).unbind(0)
-        return out, weight_grad, bias_grad, None, None, None
+        shift_grad = None if shift is None else out.sum((0, 2, 3), dtype=torch.float32).to(shift.dtype)
+        return out, weight_grad, bias_grad, shift_grad, None, None, None
 
 
 def _splits(rows: int) -> tuple[int, int]:
@@ -260,8 +280,9 @@ def group_norm(
     groups: int,
     eps: float,
     silu: bool,
+    shift: Float[Tensor, " c"] | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """``silu(group_norm(x))`` (or without SiLU) of a CUDA tensor, channels-last whatever came in; once differentiable.
+    """``silu(group_norm(x + shift))`` (or without SiLU) of a CUDA tensor, channels-last; once differentiable.
 
     Args:
         x: float16, bfloat16 or float32; the answer has its type.
@@ -269,35 +290,43 @@ def group_norm(
         groups: divides the channels.
         eps: added to the variance.
         silu: whether ``z · sigmoid(z)`` follows.
+        shift: added to each channel first.
     """
-    return _GroupNorm.apply(x, weight, bias, groups, eps, silu)
+    return _GroupNorm.apply(x, weight, bias, shift, groups, eps, silu)
 
 
 @triton.jit
 @no_type_check
-def _scaled_sum(a, b, out, count, scale, BLOCK: tl.constexpr):
-    """Write ``(a + b) · scale``."""
+def _scaled_sum(a, b, shift, out, count, channels, scale, SHIFTED: tl.constexpr, BLOCK: tl.constexpr):
+    """Write ``(a + b + shift) · scale``; channels lie innermost."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count
     total = tl.load(a + at, mask=mask, other=0.0).to(tl.float32) + tl.load(b + at, mask=mask, other=0.0).to(tl.float32)
+    if SHIFTED:
+        start = ((tl.program_id(0).to(tl.int64) * BLOCK) % channels).to(tl.int32)
+        total += tl.load(shift + (start + tl.arange(0, BLOCK)) % channels, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + at, (total * scale).to(out.dtype.element_ty), mask=mask)
 
 
 class _ScaledSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def forward(ctx, a: Tensor, b: Tensor, shift: Tensor | None, scale: float) -> Tensor:
         a, b = (x.contiguous(memory_format=torch.channels_last) for x in (a, b))
-        ctx.scale, out = scale, torch.empty_like(a)
-        _scaled_sum[(triton.cdiv(a.numel(), BLOCK),)](a, b, out, a.numel(), scale, BLOCK)
+        ctx.scale, ctx.shift_type, out = scale, None if shift is None else shift.dtype, torch.empty_like(a)
+        added, grid = a if shift is None else shift, (triton.cdiv(a.numel(), BLOCK),)
+        _scaled_sum[grid](a, b, added, out, a.numel(), a.shape[1], scale, shift is not None, BLOCK)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
         grad = grads[0] * ctx.scale
-        return grad, grad, None
+        summed = None if ctx.shift_type is None else grad.sum((0, 2, 3), dtype=torch.float32).to(ctx.shift_type)
+        return grad, grad, summed, None
 
 
-def scaled_sum(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], scale: float) -> Float[Tensor, "n c h w"]:
-    """``(a + b) * scale`` of CUDA tensors in one pass, channels-last, rounded once; once differentiable."""
-    return _ScaledSum.apply(a, b, scale)
+def scaled_sum(
+    a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], scale: float, shift: Float[Tensor, " c"] | None = None
+) -> Float[Tensor, "n c h w"]:
+    """``(a + b + shift) * scale`` of CUDA tensors in one pass, channels-last, rounded once; once differentiable."""
+    return _ScaledSum.apply(a, b, shift, scale)

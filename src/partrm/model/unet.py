@@ -23,25 +23,23 @@ class Norm(nn.GroupNorm):
         super().__init__(GROUPS, channels)
         self.fused = False
 
-    def forward(self, input: Float[Tensor, "bv c h w"], silu: bool = False) -> Float[Tensor, "bv c h w"]:
-        """The normalised input, through SiLU if asked for."""
+    def takes(self, x: Tensor) -> bool:
+        """Whether the Triton kernels run on this tensor."""
+        return self.fused and x.is_cuda and x.dtype in (torch.bfloat16, torch.float16)
+
+    def forward(
+        self, input: Float[Tensor, "bv c h w"], silu: bool = False, shift: Float[Tensor, " c"] | None = None
+    ) -> Float[Tensor, "bv c h w"]:
+        """The normalised input plus ``shift`` (fused only: a convolution's bias), through SiLU if asked for."""
         with torch.autocast(input.device.type, enabled=False):
-            if self.fused and input.is_cuda and input.dtype in (torch.bfloat16, torch.float16):
+            if self.takes(input):
                 from partrm.model._triton_norms import group_norm
 
-                return group_norm(input, self.weight, self.bias, self.num_groups, self.eps, silu)
+                return group_norm(input, self.weight, self.bias, self.num_groups, self.eps, silu, shift)
+            assert shift is None
             weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
             out = nn.functional.group_norm(input, self.num_groups, weight, bias, self.eps)
         return nn.functional.silu(out) if silu else out
-
-
-def residual_sum(x: Float[Tensor, "bv c h w"], y: Float[Tensor, "bv c h w"], norm: Norm) -> Float[Tensor, "bv c h w"]:
-    """``(x + y) * SKIP_SCALE``, in one pass where the block's norms are fused."""
-    if norm.fused and x.is_cuda and x.dtype == y.dtype in (torch.bfloat16, torch.float16):
-        from partrm.model._triton_norms import scaled_sum
-
-        return scaled_sum(x, y, SKIP_SCALE)
-    return (x + y) * SKIP_SCALE
 
 
 class ResBlock(nn.Module):
@@ -56,9 +54,15 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Identity() if channels_in == channels_out else nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Float[Tensor, "bv c h w"]) -> Float[Tensor, "bv d h w"]:
-        y = self.conv1(self.norm1(x, silu=True))
-        y = self.conv2(self.norm2(y, silu=True))
-        return residual_sum(self.shortcut(x), y, self.norm2)
+        y = self.norm1(x, silu=True)
+        if self.norm1.takes(y):  # biases enter the passes that follow the convolutions
+            from partrm.model._triton_norms import scaled_sum
+
+            y = nn.functional.conv2d(y, self.conv1.weight, padding=1)
+            y = nn.functional.conv2d(self.norm2(y, silu=True, shift=self.conv1.bias), self.conv2.weight, padding=1)
+            return scaled_sum(self.shortcut(x), y, SKIP_SCALE, self.conv2.bias)
+        y = self.conv2(self.norm2(self.conv1(y), silu=True))
+        return (self.shortcut(x) + y) * SKIP_SCALE
 
 
 def unit_rms(x: Float[Tensor, "*batch c"]) -> Float[Tensor, "*batch c"]:
@@ -90,7 +94,11 @@ class MultiViewAttention(nn.Module):
         out = nn.functional.scaled_dot_product_attention(q, k, v)
         out = self.proj(rearrange(out, "b m n c -> b n (m c)"))
         out = rearrange(out, "b (v h w) c -> (b v) c h w", v=views, h=height, w=width)
-        return residual_sum(x, out, self.norm)
+        if self.norm.takes(x) and self.norm.takes(out):
+            from partrm.model._triton_norms import scaled_sum
+
+            return scaled_sum(x, out, SKIP_SCALE)
+        return (x + out) * SKIP_SCALE
 
 
 class Layer(nn.Module):
