@@ -19,7 +19,7 @@ KINDS = (
     ("convolutions and products", r"gemm|conv|cudnn|cutlass|xmma|sm\d\d_|nvjet|wgrad|dgrad|splitk"),
     ("communication", r"nccl"),
     ("copies", r"memcpy|memset|copy|catarray"),
-    ("element-wise and sums", r"elementwise|reduce|softmax|upsample|pool|fill"),
+    ("element-wise and sums", r"elementwise|reduce|softmax|upsample|pool|fill|_scaled_sum"),
 )
 """First match wins; the rest is "other"."""
 
