@@ -17,6 +17,7 @@ import psutil
 from playwright.sync_api import sync_playwright
 
 from partrm.model.checkpoints import load_model
+from partrm.viewer.display import ObjectDisplay
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import PicturePlane, overview
@@ -43,17 +44,26 @@ def release_to_pixels(tab, picture, drag):
     return time.perf_counter() - started
 
 
-def slider_rate(tab, engine, seconds=5.0):
-    """Poses a second that reach the page while the slider is pulled to and fro by its keys."""
-    slider = tab.page.get_by_role("slider").first
-    slider.focus()
-    sent, started = 0, time.perf_counter()
+def slider_rate(tab, seconds=5.0):
+    """Poses a second that the server sets while the slider is moved to and fro by its keys, until the last is set."""
+    poses = []
+    set_fraction = ObjectDisplay.set_fraction
+
+    def counted(display, fraction):
+        set_fraction(display, fraction)
+        poses.append((time.perf_counter(), fraction))
+
+    ObjectDisplay.set_fraction = counted
+    tab.page.get_by_role("slider").first.focus()
+    pressed, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        tab.page.keyboard.press("ArrowRight" if sent // 60 % 2 == 0 else "ArrowLeft")
-        sent += 1
-    shown = float(tab.page.locator("input[type=text]").first.input_value())
-    assert 0 <= shown <= 100
-    return sent / (time.perf_counter() - started)
+        tab.page.keyboard.press("ArrowLeft" if pressed // 60 % 2 == 0 else "ArrowRight")
+        pressed += 1
+    wanted = float(tab.page.locator("input[type=text]").first.input_value()) / 100
+    while abs(poses[-1][1] - wanted) > 1e-6:
+        time.sleep(0.01)
+    ObjectDisplay.set_fraction = set_fraction
+    return len(poses) / (poses[-1][0] - started)
 
 
 def main():
@@ -74,7 +84,7 @@ def main():
         pixels = [release_to_pixels(tab, picture, drag) for _ in range(5)]
         tab.says("drag to splats")
         status = tab.page.get_by_text("drag to splats").first.inner_text()
-        rate = slider_rate(tab, engine)
+        rate = slider_rate(tab)
         before = process.memory_info().rss
         for _ in range(options.drags):
             release_to_pixels(tab, picture, drag)

@@ -28,7 +28,9 @@ class Actions:
     pull_freely: Callable[[bool], None]
     """Whether drags on the 3D object pull it without Shift."""
     seek: Callable[[float], None]
-    """Fraction of the motion."""
+    """Fraction of the motion, from the slider, which stands there already."""
+    jump: Callable[[float], None]
+    """Fraction of the motion, from elsewhere."""
     play: Callable[[bool], None]
     tint: Callable[[bool], None]
     axis: Callable[[bool], None]
@@ -46,7 +48,8 @@ class Panel:
 
     def __init__(self, gui: Any, actions: Actions, title: str) -> None:
         self._actions = actions
-        self._playing = False
+        self.playing = False
+        """What the button says."""
         gui.set_panel_label("PartRM")
         self._status: Any = gui.add_markdown(f"### {title}\n{HELP}")
         self._source_controls(gui)
@@ -69,7 +72,7 @@ class Panel:
 
     def show_playing(self, playing: bool) -> None:
         """Name the button after what it does next."""
-        self._playing = playing
+        self.playing = playing
         self._play.label = "Pause" if playing else "Play"
 
     def reset_crop(self, adjustable: bool) -> None:
@@ -110,8 +113,8 @@ class Panel:
         def _(_event: Any) -> None:
             self._slider.min, self._slider.max = (-100.0, 200.0) if beyond.value else (0.0, 100.0)
 
-        self._play.on_click(lambda _: actions.play(not self._playing))
-        states.on_click(lambda event: actions.seek(1.0 if event.target.value == "After" else 0.0))
+        self._play.on_click(lambda _: actions.play(not self.playing))
+        states.on_click(lambda event: actions.jump(1.0 if event.target.value == "After" else 0.0))
 
     def _look_controls(self, gui: Any) -> None:
         actions = self._actions

@@ -82,6 +82,7 @@ class Session:
             clear=lambda: self._do("Clear", self._clear_drags),
             pull_freely=self._set_pull_freely,
             seek=self._seek,
+            jump=self._jump,
             play=self._play,
             tint=self._set_tint,
             axis=self._object.set_axis_visible,
@@ -292,9 +293,17 @@ class Session:
             self._panel.show_fraction(fraction)
 
     def _seek(self, fraction: float) -> None:
-        self._player.stop()
-        self._panel.show_playing(False)
+        self._stop_playing()
+        self._object.set_fraction(fraction)
+
+    def _jump(self, fraction: float) -> None:
+        self._stop_playing()
         self._step(fraction)
+
+    def _stop_playing(self) -> None:
+        self._player.stop()
+        if self._panel.playing:
+            self._panel.show_playing(False)
 
     def _play(self, playing: bool) -> None:
         if playing and self._object.shown is not None and self._object.shown.joint is not None:
