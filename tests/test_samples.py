@@ -13,7 +13,7 @@ from boxes import cabinet
 
 from partrm.articulation.kinematics import JointType
 from partrm.data._sample_packing import pack, unpack
-from partrm.data.online import SampleConfig, make_samples
+from partrm.data.online import SampleConfig, camera_noise, make_samples, training_lights
 from partrm.data.samples import Samples, load_samples, save_samples
 from partrm.data.scenarios import (
     JointTables,
@@ -23,7 +23,7 @@ from partrm.data.scenarios import (
     sample_input_cameras,
     sample_scenarios,
 )
-from partrm.rendering.meshes import MeshScene, material_table
+from partrm.rendering.meshes import Lights, MeshScene, material_table
 from partrm.transforms import screw_motion, transform_points
 
 
@@ -77,13 +77,27 @@ def test_drags_start_on_the_part_and_end_where_it_goes() -> None:
         assert torch.allclose(after[b] / 32, d.end[b], atol=1e-3)
 
 
-def test_the_present_views_show_what_the_targets_say(samples: Samples) -> None:
+def test_the_present_views_show_what_the_targets_say() -> None:
+    samples = made(augment=False)
     alpha = torch.nn.functional.avg_pool2d(samples.inputs.images[:, :2, 3], 2)
     assert torch.allclose(alpha, samples.targets.coverage[:, :2], atol=1e-5)
     solid = (alpha > 0.99) | (alpha < 0.01)
     assert ((alpha > 0.5) == samples.targets.surface[:, :2])[solid].all()
     assert samples.inputs.images[:, 2:].abs().max() == 0
     assert samples.inputs.view_valid.tolist() == [[True, True, False, False]] * 6
+
+
+def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
+    images = made(augment=False, batch=1).inputs.images[:, :2].expand(64, -1, -1, -1, -1).contiguous()
+    seen = camera_noise(images, torch.Generator().manual_seed(0))
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    moved = (seen[:, :, 3] - images[:, :, 3]).abs().amax((1, 2, 3))
+    rough = moved > 0.02
+    assert torch.equal(seen[~rough, :, 3], images[~rough, :, 3])
+    assert 0.1 < rough.float().mean() < 0.45
+    wide = torch.nn.functional.max_pool2d(images[:, :, 3], 3, 1, 1)
+    assert (seen[:, :, 3] <= wide + 1e-5).all(), "the outline moves by a pixel at most"
 
 
 def test_target_state_views_differ_only_by_the_moving_part(samples: Samples) -> None:
@@ -141,6 +155,28 @@ def test_scenarios_respect_limits_and_move_one_joint() -> None:
     span = (chosen.upper - chosen.lower).gather(1, s.part[:, None])
     assert (change.gather(1, s.part[:, None]) >= (config.smallest_change - 1e-4) * span).all()
     assert 0.3 < (s.part == 1).float().mean() < 0.7
+
+
+def test_half_of_the_framings_are_canonical_and_the_others_shift_little_in_depth() -> None:
+    config = ScenarioConfig()
+    framing = sample_framing(4000, config, torch.Generator().manual_seed(0))
+    exact = (framing.scale == 1) & (framing.target == 0).all(-1)
+    assert abs(float(exact.float().mean()) - config.canonical_probability) < 0.03
+    in_view = framing.directions_to_canonical(framing.target)[~exact]
+    assert torch.allclose(in_view.std(0), torch.tensor([config.offset, config.offset, config.depth_offset]), rtol=0.1)
+    assert framing.scale[~exact].min() < config.scale[0] + 0.01
+    assert framing.scale[~exact].max() > config.scale[1] - 0.01
+
+
+def test_three_lights_of_ten_are_the_references() -> None:
+    lights = training_lights(2000, torch.Generator().manual_seed(0))
+    reference = Lights.reference(1)
+    usual = (lights.position == reference.position).all(-1)
+    assert abs(float(usual.float().mean()) - 0.3) < 0.04
+    for name in lights.__dataclass_fields__:
+        same = (getattr(lights, name) == getattr(reference, name)).reshape(2000, -1).all(-1)
+        assert same[usual].all()
+        assert not same[~usual].any()
 
 
 def test_framing_maps_between_object_and_canonical_frames() -> None:

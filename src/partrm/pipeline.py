@@ -9,7 +9,7 @@ Data flow::
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.articulation.estimate import EstimatedJoint, estimate_joint
+from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
 from partrm.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.drags import MAX_DRAGS, Drags
@@ -335,8 +335,11 @@ def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool
     weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
     votes = weights > 0  # the others add nothing to any sum, and are most
     displacement = output.displacement[sample].cpu()[visible]
-    joint = estimate_joint(gaussians.means[votes], displacement[votes], weights[votes])
-    return gaussians, part, joint
+    witnesses = (gaussians.means[votes], displacement[votes], weights[votes])
+    if output.votes is None:
+        return gaussians, part, estimate_joint(*witnesses)
+    said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
+    return gaussians, part, joint_from_votes(*witnesses, *said)
 
 
 def carry(gaussians: Gaussians, moving: Bool[Tensor, " n"], T_after_before: Float[Tensor, "4 4"]) -> Gaussians:

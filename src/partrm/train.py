@@ -134,7 +134,7 @@ class Trainer:
         self.network = PartRMNetwork(PRESETS[config.preset])
         if config.init is not None:
             weights, _, _ = read_checkpoint(config.init)
-            self.network.load_state_dict(weights)
+            self.network.load_state_dict(with_new_outputs(weights, self.network.state_dict()))
         self.network = channels_last(self.network.to(self.device))
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
@@ -349,6 +349,16 @@ class RunLog:
             self.file.close()
         if self.board is not None:
             self.board.close()
+
+
+def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network whose head had fewer channels, the new ones (the last) as in a fresh network."""
+    grown = dict(weights)
+    for name in ("head.weight", "head.bias"):
+        missing = len(fresh[name]) - len(weights[name])
+        if missing > 0:
+            grown[name] = torch.cat([weights[name], fresh[name][-missing:].to(weights[name])])
+    return grown
 
 
 def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:

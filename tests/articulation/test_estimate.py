@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from partrm.articulation.estimate import estimate_joint
+from partrm.articulation.estimate import estimate_joint, joint_from_votes
 from partrm.articulation.kinematics import JointType
 from partrm.transforms import screw_motion, transform_points
 
@@ -61,3 +61,44 @@ def test_weights_choose_the_part() -> None:
 def test_no_weight_is_an_error() -> None:
     with pytest.raises(ValueError, match="positive weight"):
         estimate_joint(torch.zeros(3, 3), torch.zeros(3, 3), torch.zeros(3))
+
+
+def votes_for(axis, pivot, prismatic: bool, amount: float, points, seed: int, noise: float) -> tuple:
+    g = torch.Generator().manual_seed(seed)
+
+    def shaken(values):
+        return values + noise * torch.randn(values.shape, generator=g, dtype=torch.float64)
+
+    to_pivot = pivot - points
+    to_axis = to_pivot - (to_pivot @ axis)[:, None] * axis
+    logit = torch.full((len(points),), -3.0 if prismatic else 3.0, dtype=torch.float64)
+    return shaken(logit), shaken(axis.expand_as(points)), shaken(to_axis), shaken(torch.full_like(logit, amount))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("prismatic", "amount"), [(True, 0.3), (False, 0.05), (False, 1.5), (False, 2.6)])
+def test_true_votes_give_the_true_joint(prismatic: bool, amount: float, seed: int) -> None:
+    axis, pivot, T, points, d = moved_cloud(prismatic, amount, seed)
+    joint = joint_from_votes(points, d, torch.ones(500), *votes_for(axis, pivot, prismatic, amount, points, seed, 0.0))
+    assert joint.type == (JointType.PRISMATIC if prismatic else JointType.REVOLUTE)
+    assert joint.amount == pytest.approx(amount, abs=1e-5)
+    assert torch.allclose(joint.T_after_before.double(), T, atol=1e-5)
+    assert joint.confidence > 0.999
+
+
+def test_votes_outlive_displacements_that_hedge() -> None:
+    """Displacements that are all their mean say drawer; the votes say by how much the door turned, and about what."""
+    axis, pivot, _, points, d = moved_cloud(False, 1.2, 4)
+    hedged = d.mean(0).expand_as(d)
+    assert estimate_joint(points, hedged, torch.ones(500)).type == JointType.PRISMATIC
+    joint = joint_from_votes(points, hedged, torch.ones(500), *votes_for(axis, pivot, False, 1.2, points, 0, 0.1))
+    assert joint.type == JointType.REVOLUTE
+    assert float(joint.axis.double() @ axis) > 0.999
+    offset = joint.pivot.double() - pivot
+    assert float((offset - axis * (axis @ offset)).norm()) < 0.03
+
+
+def test_votes_without_weight_are_an_error() -> None:
+    three, one = torch.zeros(3, 3), torch.zeros(3)
+    with pytest.raises(ValueError, match="positive weight"):
+        joint_from_votes(three, three, one, one, three, three, one)

@@ -121,7 +121,78 @@ def estimate_joint(
     )
 
 
-def _mean(values: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]) -> Float[Tensor, "3"]:
+def joint_from_votes(
+    points: Float[Tensor, "n 3"],
+    displacement: Float[Tensor, "n 3"],
+    weights: Float[Tensor, " n"],
+    revolute_logit: Float[Tensor, " n"],
+    axis: Float[Tensor, "n 3"],
+    to_axis: Float[Tensor, "n 3"],
+    angle: Float[Tensor, " n"],
+) -> EstimatedJoint:
+    """The joint that points vote for, each with its weight; how far it moved is agreed with their displacements.
+
+    Args:
+        points: positions before the motion.
+        displacement: where each goes, minus where it was.
+        weights: how far each counts, >= 0.
+        revolute_logit: log-odds of a revolute joint.
+        axis: direction of the motion's axis; a short vector counts for less.
+        to_axis: from each point to the axis, if the joint is revolute.
+        angle: radians turned, if the joint is revolute.
+
+    Raises:
+        ValueError: no positive weight, or values that are not finite.
+    """
+    votes = torch.cat([points, displacement, revolute_logit[:, None], axis, to_axis, angle[:, None]], 1).double()
+    w = weights.double()
+    if not bool(w.sum() > 0) or not bool(torch.isfinite(votes).all()):
+        raise ValueError("a joint needs finite votes with some positive weight")
+    points, displacement, logit, axis, to_axis, angles = votes.split((3, 3, 1, 3, 3, 1), 1)
+    centre, summed = _mean(points, w), _mean(axis, w)
+    direction = summed / summed.norm().clamp(min=1e-9)
+    if float(_mean(logit, w)) > 0:
+        pivot = _robust_mean(points + to_axis, w)
+        pivot = pivot + direction * (direction @ (centre - pivot))
+        amount = 0.5 * (float(_robust_mean(angles, w)) + _turned(points - pivot, displacement, w, direction))
+        kind = JointType.REVOLUTE
+    else:
+        pivot, kind = centre, JointType.PRISMATIC
+        amount = float(direction @ _robust_mean(displacement, w))
+    if amount < 0:
+        direction, amount = -direction, -amount
+    joint = EstimatedJoint(kind, direction, pivot, amount, 1.0)
+    unexplained = _rms(displacement - _moved(points, joint), w) / _rms(displacement, w).clamp(min=1e-9)
+    confidence = float((1 - unexplained**2).clamp(0, 1))
+    return EstimatedJoint(kind, direction.float(), pivot.float(), amount, confidence)
+
+
+def _turned(
+    arms: Float[Tensor, "n 3"],
+    displacement: Float[Tensor, "n 3"],
+    weights: Float[Tensor, " n"],
+    axis: Float[Tensor, "3"],
+) -> float:
+    """Angle about an axis through the origin that carries ``arms`` best by ``displacement`` (least squares)."""
+    across = arms - (arms @ axis)[:, None] * axis
+    after = across + displacement
+    sine = (torch.linalg.cross(across, after) @ axis * weights).sum()
+    cosine = ((across * after).sum(-1) * weights).sum()
+    return float(torch.atan2(sine, cosine))
+
+
+def _robust_mean(values: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
+    """Weighted mean, re-weighted by the residuals (Geman-McClure)."""
+    mean, w = _mean(values, weights), weights
+    for _ in range(ROBUST_ROUNDS):
+        residual = values - mean
+        scale = torch.clamp(_rms(residual, w), min=1e-6)
+        w = weights / (1 + (residual.norm(dim=-1) / (2 * scale)) ** 2) ** 2
+        mean = _mean(values, w)
+    return mean
+
+
+def _mean(values: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> Float[Tensor, " d"]:
     return (weights[:, None] * values).sum(0) / weights.sum()
 
 

@@ -110,7 +110,7 @@ def pose_batch(
     T_source, T_motion, carried = carried_parts(tables, scenario)
     instances = Instances.of_objects(scene, scenario.object, T_source.float(), materials)
     b = len(scenario.object)
-    lights = random_lights(b, generator) if augment else Lights.reference(b, scene.device)
+    lights = training_lights(b, generator) if augment else Lights.reference(b, scene.device)
     return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
 
 
@@ -125,6 +125,18 @@ def select(posed: PosedBatch, index: Tensor) -> PosedBatch:
         posed.carried[index],
         Lights(**{name: getattr(lights, name)[index] for name in lights.__dataclass_fields__}),
     )
+
+
+def training_lights(b: int, generator: torch.Generator) -> Lights:
+    """The reference's light in three samples of ten, a random one in the others."""
+    random, reference = random_lights(b, generator), Lights.reference(b, generator.device)
+    usual = uniform((b,), 0.0, 1.0, generator) < 0.3
+
+    def either(name: str) -> Tensor:
+        drawn = getattr(random, name)
+        return torch.where(usual.view(-1, *[1] * (drawn.ndim - 1)), getattr(reference, name), drawn)
+
+    return Lights(**{name: either(name) for name in random.__dataclass_fields__})
 
 
 def random_lights(b: int, generator: torch.Generator) -> Lights:
@@ -321,7 +333,7 @@ def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator)
     # A mask found by background removal lies a little beside the outline, and the rim keeps the background's colour.
     alpha = images[:, :, 3:]
     wider = rearrange(near[:, 3:], "(b k) c h w -> b k c h w", k=k)
-    rough = ((wider - 0.5) * draw(1.0, 3.0) + 0.5 + draw(-0.3, 0.3)).clamp(0, 1)
+    rough = ((wider - draw(0.25, 0.75)) * draw(2.0, 4.0) + 0.5).clamp(0, 1)  # leaves 0 and 1 as they are
     rim = rgb * alpha + draw(0.0, 1.0) * draw(0.8, 1.0, 3) * (1 - alpha)
     cut_out = draw(0.0, 1.0) < 0.25
     rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)

@@ -82,7 +82,11 @@ class ScenarioConfig:
     scale: tuple[float, float] = (0.82, 1.2)
     """Size of the object relative to the canonical framing (a user's image is framed from its mask)."""
     offset: float = 0.05
-    """Standard deviation of the object's centre from the origin, canonical units."""
+    """Standard deviation of the object's centre from the origin in the image plane, canonical units."""
+    depth_offset: float = 0.015
+    """The same along the first view's axis, where an offset looks like another size."""
+    canonical_probability: float = 0.5
+    """How often the framing is exactly canonical, with neither offset nor scale."""
     closed_probability: float = 0.45
     """How often a joint starts at its closed end; companions likewise."""
     smallest_change: float = 0.15
@@ -211,9 +215,23 @@ def sample_framing(b: int, config: ScenarioConfig, generator: torch.Generator) -
         uniform(shape, 0.0, 1.0, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator)
     )
     elevation = uniform(shape, math.radians(config.elevation_deg[0]), math.radians(config.elevation_deg[1]), generator)
-    scale = uniform(shape, *config.scale, generator)
-    offset = config.offset * torch.randn(b, 3, generator=generator, device=generator.device)
-    return frame_from(azimuth, elevation, offset, scale)
+    exact = uniform(shape, 0.0, 1.0, generator) < config.canonical_probability
+    scale = torch.where(exact, 1.0, uniform(shape, *config.scale, generator))
+    deep, wide = torch.randn(b, 3, generator=generator, device=generator.device).split((1, 2), -1)
+    offset = torch.cat([config.depth_offset * deep, config.offset * wide], -1)
+    backward = view_direction(azimuth, elevation)
+    across = torch.stack([-torch.sin(azimuth), torch.cos(azimuth), torch.zeros_like(azimuth)], -1)
+    axes = torch.stack([backward, across, torch.linalg.cross(backward, across)], -1)
+    target = torch.where(exact[:, None], 0.0, (axes @ offset[..., None]).squeeze(-1))
+    return frame_from(azimuth, elevation, target, scale)
+
+
+def view_direction(
+    azimuth_rad: Float[Tensor, "*batch"], elevation_rad: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3"]:
+    """Unit vector from the object towards a camera, object frame (azimuth 0 on +x, z up)."""
+    ce = torch.cos(elevation_rad)
+    return torch.stack([ce * torch.cos(azimuth_rad), ce * torch.sin(azimuth_rad), torch.sin(elevation_rad)], -1)
 
 
 def frame_from(
@@ -221,8 +239,7 @@ def frame_from(
     scale: Float[Tensor, " b"],
 ) -> Framing:  # fmt: skip
     """Framing of a first view at the given direction from ``target``, object frame (azimuth 0 on +x, z up)."""
-    ce = torch.cos(elevation_rad)
-    direction = torch.stack([ce * torch.cos(azimuth_rad), ce * torch.sin(azimuth_rad), torch.sin(elevation_rad)], -1)
+    direction = view_direction(azimuth_rad, elevation_rad)
     position = target + direction * (CANONICAL_DISTANCE / scale)[:, None]
     T_object_camera = look_at(position, target, direction.new_tensor([0.0, 0.0, 1.0]))
     R = canonical_pose(target.device)[:3, :3] @ T_object_camera[:, :3, :3].mT
@@ -273,8 +290,7 @@ def sample_novel_cameras(framing: Framing, count: int, size_px: int, generator: 
     b, device = len(framing.scale), framing.scale.device
     azimuth = uniform((b, count), -math.pi, math.pi, generator)
     elevation = uniform((b, count), 0.0, math.radians(50), generator)
-    ce = torch.cos(elevation)
-    direction = torch.stack([ce * torch.cos(azimuth), ce * torch.sin(azimuth), torch.sin(elevation)], -1)
+    direction = view_direction(azimuth, elevation)
     R = framing.R_canonical_object[:, None]
     position = CANONICAL_DISTANCE * (R @ direction[..., None]).squeeze(-1)
     T = look_at(position, torch.zeros_like(position), framing.R_canonical_object[:, None, :, 2])

@@ -4,9 +4,10 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
     RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (4x4 patches) ──► down blocks ◄── drag maps at each scale
                         │                                                   │ joint attention over views
-    head [b,v,18,S/2,S/2] ◄── block at S/2 ◄── up blocks ◄── mid ◄──────────┘
+    head [b,v,26,S/2,S/2] ◄── block at S/2 ◄── up blocks ◄── mid ◄──────────┘
       ├─ 14 Gaussian parameters in the canonical frame, source state (units: object diagonals)
-      └─ moving logit and 3D displacement under the drags
+      ├─ moving logit and 3D displacement under the drags
+      └─ a vote on the joint: type, axis, way to the axis, angle
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ INPUT_CHANNELS = 11
 HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 """Ray distance and sideways shift, opacity, scale, rotation, rgb, moving logit, displacement."""
 
+VOTE_CHANNELS = (1, 3, 3, 1)
+"""Logit of a revolute joint, axis, way to the axis, angle; they follow the others where the config has them."""
 
 STRIDE = 4
 """Side of the patches that the stem takes; Gaussians come on a grid of stride 2."""
@@ -53,11 +56,36 @@ class NetworkConfig:
     """Width of the start map and of the end map at each scale."""
     fine_channels: int = 64
     """Width of the one block at the splats' resolution, which sees the image again."""
+    joint_votes: bool = True
+    """Whether every Gaussian also votes on the joint of its part."""
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """Channels of the head, quantity by quantity."""
+        return HEAD_CHANNELS + (VOTE_CHANNELS if self.joint_votes else ())
 
 
 BASE = NetworkConfig()
 TINY = NetworkConfig("tiny", 64, (64, 96), 1, (0, 2), 1, 32, 16, 32)
 PRESETS = {config.name: config for config in (BASE, TINY)}
+
+
+@dataclass(frozen=True)
+class JointVotes:
+    """What each Gaussian, if it belongs to the dragged part, says of the joint; canonical frame.
+
+    A displacement alone is a poor witness of a joint: where door and drawer are both likely, its mean is neither.
+    Votes let the parts of the answer that are a choice (type, axis) be chosen.
+    """
+
+    revolute_logit: Float[Tensor, "b n"]
+    """Log-odds of a revolute joint against a prismatic one."""
+    axis: Float[Tensor, "b n 3"]
+    """Direction of the axis, the motion right-handed about it or along it; shorter than 1 where unsure."""
+    to_axis: Float[Tensor, "b n 3"]
+    """From the Gaussian to the nearest point of a revolute joint's axis."""
+    angle: Float[Tensor, "b n"]
+    """Radians that a revolute joint turns, >= 0."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +103,8 @@ class NetworkOutput:
     opacity_logit: Float[Tensor, "b n"]
     view_valid: Bool[Tensor, "b v"]
     """Which views the network saw; the Gaussians of the others are guesses of what lies behind."""
+    votes: JointVotes | None = None
+    """None for networks without such channels."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -112,7 +142,7 @@ class PartRMNetwork(nn.Module):
         self.look_again = nn.Conv2d(4 * INPUT_CHANNELS, GROUPS, 3, padding=1)
         self.fine = ResBlock(fine + GROUPS, fine)
         self.norm = Norm(fine)
-        self.head = nn.Conv2d(fine, sum(HEAD_CHANNELS), 3, padding=1)
+        self.head = nn.Conv2d(fine, sum(config.outputs), 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -169,7 +199,9 @@ def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
 def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
     """Head channels to Gaussians: distances along each pixel's ray, footprint-relative scales, colour residuals."""
     _, _, height, width, _ = raw.shape
-    position, opacity, scale, rotation, rgb, moving, displacement = raw.split(HEAD_CHANNELS, -1)
+    position, opacity, scale, rotation, rgb, moving, displacement = raw[..., : sum(HEAD_CHANNELS)].split(
+        HEAD_CHANNELS, -1
+    )
     cameras = inputs.cameras.resized(width, height)
     origins, directions = cameras.rays()
     distance = origins.norm(dim=-1)[..., None, None] + position[..., 0]
@@ -198,4 +230,13 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
         ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
         opacity_logit=rearrange(opacity[..., 0], "b v h w -> b (v h w)"),
         view_valid=inputs.view_valid,
+        votes=votes_of(raw[..., sum(HEAD_CHANNELS) :]),
     )
+
+
+def votes_of(raw: Float[Tensor, "b v h w c"]) -> JointVotes | None:
+    """The head's last channels as votes on the joint; None if it has none."""
+    if raw.shape[-1] == 0:
+        return None
+    revolute, axis, to_axis, angle = rearrange(raw, "b v h w c -> b (v h w) c").split(VOTE_CHANNELS, -1)
+    return JointVotes(revolute[..., 0], axis, to_axis, angle[..., 0])
