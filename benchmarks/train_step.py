@@ -24,11 +24,19 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fused-norms", action="store_true")
     parser.add_argument("--appearance", action="store_true")
     parser.add_argument("--preset", default="base")
     args = parser.parse_args()
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4, appearance=args.appearance)
-    config = TrainConfig(pool=args.pool, out=Path("runs/bench"), preset=args.preset, compile=args.compile, coarse=phase)
+    config = TrainConfig(
+        pool=args.pool,
+        out=Path("runs/bench"),
+        preset=args.preset,
+        compile=args.compile,
+        fused_norms=args.fused_norms,
+        coarse=phase,
+    )
     started = time.perf_counter()
     trainer = Trainer(config)
     print(f"start-up {time.perf_counter() - started:.1f} s, {trainer.data.pool.count} objects", flush=True)

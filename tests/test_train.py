@@ -105,6 +105,11 @@ def test_a_network_that_learns_to_vote_keeps_what_it_knew(pool: Path, tmp_path: 
     assert torch.allclose(before.gaussians.means, after.gaussians.means, atol=1e-5)
 
 
+def test_fused_norms_are_not_compiled(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="one of"):
+        Trainer(tiny(pool, tmp_path, 2, compile=True, fused_norms=True))
+
+
 def test_nothing_to_resume_is_an_error(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="nothing to resume"):
         train(tiny(pool, tmp_path, 5, resume=True))

@@ -33,8 +33,8 @@ class Tab:
 
     def open(self):
         self.page.goto(self.address)
-        self.page.wait_for_selector("canvas", timeout=30_000)
-        self.page.get_by_role("button", name="Upload a picture").wait_for(timeout=30_000)
+        self.page.wait_for_selector("canvas", timeout=60_000)
+        self.page.get_by_role("button", name="Upload a picture").wait_for(timeout=60_000)
         time.sleep(1.0)  # the docked panel slides in and the canvas takes its new width
         self.dismiss()
 
@@ -87,11 +87,11 @@ class Tab:
     def panel_left(self):
         return self.page.get_by_role("button", name="Upload a picture").bounding_box()["x"] - 12
 
-    def says(self, text, timeout_s=20.0):
+    def says(self, text, timeout_s=60.0):
         """Wait until the page shows a text."""
         self.page.get_by_text(text).first.wait_for(timeout=1000 * timeout_s)
 
-    def changes(self, before, least=0.002, timeout_s=15.0):
+    def changes(self, before, least=0.002, timeout_s=40.0):
         """Wait until the 3D view differs from an earlier shot by that mean; the new shot."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -101,7 +101,7 @@ class Tab:
             time.sleep(0.2)
         raise AssertionError("the page did not change")
 
-    def settles(self, timeout_s=15.0):
+    def settles(self, timeout_s=40.0):
         """Wait until the 3D view stands still; the shot."""
         last, until = self.shot(), time.monotonic() + timeout_s
         while time.monotonic() < until:

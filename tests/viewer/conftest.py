@@ -29,5 +29,6 @@ def tabs(chromium):
     # Software rendering: a quarter of the pixels.
     size = {"width": 840, "height": 420}
     context = chromium.new_context(viewport=size, device_scale_factor=0.5, accept_downloads=True)
+    context.set_default_timeout(60_000)
     yield lambda address: Tab(context, address)
     context.close()

@@ -141,7 +141,8 @@ def test_everything_can_be_taken_away(box_page, chromium, tmp_path):
     def download(kind):
         tab.page.get_by_role("combobox").last.click()
         tab.page.get_by_role("option", name=kind).click()
-        with tab.page.expect_download(timeout=30_000) as waiting:
+        time.sleep(0.2)  # the list folds away over the button
+        with tab.page.expect_download(timeout=60_000) as waiting:
             tab.press("Download")
         path = tmp_path / waiting.value.suggested_filename
         waiting.value.save_as(path)
@@ -159,8 +160,8 @@ def test_everything_can_be_taken_away(box_page, chromium, tmp_path):
     saved = offline.new_page()
     saved.on("request", lambda request: asked.append(request.url))
     saved.goto(html.as_uri())
-    saved.wait_for_selector("canvas", timeout=30_000)
-    until = time.monotonic() + 20
+    saved.wait_for_selector("canvas", timeout=60_000)
+    until = time.monotonic() + 40
     while True:
         shot = np.asarray(Image.open(io.BytesIO(saved.screenshot())).convert("RGB"), dtype=float) / 255
         if ((shot[..., 2] > 0.6) & (shot[..., 0] < 0.4)).sum() > 100:
