@@ -1,0 +1,73 @@
+"""Curves of training runs: what was watched on held-out objects, and the loss, over the samples seen.
+
+    python benchmarks/training_curves.py docs/training/base-1.jsonl --out docs/images/training.png
+
+Reads the ``log.jsonl`` of run folders, one after another, as legs of one training. Needs matplotlib.
+"""
+
+import argparse
+import json
+from itertools import pairwise
+from pathlib import Path
+
+WATCHED = {
+    "iou": "IoU of the moving part",
+    "motion_ratio": "displacement error / displacement",
+    "distance": "depth error",
+}
+
+
+def with_samples(rows: list[dict], batches: dict[str, int]) -> list[dict]:
+    """Rows with the number of samples seen until each, from the batch of every phase (all processes)."""
+    seen, done, out = 0, 0, []
+    phases = [row["group"] for row in rows if row["group"] != "validation"]
+    phase = phases[0]
+    for row in rows:
+        phase = phase if row["group"] == "validation" else row["group"]
+        seen, done = seen + max(0, row["step"] - done) * batches[phase], max(done, row["step"])
+        out.append(row | {"samples": seen})
+    return out
+
+
+def main() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("logs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batches", type=json.loads, default={"coarse": 128, "fine": 64, "looks": 64})
+    args = parser.parse_args()
+    rows = [json.loads(line) for path in args.logs for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = with_samples(rows, args.batches)
+    figure, axes = pyplot.subplots(1, 4, figsize=(15, 3.4), layout="constrained")
+    validations = [row for row in rows if row["group"] == "validation"]
+    steps = [row for row in rows if row["group"] != "validation"]
+    for axis, (name, title) in zip(axes, WATCHED.items(), strict=False):
+        for pool, label in (("val", "unseen procedural objects"), ("real", "real objects")):
+            axis.plot(
+                [r["samples"] / 1e3 for r in validations],
+                [r[f"{pool}/{name}"] for r in validations],
+                "o-",
+                ms=3,
+                label=label,
+            )
+        axis.set(title=title, xlabel="thousand samples")
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    axes[3].plot([r["samples"] / 1e3 for r in steps], [r["mask"] for r in steps], lw=0.8, label="mask (weight 4)")
+    axes[3].plot([r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3)")
+    axes[3].set(title="training losses", xlabel="thousand samples", yscale="log")
+    axes[3].grid(alpha=0.3)
+    axes[3].legend()
+    for before, after in pairwise(steps):
+        if before["group"] != after["group"]:
+            for axis in axes:
+                axis.axvline(after["samples"] / 1e3, color="grey", lw=0.8, ls=":")
+    figure.savefig(args.out, dpi=90)
+
+
+if __name__ == "__main__":
+    main()
