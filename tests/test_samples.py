@@ -12,8 +12,9 @@ pytest.importorskip("warp", reason="samples are rendered with warp-lang (extra `
 from boxes import cabinet
 
 from partrm.articulation.kinematics import JointType
+from partrm.cameras import canonical_orbit
 from partrm.data._sample_packing import pack, unpack
-from partrm.data.online import SampleConfig, camera_noise, make_samples, training_lights
+from partrm.data.online import SampleConfig, camera_noise, make_samples, through_other_lenses, training_lights
 from partrm.data.samples import Samples, load_samples, save_samples
 from partrm.data.scenarios import (
     JointTables,
@@ -98,6 +99,36 @@ def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
     assert 0.1 < rough.float().mean() < 0.45
     wide = torch.nn.functional.max_pool2d(images[:, :, 3], 3, 1, 1)
     assert (seen[:, :, 3] <= wide + 1e-5).all(), "the outline moves by a pixel at most"
+
+
+def test_other_lenses_keep_size_and_change_perspective() -> None:
+    told = canonical_orbit(4, 64)[torch.arange(4).expand(500, 4)]
+    config = SampleConfig()
+    taken = through_other_lenses(told, config, torch.Generator().manual_seed(0))
+    same = taken.fovy_rad[:, 0] == told.fovy_rad[:, 0]
+    assert abs(float(same.float().mean()) - (1 - config.other_lens)) < 0.06
+    assert torch.equal(taken.T_world_camera[:, 1:], told.T_world_camera[:, 1:])
+    side = torch.tensor([[0.3, 0.2, 0.0], [0.3, 0.2, 0.4]]).expand(500, 2, 3)
+    pixels, _ = taken[:, 0].project(side)
+    usual, _ = told[:, 0].project(side)
+    assert torch.allclose(pixels[:, 0], usual[:, 0], atol=1e-3), "in the plane of the origin nothing moves"
+    assert ((pixels - usual)[~same, 1].norm(dim=-1) > 1e-3).all()
+
+
+def test_samples_through_other_lenses_tell_the_true_surface() -> None:
+    samples = made(views=1, other_lens=1.0, drags=3, drag_noise=0.0)
+    t, cameras = samples.targets, samples.inputs.cameras.resized(32)
+    on = t.surface[:, 0]
+    distance = (t.point - cameras.positions[:, :, None, None]).norm(dim=-1)
+    assert torch.allclose(distance[t.surface], t.distance[t.surface], atol=1e-5)
+    pixels, _ = cameras[:, 0].project(rearrange(t.point[:, 0], "b h w c -> b (h w) c"))
+    y, x = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
+    off = (rearrange(pixels, "b (h w) c -> b h w c", h=32) - torch.stack([x, y], -1)).norm(dim=-1)[on]
+    assert 0.05 < off.mean() < 3, "the told camera sees the points a little beside their pixels"
+    cell = (samples.inputs.drags.start * 32).floor().long().clamp(0, 31)
+    for b in range(6):
+        column, row = cell[b].unbind(-1)
+        assert t.moving[b, 0, row, column].float().mean() > 0.5
 
 
 def test_target_state_views_differ_only_by_the_moving_part(samples: Samples) -> None:

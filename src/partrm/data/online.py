@@ -49,7 +49,11 @@ class SampleConfig:
     samples_per_axis: int = 2
     """Sub-samples per pixel side of the input images."""
     augment: bool = True
-    """Random light, exposure and image noise; without, the reference's light."""
+    """Random light, lens, exposure and image noise; without, the reference's light and the canonical lens."""
+    other_lens: float = 0.3
+    """How often a single view was taken through another lens than the canonical one that the network is told of."""
+    lens_fovy_deg: tuple[float, float] = (26.0, 58.0)
+    """Vertical fields of view of those: a photo of unknown lens is cropped to the canonical framing all the same."""
     least_moving: float = 0.004
     """Least share of the first view's pixels that must show the dragged part."""
     least_drag: float = 0.02
@@ -192,12 +196,14 @@ def samples_of(
     """Render a posed batch and derive drags and targets from the exact surfaces."""
     size, splat = config.image_size_px, config.image_size_px // 2
     cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
-    in_object = posed.framing.cameras_to_object(cameras)
+    taken = through_other_lenses(cameras, config, generator) if config.augment and config.views == 1 else cameras
+    in_object = posed.framing.cameras_to_object(taken)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
     targets = motion_targets(scene, posed, maps, in_object.resized(splat), images)
+    targets = replace(targets, distance=distances_from(cameras, targets))
     joint = joint_truth(tables, posed)
-    drags = sample_drags(targets, cameras, joint.T_after_before, config, generator)
+    drags = sample_drags(targets, taken, joint.T_after_before, config, generator)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
     seen = camera_noise(images, generator) if config.augment else images
     inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
@@ -206,6 +212,28 @@ def samples_of(
         novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
         views = render_states(scene, posed, novel)
     return Samples(inputs, targets, joint, valid, views)
+
+
+def through_other_lenses(cameras: Cameras, config: SampleConfig, generator: torch.Generator) -> Cameras:
+    """The cameras that really took the first views: in some samples nearer or farther, with a lens to match.
+
+    Objects keep their size in the image, points before and behind the origin shift.
+    """
+    b = cameras.batch_shape[0]
+    low, high = config.lens_fovy_deg
+    other = torch.deg2rad(uniform((b,), low, high, generator))
+    told = cameras.fovy_rad[:, 0]
+    fovy = torch.where(uniform((b,), 0.0, 1.0, generator) < config.other_lens, other, told)
+    farther = torch.tan(told / 2) / torch.tan(fovy / 2)
+    T = cameras.T_world_camera.clone()
+    T[:, 0, :3, 3] *= farther[:, None]
+    return Cameras(T, torch.cat([fovy[:, None], cameras.fovy_rad[:, 1:]], 1), cameras.width, cameras.height)
+
+
+def distances_from(cameras: Cameras, targets: MotionTargets) -> Float[Tensor, "b v h w"]:
+    """How far the surface lies from the cameras that the network is told of, zero on the background."""
+    distance = (targets.point - cameras.positions[:, :, None, None]).norm(dim=-1)
+    return torch.where(targets.surface, distance, 0.0)
 
 
 def joint_truth(tables: JointTables, posed: PosedBatch) -> JointTruth:
