@@ -33,6 +33,7 @@ LAYERS = (
     "zero123",
     "segmentation",
     "multiview",
+    "carving",
     "pipeline",
     "outputs",
     "evaluate",

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
 from partrm.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
+from partrm.carving import carve
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.gaussians import Gaussians
 from partrm.images import FramedImage, ImageError, frame_object, load_image
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.network import NetworkOutput
+from partrm.model.network import NetworkOutput, PartRMNetwork
 from partrm.model.reference import ReferenceNetwork
 from partrm.multiview import Draw, ViewPlan, complete_views
 from partrm.segmentation import Segment, propagate
@@ -273,10 +274,9 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     network = model.articulated
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
-    with torch.inference_mode():
-        output: NetworkOutput = network(inputs)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+    output = run_network(network, inputs)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     networked = time.perf_counter()
     gaussians, part, joint = read_motion(output)
     return Prediction(
@@ -321,6 +321,13 @@ def predict_state(source: SourceViews, drags: DragPixels, model: LoadedModel) ->
         model_hash=model.hash,
         timings_s={"network": networked - started},
     )
+
+
+def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
+    """One forward pass without gradients; guesses that the images contradict get opacity zero."""
+    with torch.inference_mode():
+        output: NetworkOutput = network(inputs)
+        return replace(output, gaussians=carve(output.gaussians, inputs))
 
 
 def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool[Tensor, " n"], EstimatedJoint]:

@@ -15,7 +15,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from partrm.cameras import Cameras
-from partrm.data.samples import NetworkInput
 from partrm.evaluate.baselines import baseline_answers, first_view_grid, render_on_white
 from partrm.evaluate.batches import OPAQUE, RunSettings, Stage, TrueSurface
 from partrm.evaluate.folder_sets import FolderSet
@@ -26,7 +25,7 @@ from partrm.evaluate.scoring import METHODS, Answer, Truth, score_answers
 from partrm.evaluate.sets import EvalSet
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import NetworkOutput
-from partrm.pipeline import carry, read_motion
+from partrm.pipeline import carry, read_motion, run_network
 
 CPU_BATCH, CUDA_BATCH = 4, 32
 """Samples scored together; figures do not depend on who scores which batch."""
@@ -63,7 +62,7 @@ class Scorer:
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of some samples: what each is, and the figures of every method."""
         batch = self.stage.batch(numbers, self.settings, self.model.config.image_size_px)
-        output = run_network(self.model, batch.inputs)
+        output = run_network(self.model.articulated, batch.inputs)
         found = []
         for row, number in enumerate(numbers):
             answers = answers_of(output, row, batch.truths[row], batch.surfaces[row], batch.cameras[row])
@@ -121,12 +120,6 @@ def add_rows(
 def check_complete(rows: Sequence[dict[str, Any]], count: int) -> None:
     """Every sample has one row, in order."""
     assert [row["sample"] for row in rows] == list(range(count)), "a sample was lost"
-
-
-def run_network(model: LoadedModel, inputs: NetworkInput) -> NetworkOutput:
-    """One forward pass, as ``predict`` does it."""
-    with torch.inference_mode():
-        return model.articulated(inputs)
 
 
 def answers_of(
