@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument("--fused-norms", action="store_true")
     parser.add_argument("--appearance", action="store_true")
     parser.add_argument("--preset", default="base")
+    parser.add_argument(
+        "--profile", action="store_true", help="also the 25 operators that take most of the device's time"
+    )
     args = parser.parse_args()
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4, appearance=args.appearance)
     config = TrainConfig(
@@ -69,6 +72,23 @@ def main() -> None:
     if trainer.device.type == "cuda":
         print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on {torch.cuda.get_device_name()}")
     print({name: round(float(value), 4) for name, value in terms.items()})
+    if args.profile:
+        profile(trainer, phase, args.rounds)
+
+
+def profile(trainer: Trainer, phase: Phase, rounds: int) -> None:
+    """Operators by their time on the device, over some pipelined steps."""
+    from torch.profiler import ProfilerActivity
+
+    cuda = trainer.device.type == "cuda"
+    kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+    with torch.profiler.profile(activities=kinds) as recorded:
+        for index in range(rounds, 2 * rounds):
+            trainer.train_step(trainer.batches.next(index), phase, 1e-4)
+        if cuda:
+            torch.cuda.synchronize()
+    order = "self_device_time_total" if cuda else "self_cpu_time_total"
+    print(recorded.key_averages().table(sort_by=order, row_limit=25, max_name_column_width=70))
 
 
 if __name__ == "__main__":
