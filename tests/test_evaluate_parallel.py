@@ -9,11 +9,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
-from boxes import cabinet
+from small_evaluation import cabinet_set, untrained_checkpoint
 
 import partrm
 from partrm.cli import main
-from partrm.evaluate import planning, provenance
+from partrm.evaluate import provenance
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.parallel import Job, WorkerError, evaluate_on_workers
 from partrm.evaluate.perceptual import Lpips, features_of, stages_of
@@ -21,30 +21,19 @@ from partrm.evaluate.runs import CPU_BATCH, batches, evaluate
 from partrm.evaluate.scoring import METRICS
 from partrm.evaluate.session import Means, evaluate_into
 from partrm.evaluate.sets import save_eval_set
-from partrm.model.checkpoints import load_model, save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
+from partrm.model.checkpoints import load_model
 
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
 
 
 @pytest.fixture(scope="module")
 def evalset():
-    obj = cabinet()
-    ground = planning.Ground.of(obj)
-    plans = [
-        (name, ground.first_shown(planning.fixed_candidates(obj, part, number)))
-        for part in obj.movable
-        for number, (name, *_) in enumerate(planning.REAL_TRANSITIONS)
-    ]
-    return planning.assemble("real", 0, [planning.Found(obj, name, plan) for name, plan in plans], [])
+    return cabinet_set([])
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
-    return folder
+    return untrained_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import numba
 import numpy as np
 import pytest
 import torch
-from boxes import cabinet
+from small_evaluation import cabinet_set, untrained_checkpoint
 
 from partrm.cli import main
-from partrm.evaluate import parallel, planning, published, session
+from partrm.evaluate import parallel, published, session
 from partrm.evaluate.baselines import baseline_answers, render_on_white, true_surfaces
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.compare import CompareError, load_results, paired_differences
@@ -29,8 +29,7 @@ from partrm.evaluate.scoring import METHODS, METRICS, Answer, bootstrap_interval
 from partrm.evaluate.session import Means
 from partrm.evaluate.tables import number
 from partrm.gaussians import Gaussians
-from partrm.model.checkpoints import load_model, save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
+from partrm.model.checkpoints import load_model
 from partrm.transforms import pose
 
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
@@ -38,22 +37,12 @@ SETTINGS = RunSettings(limit=6, novel_size_px=48)
 
 @pytest.fixture(scope="module")
 def evalset():
-    obj = cabinet()
-    ground = planning.Ground.of(obj)
-    plans = [
-        (name, ground.first_shown(planning.fixed_candidates(obj, part, number)))
-        for part in obj.movable
-        for number, (name, *_) in enumerate(planning.REAL_TRANSITIONS)
-    ]
-    return planning.assemble("real", 0, [planning.Found(obj, name, plan) for name, plan in plans], ["x: <hidden>"])
+    return cabinet_set(["x: <hidden>"])
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
-    return folder
+    return untrained_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="module")

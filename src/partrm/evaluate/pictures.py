@@ -74,7 +74,7 @@ def cases_of(
     by_sample = {row["sample"]: row for row in rows}
     stage = stage_of(evalset, next(model.network.parameters()).device)
     inputs = stage.inputs(numbers, settings, model.config.image_size_px)
-    output = run_network(model, inputs)
+    output = run_network(model.articulated, inputs)
     views = stage.first_views(numbers, PANEL_PX)
     cases = []
     for index, number in enumerate(numbers):
