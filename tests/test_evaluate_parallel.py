@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -108,6 +109,37 @@ def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
     assert two["summary"]["all"]["samples"] == 6
     assert two["data"] == one["data"]
     assert not (tmp_path / "two" / "rows.jsonl").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found through /proc")
+def test_workers_end_with_the_evaluation_that_started_them(evalset, checkpoint, tmp_path):
+    save_eval_set(evalset, tmp_path / "set.safetensors")
+    arguments = [
+        "run",
+        "--set",
+        tmp_path / "set.safetensors",
+        "--model",
+        checkpoint,
+        "--device",
+        "cpu",
+        "--workers",
+        "2",
+    ]
+    command = [sys.executable, "-m", "partrm.evaluate", *map(str, arguments), "--out", str(tmp_path / "out")]
+    source = Path(partrm.__file__).parent.parent
+    run = subprocess.Popen(command, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    of_run = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    children: list[str] = []
+    while run.poll() is None and len(children) < 3:  # two workers, and the tracker of shared resources
+        children = of_run.read_text().split()
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    assert len(children) == 3
+    deadline = time.time() + 60
+    while time.time() < deadline and any(Path(f"/proc/{pid}").exists() for pid in children):
+        time.sleep(0.1)
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 def test_metrics_file_is_as_its_schema_says(evalset, checkpoint, tmp_path):

@@ -115,15 +115,19 @@ def _start_worker(device: str) -> None:
     torch.set_num_threads(1)
     if torch.device(device).type == "cuda":
         torch.cuda.set_device(device)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing beside the next build."""
+def end_with_parent() -> None:
+    """From now on this process ends when its parent does: a killed command leaves no workers beside the next one."""
     parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:

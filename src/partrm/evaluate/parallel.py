@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from partrm.data.executors import end_with_parent
 from partrm.evaluate.folder_sets import FolderSet
 from partrm.evaluate.perceptual import Lpips
 from partrm.evaluate.runs import RunSettings, Scorer, add_rows, batches, check_complete, sample_count
@@ -81,6 +82,7 @@ def evaluate_on_workers(
 
 def _work(job: Job, threads: int, tasks: Queue, done: Queue) -> None:
     """Score batches until there are none left; a failure is told to the parent."""
+    end_with_parent()
     try:
         import numba
 
