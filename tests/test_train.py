@@ -17,7 +17,8 @@ from boxes import cabinet
 from partrm.data.pool import Pool, save_pool
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
-from partrm.train import Phase, TrainConfig, Trainer, TrainingError, learning_rate, phase_at, train
+from partrm.model.peer import SMALLEST_PEER
+from partrm.train import NetworkChanges, Phase, TrainConfig, Trainer, TrainingError, learning_rate, phase_at, train
 
 NONE = Phase("none", 0, 1, 32, 1e-3, 1e-4)
 
@@ -108,6 +109,31 @@ def test_a_network_that_learns_to_vote_keeps_what_it_knew(pool: Path, tmp_path: 
 def test_fused_norms_are_not_compiled(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="one of"):
         Trainer(tiny(pool, tmp_path, 2, compile=True, fused_norms=True))
+
+
+def test_the_peer_trains_in_both_stages_and_resumes(pool: Path, tmp_path: Path) -> None:
+    odds = (0.0, 0.0, 0.0, 1.0)
+    coarse = Phase("coarse", 20, 2, 32, 1e-3, 1e-4, warmup=5, view_odds=odds)
+    looks = Phase("looks", 2, 1, 32, 1e-3, 1e-4, appearance=True, novel_views=1, view_odds=odds)
+    changes = {"preset": "smallest-peer", "coarse": coarse, "looks": looks}
+    train(tiny(pool, tmp_path, 0, max_minutes=0.0, **changes))
+    train(tiny(pool, tmp_path, 0, resume=True, val_pools=(pool,), val_batches=1, **changes))
+    log = rows(tmp_path)
+    steps = [r for r in log if r["group"] == "coarse"]
+    assert steps[-1]["l2"] < 0.9 * steps[0]["l2"]
+    assert {"image", "alpha"} <= set(log[-2])
+    assert "boxes/arrival_ratio" in log[-1]
+    _, config, _ = read_checkpoint(tmp_path / "weights")
+    assert config == SMALLEST_PEER
+
+
+def test_what_the_peer_does_not_take(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="all four views"):
+        Trainer(tiny(pool, tmp_path, 2, preset="smallest-peer"))
+    with pytest.raises(TrainingError, match="--network"):
+        Trainer(tiny(pool, tmp_path, 2, preset="smallest-peer", network=NetworkChanges(head="state")))
+    with pytest.raises(TrainingError, match="none of base, tiny"):
+        Trainer(tiny(pool, tmp_path, 2, preset="large"))
 
 
 def test_nothing_to_resume_is_an_error(pool: Path, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ The moving part is a tenth of the pixels, and its motion can be a tenth of anoth
 classes alike, and displacement errors are taken relative to the part's own mean displacement.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -79,6 +80,11 @@ def mean_over(
     return (values * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1e-4)
 
 
+def mean_valid(values: Float[Tensor, " b"], valid: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Mean over the samples that count; zero where none does."""
+    return (values * valid).sum() / valid.sum().clamp(min=1)
+
+
 def _pixels(output_field: Tensor, samples: Samples) -> Tensor:
     """[b, v*h*w, ...] of the network to [b, v, h*w, ...] as the targets flatten."""
     v = samples.inputs.view_valid.shape[1]
@@ -90,7 +96,7 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
 
     Their sum is the loss. No rasterization takes part.
     """
-    t, valid = samples.targets, samples.valid.float()
+    t = samples.targets
     flat = {name: rearrange(getattr(t, name), "b v h w ... -> b v (h w) ...") for name in t.__dataclass_fields__}
     surface, moving = flat["surface"].float(), flat["moving"].float()
     view_weight = torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
@@ -99,9 +105,6 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
     logit, opacity = _pixels(output.moving_logit, samples), _pixels(output.opacity_logit, samples)
     rgb = _pixels(output.gaussians.colors, samples)
     displacement = _pixels(output.displacement, samples)
-
-    def term(per_sample: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-        return (per_sample * valid).sum() / valid.sum().clamp(min=1.0)
 
     covered = (flat["coverage"] > 0.25).float()
     bce = binary_cross_entropy_with_logits(opacity, flat["coverage"], reduction="none")
@@ -116,7 +119,7 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
     losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
     if output.votes is not None:
         losses.update(vote_losses(output.votes, samples, moving, view_weight))
-    return {name: getattr(weights, name) * term(value) for name, value in losses.items()}
+    return {name: getattr(weights, name) * mean_valid(value, samples.valid) for name, value in losses.items()}
 
 
 def shape_error(output: NetworkOutput, samples: Samples) -> Float[Tensor, "b v n"]:
@@ -192,44 +195,51 @@ def length(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     return torch.sqrt((vector**2).sum(-1) + 1e-12)
 
 
-def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"]) -> Gaussians:
+def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"] | None) -> Gaussians:
     """Target-state Gaussians [b, 2n], differentiable in the moving probability.
 
-    Every Gaussian both stays and goes, its opacity shared between the two.
+    Every Gaussian both stays and goes, its opacity shared between the two. It goes by the given motion, or with None by
+    its own displacement (its rotation stays).
     """
-    still, gone = output.gaussians, output.gaussians.transformed(T_after_before)
-    moving = output.moving
+    still, moving = output.gaussians, output.moving
+    if T_after_before is None:
+        gone = replace(still, means=still.means + output.displacement)
+    else:
+        gone = still.transformed(T_after_before)
 
     def faded(g: Gaussians, share: Float[Tensor, "b n"]) -> Gaussians:
-        return Gaussians(g.means, g.quats, g.scales, g.opacities * share, g.colors)
+        return replace(g, opacities=g.opacities * share)
 
     return Gaussians.concatenate([faded(still, 1 - moving), faded(gone, moving)])
 
 
-def appearance_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
+def appearance_losses(
+    output: NetworkOutput, samples: Samples, weights: LossWeights, true_motion: bool = True
+) -> dict[str, Float[Tensor, ""]]:
     """The appearance stage's terms: renders of source and target state from cameras of their own.
 
-    The target state is reached by the true motion, so that these terms teach looks; where the part goes is taught by
-    the motion terms, which stay in the sum.
+    With ``true_motion`` the target state is reached by it, so that these terms teach looks; where the part goes is
+    taught by the motion terms, which stay in the sum. Without, by the network's displacements, and renders teach all.
     """
     if samples.views is None:
         raise ValueError("the appearance stage needs samples with novel views")
-    views, valid = samples.views, samples.valid
-    images, alphas, truths = [], [], []
-    for gaussians, truth in (
-        (output.gaussians, views.before),
-        (moved_softly(output, samples.joint.T_after_before), views.after),
-    ):
-        rgb, alpha = render_white(gaussians, views.cameras)
-        images.append(rgb)
-        alphas.append(alpha)
-        truths.append(truth)
-    rgb, alpha, truth = torch.cat(images, 1), torch.cat(alphas, 1), torch.cat(truths, 1)
+    after = moved_softly(output, samples.joint.T_after_before if true_motion else None)
+    pairs = [(output.gaussians, samples.views.before), (after, samples.views.after)]
+    return image_losses(pairs, samples, weights)
+
+
+def image_losses(
+    pairs: Sequence[tuple[Gaussians, Float[Tensor, "b m 4 h w"]]], samples: Samples, weights: LossWeights
+) -> dict[str, Float[Tensor, ""]]:
+    """Errors of renders on white from the samples' novel cameras, for pairs of Gaussians and true RGBA."""
+    assert samples.views is not None
+    rendered = [render_white(gaussians, samples.views.cameras) for gaussians, _ in pairs]
+    rgb, alpha = (torch.cat(images, 1) for images in zip(*rendered, strict=True))
+    truth = torch.cat([truth for _, truth in pairs], 1)
     on_white = truth[:, :, :3] * truth[:, :, 3:] + 1 - truth[:, :, 3:]
 
     def term(error: Tensor) -> Float[Tensor, ""]:
-        per_sample = error.flatten(1).mean(1)
-        return (per_sample * valid).sum() / valid.sum().clamp(min=1)
+        return mean_valid(error.flatten(1).mean(1), samples.valid)
 
     return {
         "image": weights.image * term((rgb - on_white) ** 2),

@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from partrm.data.dataset import MaterialSampler, ObjectPool, OnlineSamples, Prefetcher
 from partrm.data.online import SampleConfig
 from partrm.data.pool import load_pool
-from partrm.data.samples import Samples
-from partrm.losses import LossWeights, appearance_losses, motion_losses, part_scores
+from partrm.data.samples import VIEWS, Samples
+from partrm.losses import LossWeights
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
-from partrm.model.network import PRESETS, PartRMNetwork, channels_last
+from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
+from partrm.model.peer import PEERS, PeerNetwork
+from partrm.model.reference import ReferenceConfig
 from partrm.model.unet import Norm
+from partrm.objectives import training_losses, watched_scores
+from partrm.training_log import Rate, RunLog
 
 
 class TrainingError(RuntimeError):
@@ -43,10 +47,26 @@ class Phase:
     lr_end: float
     appearance: bool = False
     """Add renders of source and target state to the motion terms."""
+    motion: bool = True
+    """Keep the motion terms; without, renders alone teach, with the part carried by the network's displacements."""
     novel_views: int = 2
     warmup: int = 200
     view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
     """How often 1, 2, 3 and 4 input views are present."""
+
+
+@dataclass(frozen=True)
+class NetworkChanges:
+    """What an ablation changes of a preset's network (:class:`partrm.model.network.NetworkConfig`)."""
+
+    head: Literal["articulated", "state"] = "articulated"
+    """``state``: Gaussians of the target state alone, without part and joint."""
+    drag_levels: tuple[int, ...] = ()
+    """Levels that take the drags, 0 the finest; empty: all of them."""
+    drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
+    """``raw_pixels``: embedded as the reference does."""
+    joint_votes: bool = True
+    """Whether every Gaussian also votes on the joint."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +80,8 @@ class TrainConfig:
     val_pools: tuple[Path, ...] = ()
     """Pools of held-out objects, watched during training."""
     preset: str = "base"
+    """``base`` or ``tiny``; ``peer``: the reference architecture, which needs all four views in every phase."""
+    network: NetworkChanges = field(default_factory=NetworkChanges)
     init: Path | None = None
     """Checkpoint folder to start from (fresh optimizer)."""
     resume: bool = False
@@ -124,10 +146,34 @@ def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=fused)
 
 
+def network_config(config: TrainConfig) -> NetworkConfig | ReferenceConfig:
+    """What the run trains.
+
+    Raises:
+        TrainingError: no such preset, changes that the peer does not take, or phases that it cannot train in.
+    """
+    if config.preset in PEERS:
+        if config.network != NetworkChanges():
+            raise TrainingError(f"preset {config.preset!r} is the reference architecture: --network is not for it")
+        if any(phase.view_odds[:3] != (0.0, 0.0, 0.0) for phase in config.phases):
+            raise TrainingError(f"preset {config.preset!r} needs all four views: --PHASE.view-odds 0 0 0 1")
+        return PEERS[config.preset]
+    if config.preset not in PRESETS:
+        raise TrainingError(f"preset {config.preset!r} is none of {', '.join([*PRESETS, *PEERS])}")
+    return dataclasses.replace(PRESETS[config.preset], **dataclasses.asdict(config.network))
+
+
+def new_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | PeerNetwork:
+    """Fresh weights, laid out for tensor cores."""
+    network = PartRMNetwork(config) if isinstance(config, NetworkConfig) else PeerNetwork(config)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 class Trainer:
     """State of a run: network, averaged weights, optimizer, data and counters."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, data: tuple[ObjectPool, MaterialSampler] | None = None) -> None:
+        """``data``: the training pool, if it lies on the device already; else the config's file is read."""
         self.config = config
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no")
         self.device = self.accelerator.device
@@ -135,11 +181,11 @@ class Trainer:
         torch.manual_seed(config.seed)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        self.network = PartRMNetwork(PRESETS[config.preset])
+        self.network = new_network(network_config(config))
         if config.init is not None:
             weights, _, _ = read_checkpoint(config.init)
             self.network.load_state_dict(with_new_outputs(weights, self.network.state_dict()))
-        self.network = channels_last(self.network.to(self.device))
+        self.network = self.network.to(self.device)
         if config.fused_norms and config.compile:
             raise TrainingError("fused norms cannot be compiled: ask for one of --fused-norms and --compile")
         for module in self.network.modules():
@@ -147,7 +193,7 @@ class Trainer:
                 module.fused = config.fused_norms
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
-        self.data = OnlineSamples(*load_pool_for(config.pool, self.device), seed=1000 * config.seed + rank)
+        self.data = OnlineSamples(*(data or load_pool_for(config.pool, self.device)), seed=1000 * config.seed + rank)
         self.step, self.samples_seen, self.seconds, self.best = 0, 0, 0.0, -math.inf
         config.out.mkdir(parents=True, exist_ok=True)
         if config.resume:
@@ -206,9 +252,7 @@ class Trainer:
             group["lr"] = lr
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.model(samples.inputs)
-        losses = motion_losses(output, samples, self.config.weights)
-        if phase.appearance:
-            losses |= appearance_losses(output, samples, self.config.weights)
+        losses = training_losses(output, samples, self.config.weights, phase.motion, phase.appearance)
         total = torch.stack(list(losses.values())).sum()
         self.accelerator.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
@@ -222,19 +266,21 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
-        """Mean scores of the averaged weights over fixed batches of each held-out pool, single view, one drag."""
-        network = channels_last(PartRMNetwork(self.network.config).to(self.device)).eval()
+        """Mean scores of the averaged weights over fixed batches of each held-out pool, one drag, single view (the
+        reference architecture: four)."""
+        network = new_network(self.network.config).to(self.device).eval()
         network.load_state_dict(self.averaged)
+        views = 1 if isinstance(network, PartRMNetwork) else VIEWS
         results = {}
         for path in self.config.val_pools:
             data = OnlineSamples(*load_pool_for(path, self.device), seed=12345)
-            config = SampleConfig(image_size_px=phase.image_size_px, drags=1, augment=False)
+            config = SampleConfig(image_size_px=phase.image_size_px, views=views, drags=1, augment=False)
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
                 samples = data.draw(config, 32)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                     output = network(samples.inputs)
-                for name, values in part_scores(output, samples).items():
+                for name, values in watched_scores(output, samples).items():
                     rows.setdefault(name, []).append(values[samples.valid])
             results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
         return results
@@ -242,7 +288,7 @@ class Trainer:
     def keep_best(self, scores: dict[str, float]) -> None:
         """Write ``weights-best`` when IoU minus motion error, summed over the held-out pools, is the best so far."""
         gains = [value for name, value in scores.items() if name.endswith("/iou")]
-        losses = [value for name, value in scores.items() if name.endswith("/motion_ratio")]
+        losses = [value for name, value in scores.items() if name.endswith(("/motion_ratio", "/arrival_ratio"))]
         score = sum(gains) - sum(losses)
         if score > self.best:
             self.best = score
@@ -311,53 +357,6 @@ class Trainer:
             save_checkpoint(self.averaged, self.network.config, config.out / "weights", self.card())
         self.accelerator.wait_for_everyone()
         self.log.close()
-
-
-class Rate:
-    """Steps a second between two calls."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.time = step, time.perf_counter()
-
-    def since(self, step: int) -> float:
-        now = time.perf_counter()
-        value = (step - self.step) / max(now - self.time, 1e-9)
-        self.step, self.time = step, now
-        return value
-
-
-class RunLog:
-    """Console, ``log.jsonl`` and TensorBoard of the main process."""
-
-    def __init__(self, folder: Path, active: bool) -> None:
-        self.file = (folder / "log.jsonl").open("a", encoding="utf-8") if active else None
-        self.board = None
-        if active:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ModuleNotFoundError:
-                print("tensorboard is not installed: logging to log.jsonl only", flush=True)
-            else:
-                self.board = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(self, step: int, group: str, values: dict[str, float]) -> None:
-        """One row of numbers."""
-        if self.file is None:
-            return
-        rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
-        self.file.write(json.dumps({"step": step, "group": group, **rounded}) + "\n")
-        self.file.flush()
-        print(f"{step:6d} {group:10s} " + " ".join(f"{k} {v:.4g}" for k, v in rounded.items()), flush=True)
-        for name, value in values.items():
-            if self.board is not None:
-                self.board.add_scalar(f"{group}/{name}", value, step)
-
-    def close(self) -> None:
-        """Flush and close the files."""
-        if self.file is not None:
-            self.file.close()
-        if self.board is not None:
-            self.board.close()
 
 
 def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:

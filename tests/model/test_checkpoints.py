@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from partrm.model import checkpoints
-from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
+from partrm.model.checkpoints import LATER_FIELDS, CheckpointError, load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
 
@@ -86,6 +87,32 @@ def test_broken_checkpoints_are_refused(saved, spoil, message) -> None:
 def test_unknown_name_is_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="neither bundled"):
         load_model(tmp_path / "nothing")
+
+
+def test_checkpoints_from_before_the_ablations_load(saved) -> None:
+    """Fields that came later may be missing; the network is what it was, bit for bit."""
+    network, folder = saved
+    content = json.loads((folder / "config.json").read_text())
+    for name in LATER_FIELDS:
+        del content["network"][name]
+    (folder / "config.json").write_text(json.dumps(content))
+    loaded = load_model(folder)
+    assert loaded.config == TINY
+    assert all(torch.equal(loaded.network.state_dict()[k], v) for k, v in network.state_dict().items())
+    del content["network"]["joint_votes"]
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="joint_votes"):
+        load_model(folder)
+
+
+def test_a_state_head_says_that_it_gives_no_part(tmp_path) -> None:
+    config = replace(TINY, head="state", drag_levels=(1,), drag_positions="raw_pixels")
+    save_checkpoint(PartRMNetwork(config).state_dict(), config, tmp_path / "s")
+    loaded = load_model(tmp_path / "s")
+    assert loaded.config == config
+    with pytest.raises(CheckpointError, match="state head, without the moving part") as error:
+        _ = loaded.articulated
+    assert "\n" not in str(error.value)
 
 
 def test_failed_save_leaves_the_old_one(saved, monkeypatch) -> None:

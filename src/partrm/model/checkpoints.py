@@ -27,6 +27,9 @@ SHARD_BYTES = 15 * 2**20
 ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 """Config class of each ``architecture`` in ``config.json``; folders without that entry are articulated."""
 
+LATER_FIELDS = {"head", "drag_levels", "drag_positions"}
+"""Fields of ``NetworkConfig`` that older checkpoints lack; those networks are as the defaults say."""
+
 
 class CheckpointError(ValueError):
     """Weights that cannot be used; the message says which file and why."""
@@ -47,14 +50,16 @@ class LoadedModel:
         """The network, if it says which part moves and how.
 
         Raises:
-            CheckpointError: a reference network, whose state head gives the next state alone.
+            CheckpointError: a network with the state head, which gives the next state alone.
         """
-        if isinstance(self.network, ReferenceNetwork):
+        network = self.network
+        if isinstance(network, ReferenceNetwork) or network.config.head == "state":
+            whose = "the reference's" if isinstance(network, ReferenceNetwork) else "a"
             raise CheckpointError(
-                f"model {self.name!r} has the reference's state head, without the moving part, the joint and the state "
+                f"model {self.name!r} has {whose} state head, without the moving part, the joint and the state "
                 "before, which this needs; take an articulated model, or its Gaussians through PartRM.from_pretrained"
             )
-        return self.network
+        return network
 
 
 def bundled_names() -> list[str]:
@@ -116,10 +121,8 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
         if kind is None:
             raise CheckpointError(f"{folder}/config.json: architecture {content['architecture']!r} is not known here")
         known = {f.name for f in fields(kind)}
-        if set(content["network"]) != known:
-            raise CheckpointError(
-                f"{folder}/config.json: fields {sorted(set(content['network']) ^ known)} do not match"
-            )
+        if odd := (set(content["network"]) ^ known) - (LATER_FIELDS - set(content["network"])):
+            raise CheckpointError(f"{folder}/config.json: fields {sorted(odd)} do not match")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
         config = kind(**values)
     except OSError as error:

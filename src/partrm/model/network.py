@@ -1,5 +1,7 @@
 """The PartRM network: views, rays and drags in; Gaussians of the source state, moving part and displacements out.
 
+With the ``state`` head it gives the Gaussians of the target state instead, and nothing else (for ablations).
+
 Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
     RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (4x4 patches) ──► down blocks ◄── drag maps at each scale
@@ -11,6 +13,7 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS
 from partrm.data.samples import NetworkInput, pooled_rgba
 from partrm.gaussians import Gaussians
-from partrm.model.drag_embedding import DragEmbedding
+from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
 
 INPUT_CHANNELS = 11
@@ -31,6 +34,9 @@ HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 
 VOTE_CHANNELS = (1, 3, 3, 1)
 """Logit of a revolute joint, axis, way to the axis, angle; they follow the others where the config has them."""
+
+STATE_CHANNELS = HEAD_CHANNELS[:5]
+"""What the ``state`` head gives: the 14 parameters of a Gaussian."""
 
 STRIDE = 4
 """Side of the patches that the stem takes; Gaussians come on a grid of stride 2."""
@@ -57,11 +63,20 @@ class NetworkConfig:
     fine_channels: int = 64
     """Width of the one block at the splats' resolution, which sees the image again."""
     joint_votes: bool = True
-    """Whether every Gaussian also votes on the joint of its part."""
+    """Whether every Gaussian also votes on the joint of its part (articulated head only)."""
+    head: Literal["articulated", "state"] = "articulated"
+    """``articulated``: Gaussians of the source state, moving part and displacements. ``state``: Gaussians of the target
+    state alone, as the reference has it."""
+    drag_levels: tuple[int, ...] = ()
+    """Levels whose features take the drags, 0 the finest; empty: all of them."""
+    drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
+    """``raw_pixels``: the reference's embedding, see :class:`partrm.model.drag_embedding.RawDragEmbedding`."""
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Channels of the head, quantity by quantity."""
+        if self.head == "state":
+            return STATE_CHANNELS
         return HEAD_CHANNELS + (VOTE_CHANNELS if self.joint_votes else ())
 
 
@@ -89,6 +104,17 @@ class JointVotes:
 
 
 @dataclass(frozen=True)
+class StateOutput:
+    """What the ``state`` head predicts, pixel-aligned with the source views: the target state, without a part."""
+
+    gaussians: Gaussians
+    """[b, n] target state, canonical frame; each is the one that its pixel's surface becomes."""
+    opacity_logit: Float[Tensor, "b n"]
+    view_valid: Bool[Tensor, "b v"]
+    """Which views the network saw."""
+
+
+@dataclass(frozen=True)
 class NetworkOutput:
     """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
 
@@ -113,10 +139,16 @@ class NetworkOutput:
 
 
 class PartRMNetwork(nn.Module):
-    """Large multi-view U-Net with multi-scale drag embedding and articulated head."""
+    """Large multi-view U-Net with multi-scale drag embedding and articulated (or state) head."""
 
     def __init__(self, config: NetworkConfig = BASE) -> None:
+        """Fresh weights.
+
+        Raises:
+            ValueError: a config that describes no network.
+        """
         super().__init__()
+        check_config(config)
         self.config = config
         widths, layers, head = config.down_channels, config.down_layers, config.head_channels
         self.stem = nn.Conv2d(STRIDE**2 * INPUT_CHANNELS, widths[0], 3, padding=1)
@@ -125,7 +157,7 @@ class PartRMNetwork(nn.Module):
         skips, channels = [widths[0]], widths[0]
         for level, width in enumerate(widths):
             last = level == len(widths) - 1
-            self.drags.append(DragEmbedding(channels, config.drag_channels))
+            self.drags.append(drag_embedding(config, level, channels))
             flags = [i >= layers - config.attention_layers[level] for i in range(layers)]
             self.down.append(DownBlock(channels, width, flags, head, downsample=not last))
             skips += [width] * (layers + (0 if last else 1))
@@ -147,7 +179,8 @@ class PartRMNetwork(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, inputs: NetworkInput) -> NetworkOutput:
+    def forward(self, inputs: NetworkInput) -> NetworkOutput | StateOutput:
+        """What the config's head says of a batch of samples."""
         b, v = inputs.view_valid.shape
         kind = inputs.images.device.type
         with torch.autocast(kind, enabled=False):  # rays need all their bits
@@ -166,12 +199,30 @@ class PartRMNetwork(nn.Module):
         x = self.fine(torch.cat([x, again.to(x.dtype)], 1))
         raw = self.head(nn.functional.silu(self.norm(x)))
         with torch.autocast(kind, enabled=False):
-            return activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+            activate_head = activate if self.config.head == "articulated" else activate_state
+            return activate_head(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
 
 
-def channels_last(network: PartRMNetwork) -> PartRMNetwork:
-    """The same network with its convolutions' weights laid out for tensor cores and fast CPU kernels."""
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def check_config(config: NetworkConfig) -> None:
+    """Values that no type has checked.
+
+    Raises:
+        ValueError: one that describes no network.
+    """
+    if config.head not in ("articulated", "state"):
+        raise ValueError(f"head {config.head!r} is neither 'articulated' nor 'state'")
+    if config.drag_positions not in ("fractions", "raw_pixels"):
+        raise ValueError(f"drag_positions {config.drag_positions!r} is neither 'fractions' nor 'raw_pixels'")
+    if not set(config.drag_levels) <= set(range(len(config.down_channels))):
+        raise ValueError(f"drag_levels {config.drag_levels} are not among the {len(config.down_channels)} levels")
+
+
+def drag_embedding(config: NetworkConfig, level: int, channels: int) -> nn.Module:
+    """What brings the drags into the features of a level."""
+    if config.drag_levels and level not in config.drag_levels:
+        return NoDrags()
+    kind = RawDragEmbedding if config.drag_positions == "raw_pixels" else DragEmbedding
+    return kind(channels, config.drag_channels)
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
@@ -197,11 +248,42 @@ def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
 
 
 def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
-    """Head channels to Gaussians: distances along each pixel's ray, footprint-relative scales, colour residuals."""
-    _, _, height, width, _ = raw.shape
-    position, opacity, scale, rotation, rgb, moving, displacement = raw[..., : sum(HEAD_CHANNELS)].split(
-        HEAD_CHANNELS, -1
+    """Channels of the articulated head to Gaussians of the source state, moving part and displacements."""
+    main = raw[..., : sum(HEAD_CHANNELS)]
+    parameters, moving, displacement = main.split((sum(STATE_CHANNELS), *HEAD_CHANNELS[len(STATE_CHANNELS) :]), -1)
+    gaussians, distance = activate_gaussians(parameters, inputs)
+    displacement = displacement + dragged_vector(inputs)[:, None, None, None]
+    return NetworkOutput(
+        gaussians=gaussians,
+        moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
+        displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
+        ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
+        opacity_logit=opacity_logit(parameters),
+        view_valid=inputs.view_valid,
+        votes=votes_of(raw[..., sum(HEAD_CHANNELS) :]),
     )
+
+
+def activate_state(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> StateOutput:
+    """Channels of the state head to Gaussians of the target state; those that move leave their pixel's ray."""
+    return StateOutput(activate_gaussians(raw, inputs)[0], opacity_logit(raw), inputs.view_valid)
+
+
+def opacity_logit(parameters: Float[Tensor, "b v h w c"]) -> Float[Tensor, "b n"]:
+    """The head's opacities before the sigmoid."""
+    return rearrange(parameters.split(STATE_CHANNELS, -1)[1][..., 0], "b v h w -> b (v h w)")
+
+
+def activate_gaussians(
+    parameters: Float[Tensor, "b v h w c"], inputs: NetworkInput
+) -> tuple[Gaussians, Float[Tensor, "b v h w"]]:
+    """Head channels to Gaussians: distances along each pixel's ray, footprint-relative scales, colour residuals.
+
+    Returns:
+        Gaussians [b, n], and the distances before the sideways shift.
+    """
+    _, _, height, width, _ = parameters.shape
+    position, opacity, scale, rotation, rgb = parameters.split(STATE_CHANNELS, -1)
     cameras = inputs.cameras.resized(width, height)
     origins, directions = cameras.rays()
     distance = origins.norm(dim=-1)[..., None, None] + position[..., 0]
@@ -213,7 +295,6 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
     unit = torch.nn.functional.normalize(rotation + rotation.new_tensor([1.0, 0.0, 0.0, 0.0]), dim=-1)
     seen = pooled_rgba(inputs.images, inputs.images.shape[-1] // width)[:, :, :3]
     valid = inputs.view_valid[:, :, None, None, None]
-    displacement = displacement + dragged_vector(inputs)[:, None, None, None]
     free = torch.where(valid, rearrange(seen, "b v c h w -> b v h w c"), torch.full_like(rgb, 0.5)) + rgb
     colors = free + (free.clamp(0, 1) - free).detach()  # clamped, with a gradient that still leads back
     gaussians = Gaussians(
@@ -223,15 +304,7 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
         opacities=rearrange(torch.sigmoid(opacity[..., 0]), "b v h w -> b (v h w)"),
         colors=rearrange(colors, "b v h w c -> b (v h w) c"),
     )
-    return NetworkOutput(
-        gaussians=gaussians,
-        moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
-        displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
-        ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
-        opacity_logit=rearrange(opacity[..., 0], "b v h w -> b (v h w)"),
-        view_valid=inputs.view_valid,
-        votes=votes_of(raw[..., sum(HEAD_CHANNELS) :]),
-    )
+    return gaussians, distance
 
 
 def votes_of(raw: Float[Tensor, "b v h w c"]) -> JointVotes | None:
