@@ -30,11 +30,11 @@ def pool_table(results: list[dict[str, Any]], pool: str) -> list[str]:
     """Baselines and variants on one pool."""
     heads = [f"{title}, {setting}" for setting in SHOWN for _, title, _ in TABLE]
     rows = [line(["variant", *heads, "samples seen", "GPU s"]), line(["---"] * (len(heads) + 3))]
-    first = next((r for r in results if r["scores"].get(pool)), None)
-    if first is None:
-        return [*rows, ""]
-    unmoved = next((r for r in results if r["status"] == "done" and r["gives_part"]), None)
-    baselines = [("copy: the source's true views", first, "copy")]
+    scored = [r for r in results if r["scores"].get(pool)]
+    # Any variant's copies will do, of one that takes both settings.
+    first = next((r for r in scored if SHOWN[0] in r["scores"][pool]), scored[0] if scored else None)
+    unmoved = next((r for r in scored if r["gives_part"]), None)
+    baselines = [] if first is None else [("copy: the source's true views", first, "copy")]
     if unmoved is not None:
         baselines.append((f"no motion: the reconstruction of `{unmoved['name']}`, unmoved", unmoved, "no_motion"))
     for title, result, method in baselines:
@@ -62,7 +62,7 @@ def drags_table(results: list[dict[str, Any]], pool: str) -> list[str]:
 def write_report(out: Path, names: Sequence[str]) -> str:
     """Write ``ablations.md`` and ``ablations.json`` of all results there are; returns the Markdown."""
     results = read_results(out, names)
-    pools = list(dict.fromkeys(pool for result in results for pool in result["scores"]))
+    pools = [Path(pool).stem for pool in results[0]["settings"]["val_pools"]] if results else []
     devices = ", ".join(dict.fromkeys(result["device"] for result in results))
     dates = sorted({result["date"] for result in results})
     lines = [f"Hardware: {devices or '–'}. Dates: {', '.join(dates) or '–'}.", ""]

@@ -12,6 +12,7 @@ on the spot, so that learning rates fall to their ends. docs/ablations.md explai
 
 import argparse
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -235,6 +236,7 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
     }
     main_process, wait, device = trainer.accelerator.is_main_process, trainer.accelerator, trainer.device
     del trainer
+    free_memory()
     if main_process:
         held = Held(tuple(args.val_pools), args.samples, 32, args.size)
         scores: dict[str, Any] = {}
@@ -287,7 +289,16 @@ def measured_rate(
     synchronise(trainer.device)
     seconds = time.perf_counter() - started
     trainer.log.close()
+    del trainer
+    free_memory()
     return timed / seconds
+
+
+def free_memory() -> None:
+    """Give back what a run held; its parts refer to each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def synchronise(device: torch.device) -> None:

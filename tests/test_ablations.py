@@ -100,6 +100,15 @@ def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 22
 
 
+def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_path: Path) -> None:
+    done = run(pool, tmp_path, "--steps", "3", "--lr", "1e30", "--only", "motion", "state-head")
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((tmp_path / "ablations.json").read_text())
+    assert [r["name"] for r in results] == ["motion", "state-head"]
+    assert all(r["status"].startswith("diverged") and r["scores"] == {} for r in results)
+    assert (tmp_path / "ablations.md").read_text().count("diverged") == 2
+
+
 def test_equal_seconds_become_steps(pool: Path, tmp_path: Path) -> None:
     done = run(pool, tmp_path, "--seconds", "1", "--only", "both")
     assert done.returncode == 0, done.stderr[-2000:]

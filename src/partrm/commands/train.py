@@ -16,6 +16,7 @@ Examples:
   partrm train --pool pool.npz --out runs/a --max-minutes 9 --resume
   torchrun --nproc-per-node 2 -m partrm train --pool pool.npz --out runs/b --compile
   partrm train --pool pool.npz --out runs/c --init runs/a/weights --coarse.steps 0
+  partrm train --pool pool.npz --out runs/d --looks.steps 0 --network.head state
 """
 
 

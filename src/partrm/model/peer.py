@@ -29,6 +29,7 @@ SMALLEST_PEER = ReferenceConfig(
     up_channels=(64,),
     up_attention=(True,),
     down_layers=1,
+    heads=2,
     ray_fovy_deg=PEER.ray_fovy_deg,
 )
 """For tests and dry runs."""
