@@ -29,7 +29,8 @@ def line(parts: Sequence[str]) -> str:
 def pool_table(results: list[dict[str, Any]], pool: str) -> list[str]:
     """Baselines and variants on one pool."""
     heads = [f"{title}, {setting}" for setting in SHOWN for _, title, _ in TABLE]
-    rows = [line(["variant", *heads, "samples seen", "GPU s"]), line(["---"] * (len(heads) + 3))]
+    heads += ["M parameters", "samples seen", "GPU s"]
+    rows = [line(["variant", *heads]), line(["---"] * (len(heads) + 1))]
     scored = [r for r in results if r["scores"].get(pool)]
     # Any variant's copies will do, of one that takes both settings.
     first = next((r for r in scored if SHOWN[0] in r["scores"][pool]), scored[0] if scored else None)
@@ -39,12 +40,13 @@ def pool_table(results: list[dict[str, Any]], pool: str) -> list[str]:
         baselines.append((f"no motion: the reconstruction of `{unmoved['name']}`, unmoved", unmoved, "no_motion"))
     for title, result, method in baselines:
         parts = [cell for setting in SHOWN for cell in cells(result, pool, setting, method)]
-        rows.append(line([title, *parts, "", ""]))
+        rows.append(line([title, *parts, "", "", ""]))
     for result in results:
         parts = [cell for setting in SHOWN for cell in cells(result, pool, setting, "model")]
         note = "" if result["status"] == "done" else f" — {result['status']}"
-        seen, seconds = f"{result['samples_seen']:,}".replace(",", " "), f"{result['gpu_seconds']:.0f}"
-        rows.append(line([f"`{result['name']}`: {result['title']}{note}", *parts, seen, seconds]))
+        size, seconds = f"{result['parameters'] / 1e6:.1f}", f"{result['gpu_seconds']:.0f}"
+        seen = f"{result['samples_seen']:,}".replace(",", " ")
+        rows.append(line([f"`{result['name']}`: {result['title']}{note}", *parts, size, seen, seconds]))
     return [*rows, ""]
 
 
