@@ -16,6 +16,7 @@ import gc
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from partrm.data.dataset import MaterialSampler, ObjectPool
+from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import PRESETS, STRIDE
 from partrm.train import NetworkChanges, Phase, TrainConfig, Trainer, TrainingError, load_pool_for
 
@@ -144,12 +146,20 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
 def spread(args: argparse.Namespace, names: list[str]) -> bool:
     """One process a GPU, each with a share of the variants; whether one failed."""
     argv = without_option(sys.argv[1:], "--gpus", "--only")
-    jobs = []
-    for index in range(min(args.gpus, len(names))):
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": str(index)}
-        command = [sys.executable, __file__, *argv, "--part", "--only", *names[index :: args.gpus]]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(args.gpus)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the processes below end with this one
+    jobs: list[subprocess.Popen] = []
+    pending = [name for name in names if not done_before(args, name)]
+    gpus = visible.split(",")[: min(args.gpus, len(pending))]
+    for index, gpu in enumerate(gpus):
+        environment = os.environ | {"CUDA_VISIBLE_DEVICES": gpu}
+        command = [sys.executable, __file__, *argv, "--part", "--only", *pending[index :: len(gpus)]]
         jobs.append(subprocess.Popen(command, env=environment))
-    return any([job.wait() for job in jobs])
+    try:
+        return any([job.wait() for job in jobs])
+    finally:
+        for job in jobs:
+            job.terminate()
 
 
 def without_option(argv: list[str], *options: str) -> list[str]:
@@ -235,6 +245,8 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
         **{key: trainer.card()[key] for key in ("device", "torch")},
     }
     main_process, wait, device = trainer.accelerator.is_main_process, trainer.accelerator, trainer.device
+    if main_process and not status.startswith("diverged"):
+        save_checkpoint(trainer.averaged, trainer.network.config, folder / "weights", trainer.card())
     del trainer
     free_memory()
     if main_process:
