@@ -137,7 +137,8 @@ def answers(network: torch.nn.Module, samples: Samples) -> Iterator[Said]:
         truly = samples.targets.moving[row]
         points = samples.targets.point[row][truly].cpu()
         T = samples.joint.T_after_before[row].cpu()
-        ratio = motion_error_ratio(points, joint.T_after_before.to(T), T) if len(points) else None
+        counts = bool(samples.valid[row])
+        ratio = motion_error_ratio(points, joint.T_after_before.to(T), T) if counts and len(points) else None
         iou = mask_iou(rearrange(seen[row], "(h w) -> h w", h=truly.shape[1]), truly[0])
         yield Said(after.to(device), before.to(device), float(iou), None if ratio is None else float(ratio))
 
