@@ -1,5 +1,6 @@
 """Who does the work of a build: a pool of processes on this machine (CPU cores or CUDA cards), or a Ray cluster."""
 
+import logging
 import os
 import socket
 import threading
@@ -136,7 +137,7 @@ def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]
     ours = not ray.is_initialized()
     if ours:
         try:
-            ray.init(address=workers.ray_address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=workers.ray_address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = workers.ray_address or "this machine"
             raise ExecutorError(f"no Ray cluster at {where} ({' '.join(str(error).split())[:200]})") from error
@@ -160,6 +161,7 @@ def _require_listener(address: str | None) -> None:
 
 def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
     import ray
+    from ray.exceptions import RayError
 
     there = ray.cluster_resources()
     if there.get("GPU", 0) < workers.gpus:
@@ -177,9 +179,9 @@ def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[i
         finished, running = ray.wait(running, num_returns=1)
         try:
             yield from ray.get(finished)
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             cause = getattr(error, "cause", error)
-            if not isinstance(cause, ray.exceptions.RayError):
+            if not isinstance(cause, RayError):
                 raise cause from error
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
             raise ExecutorError(f"a Ray worker failed ({lines[-1]}); every node needs partrm; run again") from error
