@@ -123,12 +123,12 @@ def end_with_parent() -> None:
     """From now on this process ends when its parent does: a killed command leaves no workers beside the next one."""
     parent = parent_process()
 
-    def wait() -> None:
+    def follow() -> None:
         if parent is not None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
