@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import Cameras
-from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, covariance, discs
+from partrm.data.gaussian_database import covariance, surface_gaussians
 from partrm.data.samples import Samples
 from partrm.gaussians import Gaussians
 from partrm.model.network import JointVotes, NetworkOutput
@@ -85,10 +85,9 @@ def mean_valid(values: Float[Tensor, " b"], valid: Bool[Tensor, " b"]) -> Float[
     return (values * valid).sum() / valid.sum().clamp(min=1)
 
 
-def _pixels(output_field: Tensor, samples: Samples) -> Tensor:
-    """[b, v*h*w, ...] of the network to [b, v, h*w, ...] as the targets flatten."""
-    v = samples.inputs.view_valid.shape[1]
-    return rearrange(output_field, "b (v n) ... -> b v n ...", v=v)
+def by_view(values: Float[Tensor, "b n *rest"], samples: Samples) -> Float[Tensor, "b v m *rest"]:
+    """[b, v*m, ...] of the network to [b, v, m, ...], as the targets flatten."""
+    return rearrange(values, "b (v m) ... -> b v m ...", v=samples.inputs.view_valid.shape[1])
 
 
 def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
@@ -100,12 +99,13 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
     flat = {name: rearrange(getattr(t, name), "b v h w ... -> b v (h w) ...") for name in t.__dataclass_fields__}
     surface, moving = flat["surface"].float(), flat["moving"].float()
     view_weight = torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
-    means = _pixels(output.gaussians.means, samples)
-    distance = _pixels(output.ray_distance, samples)
-    logit, opacity = _pixels(output.moving_logit, samples), _pixels(output.opacity_logit, samples)
-    rgb = _pixels(output.gaussians.colors, samples)
-    displacement = _pixels(output.displacement, samples)
+    means = by_view(output.gaussians.means, samples)
+    distance = by_view(output.ray_distance, samples)
+    logit, opacity = by_view(output.moving_logit, samples), by_view(output.opacity_logit, samples)
+    rgb = by_view(output.gaussians.colors, samples)
+    displacement = by_view(output.displacement, samples)
 
+    goal = surface_gaussians(t, samples.inputs.cameras)
     covered = (flat["coverage"] > 0.25).float()
     bce = binary_cross_entropy_with_logits(opacity, flat["coverage"], reduction="none")
     everywhere = torch.ones_like(surface)
@@ -114,7 +114,7 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
         "point": mean_over((means - flat["point"]).abs().sum(-1), surface, view_weight),
         "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
         "rgb": mean_over((rgb - flat["rgb"]).abs().mean(-1), covered, view_weight),
-        "shape": mean_over(shape_error(output, samples), surface, view_weight),
+        "shape": mean_over(by_view(shape_difference(output.gaussians, goal), samples), surface, view_weight),
     }
     losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
     if output.votes is not None:
@@ -122,17 +122,12 @@ def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights)
     return {name: getattr(weights, name) * mean_valid(value, samples.valid) for name, value in losses.items()}
 
 
-def shape_error(output: NetworkOutput, samples: Samples) -> Float[Tensor, "b v n"]:
-    """Frobenius error of every covariance over the size of its target, a disc as wide as the pixel's footprint."""
-    t = samples.targets
-    cameras = samples.inputs.cameras.resized(t.surface.shape[-1])
-    ray = torch.nn.functional.normalize(t.point - cameras.positions[:, :, None, None], dim=-1)
-    quats, stretch = discs(t.normal, ray)
-    footprint = t.distance.clamp(min=1e-2) / cameras.focal_px[..., None, None]
-    target = rearrange(covariance(quats, stretch), "b v h w i j -> b v (h w) i j")
-    scales = _pixels(output.gaussians.scales, samples) / rearrange(footprint, "b v h w -> b v (h w) 1")
-    predicted = covariance(_pixels(output.gaussians.quats, samples), scales / WIDTH_IN_FOOTPRINTS)
-    return (predicted - target).norm(dim=(-2, -1)) / target.norm(dim=(-2, -1))
+def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b n"]:
+    """Frobenius distance of covariances over the size of the goal's, both in units of the goal's thickest axis."""
+    unit = goal.scales.amax(-1, keepdim=True).clamp(min=1e-6)
+    target = covariance(goal.quats, goal.scales / unit)
+    error = covariance(gaussians.quats, gaussians.scales / unit) - target
+    return error.norm(dim=(-2, -1)) / target.norm(dim=(-2, -1))
 
 
 def part_losses(
@@ -177,11 +172,11 @@ def vote_losses(
     point = rearrange(samples.targets.point, "b v h w c -> b v (h w) c")
     to_pivot = joint.pivot[:, None, None] - point
     to_axis = to_pivot - (to_pivot * axis).sum(-1, keepdim=True) * axis
-    logit = _pixels(votes.revolute_logit, samples)
+    logit = by_view(votes.revolute_logit, samples)
     type_error = binary_cross_entropy_with_logits(logit, turns[:, None, None].expand_as(logit), reduction="none")
-    axis_error = robust(length(_pixels(votes.axis, samples) - axis), 0.1)
-    place_error = robust(length(_pixels(votes.to_axis, samples) - to_axis), 0.03)
-    angle_error = robust((_pixels(votes.angle, samples) - joint.amount.abs()[:, None, None]).abs(), 0.1)
+    axis_error = robust(length(by_view(votes.axis, samples) - axis), 0.1)
+    place_error = robust(length(by_view(votes.to_axis, samples) - to_axis), 0.03)
+    angle_error = robust((by_view(votes.angle, samples) - joint.amount.abs()[:, None, None]).abs(), 0.1)
     return {
         "joint_type": mean_over(type_error, moving, view_weight),
         "axis": mean_over(axis_error, moving, view_weight),
@@ -275,9 +270,9 @@ def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tens
     moving = rearrange(t.moving[:, 0], "b h w -> b (h w)")
     surface = rearrange(t.surface[:, 0], "b h w -> b (h w)")
     truth = rearrange(t.displacement[:, 0], "b h w c -> b (h w) c")
-    predicted = (_pixels(output.moving_logit, samples)[:, 0] > 0) & surface
-    error = (_pixels(output.displacement, samples)[:, 0] - truth).norm(dim=-1)
-    distance = (_pixels(output.ray_distance, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
+    predicted = (by_view(output.moving_logit, samples)[:, 0] > 0) & surface
+    error = (by_view(output.displacement, samples)[:, 0] - truth).norm(dim=-1)
+    distance = (by_view(output.ray_distance, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
 
     def over(values: Tensor, mask: Bool[Tensor, "b n"]) -> Tensor:
         return (values * mask).sum(1) / mask.sum(1).clamp(min=1)

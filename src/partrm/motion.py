@@ -18,7 +18,7 @@ MIN_OPACITY = 0.005
 UNSEEN_VOTE = 0.1
 """What a Gaussian of a view that was not given counts in the joint's fit, against one that an image shows: the hidden
 sides' displacements are guesses. With 1.0 the mean motion-error ratio of single images was .52 instead of .47 (real
-objects) and .53 instead of .49 (procedural ones), and pivots lay twice as far off."""
+objects, whose pivots lay twice as far off) and .53 instead of .49 (procedural ones)."""
 
 
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:

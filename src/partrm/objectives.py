@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, covariance, discs
+from partrm.data.gaussian_database import surface_gaussians
 from partrm.data.samples import Samples
 from partrm.gaussians import Gaussians
 from partrm.losses import (
     SMALL_MOTION,
     LossWeights,
     appearance_losses,
+    by_view,
     image_losses,
     length,
     mean_over,
@@ -26,6 +27,7 @@ from partrm.losses import (
     motion_losses,
     part_scores,
     robust,
+    shape_difference,
 )
 from partrm.model.network import NetworkOutput, StateOutput
 
@@ -73,20 +75,9 @@ def target_database(samples: Samples) -> Gaussians:
     Discs on the surface as the source view sees it, those of the moving part carried by the true motion; where a pixel
     shows nothing only the opacity, zero, has a meaning. Quaternions have w >= 0.
     """
-    t = samples.targets
-    cameras = samples.inputs.cameras.resized(t.surface.shape[-1])
-    ray = torch.nn.functional.normalize(t.point - cameras.positions[:, :, None, None], dim=-1)
-    quats, stretch = discs(t.normal, ray)
-    footprint = t.distance.clamp(min=1e-2) / cameras.focal_px[..., None, None]
-    before = Gaussians(
-        means=rearrange(t.point, "b v h w c -> b (v h w) c"),
-        quats=rearrange(quats, "b v h w c -> b (v h w) c"),
-        scales=rearrange(WIDTH_IN_FOOTPRINTS * footprint[..., None] * stretch, "b v h w c -> b (v h w) c"),
-        opacities=rearrange(t.coverage * t.surface, "b v h w -> b (v h w)"),
-        colors=rearrange(t.rgb, "b v h w c -> b (v h w) c"),
-    )
+    before = surface_gaussians(samples.targets, samples.inputs.cameras)
     after = before.transformed(samples.joint.T_after_before)
-    moving = rearrange(t.moving, "b v h w -> b (v h w) 1")
+    moving = rearrange(samples.targets.moving, "b v h w -> b (v h w) 1")
     quats = torch.where(moving, after.quats, before.quats)
     return Gaussians(
         means=torch.where(moving, after.means, before.means),
@@ -95,11 +86,6 @@ def target_database(samples: Samples) -> Gaussians:
         opacities=before.opacities,
         colors=before.colors,
     )
-
-
-def by_view(values: Float[Tensor, "b n *rest"], samples: Samples) -> Float[Tensor, "b v m *rest"]:
-    """[b, v*m, ...] to [b, v, m, ...]."""
-    return rearrange(values, "b (v m) ... -> b v m ...", v=samples.inputs.view_valid.shape[1])
 
 
 def state_motion_losses(output: StateOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
@@ -125,15 +111,6 @@ def state_motion_losses(output: StateOutput, samples: Samples, weights: LossWeig
         "shape": mean_over(by_view(shape_difference(output.gaussians, goal), samples), surface, view_weight),
     }
     return {name: getattr(weights, name) * mean_valid(value, samples.valid) for name, value in terms.items()}
-
-
-def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b n"]:
-    """Frobenius distance of covariances over the size of the goal's, both in units of the goal's thickest axis."""
-    unit = goal.scales.amax(-1, keepdim=True).clamp(min=1e-6)
-    target = covariance(goal.quats, goal.scales / unit)
-    return (covariance(gaussians.quats, gaussians.scales / unit) - target).norm(dim=(-2, -1)) / target.norm(
-        dim=(-2, -1)
-    )
 
 
 def state_appearance_losses(

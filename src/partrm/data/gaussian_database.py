@@ -5,9 +5,13 @@ written down: one flat disc a pixel, as wide as the pixel sees.
 """
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.cameras import Cameras
+from partrm.data.samples import MotionTargets
+from partrm.gaussians import Gaussians
 from partrm.transforms import matrix_from_quaternion, quaternion_from_matrix
 
 WIDTH_IN_FOOTPRINTS = 0.28
@@ -22,6 +26,26 @@ MOST_STRETCH = 5.0
 
 THICKNESS = 0.1
 """Standard deviation of a true Gaussian off its surface, as a share of that across the ray."""
+
+
+def surface_gaussians(targets: MotionTargets, cameras: Cameras) -> Gaussians:
+    """The database's Gaussians [b, v h w] of the source state, as opaque as their pixels are covered.
+
+    Args:
+        targets: of some samples; where a pixel shows no surface, only the opacity, zero, has a meaning.
+        cameras: [b, v] of the views, in whose frame the targets are; resized to the targets' grid here.
+    """
+    cameras = cameras.resized(targets.surface.shape[-1])
+    ray = torch.nn.functional.normalize(targets.point - cameras.positions[:, :, None, None], dim=-1)
+    quats, stretch = discs(targets.normal, ray)
+    footprint = targets.distance.clamp(min=1e-2) / cameras.focal_px[..., None, None]
+    return Gaussians(
+        means=rearrange(targets.point, "b v h w c -> b (v h w) c"),
+        quats=rearrange(quats, "b v h w c -> b (v h w) c"),
+        scales=rearrange(WIDTH_IN_FOOTPRINTS * footprint[..., None] * stretch, "b v h w c -> b (v h w) c"),
+        opacities=rearrange(targets.coverage * targets.surface, "b v h w -> b (v h w)"),
+        colors=rearrange(targets.rgb, "b v h w c -> b (v h w) c"),
+    )
 
 
 def discs(

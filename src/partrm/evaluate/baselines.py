@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.cameras import Cameras
-from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS, discs
+from partrm.data.gaussian_database import surface_gaussians
 from partrm.data.online import PosedBatch, motion_targets
 from partrm.data.samples import VIEWS
 from partrm.evaluate.batches import OPAQUE, TrueSurface
@@ -41,16 +41,7 @@ def true_surfaces(
     if images is None:
         images = render_meshes(scene, posed.instances, in_object, posed.lights)
     targets = motion_targets(scene, posed, maps, in_object.resized(side), images)
-    width = WIDTH_IN_FOOTPRINTS * targets.distance / cameras.resized(side).focal_px[..., None, None]
-    ray = torch.nn.functional.normalize(targets.point - cameras.positions[:, :, None, None], dim=-1)
-    quats, stretch = discs(targets.normal, ray)
-    gaussians = Gaussians(
-        means=rearrange(targets.point, "b v h w c -> b (v h w) c"),
-        quats=rearrange(quats, "b v h w c -> b (v h w) c"),
-        scales=rearrange(width[..., None] * stretch, "b v h w c -> b (v h w) c").clamp(min=1e-6),
-        opacities=rearrange(targets.coverage * targets.surface, "b v h w -> b (v h w)"),
-        colors=rearrange(targets.rgb, "b v h w c -> b (v h w) c"),
-    )
+    gaussians = surface_gaussians(targets, cameras)
     moving = rearrange(targets.moving, "b v h w -> b (v h w)")
     return TrueSurface(gaussians, moving, moving)
 
