@@ -3,7 +3,7 @@
     python benchmarks/data.py views                          # Warp against Cycles, 512², CPU (Blender where bpy is)
     python benchmarks/data.py states --device cuda           # 12 shaded, anti-aliased 256² views a state
     python benchmarks/data.py build --workers 2              # whole entries on disk; hours for 20 548 states
-    python benchmarks/data.py build --gpus 1 --workers-per-gpu 8
+    python benchmarks/data.py build --gpus 1 --workers-per-gpu 8 --sources procedural:laptop,procedural:mixed_cabinet
     python benchmarks/data.py training --pool pool.npz       # how much of a training step waits for samples
 
 Medians over ``--rounds`` repeats after a warm-up. Each prints rows of one table: what, rate, hours for 20 548 states.
@@ -117,7 +117,7 @@ def whole_build(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "data"
         build(
-            ("procedural",),
+            tuple(args.sources.split(",")),
             out,
             config,
             limit=args.objects,
@@ -160,7 +160,8 @@ def main() -> None:
 
     kind("views", views, size=512, views=3)
     kind("states", states, size=256, device="cuda" if torch.cuda.is_available() else "cpu")
-    kind("build", whole_build, backend="warp", objects=24, workers=cpu_count(), gpus=0, workers_per_gpu=1)
+    build_options = {"sources": "procedural", "objects": 24, "workers": cpu_count(), "gpus": 0, "workers_per_gpu": 1}
+    kind("build", whole_build, backend="warp", **build_options)
     kind("training", training, pool=None, batch=128, size=128, preset="base")
     args = parser.parse_args()
     args.run(args)
