@@ -136,7 +136,11 @@ def training(args: argparse.Namespace) -> None:
     from partrm.train import Phase, TrainConfig, Trainer
 
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4)
-    trainer = Trainer(TrainConfig(pool=args.pool, out=Path("runs/bench"), preset=args.preset, coarse=phase))
+    fast = torch.cuda.is_available()
+    config = TrainConfig(
+        pool=args.pool, out=Path("runs/bench"), preset=args.preset, fused_norms=fast, graphs=fast, coarse=phase
+    )
+    trainer = Trainer(config)
     wanted = SampleConfig(image_size_px=args.size)
     batch = trainer.data.draw(wanted, args.batch)
     samples_s = median_s(lambda: trainer.data.draw(wanted, args.batch), args.rounds)

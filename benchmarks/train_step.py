@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--fused-norms", action="store_true")
+    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--appearance", action="store_true")
     parser.add_argument("--preset", default="base")
     parser.add_argument(
@@ -38,6 +39,7 @@ def main() -> None:
         preset=args.preset,
         compile=args.compile,
         fused_norms=args.fused_norms,
+        graphs=args.graphs,
         coarse=phase,
     )
     started = time.perf_counter()

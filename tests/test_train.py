@@ -106,9 +106,15 @@ def test_a_network_that_learns_to_vote_keeps_what_it_knew(pool: Path, tmp_path: 
     assert torch.allclose(before.gaussians.means, after.gaussians.means, atol=1e-5)
 
 
-def test_fused_norms_are_not_compiled(pool: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="one of"):
-        Trainer(tiny(pool, tmp_path, 2, compile=True, fused_norms=True))
+@pytest.mark.parametrize("faster", ["fused_norms", "graphs"])
+def test_what_cannot_be_compiled_is_refused(pool: Path, tmp_path: Path, faster: str) -> None:
+    with pytest.raises(TrainingError, match="leave --compile out"):
+        Trainer(tiny(pool, tmp_path, 2, compile=True, **{faster: True}))
+
+
+def test_graphs_need_a_gpu(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="on CUDA devices"):
+        Trainer(tiny(pool, tmp_path, 2, graphs=True))
 
 
 def test_the_peer_trains_in_both_stages_and_resumes(pool: Path, tmp_path: Path) -> None:

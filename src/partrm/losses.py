@@ -127,7 +127,13 @@ def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b 
     unit = goal.scales.amax(-1, keepdim=True).clamp(min=1e-6)
     target = covariance(goal.quats, goal.scales / unit)
     error = covariance(gaussians.quats, gaussians.scales / unit) - target
-    return error.norm(dim=(-2, -1)) / target.norm(dim=(-2, -1))
+    return frobenius(error) / frobenius(target)
+
+
+def frobenius(entries: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
+    """Norm of symmetric matrices given as xx, yy, zz, xy, xz, yz, with a finite gradient at zero."""
+    squares = entries.square()
+    return torch.sqrt(squares[..., :3].sum(-1) + 2 * squares[..., 3:].sum(-1) + 1e-12)
 
 
 def part_losses(

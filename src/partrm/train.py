@@ -21,6 +21,7 @@ from partrm.data.pool import load_pool
 from partrm.data.samples import VIEWS, Samples
 from partrm.losses import LossWeights
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
+from partrm.model.graphed import record_training
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.peer import PEERS, PeerNetwork
 from partrm.model.reference import ReferenceConfig
@@ -95,6 +96,9 @@ class TrainConfig:
     fused_norms: bool = False
     """Norms of CUDA tensors by Triton kernels that take them as they lie; starts in seconds, where compiling takes
     minutes. Not together with ``compile``."""
+    graphs: bool = False
+    """Record the network's forward and backward pass once per image size as CUDA graphs, and replay them: Python, which
+    launches thousands of kernels a step, no longer holds the device up. Not together with ``compile``."""
     ema: float = 0.999
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -186,8 +190,11 @@ class Trainer:
             weights, _, _ = read_checkpoint(config.init)
             self.network.load_state_dict(with_new_outputs(weights, self.network.state_dict()))
         self.network = self.network.to(self.device)
-        if config.fused_norms and config.compile:
-            raise TrainingError("fused norms cannot be compiled: ask for one of --fused-norms and --compile")
+        if config.compile and (config.fused_norms or config.graphs):
+            raise TrainingError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
+        if config.graphs and not (isinstance(self.network, PartRMNetwork) and self.device.type == "cuda"):
+            raise TrainingError("--graphs are for our own networks on CUDA devices")
+        self.recorded: torch.Size | None = None
         for module in self.network.modules():
             if isinstance(module, Norm):
                 module.fused = config.fused_norms
@@ -250,6 +257,10 @@ class Trainer:
         """One update; returns the terms of the loss and the gradient's norm, still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        if self.config.graphs and samples.inputs.images.shape != self.recorded:
+            assert isinstance(self.network, PartRMNetwork)
+            record_training(self.network, samples.inputs)
+            self.recorded = samples.inputs.images.shape
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.model(samples.inputs)
         losses = training_losses(output, samples, self.config.weights, phase.motion, phase.appearance)

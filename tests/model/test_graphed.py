@@ -9,7 +9,8 @@ from partrm.cameras import Cameras, canonical_orbit
 from partrm.data.samples import NetworkInput, to_device
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
-from partrm.model.graphed import GraphedReference, half_copy, leaves, with_leaves
+from partrm.model.graphed import GraphedReference, half_copy, leaves, record_training, with_leaves
+from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import SKIP_SCALE, Norm, ResBlock
 
@@ -36,6 +37,45 @@ def test_leaves_are_all_tensors_of_an_input(generator) -> None:
 def test_graphs_need_cuda(generator) -> None:
     with pytest.raises(ValueError, match="need a network on a CUDA device"):
         GraphedReference(ReferenceNetwork(MINI), sample(1, generator))
+
+
+def test_recorded_training_needs_cuda(generator) -> None:
+    with pytest.raises(ValueError, match="on a CUDA device"):
+        record_training(PartRMNetwork(TINY), sample(1, generator))
+
+
+@pytest.mark.gpu
+def test_recorded_training_has_the_gradients_of_plain_training(generator) -> None:
+    """Also after the weights have changed, and for other inputs than those of the recording."""
+    torch.manual_seed(0)
+    network = PartRMNetwork(TINY).cuda().to(memory_format=torch.channels_last)
+    for module in network.modules():
+        if isinstance(module, Norm):
+            module.fused = True
+
+    def gradients(inputs: NetworkInput) -> list[torch.Tensor]:
+        network.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", torch.bfloat16):
+            output = network(inputs)
+        (output.gaussians.means.square().sum() + output.moving_logit.square().sum()).backward()
+        return [p.grad.clone() for p in network.parameters() if p.grad is not None]
+
+    record_training(network, to_device(sample(2, generator), "cuda"))
+    recorded = network.recorded
+    for _ in range(2):
+        inputs = to_device(sample(2, generator), "cuda")
+        network.recorded = None
+        plain = gradients(inputs)
+        network.recorded = recorded
+        replayed = gradients(inputs)
+        assert len(plain) == len(replayed) > 50
+        size = torch.stack([g.norm() for g in plain]).norm()
+        difference = torch.stack([(a - b).norm() for a, b in zip(plain, replayed, strict=True)]).norm()
+        assert float(size) > 0
+        assert float(difference) < 0.01 * float(size)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.1)
 
 
 def test_half_copy_answers_as_the_network(generator) -> None:

@@ -70,7 +70,16 @@ def discs(
     return quats, torch.cat([ones, stretch, THICKNESS * ones], -1)
 
 
-def covariance(quats: Float[Tensor, "*batch 4"], scales: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Covariance of Gaussians, ``R diag(s²) R^T``."""
-    axes = matrix_from_quaternion(quats) * scales[..., None, :]
-    return axes @ axes.mT
+def covariance(quats: Float[Tensor, "*batch 4"], scales: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 6"]:
+    """Covariance of Gaussians, ``R diag(s²) R^T``: its entries xx, yy, zz, xy, xz, yz.
+
+    Entry by entry: products of millions of 3x3 matrices took a tenth of a training step on a GPU.
+    """
+    rows = [row.unbind(-1) for row in matrix_from_quaternion(quats).unbind(-2)]
+    variances = scales.square().unbind(-1)
+    scaled = [[value * variance for value, variance in zip(row, variances, strict=True)] for row in rows]
+
+    def entry(i: int, j: int) -> Float[Tensor, "*batch"]:
+        return scaled[i][0] * rows[j][0] + scaled[i][1] * rows[j][1] + scaled[i][2] * rows[j][2]
+
+    return torch.stack([entry(0, 0), entry(1, 1), entry(2, 2), entry(0, 1), entry(0, 2), entry(1, 2)], -1)

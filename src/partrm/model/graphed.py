@@ -1,4 +1,4 @@
-"""A reference network for fast inference on CUDA: bfloat16, channels last, its kernels recorded once and replayed.
+"""Networks on CUDA whose kernels are recorded once and replayed: the reference network's forward pass, our training.
 
 One forward pass of ``big`` launches over a thousand kernels, which takes Python longer than the device needs to run
 them; a CUDA graph launches them all at once.
@@ -7,10 +7,11 @@ them; a CUDA graph launches them all at once.
 from dataclasses import fields
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from partrm.data.samples import NetworkInput, to_device
 from partrm.gaussians import Gaussians
+from partrm.model.network import PartRMNetwork, input_map
 from partrm.model.reference import PixelDrags, ReferenceNetwork
 
 WARM_UP = 3
@@ -93,3 +94,44 @@ def with_leaves(inputs: NetworkInput, tensors: list[Tensor]) -> NetworkInput:
     images, poses, fovy_rad, view_valid, start, end, view, valid = tensors
     cameras = type(inputs.cameras)(poses, fovy_rad, inputs.cameras.width, inputs.cameras.height)
     return NetworkInput(images, cameras, view_valid, type(inputs.drags)(start, end, view, valid))
+
+
+class _AutocastUNet(nn.Module):
+    """The network's U-Net in bfloat16, as a module whose forward pass takes and gives tensors only."""
+
+    def __init__(self, network: PartRMNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        # A cache of cast weights would outlive the recording.
+        with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+            return self.network.unet(*tensors)
+
+
+def record_training(network: PartRMNetwork, example: NetworkInput) -> None:
+    """Record the U-Net's forward and backward pass in bfloat16, for inputs of the example's shapes.
+
+    From then on the network's :meth:`forward` replays them, gradients included, until its ``recorded`` is None again.
+
+    Args:
+        network: in training mode, on a CUDA device; its weights may change in place, but not move.
+        example: an input of the shapes that later ones have (any values), on the same device.
+
+    Raises:
+        ValueError: a network that is not on a CUDA device.
+    """
+    if example.images.device.type != "cuda" or network.head.weight.device.type != "cuda":
+        raise ValueError("CUDA graphs need a network and inputs on a CUDA device")
+    network.recorded = None
+    drags = example.drags
+    tensors = (input_map(example), drags.start, drags.end, drags.view, drags.valid)
+    copies = tuple(tensor.detach().clone() for tensor in tensors)
+    module = torch.cuda.make_graphed_callables(_AutocastUNet(network).train(), copies, num_warmup_iters=WARM_UP)
+
+    def replay(*inputs: Tensor) -> Tensor:  # the module itself would be registered as a part of its own part
+        raw = module(*inputs)
+        assert isinstance(raw, Tensor)
+        return raw
+
+    network.recorded = replay

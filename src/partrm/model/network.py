@@ -12,16 +12,18 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
       └─ a vote on the joint: type, axis, way to the axis, angle
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from partrm.data.gaussian_database import WIDTH_IN_FOOTPRINTS
 from partrm.data.samples import NetworkInput, pooled_rgba
+from partrm.drags import Drags
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
@@ -178,17 +180,35 @@ class PartRMNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        self.recorded: Callable[..., Tensor] | None = None
+        """Stands in for :meth:`unet` where it is set (:func:`partrm.model.graphed.record_training`)."""
 
     def forward(self, inputs: NetworkInput) -> NetworkOutput | StateOutput:
         """What the config's head says of a batch of samples."""
-        b, v = inputs.view_valid.shape
-        kind = inputs.images.device.type
+        b = inputs.view_valid.shape[0]
+        kind, drags = inputs.images.device.type, inputs.drags
         with torch.autocast(kind, enabled=False):  # rays need all their bits
             channels = input_map(inputs)
+        run = self.unet if self.recorded is None else self.recorded
+        raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
+        with torch.autocast(kind, enabled=False):
+            activate_head = activate if self.config.head == "articulated" else activate_state
+            return activate_head(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+
+    def unet(
+        self,
+        channels: Float[Tensor, "bv c h w"],
+        start: Float[Tensor, "b n 2"],
+        end: Float[Tensor, "b n 2"],
+        view: Int[Tensor, "b n"],
+        valid: Bool[Tensor, "b n"],
+    ) -> Float[Tensor, "bv d h2 w2"]:
+        """Input channels of all views and the drags (their four tensors) to the head's channels at half resolution."""
+        v, drags = len(channels) // len(start), Drags(start, end, view, valid)
         x = self.stem(nn.functional.pixel_unshuffle(channels, STRIDE))
         skips = [x]
         for embed, block in zip(self.drags, self.down, strict=True):
-            x = embed(x, inputs.drags, v)
+            x = embed(x, drags, v)
             x, new = block(x, v)
             skips += new
         x = self.mid(x, v)
@@ -197,10 +217,7 @@ class PartRMNetwork(nn.Module):
         x = nn.functional.pixel_shuffle(self.enlarge(x), 2)
         again = self.look_again(nn.functional.pixel_unshuffle(channels, 2))
         x = self.fine(torch.cat([x, again.to(x.dtype)], 1))
-        raw = self.head(nn.functional.silu(self.norm(x)))
-        with torch.autocast(kind, enabled=False):
-            activate_head = activate if self.config.head == "articulated" else activate_state
-            return activate_head(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+        return self.head(nn.functional.silu(self.norm(x)))
 
 
 def check_config(config: NetworkConfig) -> None:
