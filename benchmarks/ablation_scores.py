@@ -132,7 +132,7 @@ def answers(network: torch.nn.Module, samples: Samples) -> Iterator[Said]:
     output = run_network(network, inputs)
     seen = rearrange((output.moving > 0.5) & (output.gaussians.opacities > OPAQUE), "b (v n) -> b v n", v=VIEWS)[:, 0]
     for row in range(len(samples.valid)):
-        before, part, joint = read_motion(output, row)
+        before, part, joint = read_motion(output, inputs, row)
         after = carry(before, part, joint.T_after_before)
         truly = samples.targets.moving[row]
         points = samples.targets.point[row][truly].cpu()

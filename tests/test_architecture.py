@@ -36,6 +36,7 @@ LAYERS = (
     "segmentation",
     "multiview",
     "carving",
+    "arrival",
     "motion",
     "pipeline",
     "outputs",

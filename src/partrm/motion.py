@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.arrival import agreed_with_drags, touched_points
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
 from partrm.carving import carve
 from partrm.data.samples import VIEWS, NetworkInput
@@ -28,8 +29,13 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
         return replace(output, gaussians=carve(output.gaussians, inputs))
 
 
-def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool[Tensor, " n"], EstimatedJoint]:
-    """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint."""
+def read_motion(
+    output: NetworkOutput, inputs: NetworkInput, sample: int = 0
+) -> tuple[Gaussians, Bool[Tensor, " n"], EstimatedJoint]:
+    """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
+
+    The joint is read off the Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags.
+    """
     gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
     visible = gaussians.opacities >= MIN_OPACITY
     gaussians, moving = gaussians[visible], moving[visible]
@@ -42,9 +48,11 @@ def read_motion(output: NetworkOutput, sample: int = 0) -> tuple[Gaussians, Bool
     displacement = output.displacement[sample].cpu()[visible]
     witnesses = (gaussians.means[votes], displacement[votes], weights[votes])
     if output.votes is None:
-        return gaussians, part, estimate_joint(*witnesses)
-    said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
-    return gaussians, part, joint_from_votes(*witnesses, *said)
+        joint = estimate_joint(*witnesses)
+    else:
+        said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
+        joint = joint_from_votes(*witnesses, *said)
+    return gaussians, part, agreed_with_drags(joint, *touched_points(output, inputs, sample))
 
 
 def carry(gaussians: Gaussians, moving: Bool[Tensor, " n"], T_after_before: Float[Tensor, "4 4"]) -> Gaussians:

@@ -270,7 +270,7 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
-    gaussians, part, joint = read_motion(output)
+    gaussians, part, joint = read_motion(output, inputs)
     return Prediction(
         before=gaussians,
         after=carry(gaussians, part, joint.T_after_before),

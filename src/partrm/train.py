@@ -4,9 +4,11 @@ The loop is written out; ``accelerate`` does distribution and precision only.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +22,8 @@ from partrm.data.online import SampleConfig
 from partrm.data.pool import load_pool
 from partrm.data.samples import VIEWS, Samples
 from partrm.losses import LossWeights
-from partrm.model.checkpoints import read_checkpoint, save_checkpoint
-from partrm.model.graphed import record_training
+from partrm.model.checkpoints import read_checkpoint, save_checkpoint, with_new_outputs
+from partrm.model.graphed import blank_input, record_training
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.peer import PEERS, PeerNetwork
 from partrm.model.reference import ReferenceConfig
@@ -194,7 +196,6 @@ class Trainer:
             raise TrainingError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
         if config.graphs and not (isinstance(self.network, PartRMNetwork) and self.device.type == "cuda"):
             raise TrainingError("--graphs are for our own networks on CUDA devices")
-        self.recorded: torch.Size | None = None
         for module in self.network.modules():
             if isinstance(module, Norm):
                 module.fused = config.fused_norms
@@ -211,6 +212,7 @@ class Trainer:
             torch._dynamo.config.recompile_limit = 64
             for block in [*self.network.down, self.network.mid, *self.network.up]:
                 block.compile()
+        self.recordings = self.record() if config.graphs else {}
         self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network
         self.batches = Prefetcher(self.data, self.plan)
         self.log = RunLog(config.out, self.accelerator.is_main_process)
@@ -222,6 +224,14 @@ class Trainer:
         phase, _ = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
         return sample_config(phase, views), phase.batch
+
+    def record(self) -> dict[tuple[int, int], Callable[..., Tensor]]:
+        """The network's passes as CUDA graphs, for the batch and image size of every phase that is still to come."""
+        assert isinstance(self.network, PartRMNetwork)
+        ends = itertools.accumulate(phase.steps for phase in self.config.phases)
+        left = [phase for phase, end in zip(self.config.phases, ends, strict=True) if end > self.step]
+        kinds = dict.fromkeys((phase.batch, phase.image_size_px) for phase in left)
+        return {kind: record_training(self.network, blank_input(*kind, self.device)) for kind in kinds}
 
     def checkpoint_path(self) -> Path:
         return self.config.out / f"checkpoint-{self.accelerator.process_index}.pt"
@@ -257,10 +267,8 @@ class Trainer:
         """One update; returns the terms of the loss and the gradient's norm, still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if self.config.graphs and samples.inputs.images.shape != self.recorded:
-            assert isinstance(self.network, PartRMNetwork)
-            record_training(self.network, samples.inputs)
-            self.recorded = samples.inputs.images.shape
+        if isinstance(self.network, PartRMNetwork):
+            self.network.recorded = self.recordings.get((phase.batch, phase.image_size_px))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output = self.model(samples.inputs)
         losses = training_losses(output, samples, self.config.weights, phase.motion, phase.appearance)
@@ -368,16 +376,6 @@ class Trainer:
             save_checkpoint(self.averaged, self.network.config, config.out / "weights", self.card())
         self.accelerator.wait_for_everyone()
         self.log.close()
-
-
-def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network whose head had fewer channels, the new ones (the last) as in a fresh network."""
-    grown = dict(weights)
-    for name in ("head.weight", "head.bias"):
-        missing = len(fresh[name]) - len(weights[name])
-        if missing > 0:
-            grown[name] = torch.cat([weights[name], fresh[name][-missing:].to(weights[name])])
-    return grown
 
 
 def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:

@@ -9,7 +9,7 @@ from partrm.cameras import Cameras, canonical_orbit
 from partrm.data.samples import NetworkInput, to_device
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
-from partrm.model.graphed import GraphedReference, half_copy, leaves, record_training, with_leaves
+from partrm.model.graphed import GraphedReference, blank_input, half_copy, leaves, record_training, with_leaves
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import SKIP_SCALE, Norm, ResBlock
@@ -39,6 +39,13 @@ def test_graphs_need_cuda(generator) -> None:
         GraphedReference(ReferenceNetwork(MINI), sample(1, generator))
 
 
+def test_blank_inputs_have_the_shapes_of_samples(generator) -> None:
+    blank = blank_input(2, 32, "cpu")
+    shaped = replace(sample(2, generator), drags=blank.drags)
+    assert [x.shape for x in leaves(blank)] == [x.shape for x in leaves(shaped)]
+    assert [x.dtype for x in leaves(blank)] == [x.dtype for x in leaves(shaped)]
+
+
 def test_recorded_training_needs_cuda(generator) -> None:
     with pytest.raises(ValueError, match="on a CUDA device"):
         record_training(PartRMNetwork(TINY), sample(1, generator))
@@ -60,8 +67,7 @@ def test_recorded_training_has_the_gradients_of_plain_training(generator) -> Non
         (output.gaussians.means.square().sum() + output.moving_logit.square().sum()).backward()
         return [p.grad.clone() for p in network.parameters() if p.grad is not None]
 
-    record_training(network, to_device(sample(2, generator), "cuda"))
-    recorded = network.recorded
+    recorded = record_training(network, to_device(sample(2, generator), "cuda"))
     for _ in range(2):
         inputs = to_device(sample(2, generator), "cuda")
         network.recorded = None

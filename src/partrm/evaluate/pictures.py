@@ -78,7 +78,7 @@ def cases_of(
     views = stage.first_views(numbers, PANEL_PX)
     cases = []
     for index, number in enumerate(numbers):
-        gaussians, part, joint = read_motion(output, index)
+        gaussians, part, joint = read_motion(output, inputs, index)
         after = views.after[index]
         predicted = render_on_white(carry(gaussians, part, joint.T_after_before), views.cameras[[index]])[0]
         drags = inputs.drags[index]

@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from partrm.cameras import Cameras
+from partrm.data.samples import NetworkInput
 from partrm.evaluate.baselines import baseline_answers, first_view_grid, render_on_white
 from partrm.evaluate.batches import OPAQUE, RunSettings, Stage, TrueSurface
 from partrm.evaluate.folder_sets import FolderSet
@@ -65,7 +66,7 @@ class Scorer:
         output = run_network(self.model.articulated, batch.inputs)
         found = []
         for row, number in enumerate(numbers):
-            answers = answers_of(output, row, batch.truths[row], batch.surfaces[row], batch.cameras[row])
+            answers = answers_of(output, batch.inputs, row, batch.truths[row], batch.surfaces[row], batch.cameras[row])
             scored = score_answers(batch.truths[row], answers, self.lpips)
             baselines = {name: scored[name] for name in METHODS if name != "model"}
             found.append(self.stage.describe(number) | scored["model"] | {"baselines": baselines})
@@ -123,10 +124,10 @@ def check_complete(rows: Sequence[dict[str, Any]], count: int) -> None:
 
 
 def answers_of(
-    output: NetworkOutput, row: int, truth: Truth, surface: TrueSurface | None, cameras: Cameras
+    output: NetworkOutput, inputs: NetworkInput, row: int, truth: Truth, surface: TrueSurface | None, cameras: Cameras
 ) -> dict[str, Answer]:
     """What every method says of one sample of a batch; the model exactly as ``predict`` reads it."""
-    gaussians, part, joint = read_motion(output, row)
+    gaussians, part, joint = read_motion(output, inputs, row)
     after = render_on_white(carry(gaussians, part, joint.T_after_before), cameras)
     still = render_on_white(gaussians, cameras)
     answers = {"model": Answer(first_view_mask(output, row), joint, after)}

@@ -143,6 +143,16 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
     return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
 
 
+def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network whose head had fewer channels, the new ones (the last) as in a fresh network."""
+    grown = dict(weights)
+    for name in ("head.weight", "head.bias"):
+        missing = len(fresh[name]) - len(weights[name])
+        if missing > 0:
+            grown[name] = torch.cat([weights[name], fresh[name][-missing:].to(weights[name])])
+    return grown
+
+
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:
     """The network of a config, its weights about to be replaced."""
     if isinstance(config, NetworkConfig):

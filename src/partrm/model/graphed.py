@@ -4,12 +4,15 @@ One forward pass of ``big`` launches over a thousand kernels, which takes Python
 them; a CUDA graph launches them all at once.
 """
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 
-from partrm.data.samples import NetworkInput, to_device
+from partrm.cameras import Cameras, canonical_orbit
+from partrm.data.samples import VIEWS, NetworkInput, to_device
+from partrm.drags import MAX_DRAGS, Drags
 from partrm.gaussians import Gaussians
 from partrm.model.network import PartRMNetwork, input_map
 from partrm.model.reference import PixelDrags, ReferenceNetwork
@@ -109,10 +112,11 @@ class _AutocastUNet(nn.Module):
             return self.network.unet(*tensors)
 
 
-def record_training(network: PartRMNetwork, example: NetworkInput) -> None:
+def record_training(network: PartRMNetwork, example: NetworkInput) -> Callable[..., Tensor]:
     """Record the U-Net's forward and backward pass in bfloat16, for inputs of the example's shapes.
 
-    From then on the network's :meth:`forward` replays them, gradients included, until its ``recorded`` is None again.
+    The answer, set as the network's ``recorded``, is replayed by its forward pass, gradients included. Record before
+    the network is wrapped for distributed training: its hooks break a recording, not a replay.
 
     Args:
         network: in training mode, on a CUDA device; its weights may change in place, but not move.
@@ -123,7 +127,6 @@ def record_training(network: PartRMNetwork, example: NetworkInput) -> None:
     """
     if example.images.device.type != "cuda" or network.head.weight.device.type != "cuda":
         raise ValueError("CUDA graphs need a network and inputs on a CUDA device")
-    network.recorded = None
     drags = example.drags
     tensors = (input_map(example), drags.start, drags.end, drags.view, drags.valid)
     copies = tuple(tensor.detach().clone() for tensor in tensors)
@@ -134,4 +137,16 @@ def record_training(network: PartRMNetwork, example: NetworkInput) -> None:
         assert isinstance(raw, Tensor)
         return raw
 
-    network.recorded = replay
+    return replay
+
+
+def blank_input(batch: int, size_px: int, device: torch.device | str) -> NetworkInput:
+    """An input of the shapes that training has, all views valid and without drags."""
+    orbit = canonical_orbit(VIEWS, size_px, device)
+    poses, fovy = orbit.T_world_camera.repeat(batch, 1, 1, 1), orbit.fovy_rad.repeat(batch, 1)
+    images = torch.zeros(batch, VIEWS, 4, size_px, size_px, device=device)
+    points = torch.full((batch, MAX_DRAGS, 2), 0.5, device=device)
+    nothing = torch.zeros(batch, MAX_DRAGS, dtype=torch.long, device=device)
+    drags = Drags(points, points.clone(), nothing, nothing.bool())
+    cameras = Cameras(poses, fovy, size_px, size_px)
+    return NetworkInput(images, cameras, torch.ones(batch, VIEWS, dtype=torch.bool, device=device), drags)
