@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 FORWARD, LOOPED_FORWARD = "forward, one sample", "forward, one sample, plain loops"
+GRAPHED_TRAINING = "training step, network as CUDA graphs"
 TO_RENDERS, TRAINING = "images on the host to renders", "training step"
 LOOPED_TRAINING = "training step, plain loops"
 
@@ -58,6 +59,16 @@ class Report:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        self.write()
+
+    def take(self, path: Path, what: str) -> None:
+        """Rows and failures that another process wrote; ``what`` names it."""
+        if not path.is_file():
+            self.failures.append(f"{what}: its process wrote nothing")
+            return
+        content = json.loads(path.read_text(encoding="utf-8"))
+        self.rows += [Row(**row) for row in content["rows"]]
+        self.failures += content["failures"]
         self.write()
 
     def write(self) -> None:

@@ -1,11 +1,11 @@
-"""Perceptual features of channels-last CUDA tensors: bias and ReLU, pooling and comparison in one pass, and back in one.
+"""Perceptual features of channels-last CUDA tensors: bias, ReLU, pooling and comparison in one pass, and back in one.
 
-A VGG's maps are large beside its arithmetic: in bfloat16 the first level of 96 images of 256² is 0.8 GB, and PyTorch's own
-passes (bias, ReLU, three products with their sums, pooling with 64-bit indices, and their gradients) read and write it
-several times as often as these do. Plain twins of the same names and arguments: ``_plain_perceptual``.
+A VGG's maps are large beside its arithmetic: in bfloat16 the first level of 96 images of 256² is 0.8 GB, and PyTorch's
+own passes (bias, ReLU, three products with their sums, pooling with 64-bit indices, and their gradients) read and write
+it several times as often as these do. Plain twins of the same names and arguments: ``_plain_perceptual``.
 
-Layout of every kernel: maps are [n, height, width, channels]; a program takes some windows (2 x 2 pixels where the level
-is pooled, else one) with all their channels. Sums are float32.
+Layout of every kernel: maps are [n, height, width, channels]; a program takes some windows (2 x 2 pixels where the
+level is pooled, else one) with all their channels. Sums are float32.
 """
 
 # pyright: reportIndexIssue=false
@@ -45,7 +45,7 @@ def _level_forward(
     x, bias, other, weight, out, pooled, sums, images, height, width, channels, eps,
     POOL: tl.constexpr, COMPARE: tl.constexpr, STEP: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Write ``relu(x + bias)``; with POOL its largest of each whole window; with COMPARE the program's sum of distances."""
+    """Write ``relu(x + bias)``; with POOL the largest of each whole window; with COMPARE the program's distance."""
     c, inside = tl.arange(0, BLOCK_C), tl.arange(0, BLOCK_C) < channels
     across, down = (width + STEP - 1) // STEP, (height + STEP - 1) // STEP
     k = tl.program_id(0) * BLOCK_W + tl.arange(0, BLOCK_W)
