@@ -306,11 +306,16 @@ def matrix_peak(device: str) -> float:
     return round(2 * side**3 / best / 1e12, 3)
 
 
+def without_out(words: list[str]) -> list[str]:
+    """A command line without the place that it writes to."""
+    return [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word)]
+
+
 def facts_of(args: Args, device: str) -> dict[str, Any]:
     """Where and what."""
     hardware = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()} CPU"
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *without_out(sys.argv)]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "hardware": hardware,
         "software": f"torch {torch.__version__}, CUDA {torch.version.cuda}",

@@ -91,8 +91,8 @@ class Report:
             lines.append(
                 f"| {row.name} | {row.milliseconds:.2f} ms | {arithmetic} | {row.peak_gib:.1f} GiB | {row.note} |"
             )
+        lines += [f"| {name} | failed | | | {why} |" for name, _, why in (f.partition(": ") for f in self.failures)]
         lines += [""]
-        lines += [f"- failed: {failure}" for failure in self.failures]
         lines += [f"- ratio, {name}: {value:.1f}" for name, value in self.ratios().items()]
         for name, table in self.tables.items():
             lines += ["", f"| {name} | ms | |", "| --- | --: | --: |"]
