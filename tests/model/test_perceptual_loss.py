@@ -89,19 +89,21 @@ def test_kernels_equal_their_twins(shape, dtype, pool) -> None:
 
 
 @pytest.mark.gpu
-def test_in_half_precision_on_cuda_it_has_the_value_and_gradient_of_float32() -> None:
+def test_in_half_precision_the_kernels_give_the_loss_and_gradient_of_the_twins() -> None:
     a, b = (x.cuda() for x in pictures(64))
     results = []
-    for half in (False, True):
+    for half, fused in ((False, False), (True, False), (True, True)):
         loss = random_loss(VGG16_WIDTHS).cuda()
         if half:
             loss = loss.to(torch.bfloat16, memory_format=torch.channels_last)
-        loss.fused = half
+        loss.fused = fused
         leaf = a.clone().requires_grad_()
         with torch.autocast("cuda", torch.bfloat16):
             distance = loss(leaf, b)
-        results.append((distance, *torch.autograd.grad(distance, leaf)))
-    (exact, exact_grad), (ours, grad) = results
+        results.append((distance.detach(), *torch.autograd.grad(distance, leaf)))
+    (exact, _), (plain, plain_grad), (ours, grad) = results
     torch.testing.assert_close(ours, exact, rtol=0.02, atol=0)
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=0)
     assert grad.dtype == torch.float32
-    assert (grad - exact_grad).norm() < 0.1 * exact_grad.norm()
+    # Not with float32's: rounding features to bfloat16 moves largest pixels, and a third of the gradient with them.
+    assert (grad - plain_grad).norm() < 0.05 * plain_grad.norm()
