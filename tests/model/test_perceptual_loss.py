@@ -103,7 +103,7 @@ def test_in_half_precision_the_kernels_give_the_loss_and_gradient_of_the_twins()
         results.append((distance.detach(), *torch.autograd.grad(distance, leaf)))
     (exact, _), (plain, plain_grad), (ours, grad) = results
     torch.testing.assert_close(ours, exact, rtol=0.02, atol=0)
-    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=0)
+    torch.testing.assert_close(ours, plain, rtol=1e-3, atol=0)
     assert grad.dtype == torch.float32
     # Not with float32's: rounding features to bfloat16 moves largest pixels, and a third of the gradient with them.
     assert (grad - plain_grad).norm() < 0.05 * plain_grad.norm()
