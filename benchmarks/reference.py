@@ -6,12 +6,16 @@
     python benchmarks/reference.py --compile                                  also with torch.compile (minutes more)
 
 The same seeded weights, images, drags and cameras for all. Each figure is the median of ``--steps`` runs by CUDA events
-after a warm-up. A row that fails says why; the others go on, and the exit code is 1.
+after a warm-up. The baseline runs first and in a process of its own: its training step takes most of the device's
+memory. A row that fails says why; the others go on, and the exit code is 1.
 """
 
+import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,18 +26,31 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 import tyro
-from reference_inputs import Batch, FastPerceptual, Perceptual, placed, random_batch, random_weights
+from reference_inputs import Batch, Perceptual, placed, random_batch, random_weights
 from reference_loops import LoopedNetwork, looped_step
-from reference_profile import kernel_times
-from reference_report import FORWARD, LOOPED_FORWARD, LOOPED_TRAINING, TO_RENDERS, TRAINING, Report, Row
+from reference_profile import profiled
+from reference_report import (
+    FORWARD,
+    GRAPHED_TRAINING,
+    LOOPED_FORWARD,
+    LOOPED_TRAINING,
+    TO_RENDERS,
+    TRAINING,
+    Report,
+    Row,
+)
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from partrm.data.samples import NetworkInput
 from partrm.gaussians import Gaussians
-from partrm.model.graphed import GraphedReference, half_copy
+from partrm.model.graphed import GraphedReference, graph_training, half_copy
+from partrm.model.perceptual_loss import PerceptualLoss
 from partrm.model.reference import REFERENCE_PRESETS, PixelDrags, ReferenceNetwork
 from partrm.rendering.splats import SplatImages, render_splats
+
+BASELINE_SECONDS = 240
+"""After which the baseline is given up."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,8 @@ class Args:
     """Timed runs of the baseline's training step."""
     baseline: bool = True
     """Whether the plain rendition runs too."""
+    baseline_alone: bool = False
+    """Whether it runs alone (so the process that measures it is started)."""
     checkpointing: bool = True
     """Whether the training step runs with gradient checkpointing too."""
     compile: bool = False
@@ -122,29 +141,29 @@ def gaussians_of(network: ReferenceNetwork, inputs: NetworkInput) -> Gaussians:
 
 
 class Step(nn.Module):
-    """Forward pass as a module of its own, for DistributedDataParallel."""
+    """Forward pass as a module of its own, for DistributedDataParallel; ``run`` replaces the network's own."""
 
-    def __init__(self, network: ReferenceNetwork) -> None:
+    def __init__(self, network: ReferenceNetwork, run: Callable[[NetworkInput], Gaussians] | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.run = network, run
 
     def forward(self, inputs: NetworkInput) -> list[Tensor]:
-        g = gaussians_of(self.network, inputs)
+        g = gaussians_of(self.network, inputs) if self.run is None else self.run(inputs)
         return [g.means, g.quats, g.scales, g.opacities, g.colors]
 
 
 def training_step(
-    step: nn.Module, perceptual: nn.Module | None, optimizer: torch.optim.Optimizer, batch: Batch
+    step: nn.Module, perceptual: PerceptualLoss | None, optimizer: torch.optim.Optimizer, batch: Batch
 ) -> None:
     """One step of the appearance stage: MSE of colour and alpha and a perceptual distance of all renders."""
-    kind = batch.cameras.device.type
-    with torch.autocast(kind, torch.bfloat16):
+    # First, so that the device has work while Python launches the network's many small kernels.
+    wanted = [] if perceptual is None else perceptual.features(batch.rgb.flatten(0, 1))
+    with torch.autocast(batch.cameras.device.type, torch.bfloat16):
         gaussians = placed(Gaussians(*step(batch.inputs)), batch.surface)
     images: SplatImages = render_splats(gaussians, batch.cameras)
     loss = nn.functional.mse_loss(images.rgb, batch.rgb) + nn.functional.mse_loss(images.alpha, batch.alpha)
     if perceptual is not None:
-        with torch.autocast(kind, torch.bfloat16):
-            loss = loss + perceptual(images.rgb.flatten(0, 1), batch.rgb.flatten(0, 1))
+        loss = loss + perceptual.distance(images.rgb.flatten(0, 1), wanted)
     loss.backward()
     nn.utils.clip_grad_norm_(step.parameters(), 1.0)
     optimizer.step()
@@ -209,19 +228,25 @@ def looped_forward_row(bench: Bench) -> Row:
 
 
 def trainable(
-    bench: Bench, checkpointing: bool = False, perceptual: bool = True, compiled: bool = False
-) -> Callable[[Batch], None]:
-    """Our training step, ready to run."""
+    bench: Bench,
+    data: Batch,
+    checkpointing: bool = False,
+    perceptual: bool = True,
+    compiled: bool = False,
+    graphed: bool = False,
+) -> Callable[[], None]:
+    """Our training step on ``data``, ready to run."""
     network = bench.network(checkpointing=checkpointing).to(memory_format=torch.channels_last)
-    step: nn.Module = Step(network)
+    step: nn.Module = Step(network, graph_training(network, data.inputs) if graphed else None)
     if compiled:
         network.fuse_norms(False)  # the compiler fuses them itself
         step.compile()
     if bench.args.distributed:
         step = nn.parallel.DistributedDataParallel(step, gradient_as_bucket_view=True)
-    vgg = FastPerceptual().to(bench.device).to(memory_format=torch.channels_last) if perceptual else None
+    half = torch.bfloat16 if bench.cuda else torch.float32
+    vgg = Perceptual().fast().to(bench.device, half, memory_format=torch.channels_last) if perceptual else None
     optimizer = torch.optim.AdamW(step.parameters(), 5e-4, (0.9, 0.95), weight_decay=0.05, fused=True)
-    return lambda batch: training_step(step, vgg, optimizer, batch)
+    return lambda: training_step(step, vgg, optimizer, data)
 
 
 def training_teraflop(bench: Bench, batch: int, perceptual: bool) -> float:
@@ -238,10 +263,10 @@ def training_row(bench: Bench, batch: int, **options: bool) -> Row:
     """Our training step; see :func:`trainable` for the options."""
     args, perceptual = bench.args, options.get("perceptual", True)
     teraflop = training_teraflop(bench, batch, perceptual)
-    work = trainable(bench, **options)
     data = random_batch(bench.config, batch, args.views, args.drags, bench.device)
+    work = trainable(bench, data, **options)
     note = f"batch {batch} x {args.views} views" + ("" if perceptual else ", MSE alone")
-    return bench.timed(lambda: work(data), args.steps, teraflop, note)
+    return bench.timed(work, args.steps, teraflop, note)
 
 
 def looped_training_row(bench: Bench) -> Row:
@@ -258,11 +283,12 @@ def looped_training_row(bench: Bench) -> Row:
 def profiles(bench: Bench) -> dict[str, dict[str, float]]:
     """Kernel times of a forward pass and of a training step."""
     graphed = GraphedReference(bench.network(), bench.one.inputs)
-    tables = {FORWARD: kernel_times(lambda: graphed(bench.one.inputs))}
+    tables = {FORWARD: profiled(lambda: graphed(bench.one.inputs)).kinds}
     del graphed
-    args, work = bench.args, trainable(bench)
+    args = bench.args
     data = random_batch(bench.config, args.batch, args.views, args.drags, bench.device)
-    return tables | {TRAINING: kernel_times(lambda: work(data))}
+    of_step = profiled(trainable(bench, data))
+    return tables | {TRAINING: of_step.kinds, f"{TRAINING}, longest kernels": of_step.kernels}
 
 
 def matrix_peak(device: str) -> float:
@@ -280,11 +306,16 @@ def matrix_peak(device: str) -> float:
     return round(2 * side**3 / best / 1e12, 3)
 
 
+def without_out(words: list[str]) -> list[str]:
+    """A command line without the place that it writes to."""
+    return [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word)]
+
+
 def facts_of(args: Args, device: str) -> dict[str, Any]:
     """Where and what."""
     hardware = torch.cuda.get_device_name() if args.device == "cuda" else f"{platform.machine()} CPU"
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *without_out(sys.argv)]),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "hardware": hardware,
         "software": f"torch {torch.__version__}, CUDA {torch.version.cuda}",
@@ -294,7 +325,7 @@ def facts_of(args: Args, device: str) -> dict[str, Any]:
 
 
 def run(bench: Bench, report: Report) -> None:
-    """All measurements, ours before the baseline's."""
+    """All of our measurements."""
     args = bench.args
     measure, batch = report.measure, args.batch
     if args.distributed:
@@ -303,21 +334,36 @@ def run(bench: Bench, report: Report) -> None:
     measure(FORWARD, lambda: forward_row(bench))
     measure(TO_RENDERS, lambda: renders_row(bench))
     measure(TRAINING, lambda: training_row(bench, batch))
+    if bench.cuda:
+        measure(GRAPHED_TRAINING, lambda: training_row(bench, batch, graphed=True))
     measure(f"{TRAINING}, MSE alone", lambda: training_row(bench, batch, perceptual=False))
     if args.checkpointing:
         for size in dict.fromkeys((batch, max(1, batch // 4))):
             name = f"{TRAINING}, checkpointing, batch {size}"
             measure(name, lambda size=size: training_row(bench, size, checkpointing=True))
-    if args.baseline:
-        torch.backends.cudnn.benchmark = False
-        measure(LOOPED_FORWARD, lambda: looped_forward_row(bench))
-        measure(LOOPED_TRAINING, lambda: looped_training_row(bench))
-        torch.backends.cudnn.benchmark = True
     if args.compile:
         measure(f"{FORWARD}, compiled", lambda: forward_row(bench, compiled=True))
         measure(f"{TRAINING}, compiled", lambda: training_row(bench, batch, compiled=True))
     if bench.cuda:
         measure("profile", lambda: report.tables.update(profiles(bench)))
+
+
+def run_baseline(bench: Bench, report: Report) -> None:
+    """Both of the baseline's measurements."""
+    # PyTorch's unfused attention would widen its matrices to float32, which did not fit 80 GB.
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    report.measure(LOOPED_FORWARD, lambda: looped_forward_row(bench))
+    report.measure(LOOPED_TRAINING, lambda: looped_training_row(bench))
+
+
+def start_baseline(out: Path) -> None:
+    """The baseline in a process of its own, before this one has touched the device; it writes to ``out``."""
+    command = [sys.executable, *sys.argv, "--baseline-alone", "--out", str(out)]
+    settings = os.environ | {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    try:
+        subprocess.run(command, env=settings, timeout=BASELINE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"the baseline took more than {BASELINE_SECONDS} s", file=sys.stderr)
 
 
 def main(args: Args) -> int:
@@ -327,11 +373,18 @@ def main(args: Args) -> int:
         dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
         if args.device == "cuda":
             torch.cuda.set_device(dist.get_node_local_rank())
-    torch.backends.cudnn.benchmark = True
-    bench = Bench(args)
     first = not args.distributed or dist.get_rank() == 0
-    report = Report(args.out if first else None, facts_of(args, bench.device))
-    run(bench, report)
+    with tempfile.TemporaryDirectory() as folder:
+        of_baseline = Path(folder) / "baseline.json"
+        apart = args.baseline and not args.baseline_alone and not args.distributed
+        if apart:
+            start_baseline(of_baseline.with_suffix(".md"))
+        torch.backends.cudnn.benchmark = not args.baseline_alone
+        bench = Bench(args)
+        report = Report(args.out if first else None, facts_of(args, bench.device))
+        if apart:
+            report.take(of_baseline, "baseline")
+    (run_baseline if args.baseline_alone else run)(bench, report)
     if first:
         print(report.markdown())
         print(f"whole run {time.perf_counter() - started:.0f} s")

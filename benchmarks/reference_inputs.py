@@ -12,6 +12,7 @@ from partrm.cameras import Cameras, canonical_orbit
 from partrm.data.samples import NetworkInput
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
+from partrm.model.perceptual_loss import PerceptualLoss
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 
@@ -103,24 +104,15 @@ class Perceptual(nn.Module):
         """Mean over pixels, summed over levels, of the squared distance of unit feature vectors, plain."""
         distances = []
         for a, b in zip(self.features(images), self.features(targets), strict=True):
-            a, b = (x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in (a, b))
+            a, b = (x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt() for x in (a, b))
             distances.append((a - b).square().sum(1).mean())
         return torch.stack(distances).sum()
 
-
-class FastPerceptual(Perceptual):
-    """The same: targets without a graph, and no feature map widened to float32."""
-
-    def forward(self, images: Float[Tensor, "n 3 h w"], targets: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
-        with torch.no_grad():
-            expected = self.features(targets.contiguous(memory_format=torch.channels_last))
-        found = self.features(images.contiguous(memory_format=torch.channels_last))
-        with torch.autocast(images.device.type, enabled=False):
-            return torch.stack([self.distance(a, b) for a, b in zip(found, expected, strict=True)]).sum()
-
-    @staticmethod
-    def distance(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-        """``|a/|a| - b/|b||² = 2 - 2 a·b / (|a| |b|)`` where neither is zero, from sums over channels alone."""
-        aa, bb, ab = ((x * y).sum(1, dtype=torch.float32) for x, y in ((a, a), (b, b), (a, b)))
-        ra, rb = aa.clamp_min(1e-12).rsqrt(), bb.clamp_min(1e-12).rsqrt()
-        return (aa * ra.square() + bb * rb.square() - 2 * ab * ra * rb).mean()
+    def fast(self) -> PerceptualLoss:
+        """The same network as training here uses it, in bfloat16 on CUDA."""
+        fast = PerceptualLoss()
+        for mine, theirs in zip(self.levels, fast.levels, strict=True):
+            convolutions = [layer for layer in mine.children() if isinstance(layer, nn.Conv2d)]
+            for source, goal in zip(convolutions, theirs.children(), strict=True):
+                goal.load_state_dict(source.state_dict())
+        return fast

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ KINDS = (
     ),
     ("change of layout", r"nchwtonhwc|nhwctonchw|transpose"),
     ("rasterizer", r"gsplat|rasteriz|projection|intersect|radixsort|devicescan"),
+    ("passes of the perceptual loss", r"_bias_relu|_level_(forward|backward)|threshold_backward"),
     ("optimizer and clipping", r"multi_tensor|adam|lpnorm"),
     ("convolutions and products", r"gemm|conv|cudnn|cutlass|xmma|sm\d\d_|nvjet|wgrad|dgrad|splitk"),
     ("communication", r"nccl"),
@@ -24,8 +26,25 @@ KINDS = (
 """First match wins; the rest is "other"."""
 
 
-def kernel_times(work: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds on the CUDA device of one run of ``work``, by kind, longest first; and "idle"."""
+LONGEST = 30
+"""Kernels listed by name."""
+
+NOISE = r"void |at::native::|\(anonymous namespace\)::|c10::|at::|std::|<unnamed>::"
+"""Left out of the kernels' names."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Milliseconds on the CUDA device of one run."""
+
+    kinds: dict[str, float]
+    """By kind, longest first; and "idle"."""
+    kernels: dict[str, float]
+    """Of the longest kernels, by name with their count; and of all others."""
+
+
+def profiled(work: Callable[[], Any]) -> Profile:
+    """Where the time of one run of ``work`` goes, after a first run."""
     work()
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
@@ -35,12 +54,16 @@ def kernel_times(work: Callable[[], Any]) -> dict[str, float]:
         end.record()
         torch.cuda.synchronize()
     times: dict[str, float] = {}
+    kernels: dict[str, float] = {}
     for event in profiler.key_averages():
         if event.device_type == torch.autograd.DeviceType.CUDA:
-            kind = kind_of(event.key)
+            kind, name = kind_of(event.key), re.sub(NOISE, "", event.key).replace("|", "/")[:120]
             times[kind] = times.get(kind, 0.0) + event.self_device_time_total / 1e3
+            kernels[f"{event.count} x {name}"] = event.self_device_time_total / 1e3
     times["idle"] = max(0.0, begin.elapsed_time(end) - sum(times.values()))
-    return dict(sorted(times.items(), key=lambda item: -item[1]))
+    ranked = sorted(kernels.items(), key=lambda item: -item[1])
+    others = {"all others": sum(ms for _, ms in ranked[LONGEST:])}
+    return Profile(dict(sorted(times.items(), key=lambda item: -item[1])), dict(ranked[:LONGEST]) | others)
 
 
 def kind_of(kernel: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 FORWARD, LOOPED_FORWARD = "forward, one sample", "forward, one sample, plain loops"
+GRAPHED_TRAINING = "training step, network as CUDA graphs"
 TO_RENDERS, TRAINING = "images on the host to renders", "training step"
 LOOPED_TRAINING = "training step, plain loops"
 
@@ -60,6 +61,16 @@ class Report:
             torch.cuda.empty_cache()
         self.write()
 
+    def take(self, path: Path, what: str) -> None:
+        """Rows and failures that another process wrote; ``what`` names it."""
+        if not path.is_file():
+            self.failures.append(f"{what}: its process wrote nothing")
+            return
+        content = json.loads(path.read_text(encoding="utf-8"))
+        self.rows += [Row(**row) for row in content["rows"]]
+        self.failures += content["failures"]
+        self.write()
+
     def write(self) -> None:
         """Write what there is."""
         if self.out is None:
@@ -80,8 +91,8 @@ class Report:
             lines.append(
                 f"| {row.name} | {row.milliseconds:.2f} ms | {arithmetic} | {row.peak_gib:.1f} GiB | {row.note} |"
             )
+        lines += [f"| {name} | failed | | | {why} |" for name, _, why in (f.partition(": ") for f in self.failures)]
         lines += [""]
-        lines += [f"- failed: {failure}" for failure in self.failures]
         lines += [f"- ratio, {name}: {value:.1f}" for name, value in self.ratios().items()]
         for name, table in self.tables.items():
             lines += ["", f"| {name} | ms | |", "| --- | --: | --: |"]

@@ -9,7 +9,16 @@ from partrm.cameras import Cameras, canonical_orbit
 from partrm.data.samples import NetworkInput, to_device
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
-from partrm.model.graphed import GraphedReference, blank_input, half_copy, leaves, record_training, with_leaves
+from partrm.model.graphed import (
+    GraphedReference,
+    _OfLeaves,
+    blank_input,
+    graph_training,
+    half_copy,
+    leaves,
+    record_training,
+    with_leaves,
+)
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import SKIP_SCALE, Norm, ResBlock
@@ -37,6 +46,18 @@ def test_leaves_are_all_tensors_of_an_input(generator) -> None:
 def test_graphs_need_cuda(generator) -> None:
     with pytest.raises(ValueError, match="need a network on a CUDA device"):
         GraphedReference(ReferenceNetwork(MINI), sample(1, generator))
+    with pytest.raises(ValueError, match="need a network on a CUDA device"):
+        graph_training(ReferenceNetwork(MINI), sample(1, generator))
+
+
+def test_what_is_recorded_for_training_is_the_network_and_reaches_all_its_weights(generator) -> None:
+    torch.manual_seed(0)
+    network, example, inputs = ReferenceNetwork(MINI), sample(1, generator), sample(1, generator)
+    recorded = _OfLeaves(network, example)
+    answer, expected = recorded(*leaves(inputs)), network(inputs)
+    assert all(torch.equal(a, getattr(expected, f.name)) for a, f in zip(answer, fields(Gaussians), strict=True))
+    # As make_graphed_callables asks: a weight without a gradient raises.
+    torch.autograd.grad(answer, list(recorded.parameters()), [torch.ones_like(a) for a in answer])
 
 
 def test_blank_inputs_have_the_shapes_of_samples(generator) -> None:
@@ -197,3 +218,22 @@ def test_training_in_half_precision_has_the_gradient_of_float32(generator) -> No
         loss = answer.means.square().sum() + answer.colors.square().sum() + answer.scales.sum()
         grads.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))]))
     assert (grads[0] - grads[1]).norm() < 0.2 * grads[0].norm()
+
+
+@pytest.mark.gpu
+def test_graphs_for_training_give_the_gradients_of_the_network(generator) -> None:
+    torch.manual_seed(0)
+    network = ReferenceNetwork(MINI).cuda().to(memory_format=torch.channels_last)
+    graphed = graph_training(network, to_device(sample(2, generator), "cuda"))
+    weights = list(network.parameters())
+    for _ in range(2):  # the weights change in between, as in training
+        inputs, grads = to_device(sample(2, generator), "cuda"), []
+        for replayed in (False, True):
+            with torch.autocast("cuda", torch.bfloat16):
+                answer = graphed(inputs) if replayed else network(inputs)
+            loss = answer.means.square().sum() + answer.colors.square().sum() + answer.scales.sum()
+            grads.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights, allow_unused=False)]))
+        assert (grads[0] - grads[1]).norm() < 0.05 * grads[0].norm()
+        with torch.no_grad():
+            for weight in weights:
+                weight.mul_(0.9)

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from partrm.model.perceptual_loss import PerceptualLoss
+
 Net = Literal["vgg", "alex"]
 
 FILES: dict[Net, str] = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
@@ -62,6 +64,24 @@ class Lpips:
         with torch.inference_mode():
             wanted = self._features(target, centred)
             return [self._distance(self._features(image, centred), wanted) for image in images]
+
+    def training_loss(self) -> PerceptualLoss:
+        """The same distance to train with: differentiable, on the CPU, in float32 until it is moved.
+
+        Raises:
+            LpipsError: another backbone than VGG.
+        """
+        if self.net != "vgg":
+            raise LpipsError(f"a loss is made of the vgg backbone only, not of {self.net}")
+        means = tuple((1 + shift) / 2 for shift in SHIFT)
+        loss = PerceptualLoss(VGG16, (means[0], means[1], means[2]), (SCALE[0] / 2, SCALE[1] / 2, SCALE[2] / 2))
+        for stage, level in zip(self.stages, loss.levels, strict=True):
+            sources = [layer for layer in stage.children() if isinstance(layer, nn.Conv2d)]
+            for source, goal in zip(sources, level.children(), strict=True):
+                goal.load_state_dict(source.state_dict())
+        for weight, goal in zip(self.linear, loss.channel_weights, strict=True):
+            goal.copy_(weight)
+        return loss
 
     def _features(self, image: Float[Tensor, "b 3 h w"], centred: bool) -> list[Tensor]:
         shift, scale = (image.new_tensor(v)[:, None, None] for v in (SHIFT, SCALE))

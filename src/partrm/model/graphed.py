@@ -1,4 +1,4 @@
-"""Networks on CUDA whose kernels are recorded once and replayed: the reference network's forward pass, our training.
+"""Networks on CUDA with their kernels recorded once and replayed: the reference network's passes, our training's.
 
 One forward pass of ``big`` launches over a thousand kernels, which takes Python longer than the device needs to run
 them; a CUDA graph launches them all at once.
@@ -73,6 +73,53 @@ class GraphedReference:
             static.copy_(leaf, non_blocking=True)
         self._graph.replay()
         return Gaussians(**{f.name: getattr(self._answer, f.name).clone() for f in fields(Gaussians)})
+
+
+def graph_training(network: ReferenceNetwork, example: NetworkInput) -> Callable[[NetworkInput], Gaussians]:
+    """The network as two CUDA graphs, forward and backward, under bfloat16 autocast; its own weights get gradients.
+
+    Each answer lies where the last one did: take its gradient before the next call. The weights must stay in place, as
+    optimizers leave them.
+
+    Args:
+        network: on a CUDA device, in the layout that it keeps.
+        example: an input of the shapes that later ones have (any values).
+
+    Returns:
+        inputs of those shapes to Gaussians [b, n] of the next state.
+
+    Raises:
+        ValueError: a network that is not on a CUDA device.
+    """
+    device = network.mix.weight.device
+    if device.type != "cuda":
+        raise ValueError(f"CUDA graphs need a network on a CUDA device, not on {device}")
+    tensors = [leaf.to(device, copy=True) for leaf in leaves(example)]
+    # Converted weights cannot be kept from a pass to the next: an optimizer's step lies between.
+    half = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
+    fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
+    with half, fast, torch.cuda.device(device):
+        recorded = _OfLeaves(network, with_leaves(example, tensors))
+        torch.cuda.make_graphed_callables(recorded, tuple(tensors))  # from now on its forward replays
+
+    def run(inputs: NetworkInput) -> Gaussians:
+        return Gaussians(*recorded(*(leaf.to(device, non_blocking=True) for leaf in leaves(inputs))))
+
+    return run
+
+
+class _OfLeaves(nn.Module):
+    """The network as a function of tensors alone; gives the fields of the Gaussians in their order."""
+
+    def __init__(self, network: ReferenceNetwork, example: NetworkInput) -> None:
+        super().__init__()
+        self.network, self.example = network, example
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs = with_leaves(self.example, list(tensors))
+        drags = PixelDrags.from_drags(inputs.drags, inputs.view_valid.shape[1], self.network.config)
+        answer = self.network.reconstruct(self.network.input_map(inputs), drags)
+        return tuple(getattr(answer, field.name) for field in fields(Gaussians))
 
 
 def half_copy(network: ReferenceNetwork) -> ReferenceNetwork:

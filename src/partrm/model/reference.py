@@ -178,8 +178,9 @@ class ReferenceDragEmbedding(nn.Module):
         if len(both) == len(features):
             return self.fuse(torch.cat([features, both.to(features.dtype)], 1))
         of_features, of_maps = self.fuse.weight.split(features.shape[1], 1)
-        x = nn.functional.conv2d(features, of_features, self.fuse.bias, padding=1)
-        drawn = nn.functional.conv2d(both.to(features.dtype), of_maps, padding=1)
+        x = nn.functional.conv2d(features, of_features, padding=1)
+        # The bias, a pass of its own, goes where there is one map for all views.
+        drawn = nn.functional.conv2d(both.to(features.dtype), of_maps, self.fuse.bias, padding=1)
         by_list = rearrange(x, "(bm v) c h w -> bm v c h w", bm=len(drawn))
         return rearrange(by_list + drawn[:, None], "bm v c h w -> (bm v) c h w")
 
