@@ -1,6 +1,7 @@
 """A viser client without a browser: takes every call, keeps what the tests look at."""
 
 import contextlib
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,9 @@ class Node(SimpleNamespace):
 
     def remove(self):
         self._scene.nodes.pop(self.name, None)
+
+    def set_gaussians(self, **arrays):
+        self.__dict__.update(arrays)
 
     def on_drag(self, button="left", modifier=None):
         return lambda callback: self.callbacks.append((button, modifier, callback))
@@ -83,6 +87,8 @@ class SilentClient:
             aspect=1.5, position=np.zeros(3), look_at=np.zeros(3), fov=1.0, on_update=lambda callback: None
         )
         self.notices, self.downloads = [], []
+        self.answers_s = 0.0
+        self.local_storage = SimpleNamespace(get_item=lambda key, timeout: time.sleep(self.answers_s))
 
     def atomic(self):
         return contextlib.nullcontext()

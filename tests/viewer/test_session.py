@@ -11,6 +11,7 @@ import torch
 from silent import SilentClient
 
 from partrm.images import save_image
+from partrm.viewer.display import FEW, REST_S
 from partrm.viewer.geometry import PRESETS, overview
 from partrm.viewer.session import Session
 from partrm.viewer.sources import open_picture
@@ -88,6 +89,40 @@ def test_slider_sets_only_the_pose_of_the_moving_node(session, client, engine):
     np.testing.assert_allclose(part.position, joint.T_after_before[:3, 3], atol=1e-6)
     assert client.scene.nodes == nodes, "no node comes or goes"
     assert engine.model.network.calls == calls
+
+
+def test_a_page_that_draws_slowly_gets_few_gaussians_while_they_move_and_all_at_rest(session, client):
+    client.answers_s = 0.06  # the page answered at once while it was empty
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    body, part = (client.scene.nodes[f"/object/{name}/splats"] for name in ("body", "part"))
+
+    def count():
+        return len(body.centers) + len(part.centers)
+
+    everything = len(session._result.shown.before)
+    assert everything > 2 * FEW
+    session._player.stop()
+    time.sleep(2 * REST_S)
+    assert count() == everything
+    session._jump(0.0)
+    assert count() == everything, "one step is no motion"
+    session._seek(0.5)
+    assert 0 < count() <= FEW
+    for _ in range(6):
+        time.sleep(REST_S / 3)
+        session._seek(0.6)
+        assert count() <= FEW, "few as long as it moves"
+    time.sleep(2 * REST_S)
+    assert count() == everything
+    assert client.scene.nodes["/object/part/splats"] is part, "the node stays"
+
+
+def test_a_page_that_draws_fast_always_has_all_gaussians(session, client):
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    for step in range(10):
+        session._seek(step / 10)
+        shown = [len(client.scene.nodes[f"/object/{name}/splats"].centers) for name in ("body", "part")]
+        assert sum(shown) == len(session._result.shown.before)
 
 
 def test_memory_stays_over_200_drags(session, client):

@@ -18,6 +18,7 @@ from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
 from partrm.viewer.gallery import Gallery
 from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
+from partrm.viewer.pace import SLOW_S, answer_s
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.player import Player
@@ -59,10 +60,13 @@ class Session:
         client.camera.fov = FOVY_RAD
         self._fit: Callable[[float], CameraPlace] | None = None
         self._fitted_aspect = 0.0
+        self._idle_answer_s: float | None = None
+        self._pace_known = False
         client.camera.on_update(self._refit)
 
     def start(self, source: OpenedPicture | Shown | None) -> None:
         """Show what the server was started with; None is the wall of examples."""
+        self._do("Opening", self._measure_idle)
         self._do("Opening", self.show_gallery if source is None else lambda: self.show_source(source))
 
     def close(self) -> None:
@@ -112,6 +116,16 @@ class Session:
         """A message in the corner of the page."""
         self._client.add_notification(title, text, auto_close_seconds=12, color="red")
 
+    def _measure_idle(self) -> None:
+        self._idle_answer_s = answer_s(self._client)
+
+    def _measure_pace(self) -> None:
+        """Once a tab: whether its page draws Gaussians so slowly that few of them are to stand in during a motion."""
+        busy_s = None if self._pace_known or self._idle_answer_s is None else answer_s(self._client)
+        if busy_s is not None and self._idle_answer_s is not None:
+            self._pace_known = True
+            self._object.draws_slowly = busy_s - self._idle_answer_s > SLOW_S
+
     # What is open.
 
     def show_gallery(self) -> None:
@@ -141,6 +155,7 @@ class Session:
         if isinstance(source, Shown):
             self._panel.reset_crop(False)
             self._show(Result(source, None), "Gaussians", [])
+            self._do("Opening", self._measure_pace)
         else:
             self._opened, self._base_frame = source, source.views.framed[0]
             self._picture.show(source.rgba, self._on_picture_drag)
@@ -264,6 +279,7 @@ class Session:
         if bool(prediction.moving.any()):
             self._panel.show_playing(False)
             self._player.play_once()
+            self._measure_pace()
         else:
             self.notice("Nothing moves", "the network found no part under the drag")
         self._object.on_pull(self._on_pull, self._pull_freely)

@@ -1,0 +1,33 @@
+"""How quickly a tab's page draws, found out from how long it takes to answer."""
+
+import statistics
+import time
+from typing import Any
+
+ASKED = 4
+"""Questions; the first waits for whatever is under way and does not count."""
+
+SLOW_S = 0.05
+"""A page whose answers take so much longer once the splats are there draws fewer than 20 frames a second."""
+
+PATIENCE_S = 5.0
+"""A page that takes longer is not measured."""
+
+
+def answer_s(client: Any) -> float | None:
+    """Median seconds that a page takes to answer a question; it answers between two frames. None: it does not.
+
+    Software drawing of many splats shows here as whole frames of waiting; a distant server shows too, so that two such
+    times of one page are to be compared. A page in the background draws nothing and answers at once.
+    """
+    times = []
+    for _ in range(ASKED):
+        started = time.perf_counter()
+        try:
+            client.local_storage.get_item("pace", timeout=PATIENCE_S)
+        except TimeoutError:
+            return None
+        except RuntimeError:  # the tab is gone, or its browser keeps no storage
+            return None
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
