@@ -101,10 +101,20 @@ class ObjectDisplay:
             now = time.monotonic()
             moving, self._moved_s = now - self._moved_s < REST_S, now
             if moving and self.draws_slowly and not self._coarse and self._splats:
-                self._coarse = True
-                for node in self._splats:
-                    node.show_few(max(1, FEW * len(node) // len(self.shown.before)))
+                self.show_few(True)
                 self._look_again(REST_S)
+
+    def show_few(self, few: bool) -> None:
+        """Put few merged Gaussians in place of all, or all again."""
+        with self._lock:
+            if self.shown is None or few == self._coarse:
+                return
+            self._coarse = few
+            for node in self._splats:
+                if few:
+                    node.show_few(max(1, FEW * len(node) // len(self.shown.before)))
+                else:
+                    node.show_all()
 
     def _look_again(self, seconds: float) -> None:
         timer = threading.Timer(seconds, self._rest)
@@ -117,10 +127,8 @@ class ObjectDisplay:
             left = self._moved_s + REST_S - time.monotonic()
             if self._coarse and left > 0:
                 self._look_again(left)
-            elif self._coarse:
-                self._coarse = False
-                for node in self._splats:
-                    node.show_all()
+            else:
+                self.show_few(False)
 
     def set_tinted(self, tinted: bool) -> None:
         """Show the moving part in a colour of its own."""

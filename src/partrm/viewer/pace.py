@@ -8,7 +8,10 @@ ASKED = 4
 """Questions; the first waits for whatever is under way and does not count."""
 
 SLOW_S = 0.05
-"""A page whose answers take so much longer once the splats are there draws fewer than 20 frames a second."""
+"""A page that takes longer may draw fewer than 20 frames a second; a distant server takes as long."""
+
+WORTH = 0.6
+"""Few Gaussians are worth their looks where the page then answers within this share of its time."""
 
 PATIENCE_S = 5.0
 """A page that takes longer is not measured."""
@@ -17,8 +20,7 @@ PATIENCE_S = 5.0
 def answer_s(client: Any) -> float | None:
     """Median seconds that a page takes to answer a question; it answers between two frames. None: it does not.
 
-    Software drawing of many splats shows here as whole frames of waiting; a distant server shows too, so that two such
-    times of one page are to be compared. A page in the background draws nothing and answers at once.
+    Software drawing of many splats shows here as whole frames of waiting. A page in the background answers at once.
     """
     times = []
     for _ in range(ASKED):

@@ -18,7 +18,7 @@ from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
 from partrm.viewer.gallery import Gallery
 from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
-from partrm.viewer.pace import SLOW_S, answer_s
+from partrm.viewer.pace import SLOW_S, WORTH, answer_s
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.player import Player
@@ -60,13 +60,11 @@ class Session:
         client.camera.fov = FOVY_RAD
         self._fit: Callable[[float], CameraPlace] | None = None
         self._fitted_aspect = 0.0
-        self._idle_answer_s: float | None = None
         self._pace_known = False
         client.camera.on_update(self._refit)
 
     def start(self, source: OpenedPicture | Shown | None) -> None:
         """Show what the server was started with; None is the wall of examples."""
-        self._do("Opening", self._measure_idle)
         self._do("Opening", self.show_gallery if source is None else lambda: self.show_source(source))
 
     def close(self) -> None:
@@ -116,15 +114,15 @@ class Session:
         """A message in the corner of the page."""
         self._client.add_notification(title, text, auto_close_seconds=12, color="red")
 
-    def _measure_idle(self) -> None:
-        self._idle_answer_s = answer_s(self._client)
-
     def _measure_pace(self) -> None:
-        """Once a tab: whether its page draws Gaussians so slowly that few of them are to stand in during a motion."""
-        busy_s = None if self._pace_known or self._idle_answer_s is None else answer_s(self._client)
-        if busy_s is not None and self._idle_answer_s is not None:
-            self._pace_known = True
-            self._object.draws_slowly = busy_s - self._idle_answer_s > SLOW_S
+        """Once a tab: whether its page draws slowly, and clearly faster with few Gaussians in place of all."""
+        all_s = None if self._pace_known else answer_s(self._client)
+        if all_s is not None and all_s > SLOW_S:
+            self._object.show_few(True)
+            few_s = answer_s(self._client)
+            self._object.show_few(False)
+            self._object.draws_slowly = few_s is not None and few_s < WORTH * all_s
+        self._pace_known = self._pace_known or all_s is not None
 
     # What is open.
 
