@@ -1,14 +1,16 @@
 """Measure the viewer in a headless Chromium: ``python benchmarks/viewer.py [--model base] [--drags 200]``.
 
 Prints the time from the release of a drag to the splats sent (as the page shows it) and to changed pixels on the page,
-how often a second the slider's values reach the server while its keys are pressed, how many frames a second the page
-draws meanwhile (each shows the newest pose) and while the motion plays, and the memory of the server before and after
-many drags. The browser draws in software here and shares the cores with the server: the figures with pixels include
-its work. ``--all-gaussians`` switches the few Gaussians off that stand in during a motion on a page that draws slowly.
+how often a second the slider's values reach the server while the mouse pulls it (viser's page sends at most 20), how
+many frames a second the page draws meanwhile (each shows the newest pose) and while the motion plays, and the memory of
+the server before and after many drags. The browser draws in software here and shares the cores with the server: the
+figures with pixels include its work. ``--all-gaussians`` switches the few Gaussians off that stand in during a motion
+on a page that draws slowly.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -39,6 +41,10 @@ WebGL2RenderingContext.prototype.drawElementsInstanced = function (...values) {
 };
 """
 """The splats are the only thing that is drawn in hundreds of instances, once a frame."""
+
+
+MOVES_PER_S = 30
+"""Of the mouse on the slider."""
 
 
 def frames_drawn(tab):
@@ -73,30 +79,36 @@ def release_to_pixels(tab, picture, drag):
 
 
 def slider_rate(tab, seconds=5.0):
-    """Poses a second that the server sets while the slider is moved to and fro by its keys, and frames drawn."""
+    """Poses a second that the server sets while the slider is pulled to and fro by the mouse, and frames drawn."""
     poses = []
     set_fraction = ObjectDisplay.set_fraction
 
-    def counted(display, fraction):
-        set_fraction(display, fraction)
-        poses.append((time.perf_counter(), fraction))
+    def counted(display, fraction, in_motion=False):
+        set_fraction(display, fraction, in_motion)
+        poses.append(fraction)
 
     ObjectDisplay.set_fraction = counted
-    tab.page.get_by_role("slider").first.focus()
-    for key in ("ArrowLeft", "ArrowRight", "ArrowLeft"):  # so that the object is in motion
-        tab.page.keyboard.press(key)
-        time.sleep(0.2)
+    track = tab.page.get_by_role("slider").first.locator("xpath=..").bounding_box()
+    middle, height = track["x"] + track["width"] / 2, track["y"] + track["height"] / 2
+
+    def pull(pulls_s):
+        started, moves = time.perf_counter(), 0
+        while (now := time.perf_counter() - started) < pulls_s:
+            tab.page.mouse.move(middle - 0.4 * track["width"] * math.cos(3 * now), height)
+            moves += 1
+            tab.page.wait_for_timeout(max(0.0, 1000 * (moves / MOVES_PER_S - (time.perf_counter() - started))))
+
+    tab.page.mouse.move(middle, height)
+    tab.page.mouse.down()
+    pull(3.0)  # so that the object is in motion
     poses.clear()
-    pressed, drawn, started = 0, frames_drawn(tab), time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        tab.page.keyboard.press("ArrowLeft" if pressed // 60 % 2 == 0 else "ArrowRight")
-        pressed += 1
-    frames_per_s = (frames_drawn(tab) - drawn) / (time.perf_counter() - started)
-    wanted = float(tab.page.locator("input[type=text]").first.input_value()) / 100
-    while abs(poses[-1][1] - wanted) > 1e-6:
-        time.sleep(0.01)
+    drawn, started = frames_drawn(tab), time.perf_counter()
+    pull(seconds)
+    passed_s = time.perf_counter() - started
+    rates = len(poses) / passed_s, (frames_drawn(tab) - drawn) / passed_s
+    tab.page.mouse.up()
     ObjectDisplay.set_fraction = set_fraction
-    return len(poses) / (poses[-1][0] - started), frames_per_s
+    return rates
 
 
 def main():

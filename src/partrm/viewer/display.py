@@ -31,8 +31,8 @@ AXIS_REACH = 0.55
 FEW = 800
 """Gaussians, merged, of an object in motion on a page that draws slowly."""
 
-REST_S = 0.4
-"""Poses that follow each other faster are a motion; after so long without one the object rests."""
+REST_S = 1.0
+"""After so long without a pose of a motion the object rests; a page that draws slowly asks for poses slowly."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,12 @@ class ObjectDisplay:
             self._send_splats()
             self._send_axis()
 
-    def set_fraction(self, fraction: float) -> None:
-        """Move the part to a fraction of its motion (0: before, 1: after; beyond is allowed)."""
+    def set_fraction(self, fraction: float, in_motion: bool = False) -> None:
+        """Move the part to a fraction of its motion (0: before, 1: after; beyond is allowed).
+
+        Args:
+            in_motion: more are to follow, by the slider or while playing.
+        """
         with self._lock:
             self.fraction = fraction
             if self.shown is None or self.shown.joint is None:
@@ -98,11 +102,11 @@ class ObjectDisplay:
             T = self.shown.joint.motion(fraction)
             self._part.wxyz = quaternion_from_matrix(T[:3, :3]).double().numpy()
             self._part.position = T[:3, 3].double().numpy()
-            now = time.monotonic()
-            moving, self._moved_s = now - self._moved_s < REST_S, now
-            if moving and self.draws_slowly and not self._coarse and self._splats:
-                self.show_few(True)
-                self._look_again(REST_S)
+            if in_motion and self.draws_slowly and self._splats:
+                self._moved_s = time.monotonic()
+                if not self._coarse:
+                    self.show_few(True)
+                    self._look_again(REST_S)
 
     def show_few(self, few: bool) -> None:
         """Put few merged Gaussians in place of all, or all again."""

@@ -18,7 +18,7 @@ from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
 from partrm.viewer.gallery import Gallery
 from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
-from partrm.viewer.pace import SLOW_S, WORTH, answer_s
+from partrm.viewer.pace import SLOW_S, TRIES, WORTH, answer_s
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.player import Player
@@ -60,7 +60,7 @@ class Session:
         client.camera.fov = FOVY_RAD
         self._fit: Callable[[float], CameraPlace] | None = None
         self._fitted_aspect = 0.0
-        self._pace_known = False
+        self._paced = 0
         client.camera.on_update(self._refit)
 
     def start(self, source: OpenedPicture | Shown | None) -> None:
@@ -115,14 +115,16 @@ class Session:
         self._client.add_notification(title, text, auto_close_seconds=12, color="red")
 
     def _measure_pace(self) -> None:
-        """Once a tab: whether its page draws slowly, and clearly faster with few Gaussians in place of all."""
-        all_s = None if self._pace_known else answer_s(self._client)
+        """Find out whether the tab's page draws slowly, and clearly faster with few Gaussians in place of all."""
+        if self._object.draws_slowly or self._paced == TRIES:
+            return
+        self._paced += 1
+        all_s = answer_s(self._client)
         if all_s is not None and all_s > SLOW_S:
             self._object.show_few(True)
             few_s = answer_s(self._client)
             self._object.show_few(False)
             self._object.draws_slowly = few_s is not None and few_s < WORTH * all_s
-        self._pace_known = self._pace_known or all_s is not None
 
     # What is open.
 
@@ -301,18 +303,18 @@ class Session:
 
     # Motion and look.
 
-    def _step(self, fraction: float) -> None:
+    def _step(self, fraction: float, in_motion: bool = True) -> None:
         with self._client.atomic():
-            self._object.set_fraction(fraction)
+            self._object.set_fraction(fraction, in_motion)
             self._panel.show_fraction(fraction)
 
     def _seek(self, fraction: float) -> None:
         self._stop_playing()
-        self._object.set_fraction(fraction)
+        self._object.set_fraction(fraction, in_motion=True)
 
     def _jump(self, fraction: float) -> None:
         self._stop_playing()
-        self._step(fraction)
+        self._step(fraction, in_motion=False)
 
     def _stop_playing(self) -> None:
         self._player.stop()

@@ -18,7 +18,7 @@ COVARIANCE_UNIT = 1 / 16
 FAINT = 0.05
 """Gaussians of less opacity are left out of the coarse ones."""
 
-SPREAD = 1.3
+SPREAD = 2.2
 """Factor on the covariances of merged Gaussians: they overlap, so that no gaps show between them."""
 
 
