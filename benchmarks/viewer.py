@@ -133,6 +133,7 @@ def main():
         pixels = [release_to_pixels(tab, picture, drag) for _ in range(5)]
         tab.says("drag to splats")
         status = tab.page.get_by_text("drag to splats").first.inner_text()
+        time.sleep(5.0)  # a tab measures its page after a prediction
         slider_per_s, frames_per_s = slider_rate(tab)
         playing_per_s = playing_rate(tab)
         before = process.memory_info().rss

@@ -114,6 +114,8 @@ class ObjectDisplay:
             if self.shown is None or few == self._coarse:
                 return
             self._coarse = few
+            for handle in self._handles:  # drawn in vain, and dearly: each of their fragments is shaded, then dropped
+                handle.visible = not few
             for node in self._splats:
                 if few:
                     node.show_few(max(1, FEW * len(node) // len(self.shown.before)))
