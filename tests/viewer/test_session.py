@@ -111,7 +111,8 @@ def test_a_page_that_draws_slowly_gets_few_gaussians_while_they_move_and_all_at_
     session._seek(0.5)
     assert 0 < count() <= 40
     handles = [node for name, node in client.scene.nodes.items() if name.endswith("/handle")]
-    assert handles and not any(handle.visible for handle in handles)
+    assert handles
+    assert not any(handle.visible for handle in handles)
     for _ in range(6):
         time.sleep(REST_S / 3)
         session._seek(0.6)

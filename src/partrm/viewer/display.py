@@ -80,6 +80,11 @@ class ObjectDisplay:
             self._splats, self._handles, self._axis, self.shown = [], [], None, None
             self._coarse = False
 
+    def leave(self) -> None:
+        """The page is gone: send nothing more to it."""
+        with self._lock:
+            self._splats, self._handles, self._axis, self.shown, self._coarse = [], [], None, None, False
+
     def show(self, shown: Shown, fraction: float = 0.0) -> None:
         """Put an object on the page in place of the last one."""
         with self._lock:

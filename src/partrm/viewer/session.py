@@ -74,6 +74,7 @@ class Session:
         with self._closing:
             self._closed = True
             self._worker.shutdown(wait=False, cancel_futures=True)
+        self._object.leave()
         self._opened = self._result = None
 
     def _actions(self) -> Actions:
