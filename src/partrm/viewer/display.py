@@ -113,6 +113,11 @@ class ObjectDisplay:
                     self.show_few(True)
                     self._look_again(REST_S)
 
+    @property
+    def many(self) -> bool:
+        """Whether there are more Gaussians than few."""
+        return self.shown is not None and len(self.shown.before) > FEW
+
     def show_few(self, few: bool) -> None:
         """Put few merged Gaussians in place of all, or all again."""
         with self._lock:

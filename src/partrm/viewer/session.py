@@ -117,7 +117,7 @@ class Session:
 
     def _measure_pace(self) -> None:
         """Find out whether the tab's page draws slowly, and clearly faster with few Gaussians in place of all."""
-        if self._object.draws_slowly or self._paced == TRIES:
+        if self._object.draws_slowly or self._paced == TRIES or not self._object.many:
             return
         self._paced += 1
         all_s = answer_s(self._client)
