@@ -1,12 +1,16 @@
 """Measure the viewer in a headless Chromium: ``python benchmarks/viewer.py [--model base] [--drags 200]``.
 
 Prints the time from the release of a drag to the splats sent (as the page shows it) and to changed pixels on the page,
-slider updates a second, and the memory of the server before and after many drags. The browser draws in software here
-and shares the cores with the server: the figures with pixels include its work.
+how often a second the slider's values reach the server while the mouse pulls it (viser's page sends at most 20), how
+many frames a second the page draws meanwhile (each shows the newest pose) and while the motion plays, and the memory of
+the server before and after many drags. The browser draws in software here and shares the cores with the server: the
+figures with pixels include its work. ``--all-gaussians`` switches the few Gaussians off that stand in during a motion
+on a page that draws slowly.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -22,10 +26,40 @@ from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import PicturePlane, overview
 from partrm.viewer.server import serving
+from partrm.viewer.session import Session
 from partrm.viewer.sources import open_picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "viewer"))
 from browsing import CHROMIUM, FLAGS, Tab
+
+COUNT_FRAMES = """
+window.frames_drawn = 0;
+const draw = WebGL2RenderingContext.prototype.drawElementsInstanced;
+WebGL2RenderingContext.prototype.drawElementsInstanced = function (...values) {
+    if (values[4] > 100 && this.drawingBufferWidth > 50) window.frames_drawn += 1;
+    return draw.apply(this, values);
+};
+"""
+"""The splats are the only thing that is drawn in hundreds of instances, once a frame."""
+
+
+MOVES_PER_S = 30
+"""Of the mouse on the slider."""
+
+
+def frames_drawn(tab):
+    return tab.page.evaluate("window.frames_drawn")
+
+
+def playing_rate(tab, seconds=5.0):
+    """Frames that the page draws a second while the motion plays (the server sends 30 poses a second)."""
+    tab.press("Play")
+    time.sleep(1.5)
+    before, started = frames_drawn(tab), time.perf_counter()
+    time.sleep(seconds)
+    rate = (frames_drawn(tab) - before) / (time.perf_counter() - started)
+    tab.press("Pause")
+    return rate
 
 
 def release_to_pixels(tab, picture, drag):
@@ -45,25 +79,36 @@ def release_to_pixels(tab, picture, drag):
 
 
 def slider_rate(tab, seconds=5.0):
-    """Poses a second that the server sets while the slider is moved to and fro by its keys, until the last is set."""
+    """Poses a second that the server sets while the slider is pulled to and fro by the mouse, and frames drawn."""
     poses = []
     set_fraction = ObjectDisplay.set_fraction
 
-    def counted(display, fraction):
-        set_fraction(display, fraction)
-        poses.append((time.perf_counter(), fraction))
+    def counted(display, fraction, in_motion=False):
+        set_fraction(display, fraction, in_motion)
+        poses.append(fraction)
 
     ObjectDisplay.set_fraction = counted
-    tab.page.get_by_role("slider").first.focus()
-    pressed, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        tab.page.keyboard.press("ArrowLeft" if pressed // 60 % 2 == 0 else "ArrowRight")
-        pressed += 1
-    wanted = float(tab.page.locator("input[type=text]").first.input_value()) / 100
-    while abs(poses[-1][1] - wanted) > 1e-6:
-        time.sleep(0.01)
+    track = tab.page.get_by_role("slider").first.locator("xpath=..").bounding_box()
+    middle, height = track["x"] + track["width"] / 2, track["y"] + track["height"] / 2
+
+    def pull(pulls_s):
+        started, moves = time.perf_counter(), 0
+        while (now := time.perf_counter() - started) < pulls_s:
+            tab.page.mouse.move(middle - 0.4 * track["width"] * math.cos(3 * now), height)
+            moves += 1
+            tab.page.wait_for_timeout(max(0.0, 1000 * (moves / MOVES_PER_S - (time.perf_counter() - started))))
+
+    tab.page.mouse.move(middle, height)
+    tab.page.mouse.down()
+    pull(3.0)  # so that the object is in motion
+    poses.clear()
+    drawn, started = frames_drawn(tab), time.perf_counter()
+    pull(seconds)
+    passed_s = time.perf_counter() - started
+    rates = len(poses) / passed_s, (frames_drawn(tab) - drawn) / passed_s
+    tab.page.mouse.up()
     ObjectDisplay.set_fraction = set_fraction
-    return len(poses) / (poses[-1][0] - started)
+    return rates
 
 
 def main():
@@ -71,7 +116,10 @@ def main():
     arguments.add_argument("--model", default="base")
     arguments.add_argument("--device", default="cpu")
     arguments.add_argument("--drags", type=int, default=200)
+    arguments.add_argument("--all-gaussians", action="store_true")
     options = arguments.parse_args()
+    if options.all_gaussians:
+        Session._measure_pace = lambda session: None
     engine = Engine(load_model(options.model, options.device))
     example = load_examples()[0]
     picture = open_picture(example.path, engine.size_px, example.framing, example.title)
@@ -79,12 +127,15 @@ def main():
     with sync_playwright() as runner, serving(picture, engine, port=0) as address:
         browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
         context = browser.new_context(viewport={"width": 840, "height": 420}, device_scale_factor=0.5)
+        context.add_init_script(COUNT_FRAMES)
         tab = Tab(context, address)
         drag = example.drags_px[0]
         pixels = [release_to_pixels(tab, picture, drag) for _ in range(5)]
         tab.says("drag to splats")
         status = tab.page.get_by_text("drag to splats").first.inner_text()
-        rate = slider_rate(tab)
+        time.sleep(5.0)  # a tab measures its page after a prediction
+        slider_per_s, frames_per_s = slider_rate(tab)
+        playing_per_s = playing_rate(tab)
         before = process.memory_info().rss
         for _ in range(options.drags):
             release_to_pixels(tab, picture, drag)
@@ -95,7 +146,9 @@ def main():
             {
                 "release_to_pixels_s": round(statistics.median(pixels), 2),
                 "page_says": " ".join(status.split()),
-                "slider_updates_per_s": round(rate, 1),
+                "slider_values_at_server_per_s": round(slider_per_s, 1),
+                "frames_per_s_by_slider": round(frames_per_s, 1),
+                "frames_per_s_playing": round(playing_per_s, 1),
                 "server_mb": [round(before / 1e6), round(after / 1e6)],
                 "drags": options.drags,
             },

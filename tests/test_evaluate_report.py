@@ -13,7 +13,9 @@ import pytest
 import torch
 from small_evaluation import cabinet_set, untrained_checkpoint
 
+from partrm.articulation.procedural import CATEGORIES
 from partrm.cli import main
+from partrm.data.sources import GENERATORS
 from partrm.evaluate import parallel, published, session
 from partrm.evaluate.baselines import baseline_answers, render_on_white, true_surfaces
 from partrm.evaluate.batches import RunSettings
@@ -27,9 +29,10 @@ from partrm.evaluate.rows import RowsError
 from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import METHODS, METRICS, Answer, bootstrap_interval, score, summarise, summarise_by
 from partrm.evaluate.session import Means
-from partrm.evaluate.tables import number
+from partrm.evaluate.tables import number, partdrag_table
 from partrm.gaussians import Gaussians
-from partrm.model.checkpoints import load_model
+from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
+from partrm.model.network import TINY, PartRMNetwork
 from partrm.transforms import pose
 
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
@@ -267,6 +270,27 @@ def test_report_page_is_whole_and_loads_nothing(finished):
     assert page.count["table"] == 4
     assert "script" not in page.count
     assert "x: &lt;hidden&gt;" in text
+
+
+def test_a_network_without_parts_is_refused_before_anything_is_written(evalset, tmp_path):
+    config = replace(TINY, head="state")
+    torch.manual_seed(0)
+    save_checkpoint(PartRMNetwork(config).state_dict(), config, tmp_path / "state")
+    with pytest.raises(CheckpointError, match="state head"):
+        session.evaluate_into(evalset, tmp_path / "out", Means(str(tmp_path / "state"), "cpu"), SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_procedural_samples_are_grouped_by_the_categories_of_partdrag():
+    kinds = ("oven", "kitchen_range", "faucet", "laptop", "valve", "valve")
+    rows = [row_of(object=str(i), category=kind, iou=i / 10) for i, kind in enumerate(kinds)]
+    found = {row[0]: row for row in partdrag_table(rows).rows}
+    assert list(found) == ["Laptop", "Oven", "not in PartDrag-4D"]
+    assert [row[1] for row in found.values()] == ["1", "2", "3"]
+    assert found["Oven"][2].startswith("0.050")
+    assert found["not in PartDrag-4D"][2].startswith("0.367")
+    kinds_made = {generator for generators in GENERATORS.values() for generator in generators}
+    assert kinds_made <= set(CATEGORIES)
 
 
 def test_published_pages_and_table_hold_the_figures(finished, tmp_path):

@@ -41,6 +41,7 @@ def tree(root):
 
 
 def folders(tmp_path: Path, count: int = 3) -> tuple[str, ...]:
+    pytest.importorskip("yourdfpy", reason="PartNet-Mobility folders need an extra: pip install 'partrm[data]'")
     for index in range(count):
         save_partnet(cabinet(), tmp_path / "objects" / f"{index}")
     return (str(tmp_path / "objects"),)

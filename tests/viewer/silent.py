@@ -1,6 +1,8 @@
 """A viser client without a browser: takes every call, keeps what the tests look at."""
 
 import contextlib
+import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,9 @@ class Node(SimpleNamespace):
 
     def remove(self):
         self._scene.nodes.pop(self.name, None)
+
+    def set_gaussians(self, **arrays):
+        self.__dict__.update(arrays)
 
     def on_drag(self, button="left", modifier=None):
         return lambda callback: self.callbacks.append((button, modifier, callback))
@@ -83,6 +88,13 @@ class SilentClient:
             aspect=1.5, position=np.zeros(3), look_at=np.zeros(3), fov=1.0, on_update=lambda callback: None
         )
         self.notices, self.downloads = [], []
+        self.splats_per_s, self.latency_s = math.inf, 0.0
+        self.local_storage = SimpleNamespace(get_item=self._answer)
+
+    def _answer(self, key, timeout):
+        """As a page does: between two frames, each of which takes its time for every splat."""
+        splats = [node for name, node in self.scene.nodes.items() if name.endswith("/splats")]
+        time.sleep(self.latency_s + sum(len(node.centers) for node in splats) / self.splats_per_s)
 
     def atomic(self):
         return contextlib.nullcontext()

@@ -7,10 +7,10 @@ from torch.testing import assert_close
 
 from partrm.cameras import canonical_orbit
 from partrm.gaussians import Gaussians
-from partrm.viewer.display import COVARIANCE_UNIT, splat_arrays
 from partrm.viewer.geometry import PicturePlane, overview, pick_gaussian, pixels_of, voxel_shell
 from partrm.viewer.pulling import same_depth
 from partrm.viewer.sources import picture_of
+from partrm.viewer.splats import COVARIANCE_UNIT, SPREAD, coarse_arrays, splat_arrays
 
 
 def gaussians_at(means, opacity=0.9, scale=0.02):
@@ -92,6 +92,27 @@ def test_splats_carry_the_covariances_of_the_gaussians():
     # What viser keeps of them in 16 bits is still exact to a thousandth.
     kept = arrays["covariances"].astype(np.float16).astype(np.float32)
     np.testing.assert_allclose(kept, arrays["covariances"], atol=1e-3 * arrays["covariances"].max())
+
+
+def test_few_splats_keep_mass_middle_and_spread_of_many(generator):
+    means = torch.rand(3000, 3, generator=generator) - 0.5
+    gaussians = gaussians_at(means)
+    many = splat_arrays(gaussians)
+    few = coarse_arrays(many, 200)
+    assert 100 < len(few["centers"]) <= 200
+    assert np.linalg.eigvalsh(few["covariances"]).min() > 0
+    # Law of total variance: spread within the cells plus spread of their middles is the spread of all.
+    coarse_arrays_of_one = coarse_arrays(many, 1)
+    offsets = many["centers"] - many["centers"].mean(0)
+    expected = many["covariances"].mean(0) + offsets.T @ offsets / len(offsets)
+    assert len(coarse_arrays_of_one["centers"]) == 1
+    np.testing.assert_allclose(coarse_arrays_of_one["covariances"][0], SPREAD * expected, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(coarse_arrays_of_one["centers"][0], many["centers"].mean(0), atol=1e-3)
+    assert coarse_arrays(many, 5000) is many
+    faint = splat_arrays(gaussians_at(means, opacity=0.01))
+    faint["opacities"][:50] = 0.9
+    np.testing.assert_array_less(few["centers"].max(0), many["centers"].max(0))
+    assert len(coarse_arrays(faint, 20)["centers"]) <= 20
 
 
 def test_overview_widens_for_narrow_windows():

@@ -11,6 +11,8 @@ import torch
 from silent import SilentClient
 
 from partrm.images import save_image
+from partrm.viewer import display
+from partrm.viewer.display import REST_S
 from partrm.viewer.geometry import PRESETS, overview
 from partrm.viewer.session import Session
 from partrm.viewer.sources import open_picture
@@ -88,6 +90,47 @@ def test_slider_sets_only_the_pose_of_the_moving_node(session, client, engine):
     np.testing.assert_allclose(part.position, joint.T_after_before[:3, 3], atol=1e-6)
     assert client.scene.nodes == nodes, "no node comes or goes"
     assert engine.model.network.calls == calls
+
+
+def test_a_page_that_draws_slowly_gets_few_gaussians_while_they_move_and_all_at_rest(session, client, monkeypatch):
+    monkeypatch.setattr(display, "FEW", 40)
+    client.splats_per_s = 1000
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    body, part = (client.scene.nodes[f"/object/{name}/splats"] for name in ("body", "part"))
+
+    def count():
+        return len(body.centers) + len(part.centers)
+
+    everything = len(session._result.shown.before)
+    assert everything > 100
+    session._player.stop()
+    time.sleep(2 * REST_S)
+    assert count() == everything
+    session._jump(0.0)
+    assert count() == everything, "one step is no motion"
+    session._seek(0.5)
+    assert 0 < count() <= 40
+    handles = [node for name, node in client.scene.nodes.items() if name.endswith("/handle")]
+    assert handles
+    assert not any(handle.visible for handle in handles)
+    for _ in range(6):
+        time.sleep(REST_S / 3)
+        session._seek(0.6)
+        assert count() <= 40, "few as long as it moves"
+    time.sleep(2 * REST_S)
+    assert count() == everything
+    assert all(handle.visible for handle in handles)
+    assert client.scene.nodes["/object/part/splats"] is part, "the node stays"
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 0.1])
+def test_a_page_that_draws_fast_always_has_all_gaussians_even_far_away(session, client, latency_s):
+    client.latency_s = latency_s
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    for step in range(10):
+        session._seek(step / 10)
+        shown = [len(client.scene.nodes[f"/object/{name}/splats"].centers) for name in ("body", "part")]
+        assert sum(shown) == len(session._result.shown.before)
 
 
 def test_memory_stays_over_200_drags(session, client):

@@ -92,7 +92,7 @@ def evaluate_into(
 
     Raises:
         ValueError: no CUDA device, or workers beside one.
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or does not tell parts and joints.
         OutputError: the folder cannot be written.
         RowsError: the folder holds rows of another unfinished evaluation.
         DatasetError: a file of a folder's sample is missing or broken.
@@ -109,6 +109,7 @@ def evaluate_into(
             "the ranks made different samples: pack the set on one machine (python -m partrm.evaluate pack)"
         )
     model = load_model(means.model, ranks.device)
+    assert model.articulated is model.network  # a network that tells no part is refused before anything is written
     known, path = identity(evalset, model, settings, means.lpips, ranks.device.type), out / ROWS
     if ranks.main:
         with staged_folder(out):

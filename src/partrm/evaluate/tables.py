@@ -4,9 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from partrm.evaluate.scoring import METHODS
+from partrm.data.sources import GENERATORS
+from partrm.evaluate.scoring import METHODS, summarise_by
 
 NOT_COMPUTED = "not computed"
+
+OTHER = "not in PartDrag-4D"
+"""Procedural objects of kinds that PartDrag-4D does not have."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,22 @@ def group_table(title: str, groups: Mapping[str, Any]) -> Table:
     return Table(title, ("", "samples", *(head for _, head in columns), "copy: PSNR, moved"), tuple(rows))
 
 
+def partdrag_table(samples: Sequence[Mapping[str, Any]]) -> Table:
+    """Procedural samples by the PartDrag-4D category that their generator builds for; the others together."""
+    category_of = {generator: category for category, generators in GENERATORS.items() for generator in generators}
+    regrouped = [{**row, "category": category_of.get(row["category"], OTHER)} for row in samples]
+    groups = summarise_by(regrouped, "category")
+    ordered = {name: groups[name] for name in (*sorted(GENERATORS), OTHER) if name in groups}
+    return group_table("PartDrag-4D categories", ordered)
+
+
 def report_tables(content: Mapping[str, Any]) -> list[Table]:
     """All tables of one evaluation; objects only where they have several samples."""
     summary = content["summary"]
-    tables = [method_table(summary["all"]), metric_table(content), group_table("Categories", summary["categories"])]
+    tables = [method_table(summary["all"]), metric_table(content)]
+    if content["data"]["name"] == "procedural":
+        tables.append(partdrag_table(content["samples"]))
+    tables.append(group_table("Categories", summary["categories"]))
     if len(summary["objects"]) < summary["all"]["samples"]:
         tables.append(group_table("Objects", summary["objects"]))
     return tables

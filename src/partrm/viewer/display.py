@@ -1,10 +1,11 @@
 """The object on the page: Gaussians that stand and Gaussians that move as two nodes, joint axis, and handles to pull.
 
 The moving Gaussians are sent once, as they stand before the motion, under a node of their own; a fraction of the motion
-only sets that node's pose.
+only sets that node's pose. On a page that draws slowly, few merged Gaussians stand in while that pose changes.
 """
 
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,21 +18,21 @@ from torch import Tensor
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.gaussians import Gaussians
-from partrm.outputs import PART_COLOR
 from partrm.pipeline import carry
-from partrm.transforms import matrix_from_quaternion, quaternion_from_matrix
+from partrm.transforms import quaternion_from_matrix
 from partrm.viewer.geometry import voxel_shell
-
-TINT = 0.5
-"""Share of the part's colour in its tinted Gaussians."""
-
-COVARIANCE_UNIT = 1 / 16
-"""Splats are sent in this unit: viser keeps covariances as 16-bit floats, which are coarse below 1e-4."""
+from partrm.viewer.splats import SplatNode
 
 AXIS_COLOR = (25, 110, 230)
 
 AXIS_REACH = 0.55
 """Half the length of a shown revolute axis."""
+
+FEW = 800
+"""Gaussians, merged, of an object in motion on a page that draws slowly."""
+
+REST_S = 1.0
+"""After so long without a pose of a motion the object rests; a page that draws slowly asks for poses slowly."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,17 @@ class ObjectDisplay:
         self._lock = threading.RLock()
         self._root = scene.add_frame("/object", show_axes=False)
         self._part = scene.add_frame("/object/part", show_axes=False)
-        self._splats: list[Any] = []
+        self._splats: list[SplatNode] = []
         self._axis: Any = None
         self._handles: list[Any] = []
         self.shown: Shown | None = None
         self.fraction = 0.0
         self._tinted = False
         self._axis_wanted = True
+        self.draws_slowly = False
+        """Whether an object in motion is to be shown with few Gaussians."""
+        self._coarse = False
+        self._moved_s = 0.0
 
     def clear(self) -> None:
         """Take the object off the page."""
@@ -73,6 +78,12 @@ class ObjectDisplay:
             for node in (*self._splats, *self._handles, *([] if self._axis is None else [self._axis])):
                 node.remove()
             self._splats, self._handles, self._axis, self.shown = [], [], None, None
+            self._coarse = False
+
+    def leave(self) -> None:
+        """The page is gone: send nothing more to it."""
+        with self._lock:
+            self._splats, self._handles, self._axis, self.shown, self._coarse = [], [], None, None, False
 
     def show(self, shown: Shown, fraction: float = 0.0) -> None:
         """Put an object on the page in place of the last one."""
@@ -83,8 +94,12 @@ class ObjectDisplay:
             self._send_splats()
             self._send_axis()
 
-    def set_fraction(self, fraction: float) -> None:
-        """Move the part to a fraction of its motion (0: before, 1: after; beyond is allowed)."""
+    def set_fraction(self, fraction: float, in_motion: bool = False) -> None:
+        """Move the part to a fraction of its motion (0: before, 1: after; beyond is allowed).
+
+        Args:
+            in_motion: more are to follow, by the slider or while playing.
+        """
         with self._lock:
             self.fraction = fraction
             if self.shown is None or self.shown.joint is None:
@@ -92,6 +107,44 @@ class ObjectDisplay:
             T = self.shown.joint.motion(fraction)
             self._part.wxyz = quaternion_from_matrix(T[:3, :3]).double().numpy()
             self._part.position = T[:3, 3].double().numpy()
+            if in_motion and self.draws_slowly and self._splats:
+                self._moved_s = time.monotonic()
+                if not self._coarse:
+                    self.show_few(True)
+                    self._look_again(REST_S)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are more Gaussians than few."""
+        return self.shown is not None and len(self.shown.before) > FEW
+
+    def show_few(self, few: bool) -> None:
+        """Put few merged Gaussians in place of all, or all again."""
+        with self._lock:
+            if self.shown is None or few == self._coarse:
+                return
+            self._coarse = few
+            for handle in self._handles:  # drawn in vain, and dearly: each of their fragments is shaded, then dropped
+                handle.visible = not few
+            for node in self._splats:
+                if few:
+                    node.show_few(max(1, FEW * len(node) // len(self.shown.before)))
+                else:
+                    node.show_all()
+
+    def _look_again(self, seconds: float) -> None:
+        timer = threading.Timer(seconds, self._rest)
+        timer.daemon = True
+        timer.start()
+
+    def _rest(self) -> None:
+        """Show all Gaussians again if the object has rested for long enough, else look again later."""
+        with self._lock:
+            left = self._moved_s + REST_S - time.monotonic()
+            if self._coarse and left > 0:
+                self._look_again(left)
+            else:
+                self.show_few(False)
 
     def set_tinted(self, tinted: bool) -> None:
         """Show the moving part in a colour of its own."""
@@ -133,13 +186,11 @@ class ObjectDisplay:
         assert self.shown is not None
         for node in self._splats:
             node.remove()
-        self._splats = []
+        self._splats, self._coarse = [], False
         for path, chosen in (("/object/body", ~self.shown.moving), ("/object/part", self.shown.moving)):
             if bool(chosen.any()):
                 tinted = self._tinted and path == "/object/part"
-                arrays = splat_arrays(self.shown.before[chosen], tinted)
-                node = self._scene.add_gaussian_splats(f"{path}/splats", **arrays, scale=COVARIANCE_UNIT)
-                self._splats.append(node)
+                self._splats.append(SplatNode(self._scene, f"{path}/splats", self.shown.before[chosen], tinted))
 
     def _send_axis(self) -> None:
         assert self.shown is not None
@@ -164,20 +215,6 @@ def axis_arrow(joint: EstimatedJoint, center: Float[Tensor, "3"]) -> Float[Tenso
         return torch.stack([center, center + joint.axis * (joint.amount if abs(joint.amount) > 0.05 else 0.05)])
     middle = joint.pivot + joint.axis * (joint.axis @ (center - joint.pivot))
     return torch.stack([middle - AXIS_REACH * joint.axis, middle + AXIS_REACH * joint.axis])
-
-
-def splat_arrays(gaussians: Gaussians, tinted: bool = False) -> dict[str, np.ndarray]:
-    """Gaussians [n] as viser's ``add_gaussian_splats`` takes them, in units of :data:`COVARIANCE_UNIT`."""
-    axes = matrix_from_quaternion(gaussians.quats) * gaussians.scales[:, None, :] / COVARIANCE_UNIT
-    colors = gaussians.colors.clamp(0, 1)
-    if tinted:
-        colors = colors * (1 - TINT) + torch.tensor(PART_COLOR) / 255 * TINT
-    return {
-        "centers": (gaussians.means / COVARIANCE_UNIT).float().numpy(),
-        "covariances": (axes @ axes.mT).float().numpy(),
-        "rgbs": colors.float().numpy(),
-        "opacities": gaussians.opacities.float()[:, None].numpy(),
-    }
 
 
 def invisible_surface(means: Float[np.ndarray, "n 3"]) -> bytes:

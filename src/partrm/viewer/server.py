@@ -50,6 +50,7 @@ def serving(
             server = LocalServer(host=host, port=port, verbose=False)
         server.scene.set_up_direction("+y")
         server.scene.set_background_image(np.full((4, 4, 3), 255, dtype=np.uint8), format="png")
+        server.scene.configure_default_lights(cast_shadow=False)  # nothing casts one, but each frame would look
         server.gui.configure_theme(show_share_button=False, show_logo=False)
         server.initial_camera.position = (0.0, 0.0, 2 * DISTANCE)
         server.initial_camera.look_at = (0.0, 0.0, 0.0)

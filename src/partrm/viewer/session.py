@@ -18,6 +18,7 @@ from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
 from partrm.viewer.gallery import Gallery
 from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
+from partrm.viewer.pace import SLOW_S, TRIES, WORTH, answer_s
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.player import Player
@@ -59,6 +60,7 @@ class Session:
         client.camera.fov = FOVY_RAD
         self._fit: Callable[[float], CameraPlace] | None = None
         self._fitted_aspect = 0.0
+        self._paced = 0
         client.camera.on_update(self._refit)
 
     def start(self, source: OpenedPicture | Shown | None) -> None:
@@ -72,6 +74,7 @@ class Session:
         with self._closing:
             self._closed = True
             self._worker.shutdown(wait=False, cancel_futures=True)
+        self._object.leave()
         self._opened = self._result = None
 
     def _actions(self) -> Actions:
@@ -112,6 +115,18 @@ class Session:
         """A message in the corner of the page."""
         self._client.add_notification(title, text, auto_close_seconds=12, color="red")
 
+    def _measure_pace(self) -> None:
+        """Find out whether the tab's page draws slowly, and clearly faster with few Gaussians in place of all."""
+        if self._object.draws_slowly or self._paced == TRIES or not self._object.many:
+            return
+        self._paced += 1
+        all_s = answer_s(self._client)
+        if all_s is not None and all_s > SLOW_S:
+            self._object.show_few(True)
+            few_s = answer_s(self._client)
+            self._object.show_few(False)
+            self._object.draws_slowly = few_s is not None and few_s < WORTH * all_s
+
     # What is open.
 
     def show_gallery(self) -> None:
@@ -141,6 +156,7 @@ class Session:
         if isinstance(source, Shown):
             self._panel.reset_crop(False)
             self._show(Result(source, None), "Gaussians", [])
+            self._do("Opening", self._measure_pace)
         else:
             self._opened, self._base_frame = source, source.views.framed[0]
             self._picture.show(source.rgba, self._on_picture_drag)
@@ -264,6 +280,7 @@ class Session:
         if bool(prediction.moving.any()):
             self._panel.show_playing(False)
             self._player.play_once()
+            self._measure_pace()
         else:
             self.notice("Nothing moves", "the network found no part under the drag")
         self._object.on_pull(self._on_pull, self._pull_freely)
@@ -287,18 +304,18 @@ class Session:
 
     # Motion and look.
 
-    def _step(self, fraction: float) -> None:
+    def _step(self, fraction: float, in_motion: bool = True) -> None:
         with self._client.atomic():
-            self._object.set_fraction(fraction)
+            self._object.set_fraction(fraction, in_motion)
             self._panel.show_fraction(fraction)
 
     def _seek(self, fraction: float) -> None:
         self._stop_playing()
-        self._object.set_fraction(fraction)
+        self._object.set_fraction(fraction, in_motion=True)
 
     def _jump(self, fraction: float) -> None:
         self._stop_playing()
-        self._step(fraction)
+        self._step(fraction, in_motion=False)
 
     def _stop_playing(self) -> None:
         self._player.stop()
