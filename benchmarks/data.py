@@ -143,10 +143,16 @@ def training(args: argparse.Namespace) -> None:
     trainer = Trainer(config)
     wanted = SampleConfig(image_size_px=args.size)
     batch = trainer.data.draw(wanted, args.batch)
-    samples_s = median_s(lambda: trainer.data.draw(wanted, args.batch), args.rounds)
+    at_once = config.batches_at_once
+    samples_s = median_s(lambda: trainer.data.draw(wanted, at_once * args.batch), args.rounds) / at_once
     step_s = median_s(lambda: trainer.train_step(batch, phase, 1e-4), args.rounds)
-    at = iter(range(10**6))
-    both_s = median_s(lambda: trainer.train_step(trainer.batches.next(next(at)), phase, 1e-4), args.rounds)
+    steps = iter(range(10**6))
+
+    def whole_steps() -> None:
+        for _ in range(at_once):
+            trainer.train_step(trainer.batches.next(next(steps)), phase, 1e-4)
+
+    both_s = median_s(whole_steps, args.rounds) / at_once
     print(f"samples alone {args.batch / samples_s:.0f}/s, step alone {args.batch / step_s:.0f}/s")
     print(f"together {args.batch / both_s:.0f}/s: {max(0.0, 1 - step_s / both_s):.1%} of a step waits for samples")
 

@@ -64,10 +64,11 @@ def main() -> None:
         if index >= 4:
             times["samples"].append(marks[1] - marks[0])
             times["step"].append(marks[2] - marks[1])
+    steps = config.batches_at_once * args.rounds
     began = sync()
-    for index in range(args.rounds):
+    for index in range(steps):
         terms = trainer.train_step(trainer.batches.next(index), phase, 1e-4)
-    times["pipelined"].append((sync() - began) / args.rounds)
+    times["pipelined"].append((sync() - began) / steps)
     for name, values in times.items():
         middle = statistics.median(values)
         print(f"{name:10s} {1e3 * middle:8.1f} ms  {args.batch / middle:8.1f} samples/s")
@@ -75,17 +76,17 @@ def main() -> None:
         print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on {torch.cuda.get_device_name()}")
     print({name: round(float(value), 4) for name, value in terms.items()})
     if args.profile:
-        profile(trainer, phase, args.rounds)
+        profile(trainer, phase, steps)
 
 
-def profile(trainer: Trainer, phase: Phase, rounds: int) -> None:
-    """Operators by their time on the device, over some pipelined steps."""
+def profile(trainer: Trainer, phase: Phase, first: int) -> None:
+    """Operators by their time on the device, over eight pipelined steps from ``first`` on."""
     from torch.profiler import ProfilerActivity
 
     cuda = trainer.device.type == "cuda"
     kinds = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
     with torch.profiler.profile(activities=kinds) as recorded:
-        for index in range(rounds, 2 * rounds):
+        for index in range(first, first + 8):
             trainer.train_step(trainer.batches.next(index), phase, 1e-4)
         if cuda:
             torch.cuda.synchronize()

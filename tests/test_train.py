@@ -14,6 +14,7 @@ import itertools
 
 from boxes import cabinet
 
+from partrm.data.dataset import Prefetcher
 from partrm.data.pool import Pool, save_pool
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -112,6 +113,25 @@ def test_what_cannot_be_compiled_is_refused(pool: Path, tmp_path: Path, faster: 
         Trainer(tiny(pool, tmp_path, 2, compile=True, **{faster: True}))
 
 
+def test_batches_made_together_are_resumed_in_their_middle(pool: Path, tmp_path: Path) -> None:
+    def trainer(name: str) -> Trainer:
+        return Trainer(tiny(pool, tmp_path / name, 7, batches_at_once=3))
+
+    whole, cut, resumed = trainer("a"), trainer("b"), trainer("c")
+    expected = [whole.batches.next(step).inputs.images for step in range(7)]
+    for step in range(5):
+        cut.batches.next(step)
+    state = cut.batches.state()
+    assert state["skip"] == 2
+    resumed.data.restore(state)
+    left = Prefetcher(resumed.data, resumed.plan, state["skip"])
+    for step in (5, 6):
+        assert torch.equal(left.next(step).inputs.images, expected[step])
+    assert not torch.equal(expected[3], expected[4])
+    with pytest.raises(AssertionError, match="no batch is planned"):
+        left.next(7)
+
+
 def test_graphs_need_a_gpu(pool: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="on CUDA devices"):
         Trainer(tiny(pool, tmp_path, 2, graphs=True))
@@ -119,7 +139,7 @@ def test_graphs_need_a_gpu(pool: Path, tmp_path: Path) -> None:
 
 def test_the_peer_trains_in_both_stages_and_resumes(pool: Path, tmp_path: Path) -> None:
     odds = (0.0, 0.0, 0.0, 1.0)
-    coarse = Phase("coarse", 20, 2, 32, 1e-3, 1e-4, warmup=5, view_odds=odds)
+    coarse = Phase("coarse", 30, 3, 32, 2e-3, 3e-4, warmup=5, view_odds=odds)
     looks = Phase("looks", 2, 1, 32, 1e-3, 1e-4, appearance=True, novel_views=1, view_odds=odds)
     changes = {"preset": "smallest-peer", "coarse": coarse, "looks": looks}
     train(tiny(pool, tmp_path, 0, max_minutes=0.0, **changes))

@@ -96,11 +96,11 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the U-Net's blocks."""
     fused_norms: bool = False
-    """Norms of CUDA tensors by Triton kernels that take them as they lie; starts in seconds, where compiling takes
-    minutes. Not together with ``compile``."""
+    """Norms of CUDA tensors by Triton kernels that take them as they lie. Not together with ``compile``."""
     graphs: bool = False
-    """Record the network's forward and backward pass once per image size as CUDA graphs, and replay them: Python, which
-    launches thousands of kernels a step, no longer holds the device up. Not together with ``compile``."""
+    """Replay the network's passes as CUDA graphs, so that Python launches few kernels. Not with ``compile``."""
+    batches_at_once: int = 4
+    """Batches made together, with the same number of input views; fewer kernels to launch for each."""
     ema: float = 0.999
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -202,7 +202,7 @@ class Trainer:
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
         self.data = OnlineSamples(*(data or load_pool_for(config.pool, self.device)), seed=1000 * config.seed + rank)
-        self.step, self.samples_seen, self.seconds, self.best = 0, 0, 0.0, -math.inf
+        self.step, self.samples_seen, self.seconds, self.best, self.skip = 0, 0, 0.0, -math.inf, 0
         config.out.mkdir(parents=True, exist_ok=True)
         if config.resume:
             self.restore()
@@ -214,19 +214,19 @@ class Trainer:
                 block.compile()
         self.recordings = self.record() if config.graphs else {}
         self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network
-        self.batches = Prefetcher(self.data, self.plan)
+        self.batches = Prefetcher(self.data, self.plan, self.skip)
         self.log = RunLog(config.out, self.accelerator.is_main_process)
 
-    def plan(self, step: int) -> tuple[SampleConfig, int] | None:
-        """What the batch of a step holds; None past the end."""
+    def plan(self, step: int) -> tuple[SampleConfig, int, int] | None:
+        """What the batches of a step and of those after it hold."""
         if step >= sum(p.steps for p in self.config.phases):
             return None
-        phase, _ = phase_at(self.config, step)
+        phase, inner = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
-        return sample_config(phase, views), phase.batch
+        return sample_config(phase, views), phase.batch, min(self.config.batches_at_once, phase.steps - inner)
 
     def record(self) -> dict[tuple[int, int], Callable[..., Tensor]]:
-        """The network's passes as CUDA graphs, for the batch and image size of every phase that is still to come."""
+        """The network's passes as CUDA graphs, for the batch and image size of every phase still to come."""
         assert isinstance(self.network, PartRMNetwork)
         ends = itertools.accumulate(phase.steps for phase in self.config.phases)
         left = [phase for phase, end in zip(self.config.phases, ends, strict=True) if end > self.step]
@@ -261,6 +261,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
         self.data.restore(own["data"])
+        self.skip = own["data"].get("skip", 0)
         self.step, self.samples_seen, self.seconds = own["step"], own["samples_seen"], own["seconds"]
 
     def train_step(self, samples: Samples, phase: Phase, lr: float) -> dict[str, Tensor]:

@@ -1,9 +1,11 @@
 """Streams of batches: made online from a pool of objects on the training device, or read from a folder of samples."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -76,45 +78,74 @@ class OnlineSamples:
         self.choices.setstate((version, tuple(numbers), gauss))
 
 
-class Prefetcher:
-    """Makes the next step's batch on a CUDA stream of its own while the current one trains; plain calls on the CPU."""
+Plan = Callable[[int], tuple[SampleConfig, int, int] | None]
+"""What step i needs, the samples of its batch, and how many steps from it on need the like; None past the end."""
 
-    def __init__(self, data: OnlineSamples, plan: Callable[[int], tuple[SampleConfig, int] | None]) -> None:
-        """``plan``: what step i needs, or None past the end; may draw from ``data.choices``."""
+
+class Prefetcher:
+    """Makes the batches of coming steps on a CUDA stream of its own while others train; plain calls on the CPU.
+
+    Several at once, because making samples is some thousand small kernels, however many samples they make.
+    """
+
+    def __init__(self, data: OnlineSamples, plan: Plan, skip: int = 0) -> None:
+        """``plan`` may draw from ``data.choices``; ``skip``: see :meth:`state`, whose data have been restored."""
         self.data = data
         self.plan = plan
         device = data.pool.scene.device
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._waiting: tuple[int, Samples, dict] | None = None
+        # Its small kernels go before the large ones of the step, which would hold each of them up.
+        self.stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
+        self._skip = skip
+        self._made: deque[tuple[int, Samples, dict, int]] = deque()
 
     def next(self, step: int) -> Samples:
-        """The batch of a step, safe to use on the current stream; the following one is begun."""
-        if self._waiting is None or self._waiting[0] != step:
-            self._begin(step)
-        assert self._waiting is not None, f"no batch is planned for step {step}"
-        _, batch, _ = self._waiting
+        """The batch of a step, safe to use on the current stream; those that follow are begun where none is left."""
+        if not self._made or self._made[0][0] != step:
+            self._made.clear()
+            self._make(step)
+        assert self._made, f"no batch is planned for step {step}"
+        _, batch, _, _ = self._made.popleft()
         if self.stream is not None:
             current = torch.cuda.current_stream()
             current.wait_stream(self.stream)
             _record(batch, current)
-        self._begin(step + 1)
+        if not self._made:
+            self._make(step + 1)
         return batch
 
     def state(self) -> dict:
-        """State of the data from before the batch made ahead, so that a resumed run draws it again."""
-        return self.data.state() if self._waiting is None else self._waiting[2]
+        """The data's state before the next step's batch was made, with those made along with it, and how many of these
+        are used up: ``skip``."""
+        if not self._made:
+            return self.data.state() | {"skip": self._skip}
+        _, _, before, position = self._made[0]
+        return before | {"skip": position}
 
-    def _begin(self, step: int) -> None:
+    def _make(self, step: int) -> None:
+        """The batch of a step and of those after it that need the like."""
         before = self.data.state()
-        wanted = self.plan(step)
-        self._waiting = None
+        wanted = self.plan(step - self._skip)
+        skip, self._skip = self._skip, 0
         if wanted is None:
             return
+        config, batch, count = wanted
         if self.stream is None:
-            self._waiting = (step, self.data.draw(*wanted), before)
-            return
-        with torch.cuda.stream(self.stream):
-            self._waiting = (step, self.data.draw(*wanted), before)
+            samples = self.data.draw(config, batch * count)
+        else:
+            with torch.cuda.stream(self.stream):
+                samples = self.data.draw(config, batch * count)
+        for position in range(skip, count):
+            rows = slice(position * batch, (position + 1) * batch)
+            self._made.append((step - skip + position, rows_of(samples, rows), before, position))
+
+
+def rows_of(value: Any, rows: slice) -> Any:
+    """Some rows of every tensor of a nested dataclass, as views; what is no tensor stays."""
+    if isinstance(value, Tensor):
+        return value[rows]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{field.name: rows_of(getattr(value, field.name), rows) for field in fields(value)})
 
 
 def _record(value: object, stream: torch.cuda.Stream) -> None:
