@@ -1,7 +1,7 @@
 """Pictures of samples: the contact sheet and the panels of the HTML report."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Case:
     """One sample in pictures, first view."""
 
     kind: str
-    """``best``, ``median`` or ``worst``."""
+    """``best``, ``median`` or ``worst``, or the word that was asked for."""
     row: dict[str, Any]
     panels: tuple[UInt8[np.ndarray, "h w 3"], ...]
     """One for each of :data:`PANELS`."""
@@ -66,10 +66,14 @@ def chosen_samples(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
 
 
 def cases_of(
-    evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, rows: Sequence[dict[str, Any]]
+    evalset: EvalSet | FolderSet,
+    model: LoadedModel,
+    settings: RunSettings,
+    rows: Sequence[dict[str, Any]],
+    chosen: Mapping[int, str] | None = None,
 ) -> list[Case]:
-    """The best, median and worst samples in pictures."""
-    chosen = chosen_samples(rows)
+    """Samples in pictures: those ``chosen``, with a word for each, or the best, median and worst."""
+    chosen = chosen_samples(rows) if chosen is None else chosen
     numbers = list(chosen)
     by_sample = {row["sample"]: row for row in rows}
     stage = stage_of(evalset, next(model.network.parameters()).device)
