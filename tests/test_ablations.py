@@ -32,7 +32,7 @@ def pool(tmp_path_factory) -> Path:
 def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(SCRIPT), "--pool", str(pool), "--val-pools", str(pool), "--out", str(out)]
     tiny = ["--preset", "tiny", "--device", "cpu", "--samples", "2"]
-    return subprocess.run([*command, *tiny, *options], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command, *tiny, *options], capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
