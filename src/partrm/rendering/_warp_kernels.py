@@ -1,4 +1,4 @@
-"""Warp kernels of the mesh renderer: instanced ray casting in one grouped BVH, and shading.
+"""Warp device code of the mesh renderer: instanced ray casting in one grouped BVH, and shading.
 
 One grouped ``wp.Mesh`` holds the parts of all objects at rest. A state is a table of rigid transforms: each ray is
 taken into the rest frame of every instanced part that its bounding sphere does not reject, and queried within that
@@ -12,11 +12,12 @@ from typing import no_type_check
 
 import warp as wp
 
-from partrm.rendering._warp_shading import Geometry, Hit, Look, albedo, encoded, linear
+from partrm.rendering._warp_shading import Geometry, Hit, Look, encoded
 
 wp.set_module_options({"enable_backward": False})
 
 TILE_X, TILE_Y = wp.constant(8), wp.constant(4)
+"""Pixels are taken in tiles: a warp's on CUDA (_warp_pixels.py), a thread's on CPUs (_warp_tiles.py)."""
 _SELF_HIT = wp.constant(2.0e-4)
 
 
@@ -43,9 +44,22 @@ class View:
     views_per_item: wp.int32
 
 
+@wp.struct
+@no_type_check
+class Maps:
+    """First surfaces [views, h, w]; part and face are -1 and depth is infinite where there is none."""
+
+    depth: wp.array3d(dtype=wp.float32)
+    normal: wp.array3d(dtype=wp.vec3)
+    part: wp.array3d(dtype=wp.int32)
+    point_part: wp.array3d(dtype=wp.vec3)
+    point_world: wp.array3d(dtype=wp.vec3)
+    face: wp.array3d(dtype=wp.int32)
+
+
 @wp.func
 @no_type_check
-def _meets_sphere(sphere: wp.vec4, origin: wp.vec3, direction: wp.vec3, max_t: float) -> bool:
+def meets_sphere(sphere: wp.vec4, origin: wp.vec3, direction: wp.vec3, max_t: float) -> bool:
     """Whether the unit ray enters the sphere before ``max_t``; a negative radius is never met."""
     radius = sphere[3]
     to_centre = wp.vec3(sphere[0], sphere[1], sphere[2]) - origin
@@ -56,31 +70,9 @@ def _meets_sphere(sphere: wp.vec4, origin: wp.vec3, direction: wp.vec3, max_t: f
 
 @wp.func
 @no_type_check
-def _nearest(geometry: Geometry, place: Placement, b: int, origin: wp.vec3, direction: wp.vec3) -> Hit:
-    hit = Hit()
-    hit.slot = -1
-    hit.t = 1.0e30
-    for slot in range(place.sphere.shape[1]):
-        if _meets_sphere(place.sphere[b, slot], origin, direction, hit.t):
-            T = place.T_part_world[b, slot]
-            root = geometry.group_root[place.part[b, slot]]
-            query = wp.mesh_query_ray(
-                geometry.mesh, wp.transform_point(T, origin), wp.transform_vector(T, direction), hit.t, root
-            )
-            if query.result:
-                hit.slot = slot
-                hit.t = query.t
-                hit.face = query.face
-                hit.u = query.u
-                hit.v = query.v
-    return hit
-
-
-@wp.func
-@no_type_check
 def _blocked(geometry: Geometry, place: Placement, b: int, origin: wp.vec3, direction: wp.vec3, max_t: float) -> bool:
     for slot in range(place.sphere.shape[1]):
-        if _meets_sphere(place.sphere[b, slot], origin, direction, max_t):
+        if meets_sphere(place.sphere[b, slot], origin, direction, max_t):
             T = place.T_part_world[b, slot]
             root = geometry.group_root[place.part[b, slot]]
             if wp.mesh_query_ray_anyhit(
@@ -92,17 +84,30 @@ def _blocked(geometry: Geometry, place: Placement, b: int, origin: wp.vec3, dire
 
 @wp.func
 @no_type_check
-def _facing_normal(geometry: Geometry, place: Placement, b: int, hit: Hit, direction: wp.vec3) -> wp.vec3:
-    """World normal of the hit face, turned towards the origin of the ray."""
-    normal = wp.transform_vector(place.T_world_part[b, hit.slot], wp.mesh_eval_face_normal(geometry.mesh, hit.face))
+def face_normal(geometry: Geometry, place: Placement, b: int, hit: Hit) -> wp.vec3:
+    """World normal of the hit face by the order of its corners."""
+    return wp.transform_vector(place.T_world_part[b, hit.slot], wp.mesh_eval_face_normal(geometry.mesh, hit.face))
+
+
+@wp.func
+@no_type_check
+def turned(normal: wp.vec3, direction: wp.vec3) -> wp.vec3:
+    """The normal turned towards the origin of the ray."""
     if wp.dot(normal, direction) > 0.0:
-        normal = -normal
+        return -normal
     return normal
 
 
 @wp.func
 @no_type_check
-def _camera_ray(view: View, camera: int, x: float, y: float) -> wp.vec3:
+def facing_normal(geometry: Geometry, place: Placement, b: int, hit: Hit, direction: wp.vec3) -> wp.vec3:
+    """World normal of the hit face, turned towards the origin of the ray."""
+    return turned(face_normal(geometry, place, b, hit), direction)
+
+
+@wp.func
+@no_type_check
+def camera_ray(view: View, camera: int, x: float, y: float) -> wp.vec3:
     f = view.focal_px[camera]
     local = wp.vec3((x - 0.5 * float(view.width)) / f, (y - 0.5 * float(view.height)) / f, 1.0)
     return wp.normalize(wp.transform_vector(view.T_world_camera[camera], local))
@@ -110,34 +115,36 @@ def _camera_ray(view: View, camera: int, x: float, y: float) -> wp.vec3:
 
 @wp.func
 @no_type_check
-def _camera_position(view: View, camera: int) -> wp.vec3:
+def camera_position(view: View, camera: int) -> wp.vec3:
     return wp.transform_point(view.T_world_camera[camera], wp.vec3(0.0, 0.0, 0.0))
 
 
 @wp.func
 @no_type_check
-def _shade(
+def lit(
     geometry: Geometry,
     place: Placement,
     look: Look,
     b: int,
-    hit: Hit,
+    base: wp.vec3,
+    gloss: float,
+    normal: wp.vec3,
+    t: float,
     origin: wp.vec3,
     direction: wp.vec3,
     shadows: int,
 ) -> wp.vec3:
-    """sRGB colour of a hit: hemispheric ambient, Lambert and Blinn-Phong of one light, a Fresnel glint of the world."""
-    slot = wp.min(geometry.face_material[hit.face], look.gloss.shape[1] - 1)
-    gloss = look.gloss[b, slot]
-    srgb = albedo(geometry, look, b, slot, hit)
-    normal = _facing_normal(geometry, place, b, hit, direction)
-    point = origin + hit.t * direction
+    """sRGB colour of a surface of linear colour ``base`` at ``t`` along a ray that its normal faces.
+
+    Hemispheric ambient, Lambert and Blinn-Phong of one light, a Fresnel glint of the world.
+    """
+    point = origin + t * direction
     to_light = look.light_position[b] - point
     distance = wp.length(to_light)
     to_light = to_light / wp.max(distance, 1.0e-9)
     lambert = wp.max(wp.dot(normal, to_light), 0.0) * look.light_intensity[b]
     if shadows != 0 and lambert > 0.0:
-        start = point + (_SELF_HIT * hit.t) * normal
+        start = point + (_SELF_HIT * t) * normal
         if _blocked(geometry, place, b, start, to_light, distance):
             lambert = 0.0
     hemisphere = 1.0 - 0.5 * look.sky_contrast[b] * (1.0 - wp.dot(normal, look.sky[b]))
@@ -149,82 +156,52 @@ def _shade(
     fresnel = 0.4 * gloss * wp.pow(wp.max(1.0 + wp.dot(normal, direction), 0.0), 5.0)
     out = wp.vec3()
     for c in range(3):
-        light = linear(srgb[c]) * (ambient[c] + lambert) + shine + fresnel * ambient[c]
-        out[c] = encoded(light)
+        out[c] = encoded(base[c] * (ambient[c] + lambert) + shine + fresnel * ambient[c])
     return out
 
 
-@wp.kernel
+@wp.func
 @no_type_check
-def render_kernel(
-    geometry: Geometry,
-    place: Placement,
-    view: View,
-    look: Look,
-    samples: int,
-    shadows: int,
-    image: wp.array4d(dtype=wp.float32),
+def store_color(
+    image: wp.array4d(dtype=wp.float32), camera: int, x: int, y: int, color: wp.vec3, hits: float, samples: int
 ):
-    """One thread a pixel, in tiles of 8x4 pixels a warp; image [views, 4, h, w], straight alpha."""
-    camera, tile_y, tile_x, lane = wp.tid()
-    x, y = tile_x * TILE_X + lane % TILE_X, tile_y * TILE_Y + lane // TILE_X
-    if x >= view.width or y >= view.height:
-        return
-    b = camera // view.views_per_item
-    origin = _camera_position(view, camera)
-    color = wp.vec3()
-    hits = float(0.0)  # noqa: UP018 - Warp: a variable, not a constant
-    for j in range(samples):
-        for i in range(samples):
-            dx, dy = (float(i) + 0.5) / float(samples), (float(j) + 0.5) / float(samples)
-            direction = _camera_ray(view, camera, float(x) + dx, float(y) + dy)
-            hit = _nearest(geometry, place, b, origin, direction)
-            if hit.slot >= 0:
-                color += _shade(geometry, place, look, b, hit, origin, direction, shadows)
-                hits += 1.0
-    color = color / wp.max(hits, 1.0)
+    """A pixel from the summed colours of its ``hits`` sub-samples; ``samples`` a side in all."""
+    mean = color / wp.max(hits, 1.0)
     for c in range(3):
-        image[camera, c, y, x] = color[c]
+        image[camera, c, y, x] = mean[c]
     image[camera, 3, y, x] = hits / float(samples * samples)
 
 
-@wp.kernel
+@wp.func
 @no_type_check
-def trace_kernel(
+def store_surface(
     geometry: Geometry,
     place: Placement,
     view: View,
-    depth: wp.array3d(dtype=wp.float32),
-    normal: wp.array3d(dtype=wp.vec3),
-    part: wp.array3d(dtype=wp.int32),
-    point_part: wp.array3d(dtype=wp.vec3),
-    point_world: wp.array3d(dtype=wp.vec3),
-    face: wp.array3d(dtype=wp.int32),
+    maps: Maps,
+    camera: int,
+    x: int,
+    y: int,
+    hit: Hit,
+    direction: wp.vec3,
 ):
-    """The first surface along the ray through each pixel centre; all maps [views, h, w]."""
-    camera, tile_y, tile_x, lane = wp.tid()
-    x, y = tile_x * TILE_X + lane % TILE_X, tile_y * TILE_Y + lane // TILE_X
-    if x >= view.width or y >= view.height:
-        return
-    b = camera // view.views_per_item
-    origin = _camera_position(view, camera)
-    direction = _camera_ray(view, camera, float(x) + 0.5, float(y) + 0.5)
-    hit = _nearest(geometry, place, b, origin, direction)
-    part[camera, y, x] = hit.slot
+    """Write a hit, or that there is none, into one pixel of the maps."""
+    maps.part[camera, y, x] = hit.slot
     if hit.slot >= 0:
+        b = camera // view.views_per_item
         at_rest = wp.mesh_eval_position(geometry.mesh, hit.face, hit.u, hit.v)
         forward = wp.transform_vector(view.T_world_camera[camera], wp.vec3(0.0, 0.0, 1.0))
-        depth[camera, y, x] = hit.t * wp.dot(direction, forward)
-        normal[camera, y, x] = _facing_normal(geometry, place, b, hit, direction)
-        point_part[camera, y, x] = at_rest
-        point_world[camera, y, x] = wp.transform_point(place.T_world_part[b, hit.slot], at_rest)
-        face[camera, y, x] = hit.face
+        maps.depth[camera, y, x] = hit.t * wp.dot(direction, forward)
+        maps.normal[camera, y, x] = facing_normal(geometry, place, b, hit, direction)
+        maps.point_part[camera, y, x] = at_rest
+        maps.point_world[camera, y, x] = wp.transform_point(place.T_world_part[b, hit.slot], at_rest)
+        maps.face[camera, y, x] = hit.face
     else:
-        depth[camera, y, x] = wp.inf
-        normal[camera, y, x] = wp.vec3()
-        point_part[camera, y, x] = wp.vec3()
-        point_world[camera, y, x] = wp.vec3()
-        face[camera, y, x] = -1
+        maps.depth[camera, y, x] = wp.inf
+        maps.normal[camera, y, x] = wp.vec3()
+        maps.point_part[camera, y, x] = wp.vec3()
+        maps.point_world[camera, y, x] = wp.vec3()
+        maps.face[camera, y, x] = -1
 
 
 @wp.kernel

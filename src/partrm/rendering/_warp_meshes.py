@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.rendering import _warp_kernels as kernels
-from partrm.rendering._warp_kernels import Placement, View
+from partrm.rendering import _warp_pixels as pixels
+from partrm.rendering import _warp_tiles as tiles
+from partrm.rendering._warp_kernels import Maps, Placement, View
 from partrm.rendering._warp_shading import Geometry, Look
 
 
@@ -69,9 +71,11 @@ def build_scene(
     face_material: Int[Tensor, " f"],
     corner_uv: Float[Tensor, "f 3 2"] | None,
     textures: dict[str, Tensor],
-    parts: int,
+    part_low: Float[Tensor, "parts 3"],
+    part_high: Float[Tensor, "parts 3"],
 ) -> WarpScene:
     """Build the grouped BVH and look up the root of each part's subtree. Tensors are float32, int32 and uint8."""
+    parts = len(part_low)
     device, stream = _device(vertices), _stream(vertices)
     with wp.ScopedStream(stream):
         mesh = wp.Mesh(
@@ -83,6 +87,7 @@ def build_scene(
         wp.launch(
             kernels.group_root_kernel, dim=parts, inputs=[mesh.id, geometry.group_root], device=device, stream=stream
         )
+    geometry.part_low, geometry.part_high = _array(part_low, wp.vec3), _array(part_high, wp.vec3)
     geometry.face_material = _array(face_material, wp.int32)
     uv = vertices.new_zeros(0, 2) if corner_uv is None else corner_uv.reshape(-1, 2)
     geometry.corner_uv = _array(uv, wp.vec2)
@@ -136,9 +141,9 @@ def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Any:
     return look
 
 
-def _launch_pixels(kernel: wp.Kernel, view: Any, inputs: list, like: Tensor) -> None:
-    tiles = (-(-view.height // kernels.TILE_Y), -(-view.width // kernels.TILE_X))
-    dim = (view.focal_px.shape[0], *tiles, kernels.TILE_X * kernels.TILE_Y)
+def _launch_pixels(by_pixel: wp.Kernel, by_tile: wp.Kernel, view: Any, inputs: list, like: Tensor, tiled: bool) -> None:
+    grid = (view.focal_px.shape[0], -(-view.height // kernels.TILE_Y), -(-view.width // kernels.TILE_X))
+    kernel, dim = (by_tile, grid) if tiled else (by_pixel, (*grid, kernels.TILE_X * kernels.TILE_Y))
     wp.launch(kernel, dim=dim, inputs=inputs, device=_device(like), stream=_stream(like), block_dim=128)
 
 
@@ -150,20 +155,31 @@ def render(
     samples: int,
     shadows: bool,
     image: Float[Tensor, "n 4 h w"],
+    tiled: bool | None = None,
 ) -> None:
-    """Fill ``image``; asynchronous on CUDA."""
+    """Fill ``image``; asynchronous on CUDA.
+
+    Args:
+        tiled: one thread a tile of pixels, not one a pixel; the same image. Default: on CPUs.
+    """
     inputs = [scene.geometry, place, view, look, samples, int(shadows), _array(image, wp.float32)]
-    _launch_pixels(kernels.render_kernel, view, inputs, image)
+    tiled = not image.is_cuda if tiled is None else tiled
+    _launch_pixels(pixels.render_kernel, tiles.render_tiles_kernel, view, inputs, image, tiled)
 
 
-def trace(scene: WarpScene, place: Any, view: Any, maps: dict[str, Tensor]) -> None:
-    """Fill the surface maps [n, h, w, ...]; asynchronous on CUDA."""
+def trace(scene: WarpScene, place: Any, view: Any, maps: dict[str, Tensor], tiled: bool | None = None) -> None:
+    """Fill the surface maps [n, h, w, ...]; asynchronous on CUDA. ``tiled`` as in :func:`render`."""
     kinds = {
         "depth": wp.float32, "normal": wp.vec3, "part": wp.int32,
         "point_part": wp.vec3, "point_world": wp.vec3, "face": wp.int32,
     }  # fmt: skip
-    inputs = [scene.geometry, place, view, *(_array(maps[name], kind) for name, kind in kinds.items())]
-    _launch_pixels(kernels.trace_kernel, view, inputs, maps["depth"])
+    wrapped = Maps()
+    for name, kind in kinds.items():
+        setattr(wrapped, name, _array(maps[name], kind))
+    like = maps["depth"]
+    tiled = not like.is_cuda if tiled is None else tiled
+    inputs = [scene.geometry, place, view, wrapped]
+    _launch_pixels(pixels.trace_kernel, tiles.trace_tiles_kernel, view, inputs, like, tiled)
 
 
 def visible(

@@ -22,6 +22,8 @@ class Geometry:
 
     mesh: wp.uint64
     group_root: wp.array(dtype=wp.int32)
+    part_low: wp.array(dtype=wp.vec3)
+    part_high: wp.array(dtype=wp.vec3)
     face_material: wp.array(dtype=wp.int32)
     corner_uv: wp.array(dtype=wp.vec2)
     texels: wp.array(dtype=wp.vec3ub)
@@ -121,6 +123,12 @@ def _textured(geometry: Geometry, texture: int, hit: Hit) -> wp.vec3:
 
 @wp.func
 @no_type_check
+def material_slot(geometry: Geometry, look: Look, face: int) -> int:
+    return wp.min(geometry.face_material[face], look.gloss.shape[1] - 1)
+
+
+@wp.func
+@no_type_check
 def albedo(geometry: Geometry, look: Look, b: int, slot: int, hit: Hit) -> wp.vec3:
     """sRGB colour of the surface: pattern in the part's rest frame, times the texture."""
     color = look.color[b, slot]
@@ -138,6 +146,12 @@ def albedo(geometry: Geometry, look: Look, b: int, slot: int, hit: Hit) -> wp.ve
 @no_type_check
 def linear(c: float) -> float:
     return wp.where(c <= 0.04045, c / 12.92, wp.pow((wp.max(c, 0.0) + 0.055) / 1.055, 2.4))
+
+
+@wp.func
+@no_type_check
+def linear_color(srgb: wp.vec3) -> wp.vec3:
+    return wp.vec3(linear(srgb[0]), linear(srgb[1]), linear(srgb[2]))
 
 
 @wp.func

@@ -118,7 +118,10 @@ class MeshScene:
         corner_uv = None if corner_uv is None else corner_uv.to(device, torch.float32).contiguous()
         textures = Textures.from_images([]) if textures is None else textures
         textures = Textures(**{f.name: getattr(textures, f.name).to(device) for f in fields(textures)})
-        built = _backend().build_scene(vertices, faces, face_part, face_material, corner_uv, _tensors(textures), parts)
+        low, high = _part_boxes(vertices, faces, face_part, parts)
+        built = _backend().build_scene(
+            vertices, faces, face_part, face_material, corner_uv, _tensors(textures), low, high
+        )
         return MeshScene(
             vertices,
             faces,
@@ -127,7 +130,7 @@ class MeshScene:
             part_offset.to(device, torch.int64),
             textures,
             corner_uv,
-            part_sphere=_part_spheres(vertices, faces, face_part, parts),
+            part_sphere=_part_spheres(vertices, faces, face_part, low, high),
             _warp=built,
         )
 
@@ -341,18 +344,29 @@ def _placement(scene: MeshScene, instances: Instances):
     return _backend().make_placement(instances.part.int(), T, invert_rigid(T), moved)
 
 
-def _part_spheres(
+def _part_boxes(
     vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], face_part: Int[Tensor, " f"], parts: int
-) -> Float[Tensor, "parts 4"]:
-    """Sphere about the centre of each part's bounding box, a little enlarged against rounding."""
+) -> tuple[Float[Tensor, "parts 3"], Float[Tensor, "parts 3"]]:
+    """Lowest and highest corner of each part's bounding box; +inf and -inf for a part without faces."""
     corners = vertices[faces.reshape(-1).long()]
     of_part = repeat(face_part.long(), "f -> (f three) c", three=3, c=3)
     low = corners.new_full((parts, 3), torch.inf).scatter_reduce_(0, of_part, corners, "amin")
-    high = corners.new_full((parts, 3), -torch.inf).scatter_reduce_(0, of_part, corners, "amax")
+    return low, corners.new_full((parts, 3), -torch.inf).scatter_reduce_(0, of_part, corners, "amax")
+
+
+def _part_spheres(
+    vertices: Float[Tensor, "v 3"],
+    faces: Int[Tensor, "f 3"],
+    face_part: Int[Tensor, " f"],
+    low: Float[Tensor, "parts 3"],
+    high: Float[Tensor, "parts 3"],
+) -> Float[Tensor, "parts 4"]:
+    """Sphere about the centre of each part's bounding box, a little enlarged against rounding."""
+    corners, of_part = vertices[faces.reshape(-1).long()], repeat(face_part.long(), "f -> (f three)", three=3)
     empty = (low > high).any(-1)
     centre = torch.where(empty[:, None], torch.zeros_like(low), (low + high) / 2)
-    reach = (corners - centre[of_part[:, 0]]).norm(dim=-1)
-    radius = corners.new_zeros(parts).scatter_reduce_(0, of_part[:, 0], reach, "amax")
+    reach = (corners - centre[of_part]).norm(dim=-1)
+    radius = corners.new_zeros(len(low)).scatter_reduce_(0, of_part, reach, "amax")
     radius = radius * (1 + 1e-4) + 1e-7
     return torch.cat([centre, torch.where(empty, -1.0, radius)[:, None]], -1)
 
