@@ -25,23 +25,12 @@ from partrm.viewer.display import ObjectDisplay
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import PicturePlane, overview
+from partrm.viewer.pace import Pace
 from partrm.viewer.server import serving
-from partrm.viewer.session import Session
 from partrm.viewer.sources import open_picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "viewer"))
-from browsing import CHROMIUM, FLAGS, Tab
-
-COUNT_FRAMES = """
-window.frames_drawn = 0;
-const draw = WebGL2RenderingContext.prototype.drawElementsInstanced;
-WebGL2RenderingContext.prototype.drawElementsInstanced = function (...values) {
-    if (values[4] > 100 && this.drawingBufferWidth > 50) window.frames_drawn += 1;
-    return draw.apply(this, values);
-};
-"""
-"""The splats are the only thing that is drawn in hundreds of instances, once a frame."""
-
+from browsing import CHROMIUM, COUNT_DRAWS, FLAGS, Tab
 
 MOVES_PER_S = 30
 """Of the mouse on the slider."""
@@ -119,7 +108,7 @@ def main():
     arguments.add_argument("--all-gaussians", action="store_true")
     options = arguments.parse_args()
     if options.all_gaussians:
-        Session._measure_pace = lambda session: None
+        Pace.measure = lambda pace: None
     engine = Engine(load_model(options.model, options.device))
     example = load_examples()[0]
     picture = open_picture(example.path, engine.size_px, example.framing, example.title)
@@ -127,8 +116,8 @@ def main():
     with sync_playwright() as runner, serving(picture, engine, port=0) as address:
         browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
         context = browser.new_context(viewport={"width": 840, "height": 420}, device_scale_factor=0.5)
-        context.add_init_script(COUNT_FRAMES)
-        tab = Tab(context, address)
+        context.add_init_script(COUNT_DRAWS)
+        tab = Tab(context, address, pixel_ratio=None)  # as viser adapts it
         drag = example.drags_px[0]
         pixels = [release_to_pixels(tab, picture, drag) for _ in range(5)]
         tab.says("drag to splats")

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import sync_playwright
 
 from partrm.model.checkpoints import load_model
+from partrm.viewer.display import REST_S
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import FOVY_RAD, PicturePlane, overview
@@ -34,7 +35,7 @@ class Stage:
         self.page, self.frames, self.durations_ms, self.pointer = page, [], [], (640, 340)
 
     def open(self, address):
-        self.page.goto(address)
+        self.page.goto(f"{address}/?fixedDpr=1")  # else viser draws in fewer pixels where it draws slowly
         self.page.get_by_role("button", name="Upload a picture").wait_for()
         self.page.add_style_tag(content=".mantine-Notifications-root { display: none }")
         time.sleep(3)
@@ -43,10 +44,10 @@ class Stage:
         return Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
 
     def still(self):
-        """The page once it has stopped changing."""
+        """The page once it has stopped changing, with all Gaussians."""
         last = self.picture()
         while True:
-            time.sleep(1.0)
+            time.sleep(REST_S + 0.5)
             now = self.picture()
             if np.abs(np.asarray(now, dtype=int) - np.asarray(last, dtype=int)).mean() < 0.02:
                 return now

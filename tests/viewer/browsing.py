@@ -21,18 +21,37 @@ FLAGS = (
 )
 
 
-class Tab:
-    """One page; coordinates are window pixels."""
+COUNT_DRAWS = """
+window.frames_drawn = window.splats_drawn = 0;
+const draw = WebGL2RenderingContext.prototype.drawElementsInstanced;
+WebGL2RenderingContext.prototype.drawElementsInstanced = function (...values) {
+    if (values[4] > 100 && this.drawingBufferWidth > 50) {
+        window.frames_drawn += 1;
+        window.splats_drawn = values[4];
+    }
+    return draw.apply(this, values);
+};
+"""
+"""The splats are the only thing that is drawn in hundreds of instances, once a frame."""
 
-    def __init__(self, context, address):
+
+class Tab:
+    """One page; coordinates are window pixels.
+
+    Args:
+        pixel_ratio: pixels of the 3D view for each of the window, kept fixed: left alone (None), viser draws in fewer
+            when frames take long, and shots taken before and after that differ.
+    """
+
+    def __init__(self, context, address, pixel_ratio=0.5):
         self.page = context.new_page()
-        self.address = address
+        self.address, self._query = address, "" if pixel_ratio is None else f"/?fixedDpr={pixel_ratio}"
         self.errors = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.open()
 
     def open(self):
-        self.page.goto(self.address)
+        self.page.goto(self.address + self._query)
         self.page.wait_for_selector("canvas", timeout=60_000)
         self.page.get_by_role("button", name="Upload a picture").wait_for(timeout=60_000)
         time.sleep(1.0)  # the docked panel slides in and the canvas takes its new width
@@ -59,11 +78,10 @@ class Tab:
         return left + width / 2 - focal * offset[0] / offset[2], top + height / 2 + focal * offset[1] / offset[2]
 
     def dismiss(self):
-        """Close the notices, which lie over the 3D view."""
-        close = self.page.locator(".mantine-Notification-closeButton")
-        while close.count():
-            close.first.click()
-            time.sleep(0.3)
+        """Close the notices, which lie over the 3D view; some go by themselves, so none is waited for."""
+        close = "document.querySelectorAll('.mantine-Notification-closeButton')"
+        self.page.evaluate(f"{close}.forEach((button) => button.click())")
+        self.page.wait_for_function(f"{close}.length === 0")
 
     def drag(self, start, end, steps=6):
         """A left drag with real mouse events."""

@@ -1,5 +1,5 @@
 import pytest
-from browsing import CHROMIUM, FLAGS, Tab
+from browsing import CHROMIUM, COUNT_DRAWS, FLAGS, Tab
 from flat_oracle import oracle_model
 
 from partrm.viewer.engine import Engine
@@ -30,5 +30,6 @@ def tabs(chromium):
     size = {"width": 840, "height": 420}
     context = chromium.new_context(viewport=size, device_scale_factor=0.5, accept_downloads=True)
     context.set_default_timeout(60_000)
+    context.add_init_script(COUNT_DRAWS)
     yield lambda address: Tab(context, address)
     context.close()

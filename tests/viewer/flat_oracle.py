@@ -1,5 +1,7 @@
 """A network that needs no training: a flat coloured object whose part right of the middle follows the drag."""
 
+from dataclasses import replace
+
 import torch
 
 from partrm.data.samples import pooled_rgba
@@ -11,8 +13,8 @@ from partrm.model.network import TINY, NetworkOutput, PartRMNetwork, dragged_vec
 class FlatOracle(PartRMNetwork):
     """Gaussians of the first picture's pixels in the plane z = 0, on a plain grid."""
 
-    def __init__(self):
-        super().__init__(TINY)
+    def __init__(self, image_size_px):
+        super().__init__(replace(TINY, image_size_px=image_size_px))
         self.calls = 0
         self.failing = False
 
@@ -20,7 +22,7 @@ class FlatOracle(PartRMNetwork):
         self.calls += 1
         if self.failing:
             raise RuntimeError("the network has broken down")
-        side = TINY.image_size_px // 2
+        side = inputs.images.shape[-1] // 2
         origins, directions = inputs.cameras.resized(side).rays()
         means = origins[:, :, None, None] - origins[:, :, None, None, 2:] / directions[..., 2:] * directions
         means = means.flatten(1, 3).nan_to_num(0.0).clamp(-1, 1)
@@ -38,5 +40,7 @@ class FlatOracle(PartRMNetwork):
         return NetworkOutput(gaussians, logit, displacement, torch.zeros(1, n), torch.zeros(1, n), inputs.view_valid)
 
 
-def oracle_model():
-    return LoadedModel(FlatOracle().eval(), "oracle", "0" * 16, TINY)
+def oracle_model(image_size_px=TINY.image_size_px):
+    """The oracle as a loaded model; larger images give more Gaussians."""
+    network = FlatOracle(image_size_px).eval()
+    return LoadedModel(network, "oracle", "0" * 16, network.config)

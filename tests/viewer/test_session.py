@@ -1,6 +1,7 @@
 """A tab's behaviour without a browser: order of work, steadiness, what the slider costs."""
 
 import gc
+import threading
 import time
 from types import SimpleNamespace
 
@@ -131,6 +132,112 @@ def test_a_page_that_draws_fast_always_has_all_gaussians_even_far_away(session, 
         session._seek(step / 10)
         shown = [len(client.scene.nodes[f"/object/{name}/splats"].centers) for name in ("body", "part")]
         assert sum(shown) == len(session._result.shown.before)
+
+
+def test_colouring_the_part_while_few_stand_in_leaves_it_to_be_pulled(session, client, monkeypatch):
+    monkeypatch.setattr(display, "FEW", 40)
+    client.splats_per_s = 1000
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    session._player.stop()
+    time.sleep(2 * REST_S)
+    session._seek(0.5)
+    session._set_tint(True)
+    handles = [node for name, node in client.scene.nodes.items() if name.endswith("/handle")]
+    time.sleep(2 * REST_S)
+    assert len(handles) == 2
+    assert all(handle.visible for handle in handles)
+    splats = [client.scene.nodes[f"/object/{name}/splats"] for name in ("body", "part")]
+    assert sum(len(node.centers) for node in splats) == len(session._result.shown.before)
+
+
+def test_other_work_does_not_wait_for_the_page_to_be_measured(session, client, monkeypatch):
+    monkeypatch.setattr(display, "FEW", 40)
+    client.latency_s = 1.0
+    drag_on_picture(session, client, (120, 75), (140, 75), phases=("start",))
+    session._do("Prediction", lambda: session._set_drags([(120.0, 75.0, 140.0, 75.0)]))
+    while session._result is None:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    started, waited = time.perf_counter(), []
+    session._do("Other", lambda: waited.append(time.perf_counter() - started))
+    done(session)
+    assert waited[0] < 2 * client.latency_s, "one question at most is waited for"
+    assert not session._object.draws_slowly
+    client.latency_s, client.splats_per_s = 0.0, 1000
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    assert session._object.draws_slowly, "it is measured another time"
+
+
+def test_slider_updates_that_overtake_one_another_end_where_the_slider_stands(session, client):
+    slider = client.gui.controls["Percent"]
+    held, free, seeks = threading.Event(), threading.Event(), []
+
+    def seek(fraction):
+        if not held.is_set():
+            held.set()
+            assert free.wait(5)
+        seeks.append(fraction)
+
+    object.__setattr__(session._panel._actions, "seek", seek)
+    moved = SimpleNamespace(client=client)
+    slider.value = 30.0
+    first = threading.Thread(target=slider.callback, args=(moved,))
+    first.start()
+    assert held.wait(5)
+    slider.value = 50.0
+    second = threading.Thread(target=slider.callback, args=(moved,))
+    second.start()
+    second.join(0.2)
+    free.set()
+    first.join(5)
+    second.join(5)
+    assert seeks[-1] == 0.5
+
+
+def test_slider_returns_into_the_drag_when_beyond_is_switched_off(session, client):
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    session._player.stop()
+    slider, beyond = client.gui.controls["Percent"], client.gui.controls["Beyond the drag"]
+    for value, expected in ((180.0, 1.0), (-70.0, 0.0), (40.0, 0.4)):
+        beyond.value = True
+        beyond.callback(None)
+        slider.value = value
+        slider.callback(SimpleNamespace(client=client))
+        assert session._object.fraction == pytest.approx(value / 100)
+        beyond.value = False
+        beyond.callback(None)
+        assert session._object.fraction == pytest.approx(expected)
+        assert slider.value == pytest.approx(100 * expected)
+
+
+def test_part_under_a_held_drag_is_tinted_and_the_tint_goes_with_the_drag(session, client, engine):
+    for _ in range(5):
+        engine._recent_s.append(0.01)
+    assert engine.fast
+    plain = session._picture._pixels
+    drag_on_picture(session, client, (120, 75), (140, 75), phases=("start", "update"))
+    assert (client.scene.nodes["/picture"].image != plain).any()
+    assert session._result is None, "nothing is predicted in 3D before the release"
+    drag_on_picture(session, client, (120, 75), (120, 75), phases=("update", "end"))
+    assert (client.scene.nodes["/picture"].image == plain).all()
+    assert session._drags == []
+    drag_on_picture(session, client, (20, 10), (40, 10), phases=("start", "update"))
+    assert not client.notices, "a drag that cannot be used yet is no failure"
+
+
+def test_a_drag_begun_before_the_last_ones_prediction_does_not_drop_it(session, client, engine):
+    for _ in range(5):
+        engine._recent_s.append(0.01)
+    plane = session._picture.plane
+    client.camera.position = np.array([*plane.center[:2], 3.0])
+    first, second = (plane.to_world(np.array(p, dtype=float)) for p in ((120, 75), (140, 75)))
+    with engine._turn:  # a prediction takes its time
+        for phase in ("end", "start", "update"):
+            event = SimpleNamespace(client=client, phase=phase, start_position=first, end_position=second)
+            through(session._on_picture_drag(event))
+            time.sleep(0.2)
+    done(session)
+    assert session._result is not None
 
 
 def test_memory_stays_over_200_drags(session, client):

@@ -30,6 +30,14 @@ def encoded(format, size=(64, 48), mode="RGBA"):
     return buffer.getvalue()
 
 
+def gradient_png():
+    image = np.zeros((64, 64, 3), dtype=np.uint8)
+    image[..., 0], image[..., 1] = np.meshgrid(np.arange(0, 256, 4), np.arange(0, 256, 4))
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def test_bundled_examples_open_and_their_drags_start_on_the_object():
     examples = load_examples()
     assert len(examples) >= 6
@@ -53,12 +61,16 @@ def test_uploads_are_opened_in_the_temporary_folder_and_leave_nothing(tmp_path):
         (b"%PDF-1.4 nothing", "not an image"),
         (encoded("GIF", mode="RGB"), "not an image"),
         (encoded("PNG")[:60], "not"),
+        (encoded("PNG")[:-30], r"^a\.png: not a readable image"),
+        (encoded("PNG", (4, 4)), r"^a\.png: 4x4 pixels are too few"),
+        (gradient_png(), r"^a\.png: the background is not plain"),
     ],
-    ids=["empty", "pdf", "gif", "cut off"],
+    ids=["empty", "pdf", "gif", "cut off", "damaged", "small", "no plain background"],
 )
 def test_other_uploads_are_refused(content, reason, tmp_path):
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(ValueError, match=reason) as caught:
         open_upload("a.png", content, tmp_path, SIZE)
+    assert str(tmp_path) not in str(caught.value), "no path of the server reaches the page"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,10 +124,22 @@ def test_gaussian_files_are_brought_into_view(tmp_path, engine):
     assert far.joint is None
 
 
-def test_articulated_objects_are_photographed_by_the_canonical_camera(tmp_path):
-    obj = generate("microwave", 3_000_001)
-    save_urdf(obj, tmp_path / "object.urdf")
-    path = tmp_path / "object.urdf"
+CABINET_XML = """<mujoco><worldbody><body name="cabinet">
+  <geom type="box" size=".2 .25 .3" rgba=".6 .4 .3 1"/>
+  <body name="door" pos=".21 .25 0">
+    <joint name="hinge" type="hinge" axis="0 0 1" range="0 1.8"/>
+    <geom type="box" size=".01 .25 .3" pos="0 -.25 0" rgba=".2 .3 .6 1"/>
+  </body>
+</body></worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize("name", ["object.urdf", "object.xml"])
+def test_articulated_objects_are_photographed_by_the_canonical_camera(name, tmp_path):
+    path = tmp_path / name
+    if name.endswith(".xml"):
+        path.write_text(CABINET_XML)
+    else:
+        save_urdf(generate("microwave", 3_000_001), path)
     opened = open_path(path, SIZE)
     framed = opened.views.framed[0]
     assert framed.corner_px == (0.0, 0.0)

@@ -37,7 +37,7 @@ def view(
         source: what the page opens; the bundled examples if left out.
         port: the first free port from here on is taken; 0 for any.
         host: address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from the network.
-        model: name of the bundled weights, or a checkpoint folder.
+        model: name of the bundled weights, or a checkpoint folder; Gaussians alone need none.
         device: auto takes a CUDA device if there is one.
     """
     import torch
@@ -51,8 +51,9 @@ def view(
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    engine = Engine(load_model(model, device)) if needs_model(source) else None
-    start = None if source is None else open_path(source, None if engine is None else engine.size_px)
+    at_once = needs_model(source)  # else only once something that can be dragged is opened on the page
+    engine = Engine(load_model(model, device) if at_once else lambda: load_model(model, device))
+    start = None if source is None else open_path(source, engine.size_px if at_once else None)
     for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
         signal.signal(stop, signal.default_int_handler)
     with serving(start, engine, host, port) as address:

@@ -152,6 +152,7 @@ class ObjectDisplay:
             if tinted != self._tinted:
                 self._tinted = tinted
                 if self.shown is not None:
+                    self.show_few(False)
                     self._send_splats()
 
     def set_axis_visible(self, visible: bool) -> None:
@@ -176,7 +177,13 @@ class ObjectDisplay:
                 seen = chosen & (self.shown.before.opacities > 0.2)
                 if bool(seen.any()):
                     content = invisible_surface(self.shown.before.means[seen].numpy())
-                    handle = self._scene.add_glb(f"{path}/handle", content, cast_shadow=False, receive_shadow=False)
+                    handle = self._scene.add_glb(
+                        f"{path}/handle",
+                        content,
+                        cast_shadow=False,
+                        receive_shadow=False,
+                        visible=not self._coarse,
+                    )
                     handle.on_drag("left", modifier="shift")(callback)
                     if without_shift:
                         handle.on_drag("left")(callback)
@@ -186,7 +193,7 @@ class ObjectDisplay:
         assert self.shown is not None
         for node in self._splats:
             node.remove()
-        self._splats, self._coarse = [], False
+        self._splats = []
         for path, chosen in (("/object/body", ~self.shown.moving), ("/object/part", self.shown.moving)):
             if bool(chosen.any()):
                 tinted = self._tinted and path == "/object/part"

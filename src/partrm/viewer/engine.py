@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from partrm.model.checkpoints import LoadedModel
 from partrm.pipeline import Prediction, SourceViews, check_drags, predict
@@ -15,10 +15,23 @@ FAST_S = 0.15
 class Engine:
     """Runs predictions of all tabs one after another."""
 
-    def __init__(self, model: LoadedModel) -> None:
-        self.model = model
-        self._turn = threading.Lock()
+    def __init__(self, model: LoadedModel | Callable[[], LoadedModel]) -> None:
+        """An engine of a network, or of one that is loaded by a call when it is first needed."""
+        self._model = model
+        self._loading, self._turn = threading.Lock(), threading.Lock()
         self._recent_s: deque[float] = deque(maxlen=5)
+
+    @property
+    def model(self) -> LoadedModel:
+        """The network.
+
+        Raises:
+            CheckpointError: it is loaded only now, and its weights cannot be used.
+        """
+        with self._loading:
+            if not isinstance(self._model, LoadedModel):
+                self._model = self._model()
+            return self._model
 
     @property
     def size_px(self) -> int:

@@ -1,5 +1,6 @@
 """The controls beside the 3D view: what they are called, and which action each calls."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ class Panel:
         self._actions = actions
         self.playing = False
         """What the button says."""
+        self._sliding = threading.Lock()
         gui.set_panel_label("PartRM")
         self._status: Any = gui.add_markdown(f"### {title}\n{HELP}")
         self._source_controls(gui)
@@ -107,11 +109,14 @@ class Panel:
         @self._slider.on_update
         def _(event: Any) -> None:
             if event.client is not None:  # moved by the user, not by us
-                actions.seek(float(self._slider.value) / 100)
+                with self._sliding:  # updates come in several threads: the last one through sees the newest value
+                    actions.seek(float(self._slider.value) / 100)
 
         @beyond.on_update
         def _(_event: Any) -> None:
             self._slider.min, self._slider.max = (-100.0, 200.0) if beyond.value else (0.0, 100.0)
+            if not beyond.value and not 0 <= self._slider.value <= 100:
+                actions.jump(1.0 if self._slider.value > 100 else 0.0)
 
         self._play.on_click(lambda _: actions.play(not self.playing))
         states.on_click(lambda event: actions.jump(1.0 if event.target.value == "After" else 0.0))

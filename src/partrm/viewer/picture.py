@@ -1,5 +1,6 @@
 """The source picture on the page: drags drawn on it by mouse, the part tinted in it, the crop framed."""
 
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -24,10 +25,14 @@ CROP_COLOR = (240, 150, 20)
 
 
 class PictureDisplay:
-    """Draws a picture, its drags, its part and its crop into a viser scene."""
+    """Draws a picture, its drags, its part and its crop into a viser scene; calls may come from any thread."""
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
+        self._lock = threading.RLock()
+        """Held while nodes come and go."""
+        self._coloring = threading.RLock()
+        """Held while pixels are sent, which takes longer; drags are drawn meanwhile."""
         self._image: Any = None
         self._drags: Any = None
         self._crop: Any = None
@@ -36,10 +41,11 @@ class PictureDisplay:
 
     def clear(self) -> None:
         """Take the picture off the page."""
-        for node in (self._image, self._drags, self._crop):
-            if node is not None:
-                node.remove()
-        self._image = self._drags = self._crop = self._pixels = self.plane = None
+        with self._coloring, self._lock:
+            for node in (self._image, self._drags, self._crop):
+                if node is not None:
+                    node.remove()
+            self._image = self._drags = self._crop = self._pixels = self.plane = None
 
     def show(self, rgba: Float[Tensor, "4 h w"], on_drag: Callable[[Any], Awaitable[None]]) -> None:
         """Put a picture on the page; left drags on it call ``on_drag``."""
@@ -62,49 +68,52 @@ class PictureDisplay:
 
     def tint(self, part_mask: Float[Tensor, "h w"] | None) -> None:
         """Colour the part in the picture (mask in the user's pixels); None takes the colour away."""
-        if self._image is None or self._pixels is None:
-            return
-        pixels = self._pixels
-        if part_mask is not None:
-            size = (pixels.shape[0], pixels.shape[1])
-            share = 0.45 * interpolate(part_mask[None, None].float(), size, mode="area")[0, 0].numpy()[..., None]
-            pixels = (pixels * (1 - share) + np.array(PART_COLOR) * share).round().astype(np.uint8)
-        self._image.image = pixels
+        with self._coloring:
+            if self._image is None or self._pixels is None:
+                return
+            pixels = self._pixels
+            if part_mask is not None:
+                size = (pixels.shape[0], pixels.shape[1])
+                share = 0.45 * interpolate(part_mask[None, None].float(), size, mode="area")[0, 0].numpy()[..., None]
+                pixels = (pixels * (1 - share) + np.array(PART_COLOR) * share).round().astype(np.uint8)
+            self._image.image = pixels
 
     def draw_drags(self, drags_px: Sequence[Sequence[float]]) -> None:
         """Show drags (x0, y0, x1, y1 in the user's pixels) as arrows; none takes them away."""
-        if self.plane is None:
-            return
-        if not drags_px:
-            if self._drags is not None:
-                self._drags.remove()
-                self._drags = None
-            return
-        ends = self.plane.to_world(np.array(drags_px, dtype=np.float64).reshape(-1, 2, 2), LIFT)
-        shortest = float(np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1).min())
-        self._drags = self._scene.add_arrows(
-            "/picture_drags",
-            ends.astype(np.float32),
-            DRAG_COLOR,
-            shaft_radius=0.006,
-            head_radius=0.018,
-            head_length=min(0.05, 0.6 * max(shortest, 1e-3)),
-        )
+        with self._lock:
+            if self.plane is None:
+                return
+            if not drags_px:
+                if self._drags is not None:
+                    self._drags.remove()
+                    self._drags = None
+                return
+            ends = self.plane.to_world(np.array(drags_px, dtype=np.float64).reshape(-1, 2, 2), LIFT)
+            shortest = float(np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1).min())
+            self._drags = self._scene.add_arrows(
+                "/picture_drags",
+                ends.astype(np.float32),
+                DRAG_COLOR,
+                shaft_radius=0.006,
+                head_radius=0.018,
+                head_length=min(0.05, 0.6 * max(shortest, 1e-3)),
+            )
 
     def draw_crop(self, framed: FramedImage | None) -> None:
         """Show the square that the network sees; None takes it away."""
-        if self._crop is not None:
-            self._crop.remove()
-            self._crop = None
-        if framed is None or self.plane is None:
-            return
-        (left, top), side = framed.corner_px, framed.image.shape[-1] / framed.scale
-        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * side + np.array([left, top])
-        around = self.plane.to_world(corners, LIFT / 2)
-        lines = np.stack([around, np.roll(around, -1, 0)], 1).astype(np.float32)
-        self._crop = self._scene.add_line_segments(
-            "/picture_crop", lines, CROP_COLOR, thickness=2.0, thickness_units="screen"
-        )
+        with self._lock:
+            if self._crop is not None:
+                self._crop.remove()
+                self._crop = None
+            if framed is None or self.plane is None:
+                return
+            (left, top), side = framed.corner_px, framed.image.shape[-1] / framed.scale
+            corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * side + np.array([left, top])
+            around = self.plane.to_world(corners, LIFT / 2)
+            lines = np.stack([around, np.roll(around, -1, 0)], 1).astype(np.float32)
+            self._crop = self._scene.add_line_segments(
+                "/picture_crop", lines, CROP_COLOR, thickness=2.0, thickness_units="screen"
+            )
 
 
 def page_pixels(rgba: Float[Tensor, "4 h w"]) -> UInt8[np.ndarray, "h2 w2 3"]:

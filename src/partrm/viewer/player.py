@@ -19,11 +19,12 @@ class Player:
 
     def __init__(self, step: Callable[[float], None]) -> None:
         self._step = step
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Held for each step, so that none comes after :meth:`stop` has returned."""
         self._stop = threading.Event()
 
     def stop(self) -> None:
-        """Stop; the last fraction stays."""
+        """Stop; the last fraction stays. A step under way is waited for."""
         with self._lock:
             self._stop.set()
 
@@ -44,9 +45,12 @@ class Player:
 
     def _loop(self, stop: threading.Event, fraction_at: Callable[[float], float], length_s: float) -> None:
         started = time.perf_counter()
-        while not stop.is_set():
-            seconds = time.perf_counter() - started
-            self._step(fraction_at(seconds))
+        while True:
+            with self._lock:
+                if stop.is_set():
+                    return
+                seconds = time.perf_counter() - started
+                self._step(fraction_at(seconds))
             if seconds >= length_s:
                 return
             stop.wait(1 / RATE_HZ)

@@ -32,13 +32,13 @@ def address(host: str, port: int) -> str:
 
 @contextlib.contextmanager
 def serving(
-    start: OpenedPicture | Shown | None, engine: Engine | None, host: str = "127.0.0.1", port: int = 8080
+    start: OpenedPicture | Shown | None, engine: Engine, host: str = "127.0.0.1", port: int = 8080
 ) -> Iterator[str]:
     """Serve the page while the block runs, and give its address.
 
     Args:
         start: what each new tab opens; None for the gallery of examples.
-        engine: the network; None where only Gaussians are looked at.
+        engine: the network.
         host: address to listen on; loopback alone unless told otherwise.
         port: the first free one from here is taken; 0 for any.
     """

@@ -11,26 +11,25 @@ from typing import Any
 import numpy as np
 
 from partrm.images import FramedImage
-from partrm.pipeline import MIN_DRAG_PX, Prediction
+from partrm.pipeline import MIN_DRAG_PX, DragError, Prediction
 from partrm.viewer.display import ObjectDisplay, Shown
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
 from partrm.viewer.gallery import Gallery
-from partrm.viewer.geometry import FOVY_RAD, PRESETS, CameraPlace, overview
-from partrm.viewer.pace import SLOW_S, TRIES, WORTH, answer_s
+from partrm.viewer.geometry import PRESETS, overview
+from partrm.viewer.pace import Pace
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.player import Player
 from partrm.viewer.pulling import Pull
 from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recropped
+from partrm.viewer.viewpoint import Viewpoint
 
 Drag = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the user's picture."""
 
 EMPTY = "Drag a part in the picture."
-
-NO_MODEL = "drags need a model: start partrm view with --model"
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 class Session:
     """State and behaviour of one tab. Work that takes time runs in order on a thread of the tab's own."""
 
-    def __init__(self, client: Any, engine: Engine | None, examples: Sequence[Example], folder: Path) -> None:
+    def __init__(self, client: Any, engine: Engine, examples: Sequence[Example], folder: Path) -> None:
         self._client, self._engine, self._examples, self._folder = client, engine, examples, folder
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"tab-{client.client_id}")
         self._object = ObjectDisplay(client.scene)
@@ -52,16 +51,14 @@ class Session:
         self._history: list[list[Drag]] = []
         self._pressed_px: tuple[float, float] | None = None
         self._pull = Pull(client, self._object)
-        self._asked = 0
+        self._asked = self._previewed = self._released = 0
         self._closing, self._closed = threading.Lock(), False
         self._tint = self._show_crop = self._pull_freely = False
         self._panel = Panel(client.gui, self._actions(), "PartRM")
         client.gui.main_panel.dock_right()
-        client.camera.fov = FOVY_RAD
-        self._fit: Callable[[float], CameraPlace] | None = None
-        self._fitted_aspect = 0.0
-        self._paced = 0
-        client.camera.on_update(self._refit)
+        self._viewpoint = Viewpoint(client)
+        self._waiting = 0
+        self._pace = Pace(client, self._object, lambda: self._waiting > 0 or self._closed)
 
     def start(self, source: OpenedPicture | Shown | None) -> None:
         """Show what the server was started with; None is the wall of examples."""
@@ -100,32 +97,22 @@ class Session:
         """Run a job after those before it; its failure becomes a notice, and the tab lives on."""
         with self._closing:
             if not self._closed:
+                self._waiting += 1
                 self._worker.submit(self._guarded, what, job)
 
     def _guarded(self, what: str, job: Callable[[], None]) -> None:
+        with self._closing:
+            self._waiting -= 1
         try:
             job()
         except Exception as error:
             if not isinstance(error, ValueError | ImportError):
                 logger.exception("%s failed", what)
             self.notice(f"{what} failed", str(error) or type(error).__name__)
-            return
 
     def notice(self, title: str, text: str) -> None:
         """A message in the corner of the page."""
         self._client.add_notification(title, text, auto_close_seconds=12, color="red")
-
-    def _measure_pace(self) -> None:
-        """Find out whether the tab's page draws slowly, and clearly faster with few Gaussians in place of all."""
-        if self._object.draws_slowly or self._paced == TRIES or not self._object.many:
-            return
-        self._paced += 1
-        all_s = answer_s(self._client)
-        if all_s is not None and all_s > SLOW_S:
-            self._object.show_few(True)
-            few_s = answer_s(self._client)
-            self._object.show_few(False)
-            self._object.draws_slowly = few_s is not None and few_s < WORTH * all_s
 
     # What is open.
 
@@ -134,7 +121,7 @@ class Session:
         self._close_source()
         self._gallery = Gallery(self._client.scene, self._examples, self._pick)
         self._panel.say("Examples", "Click one, or upload a picture of your own.")
-        self._stand_fitting(lambda aspect: Gallery.place(len(self._examples), aspect))
+        self._viewpoint.stand_fitting(lambda aspect: Gallery.place(len(self._examples), aspect))
 
     def _pick(self, index: int) -> None:
         self._do("Opening", lambda: self.open_example(index))
@@ -142,13 +129,11 @@ class Session:
     def open_example(self, index: int) -> None:
         """Open a bundled example and show what its drag does."""
         example = self._examples[index]
-        self.show_source(open_picture(example.path, self._need_engine().size_px, example.framing, example.title))
+        self.show_source(open_picture(example.path, self._engine.size_px, example.framing, example.title))
         self._set_drags(list(example.drags_px))
 
     def _upload(self, name: str, content: bytes) -> None:
-        self._do(
-            "Upload", lambda: self.show_source(open_upload(name, content, self._folder, self._need_engine().size_px))
-        )
+        self._do("Upload", lambda: self.show_source(open_upload(name, content, self._folder, self._engine.size_px)))
 
     def show_source(self, source: OpenedPicture | Shown) -> None:
         """Put a picture, or Gaussians, on the page in place of what was there."""
@@ -156,7 +141,7 @@ class Session:
         if isinstance(source, Shown):
             self._panel.reset_crop(False)
             self._show(Result(source, None), "Gaussians", [])
-            self._do("Opening", self._measure_pace)
+            self._do("Opening", self._pace.measure)
         else:
             self._opened, self._base_frame = source, source.views.framed[0]
             self._picture.show(source.rgba, self._on_picture_drag)
@@ -172,7 +157,7 @@ class Session:
     def _close_source(self) -> None:
         self._player.stop()
         self._panel.show_playing(False)
-        self._asked += 1
+        self._asked, self._released = self._asked + 1, self._released + 1
         if self._gallery is not None:
             self._gallery.remove()
             self._gallery = None
@@ -180,11 +165,6 @@ class Session:
         self._picture.clear()
         self._opened = self._base_frame = self._result = None
         self._drags, self._history = [], []
-
-    def _need_engine(self) -> Engine:
-        if self._engine is None:
-            raise ValueError(NO_MODEL)
-        return self._engine
 
     # Drags and predictions.
 
@@ -211,14 +191,20 @@ class Session:
     def _follow(self, drag: Drag, released: bool) -> None:
         """A drag under way or released: draw it, and ask the network where that is due."""
         drags = [*(self._drags if self._panel.several else []), drag]
+        self._released += int(released)
         if not released:
             self._picture.draw_drags(drags)
-            if self._engine is not None and self._engine.fast:
-                self._ask(drags, preview=True)
+            if self._engine.fast:
+                self._ask_preview(drags)
         elif np.hypot(drag[2] - drag[0], drag[3] - drag[1]) >= MIN_DRAG_PX:
             self._do("Prediction", lambda: self._set_drags(drags))
         else:
-            self._picture.draw_drags(self._drags)
+            self._do("Drag", self._drop_drag)
+
+    def _drop_drag(self) -> None:
+        """Show what there was before a drag that came to nothing."""
+        self._picture.draw_drags(self._drags)
+        self._tint_picture()
 
     def _set_drags(self, drags: list[Drag], remember: bool = True) -> None:
         if remember:
@@ -244,46 +230,60 @@ class Session:
         if self._drags:
             self._set_drags([])
 
-    def _ask(self, drags: list[Drag], preview: bool = False) -> None:
+    def _ask(self, drags: list[Drag]) -> None:
         """Ask for a prediction; those asked for before and not yet begun are skipped."""
         self._asked += 1
         number, asked_s = self._asked, time.perf_counter()
-        self._do("Prediction", lambda: self._predict(number, drags, asked_s, preview))
+        self._do("Prediction", lambda: self._predict(number, drags, asked_s))
 
-    def _predict(self, number: int, drags: list[Drag], asked_s: float, preview: bool) -> None:
+    def _predict(self, number: int, drags: list[Drag], asked_s: float) -> None:
         opened = self._opened
         if number != self._asked or opened is None:
             return
         try:
-            prediction = self._need_engine().predict(opened.views, drags)
+            prediction = self._engine.predict(opened.views, drags)
         except Exception:
-            if preview:
-                return  # a drag under way may well pass where none may end
             self._drags = self._history.pop() if self._history else []
-            self._picture.draw_drags(self._drags)
+            self._drop_drag()
             raise
-        if number != self._asked or self._closed:
-            return
-        if preview:
-            self._picture.tint(prediction.part_mask)
-        else:
+        if number == self._asked and not self._closed:
             self._show_prediction(prediction, opened.title, asked_s)
+
+    def _ask_preview(self, drags: list[Drag]) -> None:
+        """Ask which part a drag under way would move; only the newest such question is put to the network."""
+        self._previewed += 1
+        number, released = self._previewed, self._released
+        self._do("Preview", lambda: self._preview(number, released, drags))
+
+    def _preview(self, number: int, released: int, drags: list[Drag]) -> None:
+        opened = self._opened
+        if number != self._previewed or released != self._released or opened is None:
+            return
+        try:
+            mask = self._engine.predict(opened.views, drags).part_mask
+        except DragError:
+            return  # a drag under way may well pass where none may end
+        except Exception:
+            logger.exception("preview failed")  # the release will tell the user, once
+            return
+        if released == self._released and not self._closed:
+            self._picture.tint(mask)
 
     def _show_prediction(self, prediction: Prediction, title: str, asked_s: float) -> None:
         self._player.stop()
         shown = Shown(prediction.before, prediction.moving, prediction.joint)
         times = [("network", 1000 * prediction.timings_s["network"])]
         self._show(Result(shown, prediction), title, times)
-        self._picture.tint(prediction.part_mask if self._tint else None)
+        self._tint_picture()
         times.append(("drag to splats", 1000 * (time.perf_counter() - asked_s)))
         self._describe(title, times)
         if bool(prediction.moving.any()):
             self._panel.show_playing(False)
             self._player.play_once()
-            self._measure_pace()
         else:
             self.notice("Nothing moves", "the network found no part under the drag")
         self._object.on_pull(self._on_pull, self._pull_freely)
+        self._pace.measure()
 
     def _show(self, result: Result, title: str, times: list[tuple[str, float]]) -> None:
         self._result = result
@@ -333,8 +333,11 @@ class Session:
     def _set_tint(self, tinted: bool) -> None:
         self._tint = tinted
         self._object.set_tinted(tinted)
+        self._tint_picture()
+
+    def _tint_picture(self) -> None:
         prediction = None if self._result is None else self._result.prediction
-        self._picture.tint(prediction.part_mask if tinted and prediction is not None else None)
+        self._picture.tint(prediction.part_mask if self._tint and prediction is not None else None)
 
     def _set_pull_freely(self, freely: bool) -> None:
         self._pull_freely = freely
@@ -346,24 +349,9 @@ class Session:
 
     def _look_from(self, name: str) -> None:
         if name in PRESETS:
-            self._fit = None
-            self._stand(PRESETS[name])
+            self._viewpoint.stand(PRESETS[name])
         else:
-            self._stand_fitting(lambda aspect: overview(self._picture.plane, aspect))
-
-    def _stand_fitting(self, fit: Callable[[float], CameraPlace]) -> None:
-        """Stand where everything fits the window, also when the window changes its shape."""
-        self._fit, self._fitted_aspect = fit, self._client.camera.aspect
-        self._stand(fit(self._fitted_aspect))
-
-    def _refit(self, camera: Any) -> None:
-        if self._fit is not None and abs(camera.aspect - self._fitted_aspect) > 0.01:
-            self._stand_fitting(self._fit)
-
-    def _stand(self, place: CameraPlace) -> None:
-        with self._client.atomic():
-            self._client.camera.position = place.position
-            self._client.camera.look_at = place.look_at
+            self._viewpoint.stand_fitting(lambda aspect: overview(self._picture.plane, aspect))
 
     # The crop and exports.
 

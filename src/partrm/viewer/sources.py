@@ -18,7 +18,7 @@ from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
 from partrm.gaussians import Gaussians, load_ply
-from partrm.images import FramedImage, crop_square, frame_object, load_image
+from partrm.images import FramedImage, ImageError, crop_square, frame_object, load_image
 from partrm.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
 from partrm.viewer.display import Shown
 
@@ -194,8 +194,7 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
         folder: temporary folder.
 
     Raises:
-        SourceError: too large, not one of :data:`UPLOAD_FORMATS`, or too many pixels.
-        ImageError: an image in which no object can be found.
+        SourceError: too large, not one of :data:`UPLOAD_FORMATS`, too many pixels, damaged, or no object in it.
     """
     if len(content) > MAX_UPLOAD_BYTES:
         raise SourceError(f"the file is larger than {MAX_UPLOAD_BYTES // 10**6} MB")
@@ -212,4 +211,7 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
     with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix) as file:
         file.write(content)
         file.flush()
-        return open_picture(Path(file.name), size_px, title=title)
+        try:
+            return open_picture(Path(file.name), size_px, title=title)
+        except ImageError as error:  # which names the temporary file
+            raise SourceError(str(error).replace(file.name, title)) from error

@@ -1,0 +1,26 @@
+import pytest
+from flat_oracle import oracle_model
+
+from partrm.model.checkpoints import CheckpointError, load_model
+from partrm.viewer.engine import Engine
+
+
+def test_a_network_may_be_loaded_when_it_is_first_needed():
+    loads = []
+
+    def load():
+        loads.append(1)
+        return oracle_model()
+
+    engine = Engine(load)
+    assert not loads
+    assert engine.size_px == 64
+    assert engine.model is engine.model
+    assert len(loads) == 1
+
+
+def test_weights_that_cannot_be_loaded_are_told_each_time(tmp_path):
+    engine = Engine(lambda: load_model(str(tmp_path / "none"), "cpu"))
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="none"):
+            _ = engine.size_px
