@@ -12,13 +12,13 @@ from partrm.articulation.kinematics import JointType
 from partrm.data.online import SampleConfig, make_samples
 from partrm.data.samples import Samples
 from partrm.data.scenarios import JointTables
-from partrm.losses import LossWeights, motion_losses
+from partrm.losses import REVOLUTE_SHARE, SMALL_MOTION, LossWeights, carried_loss, motion_losses, robust
 from partrm.model.network import TINY, JointVotes, NetworkOutput, PartRMNetwork
 from partrm.pipeline import read_motion
 from partrm.rendering.meshes import MeshScene, material_table
 from partrm.transforms import transform_points
 
-VOTES = ("joint_type", "axis", "to_axis", "angle")
+VOTES = ("joint_type", "axis", "to_axis", "angle", "carried")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def true_votes(samples: Samples) -> JointVotes:
 
 def test_true_votes_cost_nothing_and_others_do(samples: Samples, output: NetworkOutput) -> None:
     good = motion_losses(dataclasses.replace(output, votes=true_votes(samples)), samples, LossWeights())
-    for name in VOTES:
+    for name in VOTES[:4]:
         assert abs(float(good[name])) < 1e-3, name
     turned = dataclasses.replace(true_votes(samples), axis=-true_votes(samples).axis)
     bad = motion_losses(dataclasses.replace(output, votes=turned), samples, LossWeights())
@@ -77,6 +77,38 @@ def test_true_votes_are_read_as_the_true_motion(samples: Samples, output: Networ
         before, part, joint = read_motion(told, silent, sample)
         truth = transform_points(samples.joint.T_after_before[sample], before.means[part])
         assert torch.allclose(transform_points(joint.T_after_before, before.means[part]), truth, atol=1e-4)
+
+
+def test_undecided_votes_lean_neither_way_over_the_pool(samples: Samples, output: NetworkOutput) -> None:
+    logit = torch.zeros_like(true_votes(samples).revolute_logit).requires_grad_()
+    votes = dataclasses.replace(true_votes(samples), revolute_logit=logit)
+    loss = motion_losses(dataclasses.replace(output, votes=votes), samples, LossWeights())["joint_type"]
+    (grad,) = torch.autograd.grad(loss, logit)
+    turns = samples.joint.type == JointType.REVOLUTE
+    pulls = grad.sum(1)[samples.valid]
+    up, down = -pulls[turns[samples.valid]].mean(), pulls[~turns[samples.valid]].mean()
+    torch.testing.assert_close(REVOLUTE_SHARE * up, (1 - REVOLUTE_SHARE) * down)
+
+
+def test_the_voted_joint_carries_true_points_to_their_goals(samples: Samples, output: NetworkOutput) -> None:
+    point, goal = (
+        rearrange(getattr(samples.targets, n), "b v h w c -> b (v h w) c") for n in ("point", "displacement")
+    )
+    moving = rearrange(samples.targets.moving, "b v h w -> b v (h w)").float()
+    true = dataclasses.replace(
+        output,
+        gaussians=dataclasses.replace(output.gaussians, means=point),
+        displacement=goal,
+        votes=true_votes(samples),
+    )
+    assert float(carried_loss(true, samples, moving).max()) < 1e-3
+    votes = true_votes(samples)
+    still = dataclasses.replace(true, displacement=0 * goal, votes=dataclasses.replace(votes, angle=0 * votes.angle))
+    length = rearrange(samples.targets.displacement.norm(dim=-1), "b v h w -> b v (h w)")
+    mean = (length * moving).sum((1, 2)) / moving.sum((1, 2))
+    torch.testing.assert_close(
+        carried_loss(still, samples, moving), robust(mean / (mean + SMALL_MOTION), 0.1), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_networks_without_votes_have_no_such_terms(samples: Samples) -> None:

@@ -11,15 +11,10 @@ from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_f
 from partrm.carving import carve
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.gaussians import Gaussians
-from partrm.model.network import NetworkOutput, PartRMNetwork
+from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
 
 MIN_OPACITY = 0.005
 """Gaussians below it are dropped from a prediction: they are invisible (DESIGN §5)."""
-
-UNSEEN_VOTE = 0.1
-"""What a Gaussian of a view that was not given counts in the joint's fit, against one that an image shows: the hidden
-sides' displacements are guesses. With 1.0 the mean motion-error ratio of single images was .52 instead of .47 (real
-objects, whose pivots lay twice as far off) and .53 instead of .49 (procedural ones)."""
 
 
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:

@@ -53,6 +53,7 @@ class Phase:
     motion: bool = True
     """Keep the motion terms; without, renders alone teach, with the part carried by the network's displacements."""
     novel_views: int = 2
+    novel_size_px: int = 128
     warmup: int = 200
     view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
     """How often 1, 2, 3 and 4 input views are present."""
@@ -138,9 +139,8 @@ def learning_rate(phase: Phase, step: int) -> float:
 
 def sample_config(phase: Phase, views: int) -> SampleConfig:
     """What the phase's batches hold."""
-    return SampleConfig(
-        image_size_px=phase.image_size_px, views=views, novel_views=phase.novel_views if phase.appearance else 0
-    )
+    novel = phase.novel_views if phase.appearance else 0
+    return SampleConfig(phase.image_size_px, views, novel_views=novel, novel_size_px=phase.novel_size_px)
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

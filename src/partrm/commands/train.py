@@ -14,7 +14,7 @@ The run folder holds log.jsonl, a TensorBoard log, the checkpoint and, at every 
 Examples:
   partrm train --pool pool.npz --out runs/a --max-minutes 9
   partrm train --pool pool.npz --out runs/a --max-minutes 9 --resume
-  torchrun --nproc-per-node 2 -m partrm train --pool pool.npz --out runs/b --compile
+  torchrun --nproc-per-node 2 -m partrm train --pool pool.npz --out runs/b --fused-norms --graphs
   partrm train --pool pool.npz --out runs/c --init runs/a/weights --coarse.steps 0
   partrm train --pool pool.npz --out runs/d --looks.steps 0 --network.head state
 """
