@@ -260,7 +260,10 @@ def drag_points(
     index = (inner if int(inner.sum()) >= MAX_DRAGS else usable).nonzero()[:, 0]
     if len(index) < MAX_DRAGS:
         return None
-    return points[spread_points(start, end, index)]
+    # Centres of pixels, exactly: their distances tie, and what ray casting leaves in the last bit would break the ties.
+    pixel = torch.arange(len(points), device=points.device)
+    centre = torch.stack([pixel % size, pixel // size], -1) + 0.5
+    return points[spread_points(centre, end - start + centre, index)]
 
 
 def spread_points(start: Float[Tensor, "p 2"], end: Float[Tensor, "p 2"], index: Int[Tensor, " k"]) -> list[int]:
@@ -275,6 +278,7 @@ def spread_points(start: Float[Tensor, "p 2"], end: Float[Tensor, "p 2"], index:
     order = torch.argsort(length, stable=True)
     chosen = [int(index[order[int(DRAG_QUANTILE * (len(order) - 1))]])]
     for _ in range(1, min(MAX_DRAGS, len(index))):
-        away = torch.cdist(start[index], start[chosen]).amin(1)
+        # By matrix products, as cdist does it left to itself, equal distances would differ by the processor.
+        away = torch.cdist(start[index], start[chosen], compute_mode="donot_use_mm_for_euclid_dist").amin(1)
         chosen.append(int(index[int(away.argmax())]))
     return chosen
