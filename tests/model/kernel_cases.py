@@ -44,7 +44,9 @@ def compare(device: str, shape: tuple[int, ...], dtype: torch.dtype, pool: bool)
         if passes is fused:
             assert of_level.is_contiguous(memory_format=torch.channels_last)
             assert active.is_contiguous(memory_format=torch.channels_last)
-    tolerance = 2e-5 if dtype == torch.float32 else 2**-7  # the interpreter cuts bits off where devices round
+    # The plain twin in float32 is off by 1.3e-5 itself; a card's quick division and root add to it. In bfloat16 the
+    # interpreter cuts bits off where devices round.
+    tolerance = 5e-5 if dtype == torch.float32 else 2**-7
     for index, (ours, exact) in enumerate(zip(*results, strict=True)):
         assert ours.shape == exact.shape, index
         ours, exact = ours.detach().double(), exact.detach()
