@@ -133,5 +133,12 @@ class Tab:
     def press(self, name):
         self.page.get_by_role("button", name=name, exact=True).click()
 
+    def choose(self, label, option):
+        """Pick an entry of the list that carries a label, once the list has unfolded and folded away."""
+        entry = self.page.get_by_role("option", name=option, exact=True)
+        self.page.get_by_label(label, exact=True).click()
+        entry.click()
+        entry.wait_for(state="hidden")
+
     def close(self):
         self.page.close()

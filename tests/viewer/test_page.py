@@ -236,8 +236,7 @@ def test_overlays_background_and_camera_places_change_the_picture_and_change_it_
     there_and_back(axis.click, axis.click, least=2e-5)  # a thin arrow
 
     def look_from(name):
-        tab.page.get_by_role("combobox").first.click()
-        tab.page.get_by_role("option", name=name, exact=True).click()
+        tab.choose("Camera", name)
 
     for place in PRESETS:
         there_and_back(lambda place=place: look_from(place), lambda: look_from("Both"))
@@ -286,9 +285,7 @@ def test_everything_can_be_taken_away(box_page, chromium, tmp_path):
     tab.page.get_by_text("Export", exact=True).click()
 
     def download(kind):
-        tab.page.get_by_role("combobox").last.click()
-        tab.page.get_by_role("option", name=kind).click()
-        time.sleep(0.2)  # the list folds away over the button
+        tab.choose("What", kind)
         with tab.page.expect_download(timeout=60_000) as waiting:
             tab.press("Download")
         path = tmp_path / waiting.value.suggested_filename
