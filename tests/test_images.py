@@ -8,7 +8,6 @@ from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.images import (
     CANONICAL_BOX_DIAGONAL,
     ImageError,
-    connected_components,
     crop_square,
     cut_out,
     frame_object,
@@ -142,21 +141,28 @@ def test_a_hole_of_the_background_colour_stays_inside():
     assert cut_out(rgb)[3, 50, 50] == 1
 
 
-def test_components_match_brute_force():
-    mask = np.random.default_rng(1).random((23, 31)) < 0.6
-    labels = connected_components(mask)
-    expected = np.zeros(mask.shape, dtype=int)
-    for start in zip(*np.nonzero(mask), strict=True):
-        if expected[start]:
-            continue
-        todo, name = [start], expected.max() + 1
-        while todo:
-            y, x = todo.pop()
-            if 0 <= y < 23 and 0 <= x < 31 and mask[y, x] and not expected[y, x]:
-                expected[y, x] = name
-                todo += [(y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)]
-    assert (labels == 0).tolist() == (expected == 0).tolist()
-    assert len(set(zip(labels.ravel(), expected.ravel(), strict=True))) == len(np.unique(expected))
+def test_specks_of_dirt_are_background_but_a_second_piece_is_not():
+    rgb = torch.ones(3, 200, 200)
+    rgb[:, 40:140, 40:140] = 0.3
+    rgb[:, 160:180, 20:60] = 0.3  # a twelfth of the object
+    rgb[:, 150:153, 150:153] = 0.3
+    alpha = cut_out(rgb)[3]
+    assert (alpha[45:135, 45:135] == 1).all()
+    assert (alpha[162:178, 22:58] == 1).all()
+    assert (alpha[145:160, 145:160] == 0).all()
+
+
+def test_a_gap_of_one_pixel_lets_the_background_in_but_a_corner_does_not():
+    """Background spreads over sides of pixels, not over their corners."""
+    rgb = torch.ones(3, 100, 100)
+    rgb[:, 20:80, 20:80] = 0.3
+    rgb[:, 30:70, 30:70] = 1.0
+    closed, gap = rgb.clone(), rgb.clone()
+    gap[:, 20:30, 50] = 1.0
+    for step in range(10):
+        closed[:, 20 + step, 40 + step] = 1.0
+    assert cut_out(closed)[3, 50, 50] == 1
+    assert cut_out(gap)[3, 50, 50] == 0
 
 
 @pytest.mark.parametrize("framing", ["auto", "canonical"])

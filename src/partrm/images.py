@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d, pad
 
@@ -215,36 +216,19 @@ def _fit_background(rgb: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"]
     return rearrange(basis @ coefficients, "h w c -> c h w"), tolerance
 
 
-def connected_components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
-    """A positive label a 4-connected component, 0 outside; labels spread along runs until nothing changes."""
-    labels = np.where(mask, np.arange(1, mask.size + 1, dtype=np.int64).reshape(mask.shape), 0)
-    starts = []
-    for lines in (mask, mask.T):
-        change = np.ones(lines.shape, dtype=bool)
-        change[:, 1:] = lines[:, 1:] != lines[:, :-1]
-        starts.append(np.flatnonzero(change))
-    while True:
-        before = labels
-        for axis in (0, 1):
-            flat = (labels if axis == 0 else labels.T).ravel()
-            highest = np.maximum.reduceat(flat, starts[axis])
-            spread = np.repeat(highest, np.diff(starts[axis], append=flat.size))
-            labels = spread.reshape(mask.shape) if axis == 0 else spread.reshape(mask.T.shape).T
-        if np.array_equal(labels, before):
-            return labels
-
-
 def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    labels = connected_components(mask)
+    """The 4-connected components that touch the border."""
+    labels, _ = ndimage.label(mask)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return mask & np.isin(labels, np.unique(border))
 
 
 def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Drop components smaller than a fiftieth of the largest."""
-    labels, index, count = np.unique(connected_components(mask), return_inverse=True, return_counts=True)
-    count = np.where(labels == 0, 0, count)
-    return (count >= max(1, count.max() / 50))[index].reshape(mask.shape)
+    """Drop 4-connected components smaller than a fiftieth of the largest."""
+    labels, count = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return (sizes >= max(1, sizes.max() / 50))[labels]
 
 
 def _soft_edge(foreground: Bool[Tensor, "h w"], distance: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
