@@ -111,13 +111,17 @@ class Tab:
 
     def changes(self, before, least=0.002, timeout_s=40.0):
         """Wait until the 3D view differs from an earlier shot by that mean; the new shot."""
+        return self.shows(lambda now: now.shape == before.shape and np.abs(now - before).mean() > least, timeout_s)
+
+    def shows(self, what, timeout_s=40.0):
+        """Wait until ``what`` holds for the 3D view; the shot."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             now = self.shot()
-            if now.shape == before.shape and np.abs(now - before).mean() > least:
+            if what(now):
                 return now
             time.sleep(0.2)
-        raise AssertionError("the page did not change")
+        raise AssertionError("the page does not show what was expected")
 
     def settles(self, timeout_s=40.0):
         """Wait until the 3D view stands still; the shot."""
