@@ -31,6 +31,11 @@ from partrm.transforms import transform_points
 PROCEDURAL_SEED = 1_000_000
 """Seed of the first procedural object; training uses seeds below."""
 
+UNEVALUATED = frozenset(
+    ("latch_door", "knobs", "sliders", "toaster", "toilet", "bottle", "bucket", "jaws", "lamp", "swivel")
+)
+"""Categories to train on that came after the published samples, which stay what they are."""
+
 PLAN_SIZE_PX = 128
 """Side of the surface maps that choose views and drag points."""
 
@@ -84,12 +89,13 @@ def plan_procedural(limit: int, seed: int, advance: Callable[[], None]) -> EvalS
     """
     from partrm.articulation.procedural import CATEGORIES, generate
 
+    categories = [category for category in CATEGORIES if category not in UNEVALUATED]
     found: list[Found] = []
     dropped: list[str] = []
-    for index in range(2 * limit + len(CATEGORIES)):
+    for index in range(2 * limit + len(categories)):
         if len(found) == limit:
             break
-        obj = generate(CATEGORIES[index % len(CATEGORIES)], PROCEDURAL_SEED + index)
+        obj = generate(categories[index % len(categories)], PROCEDURAL_SEED + index)
         ground = Ground.of(obj)
         generator = torch.Generator().manual_seed(1_000_003 * seed + index)
         candidates = (_random_candidates(ground.tables, generator) for _ in range(ROUNDS))

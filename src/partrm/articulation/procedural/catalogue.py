@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from partrm.articulation.objects import ArticulatedObject, ObjectError
-from partrm.articulation.procedural import appliances, containers, furniture, machines, mechanisms
+from partrm.articulation.procedural import (
+    appliances,
+    containers,
+    controls,
+    furniture,
+    household,
+    machines,
+    mechanisms,
+)
 from partrm.articulation.procedural.builder import ObjectBuilder
 from partrm.articulation.procedural.materials import with_sampled_materials
 from partrm.articulation.procedural.simplify import MAX_FACES, without_minor_movables
@@ -39,6 +47,16 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "press": mechanisms.press,
     "lever": mechanisms.lever,
     "suitcase": containers.suitcase,
+    "latch_door": controls.latch_door,
+    "knobs": controls.knobs,
+    "sliders": controls.sliders,
+    "toaster": controls.toaster,
+    "toilet": household.toilet,
+    "bottle": household.bottle,
+    "bucket": household.bucket,
+    "jaws": household.jaws,
+    "lamp": household.lamp,
+    "swivel": household.swivel,
 }
 """Generators that need nothing but numpy."""
 

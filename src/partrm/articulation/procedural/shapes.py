@@ -201,3 +201,12 @@ def tilt(angle: Real) -> np.ndarray:
     """Rotation about +y: positive turns +z towards +x."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
+def spin(axis: str, angle: Real) -> np.ndarray:
+    """Rotation about a coordinate axis, right-handed."""
+    c, s = np.cos(angle), np.sin(angle)
+    u, v = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    matrix = np.eye(3)
+    matrix[u, u], matrix[u, v], matrix[v, u], matrix[v, v] = c, -s, s, c
+    return matrix
