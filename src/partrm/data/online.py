@@ -42,7 +42,7 @@ class SampleConfig:
     drags: int = 0
     """Drags of each sample; 0 draws 1 (half of the time) to 10."""
     drag_noise: float = 0.01
-    """Standard deviation of drag ends, fraction of the image, for half of the drags."""
+    """Standard deviation of drag ends, fraction of the image, for half of the drags; a tenth of shorter drags' length."""
     novel_views: int = 0
     """Renders of both states from cameras of their own."""
     novel_size_px: int = 128
@@ -56,9 +56,9 @@ class SampleConfig:
     """Vertical fields of view of those: a photo of unknown lens is cropped to the canonical framing all the same."""
     least_moving: float = 0.004
     """Least share of the first view's pixels that must show the dragged part."""
-    least_drag: float = 0.02
+    least_drag: float = 0.015
     """Least mean length of the part's motion in the first view, fraction of the image."""
-    scenario: ScenarioConfig = field(default_factory=ScenarioConfig)
+    scenario: ScenarioConfig = field(default_factory=lambda: ScenarioConfig(small_probability=0.3))
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,8 @@ def sample_drags(
     end, _ = first.project(transform_points(T_after_before, points))
     within = uniform((b, n, 2), -0.5, 0.5, generator) / targets.moving.shape[-1]
     noisy = (uniform((b, n, 1), 0.0, 1.0, generator) < 0.5) * (config.drag_noise if config.augment else 0.0)
-    noise = noisy * torch.randn(b, n, 2, generator=generator, device=device)
+    length = ((end - start) / first.width).norm(dim=-1, keepdim=True)
+    noise = torch.minimum(noisy, 0.1 * length) * torch.randn(b, n, 2, generator=generator, device=device)
     if config.drags:
         count = torch.full((b, 1), config.drags, device=device)
     else:

@@ -91,6 +91,10 @@ class ScenarioConfig:
     """How often a joint starts at its closed end; companions likewise."""
     smallest_change: float = 0.15
     """Least motion of the dragged joint, as a share of its range."""
+    small_probability: float = 0.0
+    """How often the dragged joint moves only a little."""
+    small_change: tuple[float, float] = (0.04, 0.3)
+    """Motions of those, at most, as shares of the joint's range; each is at least half as long."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +177,17 @@ def sample_scenarios(
     low, at = chosen.lower.gather(1, part[:, None]), q_source.gather(1, part[:, None])
     # Uniform over the range without the forbidden interval around the source.
     gap = config.smallest_change * span
-    below = (at - gap - low).clamp(min=0)
-    above = (low + span - at - gap).clamp(min=0)
+    reach = span
+    if config.small_probability > 0:
+        column, (least, most) = (shape[0], 1), config.small_change
+        small = uniform(column, 0.0, 1.0, generator) < config.small_probability
+        change = uniform(column, math.log(least), math.log(most), generator).exp() * span
+        reach, gap = torch.where(small, change, span), torch.where(small, change / 2, gap)
+    first = (at - reach).maximum(low)
+    below = (at - gap - first).clamp(min=0)
+    above = ((at + reach).minimum(low + span) - at - gap).clamp(min=0)
     draw = uniform((shape[0], 1), 0.0, 1.0, generator) * (below + above)
-    target = torch.where(draw < below, low + draw, at + gap + draw - below)
+    target = torch.where(draw < below, first + draw, at + gap + draw - below)
     return Scenario(objects, part, q_source, q_source.scatter(1, part[:, None], target))
 
 
