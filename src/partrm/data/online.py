@@ -42,7 +42,7 @@ class SampleConfig:
     drags: int = 0
     """Drags of each sample; 0 draws 1 (half of the time) to 10."""
     drag_noise: float = 0.01
-    """Standard deviation of drag ends, fraction of the image, for half of the drags; a tenth of shorter drags' length."""
+    """Standard deviation of drag ends, fraction of the image, for half of the drags; of short drags a tenth."""
     novel_views: int = 0
     """Renders of both states from cameras of their own."""
     novel_size_px: int = 128

@@ -263,6 +263,8 @@ class BuildCommand:
     """Objects of each category that needs nothing but numpy."""
     per_kitchen_category: int | None = None
     """Objects of each scene-synthesizer category (default: as many as of the others)."""
+    per_assembly: int | None = None
+    """Objects of the category ``assembly``, each with mechanisms of its own (default: as many as of the others)."""
     seed: int = 0
     """First seed; validation uses seeds from 1 000 000, which training never does."""
     workers: int = 2
@@ -275,12 +277,13 @@ def build(command: BuildCommand) -> None:
     """Runs the command."""
     from partrm.articulation.procedural import CATEGORIES, OWN_CATEGORIES
 
-    kitchen = command.per_category if command.per_kitchen_category is None else command.per_kitchen_category
-    jobs = [
-        (category, command.seed + k)
-        for category in command.categories or CATEGORIES
-        for k in range(command.per_category if category in OWN_CATEGORIES else kitchen)
-    ]
+    def count(category: str) -> int:
+        asked = command.per_assembly if category == "assembly" else command.per_kitchen_category
+        usual = category in OWN_CATEGORIES and category != "assembly"
+        return command.per_category if usual or asked is None else asked
+
+    wanted = command.categories or CATEGORIES
+    jobs = [(category, command.seed + k) for category in wanted for k in range(count(category))]
     save_pool(build_pool(jobs, command.workers), command.out)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from partrm.articulation.objects import ArticulatedObject, ObjectError
 from partrm.articulation.procedural import (
     appliances,
+    assemblies,
     containers,
     controls,
     furniture,
@@ -57,6 +58,7 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "jaws": household.jaws,
     "lamp": household.lamp,
     "swivel": household.swivel,
+    "assembly": assemblies.assembly,
 }
 """Generators that need nothing but numpy."""
 

@@ -83,8 +83,8 @@ def _add_latch(b: ObjectBuilder, door: int, at: tuple[Real, Real, Real], inward:
         b.add(part, grip.moved(np.eye(3), place + matrix @ reach), b.slot(Role.DETAIL))
 
 
-def _knob(b: ObjectBuilder, part: int, radius: Real, slot: int, mark: int) -> list[tuple[Mesh, int]]:
-    """A knob on the plane x = 0 that looks different when it turns."""
+def knob_pieces(b: ObjectBuilder, radius: Real, slot: int, mark: int) -> list[tuple[Mesh, int]]:
+    """A knob on the plane x = 0 that looks different when it turns; meshes and their material slots."""
     rng, depth = b.rng, radius * b.rng.uniform(0.4, 1.2)
     kind = pick(rng, ["pointer", "ridge", "lobes", "bar"])
     pieces = []
@@ -140,7 +140,7 @@ def knobs(b: ObjectBuilder) -> None:
             f"knob_{k}", JointType.REVOLUTE, (1, 0, 0), at.tolist(), (1 - part_of) * swing, lower=-part_of * swing
         )
         rest = spin("x", rng.choice([0.0, rng.uniform(-np.pi, np.pi)]))
-        for mesh, slot in _knob(b, part, radius, shared if alike else b.new_slot(Role.MOVING), mark):
+        for mesh, slot in knob_pieces(b, radius, shared if alike else b.new_slot(Role.MOVING), mark):
             b.add(part, mesh.moved(rest, at), slot)
     b.turn(tilt(-np.deg2rad(angle)))
 
@@ -193,7 +193,7 @@ def toaster(b: ObjectBuilder) -> None:
     radius, aside = 0.12 * width, -0.3 * width if y >= 0 else 0.3 * width
     at = np.array([0.0, aside, 0.3 * height])
     dial = b.part("dial", JointType.REVOLUTE, (1, 0, 0), at.tolist(), np.deg2rad(rng.uniform(90, 270)))
-    for mesh, slot in _knob(b, dial, radius, b.slot(Role.HANDLE), b.slot(Role.DETAIL)):
+    for mesh, slot in knob_pieces(b, radius, b.slot(Role.HANDLE), b.slot(Role.DETAIL)):
         b.add(dial, mesh.moved(np.eye(3), at), slot)
     if rng.random() < 0.5:
         b.turn(spin("z", rng.uniform(-0.9, 0.9)))
