@@ -27,7 +27,7 @@ from partrm.evaluate.mesh_stage import (
 from partrm.evaluate.pictures import chosen_samples
 from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import Answer, score
-from partrm.evaluate.session import Means, evaluate_into
+from partrm.evaluate.session import Means, evaluate_into, plan_set
 from partrm.evaluate.sets import EvalSetError, load_eval_set, save_eval_set
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -271,6 +271,23 @@ def test_procedural_sets_are_the_same_every_time_and_of_full_size():
     other = planning.plan_procedural(3, 1, lambda: None)
     assert other.object_names == one.object_names
     assert other.checksum != one.checksum
+
+
+def test_other_kinds_and_short_motions_can_be_asked_for():
+    whole = planning.plan_procedural(2, 0, lambda: None, ["toilet", "lamp"])
+    short = planning.plan_procedural(2, 0, lambda: None, ["toilet", "lamp"], 0.25)
+    assert whole.categories == short.categories == ("toilet", "lamp")
+    assert torch.equal(whole.plan.q_source, short.plan.q_source)
+    moved, little = (s.plan.q_target - s.plan.q_source for s in (whole, short))
+    torch.testing.assert_close(little, 0.25 * moved)
+    assert (moved.abs().sum(1) > 0).all()
+    with pytest.raises(ValueError, match="unknown category 'sofa'"):
+        planning.plan_procedural(1, 0, lambda: None, ["sofa"])
+    for share in (0.0, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="must be above 0"):
+            planning.plan_procedural(1, 0, lambda: None, motion_share=share)
+    with pytest.raises(ValueError, match="for procedural samples"):
+        plan_set("real", kinds=["lamp"])
 
 
 def test_settings_out_of_range_are_refused():

@@ -23,6 +23,8 @@ def pack(
     limit: int | None = None,
     seed: int = 0,
     digests: Path | None = None,
+    kinds: tuple[str, ...] = (),
+    motion_share: float = 1.0,
 ) -> None:
     """Plan a set and write it to one file.
 
@@ -32,8 +34,10 @@ def pack(
         limit: number of samples (procedural: 500 unless given).
         seed: of procedural states and cameras.
         digests: text file to write the samples' digests to, as ``procedural.sha256`` holds them.
+        kinds: procedural categories other than the published 34, such as ``toilet lamp``.
+        motion_share: cut procedural motions to this share: short drags.
     """
-    evalset = plan_set(data, limit, seed)
+    evalset = plan_set(data, limit, seed, kinds=kinds, motion_share=motion_share)
     save_eval_set(evalset, out)
     print(f"{out}: {len(evalset)} samples of {len(evalset.object_names)} objects, checksum {evalset.checksum}")
     if digests is not None:

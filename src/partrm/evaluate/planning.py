@@ -76,20 +76,27 @@ def canonical_framing(azimuth_rad: Float[Tensor, " b"], elevation_rad: Float[Ten
     return frame_from(azimuth_rad, elevation_rad, zeros, torch.ones_like(azimuth_rad))
 
 
-def plan_procedural(limit: int, seed: int, advance: Callable[[], None]) -> EvalSet:
+def plan_procedural(
+    limit: int, seed: int, advance: Callable[[], None], kinds: Sequence[str] = (), motion_share: float = 1.0
+) -> EvalSet:
     """Held-out procedural objects, one sample each, categories in turn, until ``limit`` samples are found.
 
     Args:
         limit: number of samples.
         seed: of states and cameras; the objects are always those from :data:`PROCEDURAL_SEED` on.
         advance: called after each sample found.
+        kinds: categories other than those of the published samples.
+        motion_share: motions are cut to this share of what was drawn, (0, 1].
 
     Raises:
-        ObjectError: the ``data`` extra is not installed.
+        ObjectError: the ``data`` extra is not installed, or an unknown category.
+        EvalSetError: another share, or too few samples.
     """
     from partrm.articulation.procedural import CATEGORIES, generate
 
-    categories = [category for category in CATEGORIES if category not in UNEVALUATED]
+    if not 0 < motion_share <= 1:
+        raise EvalSetError(f"a share of the motions of {motion_share:g}: it must be above 0, and 1 at most")
+    categories = kinds or [category for category in CATEGORIES if category not in UNEVALUATED]
     found: list[Found] = []
     dropped: list[str] = []
     for index in range(2 * limit + len(categories)):
@@ -103,7 +110,8 @@ def plan_procedural(limit: int, seed: int, advance: Callable[[], None]) -> EvalS
         if plan is None:
             dropped.append(f"{obj.name}: no draw shows the part and its motion")
         else:
-            found.append(Found(obj, "random", plan))
+            shortened = torch.lerp(plan.q_source, plan.q_target, motion_share)
+            found.append(Found(obj, "random", plan if motion_share == 1 else replace(plan, q_target=shortened)))
             advance()
     if len(found) < limit:
         raise EvalSetError(f"only {len(found)} of {limit} procedural samples show their motion")

@@ -21,7 +21,7 @@ from partrm.evaluate.report import identity, results, save_results
 from partrm.evaluate.rows import NAME as ROWS
 from partrm.evaluate.rows import keeping_rows, load_rows
 from partrm.evaluate.runs import RunSettings, sample_count
-from partrm.evaluate.sets import EvalSet
+from partrm.evaluate.sets import EvalSet, EvalSetError
 from partrm.evaluate.tables import absent, grid_table, number
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.outputs import staged_folder
@@ -34,27 +34,38 @@ GRID_DRAGS = (1, 5, 10)
 
 
 def plan_set(
-    data: Literal["procedural", "real"], limit: int | None = None, seed: int = 0, quiet: bool = False
+    data: Literal["procedural", "real"],
+    limit: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+    kinds: Sequence[str] = (),
+    motion_share: float = 1.0,
 ) -> EvalSet:
     """The procedural set of ``limit`` samples, or all samples of the real objects (``limit`` then does not matter).
 
     Args:
         quiet: show nothing (ranks beside the main one).
+        kinds: procedural categories other than those of the published samples.
+        motion_share: procedural motions are cut to this share.
 
     Raises:
-        ObjectError: the packages that hold or make the objects are not installed.
+        ObjectError: the packages that hold or make the objects are not installed, or an unknown category.
+        EvalSetError: kinds or a share of real objects, or a share that is none.
     """
     from partrm.articulation.real import real_object_names
     from partrm.evaluate.planning import plan_procedural, plan_real
 
+    others = bool(kinds) or motion_share != 1
+    if others and data == "real":
+        raise EvalSetError("kinds and a share of the motions are for procedural samples")
     count = PROCEDURAL_SAMPLES if limit is None else limit
     names = real_object_names()
     with _progress(quiet) as progress:
         task = progress.add_task("planning", total=count if data == "procedural" else len(names))
         if data == "real":
             return plan_real(names, lambda: progress.advance(task))
-        evalset = plan_procedural(count, seed, lambda: progress.advance(task))
-    if seed == published.SEED and not quiet:
+        evalset = plan_procedural(count, seed, lambda: progress.advance(task), kinds, motion_share)
+    if seed == published.SEED and not others and not quiet:
         differing = published.differing_samples(evalset, published.published_digests())
         if differing:
             Console(stderr=True).print(
