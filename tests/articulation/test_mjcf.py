@@ -209,6 +209,11 @@ def simple(joint='<joint type="hinge" axis="0 0 1" range="0 90"/>', geom='<geom 
         (simple(), {"closed": {"swing": 1.0}}, "no hinge or slide joint 'swing'"),
         (simple(), {"front": (0.0, 0.0)}, "front"),
         (simple(joint='<joint type="slide" axis="0 0 1"/>'), {}, "no range"),
+        (
+            simple(joint='<joint name="swing" range="0 0.4" limited="true"/>'),
+            {},
+            "'swing' turns by 0.4 degrees only; if",
+        ),
         (simple(joint='<joint type="ball"/>'), {"root_body": "a"}, "ball or free"),
         (simple(joint='<joint type="hinge" axis="0 0 0"/>'), {}, "cannot read"),
         (simple(geom='<geom type="mesh" mesh="m"/>'), {}, "cannot read"),

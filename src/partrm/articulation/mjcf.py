@@ -29,6 +29,9 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, Part
 
+LEAST_TURN_RAD = math.radians(1)
+"""Hinges of smaller ranges are refused: files meant to be included elsewhere leave out that they are in radians."""
+
 
 def load_mjcf(
     path: Path | str,
@@ -166,6 +169,12 @@ def _joint(builder: "_ObjectBuilder", index: int, parent: int) -> Joint:
     if not hinge and not limited:
         raise ObjectError(f"{where}: slide joint {name!r} has no range; give it one")
     lower, upper = model.jnt_range[index].tolist() if limited else (-math.pi, math.pi)
+    if hinge and upper - lower < LEAST_TURN_RAD:
+        range_deg = math.degrees(upper - lower)
+        raise ObjectError(
+            f"{where}: hinge {name!r} turns by {range_deg:.2g} degrees only; if its range is in radians, say so in the "
+            'file: <compiler angle="radian"/>'
+        )
     shift = builder.zero.get(name, 0.0)
     turning = JointType.REVOLUTE if limited else JointType.CONTINUOUS
     return Joint(
