@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
@@ -216,17 +216,22 @@ def _fit_background(rgb: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"]
     return rearrange(basis @ coefficients, "h w c -> c h w"), tolerance
 
 
+def _components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+    """A positive label a 4-connected component, 0 outside."""
+    labels, _ = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
+    return labels
+
+
 def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The 4-connected components that touch the border."""
-    labels, _ = ndimage.label(mask)
+    labels = _components(mask)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return mask & np.isin(labels, np.unique(border))
 
 
 def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Drop 4-connected components smaller than a fiftieth of the largest."""
-    labels, count = ndimage.label(mask)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    """Drop components smaller than a fiftieth of the largest."""
+    labels = _components(mask)
+    sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= max(1, sizes.max() / 50))[labels]
 

@@ -1,6 +1,6 @@
 """Mechanisms on a flat piece of a body: flaps, drawers, sliders, plungers, knobs, levers, bails, wheels, arms, caps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from partrm.articulation.procedural.controls import knob_pieces
 from partrm.articulation.procedural.shapes import (
     Mesh,
     Real,
+    Vector,
     circle,
     cup,
     cylinder,
@@ -50,8 +51,8 @@ class Face:
         self,
         name: str,
         kind: JointType,
-        axis: Sequence[Real],
-        pivot: Sequence[Real],
+        axis: Vector,
+        pivot: Vector,
         limits: tuple[Real, Real],
         parent: int = 0,
     ) -> int:

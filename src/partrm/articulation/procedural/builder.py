@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import ArticulatedObject, Joint, Part
-from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, Real, box, concatenate
+from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, Real, Vector, box, concatenate
 
 T = TypeVar("T")
 
@@ -49,8 +49,8 @@ class ObjectBuilder:
         self,
         name: str,
         kind: JointType,
-        axis: Sequence[Real],
-        pivot: Sequence[Real],
+        axis: Vector,
+        pivot: Vector,
         upper: Real,
         lower: Real = 0.0,
         parent: int = 0,
@@ -66,9 +66,7 @@ class ObjectBuilder:
         """Gives the part a piece of one material."""
         self.pieces[part].append((mesh, np.full(len(mesh.faces), slot)))
 
-    def add_box(
-        self, part: int, low: Sequence[Real], high: Sequence[Real], slot: int, other: dict[str, int] | None = None
-    ) -> None:
+    def add_box(self, part: int, low: Vector, high: Vector, slot: int, other: dict[str, int] | None = None) -> None:
         """Gives the part a box; ``other`` names sides ("-x" ... "+z") that have another slot."""
         sides = [(other or {}).get(side, slot) for side in BOX_SIDES]
         self.pieces[part].append((box(low, high), np.repeat(sides, 2)))

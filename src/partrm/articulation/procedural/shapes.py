@@ -9,6 +9,9 @@ from jaxtyping import Float, Int
 Real = float | int
 """A number of either kind (the run-time type checker tells them apart)."""
 
+Vector = Sequence[Real] | Float[np.ndarray, "3"]
+"""A point or a direction."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -27,7 +30,7 @@ BOX_SIDES = ("-x", "+x", "-y", "+y", "-z", "+z")
 """Order of the sides of :func:`box`, two faces each."""
 
 
-def box(low: Sequence[Real], high: Sequence[Real]) -> Mesh:
+def box(low: Vector, high: Vector) -> Mesh:
     """Axis-aligned box; its faces come two a side in the order of ``BOX_SIDES``."""
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=np.float64)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -104,18 +107,18 @@ def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real],
     return out
 
 
-def turned(radii: Sequence[Real], heights: Sequence[Real], axis: str, centre: Sequence[Real], segments: int) -> Mesh:
+def turned(radii: Sequence[Real], heights: Sequence[Real], axis: str, centre: Vector, segments: int) -> Mesh:
     """Solid of revolution about ``axis`` through ``centre``: radius at each height (a lathe)."""
     mesh = loft(stand([circle(segments, max(r, 1e-4)) for r in radii], heights, axis))
     return Mesh(mesh.vertices + np.asarray(centre), mesh.faces)
 
 
-def cylinder(start: Sequence[Real], axis: str, length: Real, radius: Real, segments: int = 12) -> Mesh:
+def cylinder(start: Vector, axis: str, length: Real, radius: Real, segments: int = 12) -> Mesh:
     """Cylinder from ``start`` along ``axis`` (a negative length goes the other way)."""
     return turned([radius, radius], [0.0, length], axis, start, segments)
 
 
-def slab(low: Sequence[Real], high: Sequence[Real], axis: str, radius: Real, bevel: Real = 0.0) -> Mesh:
+def slab(low: Vector, high: Vector, axis: str, radius: Real, bevel: Real = 0.0) -> Mesh:
     """Box whose four edges along ``axis`` are rounded and whose high end is bevelled."""
     low_, high_ = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     u, v, w = _AXES[axis]
@@ -133,7 +136,7 @@ def slab(low: Sequence[Real], high: Sequence[Real], axis: str, radius: Real, bev
     return Mesh(mesh.vertices + centre, mesh.faces)
 
 
-def frame(low: Sequence[Real], high: Sequence[Real], axis: str, border: Real | Sequence[Real], radius: Real = 0.0):
+def frame(low: Vector, high: Vector, axis: str, border: Real | Sequence[Real], radius: Real = 0.0):
     """Slab with a rectangular hole along ``axis``; ``border``: one width, or (u low, u high, v low, v high)."""
     low_, high_ = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
     u, v, w = _AXES[axis]
@@ -146,7 +149,7 @@ def frame(low: Sequence[Real], high: Sequence[Real], axis: str, border: Real | S
     return loft(stand([outer, outer, inner, inner], [low_[w], high_[w], high_[w], low_[w]], axis), closed=True)
 
 
-def annulus(start: Sequence[Real], axis: str, length: Real, outer: Real, inner: Real, segments: int = 24) -> Mesh:
+def annulus(start: Vector, axis: str, length: Real, outer: Real, inner: Real, segments: int = 24) -> Mesh:
     """Flat ring or short pipe."""
     big, small = circle(segments, outer), circle(segments, inner)
     mesh = loft(stand([big, big, small, small], [0.0, length, length, 0.0], axis), closed=True)
@@ -177,7 +180,7 @@ def cup(outer: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real], wall
     return loft(stand([*outer, *inner], [*heights, *inner_heights], "z"))
 
 
-def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up: Sequence[Real], closed: bool = False):
+def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up: Vector, closed: bool = False):
     """Section swept along a path: its first coordinate lies along ``up`` x tangent, its second along ``up``."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0)
     if not closed:
@@ -190,7 +193,7 @@ def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up:
     return loft(rings, closed=closed)
 
 
-def torus(centre: Sequence[Real], axis: str, radius: Real, tube: Real, segments: int = 24, sides: int = 8) -> Mesh:
+def torus(centre: Vector, axis: str, radius: Real, tube: Real, segments: int = 24, sides: int = 8) -> Mesh:
     """Ring of round section about ``axis``."""
     path = stand([circle(segments, radius)], [0.0], axis)[0] + np.asarray(centre)
     up = np.eye(3)[_AXES[axis][2]]
