@@ -1,7 +1,10 @@
+import io
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 from torch.testing import assert_close
 
 from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
@@ -152,17 +155,58 @@ def test_specks_of_dirt_are_background_but_a_second_piece_is_not():
     assert (alpha[145:160, 145:160] == 0).all()
 
 
-def test_a_gap_of_one_pixel_lets_the_background_in_but_a_corner_does_not():
-    """Background spreads over sides of pixels, not over their corners."""
+@pytest.mark.parametrize(("gap", "alpha"), [(0, 1.0), (16, 0.0)])
+def test_background_flows_in_through_gaps(gap, alpha):
     rgb = torch.ones(3, 100, 100)
     rgb[:, 20:80, 20:80] = 0.3
     rgb[:, 30:70, 30:70] = 1.0
-    closed, gap = rgb.clone(), rgb.clone()
-    gap[:, 20:30, 50] = 1.0
-    for step in range(10):
-        closed[:, 20 + step, 40 + step] = 1.0
-    assert cut_out(closed)[3, 50, 50] == 1
-    assert cut_out(gap)[3, 50, 50] == 0
+    rgb[:, 20:30, 50 : 50 + gap] = 1.0
+    assert cut_out(rgb)[3, 50, 50] == alpha
+
+
+def photo(truth, light, shadow=0.0, jpeg_quality=None):
+    """An object before a background of that light, with a soft shadow down and to the right, maybe as JPEG decodes."""
+    alpha = truth[3].numpy()
+    cast = ndimage.shift(ndimage.gaussian_filter(alpha, 10), (6, 8))
+    rgb = composite(truth, light * torch.from_numpy(1 - shadow * cast).float())
+    if jpeg_quality is None:
+        return rgb
+    file = io.BytesIO()
+    Image.fromarray((rgb * 255).round().byte().permute(1, 2, 0).numpy()).save(file, "JPEG", quality=jpeg_quality)
+    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float() / 255
+
+
+def box_image():
+    """A grey box of three shades and its mask, [4, 300, 400]: a background in shadow may look as its sides do."""
+    image = torch.zeros(4, 300, 400)
+    for shade, rows, columns in (
+        (0.82, slice(80, 120), slice(120, 280)),
+        (0.72, slice(120, 240), slice(120, 230)),
+        (0.48, slice(120, 240), slice(230, 280)),
+    ):
+        image[:3, rows, columns], image[3, rows, columns] = shade, 1.0
+    return image
+
+
+@pytest.mark.parametrize("brightness", [1.0, 0.7])
+@pytest.mark.parametrize("vignette", [0.0, 0.15])
+@pytest.mark.parametrize("shadow", [0.0, 0.12])
+def test_shadows_and_uneven_light_are_background_and_pale_objects_are_not(brightness, vignette, shadow):
+    truth = box_image()
+    truth[:3] *= brightness
+    x, y = torch.meshgrid(torch.linspace(-1, 1, 400), torch.linspace(-1, 1, 300), indexing="xy")
+    light = brightness * (1 - vignette * (x**2 + y**2) / 2).expand(3, 300, 400)
+    found = cut_out(photo(truth, light, shadow, jpeg_quality=88))[3] > 0.5
+    mask = truth[3] > 0.5
+    assert (found & mask).sum() / (found | mask).sum() > 0.97
+
+
+def test_the_edge_beside_a_shadow_is_freed_of_the_shadow():
+    truth = disc_image(640, 480, (330, 220), 120)
+    found = cut_out(photo(truth, torch.full((3, 480, 640), 0.95), shadow=0.3))
+    assert (found[3] - truth[3]).abs().mean() < 0.004
+    rim = (truth[3] > 0.3) & (truth[3] < 1)
+    assert (found[:3] - truth[:3])[:, rim & (found[3] > 0.3)].abs().mean() < 0.1
 
 
 @pytest.mark.parametrize("framing", ["auto", "canonical"])
