@@ -278,9 +278,9 @@ def build(command: BuildCommand) -> None:
     from partrm.articulation.procedural import CATEGORIES, OWN_CATEGORIES
 
     def count(category: str) -> int:
-        asked = command.per_assembly if category == "assembly" else command.per_kitchen_category
-        usual = category in OWN_CATEGORIES and category != "assembly"
-        return command.per_category if usual or asked is None else asked
+        others = None if category in OWN_CATEGORIES else command.per_kitchen_category
+        asked = command.per_assembly if category == "assembly" else others
+        return command.per_category if asked is None else asked
 
     wanted = command.categories or CATEGORIES
     jobs = [(category, command.seed + k) for category in wanted for k in range(count(category))]

@@ -111,7 +111,7 @@ def plan_procedural(
             dropped.append(f"{obj.name}: no draw shows the part and its motion")
         else:
             shortened = torch.lerp(plan.q_source, plan.q_target, motion_share)
-            found.append(Found(obj, "random", plan if motion_share == 1 else replace(plan, q_target=shortened)))
+            found.append(Found(obj, "random", replace(plan, q_target=shortened)))
             advance()
     if len(found) < limit:
         raise EvalSetError(f"only {len(found)} of {limit} procedural samples show their motion")

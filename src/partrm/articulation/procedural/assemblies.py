@@ -21,9 +21,9 @@ from partrm.articulation.procedural.shapes import (
 
 SIDES = {
     "front": np.eye(3),
-    "top": np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]),
-    "left": np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
-    "right": np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+    "top": spin("y", -np.pi / 2),
+    "left": spin("z", -np.pi / 2),
+    "right": spin("z", np.pi / 2),
 }
 """Rotations that turn +x to the outward normal of a side."""
 
@@ -37,17 +37,19 @@ def assembly(b: ObjectBuilder) -> None:
     if rng.random() < 0.35:
         faces = faces[1:] + faces[0].halves()
     for face in faces:
-        kinds = COVERS if face.hollow else MECHANISMS
-        pick(rng, kinds)(replace(face, R=face.R @ spin("x", np.pi * rng.integers(0, 2))))
+        mechanism = pick(rng, COVERS if face.hollow else MECHANISMS)
+        face = face.turned(int(rng.integers(0, 4)))
+        with b.placed(face.R, face.t):
+            mechanism(b, face)
     b.turn(spin("z", rng.choice([0.0, rng.uniform(-0.6, 0.6)])))
 
 
-def _box_faces(b: ObjectBuilder, low: np.ndarray, high: np.ndarray, sides: Sequence[str]) -> list[Face]:
+def _box_faces(low: np.ndarray, high: np.ndarray, sides: Sequence[str]) -> list[Face]:
     size, centre, faces = high - low, (low + high) / 2, []
     for side in sides:
         R = SIDES[side]
         extent = np.abs(R.T @ size)
-        faces.append(Face(b, R, centre + R[:, 0] * extent[0] / 2, extent[1], extent[2], extent[0]))
+        faces.append(Face(R, centre + R[:, 0] * extent[0] / 2, extent[1], extent[2], extent[0]))
     return faces
 
 
@@ -70,20 +72,17 @@ def _block(b: ObjectBuilder) -> list[Face]:
         for sx in (-0.4, 0.4):
             for sy in (-0.4, 0.4):
                 b.add(0, cylinder((sx * size[0], sy * size[1], low[2]), "z", -foot, foot, 8), b.slot(Role.DETAIL))
-    return _box_faces(b, low, high, ["front", "front", "top", "left", "right"][int(rng.integers(0, 2)) :])
+    return _box_faces(low, high, tuple(SIDES))
 
 
 def _plate(b: ObjectBuilder) -> list[Face]:
+    """A board that stands, leans or lies."""
     rng, size = b.rng, _sizes(b.rng) * [0.1, 1.0, 1.0]
-    b.add(
-        0,
-        slab(-size / 2, size / 2, "x", size[1:].min() * rng.choice([0.0, rng.uniform(0, 0.4)]), 0.2 * size[0]),
-        b.slot(Role.BODY),
-    )
-    angle = np.deg2rad(rng.choice([0.0, 90.0, rng.uniform(0, 70)]))
-    face = _box_faces(b, -size / 2, size / 2, ["front"])[0]
-    lean = spin("y", -angle)
-    b.turn(lean)
+    lean = spin("y", -np.deg2rad(rng.choice([0.0, 90.0, rng.uniform(0, 70)])))
+    corner = size[1:].min() * rng.choice([0.0, rng.uniform(0, 0.4)])
+    with b.placed(lean):
+        b.add(0, slab(-size / 2, size / 2, "x", corner, 0.2 * size[0]), b.slot(Role.BODY))
+    face = _box_faces(-size / 2, size / 2, ["front"])[0]
     return [replace(face, R=lean, t=lean @ face.t)]
 
 
@@ -91,16 +90,8 @@ def _column(b: ObjectBuilder) -> list[Face]:
     rng, r, height = b.rng, b.rng.uniform(0.1, 0.4), b.rng.uniform(0.1, 1.0)
     radii = [r * rng.uniform(0.6, 1.4), r * rng.uniform(0.6, 1.2), r]
     b.add(0, turned(radii, [0.0, 0.6 * height, height], "z", (0, 0, 0), int(rng.choice([6, 8, 24]))), b.slot(Role.BODY))
-    return [
-        Face(
-            b,
-            SIDES["top"] @ spin("x", rng.uniform(-np.pi, np.pi)),
-            np.array([0.0, 0.0, height]),
-            1.3 * r,
-            1.3 * r,
-            height,
-        )
-    ]
+    R = SIDES["top"] @ spin("x", rng.uniform(-np.pi, np.pi))
+    return [Face(R, np.array([0.0, 0.0, height]), 1.3 * r, 1.3 * r, height)]
 
 
 def _table(b: ObjectBuilder) -> list[Face]:
@@ -111,23 +102,19 @@ def _table(b: ObjectBuilder) -> list[Face]:
         for sy in (-1, 1):
             x, y = sx * (dx / 2 - w), sy * (dy / 2 - w)
             b.add_box(0, (x - w / 2, y - w / 2, 0), (x + w / 2, y + w / 2, height - t), body)
-    return _box_faces(b, np.array([-dx / 2, -dy / 2, height - t]), np.array([dx / 2, dy / 2, height]), ["top"])
+    return _box_faces(np.array([-dx / 2, -dy / 2, height - t]), np.array([dx / 2, dy / 2, height]), ["top"])
 
 
 def _opening(b: ObjectBuilder) -> list[Face]:
     """A hollow box or a frame whose opening faces the front or the top."""
     rng, size, wall = b.rng, _sizes(b.rng), b.rng.uniform(0.03, 0.1)
-    side = pick(rng, ["front", "front", "top"])
+    side, other = pick(rng, [("front", "top"), ("front", "top"), ("top", "front")])
     R, extent = SIDES[side], np.abs(SIDES[side].T @ size)
-    body, low, high = b.slot(Role.BODY), -extent / 2, extent / 2
-    border = wall * extent[1:].min()
-    b.add(0, frame(low, high, "x", border).moved(R), body)
-    if rng.random() < 0.7:
-        b.add(0, slab(low, (low[0] + border, high[1], high[2]), "x", 0.0).moved(R), b.slot(Role.INTERIOR))
-    opening = Face(
-        b, R, R[:, 0] * extent[0] / 2, extent[1] - border, extent[2] - border, extent[0] - border, hollow=True
-    )
-    return [
-        opening,
-        *(_box_faces(b, -size / 2, size / 2, ["top" if side == "front" else "front"]) if rng.random() < 0.3 else []),
-    ]
+    low, high, border = -extent / 2, extent / 2, wall * extent[1:].min()
+    with b.placed(R):
+        b.add(0, frame(low, high, "x", border), b.slot(Role.BODY))
+        if rng.random() < 0.7:
+            b.add_box(0, low, (low[0] + border, high[1], high[2]), b.slot(Role.INTERIOR))
+    width, height = (extent[1:] - border).tolist()
+    opening = Face(R, R[:, 0] * extent[0] / 2, width, height, extent[0] - border, hollow=True)
+    return [opening, *(_box_faces(-size / 2, size / 2, [other]) if rng.random() < 0.3 else [])]

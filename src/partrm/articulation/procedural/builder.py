@@ -1,6 +1,7 @@
 """Collects meshes into the parts of one articulated object."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -33,6 +34,8 @@ class ObjectBuilder:
     pieces: list[list[tuple[Mesh, Int[np.ndarray, " f"]]]] = field(default_factory=lambda: [[]])
     """Meshes of each part with the material slot of each face."""
     shared: dict[Role, int] = field(default_factory=dict)
+    placement: tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]] | None = None
+    """Rotation and shift of everything that is added; see :meth:`placed`."""
 
     def new_slot(self, role: Role) -> int:
         """A material slot of its own."""
@@ -56,7 +59,11 @@ class ObjectBuilder:
         parent: int = 0,
     ) -> int:
         """A new movable part; returns its index."""
-        (ax, ay, az), (px, py, pz) = (np.asarray(v, dtype=np.float64).tolist() for v in (axis, pivot))
+        axis, pivot = (np.asarray(v, dtype=np.float64) for v in (axis, pivot))
+        if self.placement is not None:
+            R, t = self.placement
+            axis, pivot = R @ axis, R @ pivot + t
+        (ax, ay, az), (px, py, pz) = axis.tolist(), pivot.tolist()
         self.names.append(name)
         self.joints.append(Joint(f"{name}_joint", kind, parent, (ax, ay, az), (px, py, pz), float(lower), float(upper)))
         self.pieces.append([])
@@ -64,12 +71,25 @@ class ObjectBuilder:
 
     def add(self, part: int, mesh: Mesh, slot: int) -> None:
         """Gives the part a piece of one material."""
-        self.pieces[part].append((mesh, np.full(len(mesh.faces), slot)))
+        self._add(part, mesh, np.full(len(mesh.faces), slot))
 
     def add_box(self, part: int, low: Vector, high: Vector, slot: int, other: dict[str, int] | None = None) -> None:
         """Gives the part a box; ``other`` names sides ("-x" ... "+z") that have another slot."""
         sides = [(other or {}).get(side, slot) for side in BOX_SIDES]
-        self.pieces[part].append((box(low, high), np.repeat(sides, 2)))
+        self._add(part, box(low, high), np.repeat(sides, 2))
+
+    def _add(self, part: int, mesh: Mesh, slots: Int[np.ndarray, " f"]) -> None:
+        self.pieces[part].append((mesh if self.placement is None else mesh.moved(*self.placement), slots))
+
+    @contextmanager
+    def placed(self, matrix: Float[np.ndarray, "3 3"], shift: Vector = (0.0, 0.0, 0.0)) -> Iterator[None]:
+        """Within the block all that is added has coordinates of the frame ``p -> matrix @ p + shift``."""
+        outer, t = self.placement, np.asarray(shift, dtype=np.float64)
+        self.placement = (matrix, t) if outer is None else (outer[0] @ matrix, outer[0] @ t + outer[1])
+        try:
+            yield
+        finally:
+            self.placement = outer
 
     def turn(self, matrix: Float[np.ndarray, "3 3"]) -> None:
         """Rotates everything built so far about the origin."""

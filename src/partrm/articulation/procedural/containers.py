@@ -16,9 +16,9 @@ from partrm.articulation.procedural.shapes import (
     loft,
     rounded_rectangle,
     slab,
+    spin,
     stand,
     sweep,
-    tilt,
     turned,
 )
 
@@ -63,7 +63,7 @@ def laptop(b: ObjectBuilder) -> None:
         logo = cylinder((0.5 * depth, 0, lid_t), "z", 0.0008, 0.05 * width, 12)
         pieces.append((logo, b.slot(Role.DETAIL)))
     for mesh, slot in pieces:
-        turned_lid = mesh.moved(tilt(-rest), np.array([0.004, 0.0, hinge_z]))
+        turned_lid = mesh.moved(spin("y", -rest), np.array([0.004, 0.0, hinge_z]))
         b.add(lid, turned_lid, slot)
     hinge = cylinder((0.002, -0.3 * width, hinge_z - 0.001), "y", 0.6 * width, 0.4 * base_t + 0.002, 8)
     b.add(0, hinge, b.slot(Role.DETAIL) if rng.random() < 0.5 else body)
@@ -210,8 +210,7 @@ def kettle(b: ObjectBuilder) -> None:
         grip,
     )
     turn = rng.uniform(0, 2 * np.pi)
-    c, s = np.cos(turn), np.sin(turn)
-    spin = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    around, across = spin("z", turn), spin("z", turn) @ np.diag([-1.0, -1.0, 1.0])
     kind = pick(rng, ["kettle", "pot"])
     angle = np.linspace(-0.4 * np.pi, 0.4 * np.pi, 9)
     side = np.stack(
@@ -223,12 +222,12 @@ def kettle(b: ObjectBuilder) -> None:
         -1,
     )
     handle = sweep(side, circle(8, 0.09 * radius), [0.0, 1.0, 0.0])
-    b.add(0, handle.moved(spin), grip)
+    b.add(0, handle.moved(around), grip)
     if kind == "kettle":
         path = np.array([[0.85, 0, 0.3], [1.2, 0, 0.45], [1.5, 0, 0.8], [1.75, 0, 0.95]]) * [radius, 1, height]
-        b.add(0, sweep(path, circle(8, 0.16 * radius), [0.0, 1.0, 0.0]).moved(spin @ np.diag([-1.0, -1.0, 1.0])), body)
+        b.add(0, sweep(path, circle(8, 0.16 * radius), [0.0, 1.0, 0.0]).moved(across), body)
     else:
-        b.add(0, handle.moved(spin @ np.diag([-1.0, -1.0, 1.0])), grip)
+        b.add(0, handle.moved(across), grip)
 
 
 def suitcase(b: ObjectBuilder) -> None:
@@ -249,10 +248,10 @@ def suitcase(b: ObjectBuilder) -> None:
     lid = b.part("lid", JointType.REVOLUTE, (0, -1, 0), (0, 0, height), opening - rest, lower=-rest)
     place = np.array([depth / 2, 0, lid_height + 0.002])
     closed = lid_mesh.moved(np.eye(3), place)
-    b.add(lid, closed.moved(tilt(-rest), np.array([0, 0, height])), moving)
+    b.add(lid, closed.moved(spin("y", -rest), np.array([0, 0, height])), moving)
     angle = np.linspace(np.pi, 0, 9)
     grip = np.stack([depth + 0.12 * width * np.sin(angle), 0.15 * width * np.cos(angle), np.full(9, 0.5 * height)], -1)
     b.add(0, sweep(grip, circle(6, 0.012 * width + 0.004), [0.0, 0.0, 1.0]), b.slot(Role.HANDLE))
     for y in (-0.3 * width, 0.3 * width):
         latch = box((depth, y - 0.02, -0.3 * lid_height), (depth + 0.01, y + 0.02, 0.3 * lid_height))
-        b.add(lid, latch.moved(tilt(-rest), np.array([0, 0, height])), b.slot(Role.HANDLE))
+        b.add(lid, latch.moved(spin("y", -rest), np.array([0, 0, height])), b.slot(Role.HANDLE))

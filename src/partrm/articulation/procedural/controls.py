@@ -19,7 +19,6 @@ from partrm.articulation.procedural.shapes import (
     spin,
     stand,
     sweep,
-    tilt,
     turned,
 )
 
@@ -136,13 +135,11 @@ def knobs(b: ObjectBuilder) -> None:
     for k in range(count):
         at = np.array([depth + 0.004, -width / 2 + (k + 0.5) * cell, z])
         swing, part_of = np.deg2rad(rng.uniform(60, 300)), rng.choice([0.0, 0.5, 1.0])
-        part = b.part(
-            f"knob_{k}", JointType.REVOLUTE, (1, 0, 0), at.tolist(), (1 - part_of) * swing, lower=-part_of * swing
-        )
+        part = b.part(f"knob_{k}", JointType.REVOLUTE, (1, 0, 0), at, (1 - part_of) * swing, lower=-part_of * swing)
         rest = spin("x", rng.choice([0.0, rng.uniform(-np.pi, np.pi)]))
         for mesh, slot in knob_pieces(b, radius, shared if alike else b.new_slot(Role.MOVING), mark):
             b.add(part, mesh.moved(rest, at), slot)
-    b.turn(tilt(-np.deg2rad(angle)))
+    b.turn(spin("y", -np.deg2rad(angle)))
 
 
 def sliders(b: ObjectBuilder) -> None:
@@ -168,7 +165,7 @@ def sliders(b: ObjectBuilder) -> None:
             (x + 0.5 * out, y - size, rest - tall), (x + 1.2 * out, y + size, rest + tall), "x", 0.3 * tall, 0.01
         )
         b.add(part, grip, moving if rng.random() < 0.6 else b.slot(Role.HANDLE))
-    b.turn(tilt(-np.deg2rad(angle)) @ (spin("x", np.pi / 2) if level else np.eye(3)))
+    b.turn(spin("y", -np.deg2rad(angle)) @ (spin("x", np.pi / 2) if level else np.eye(3)))
 
 
 def toaster(b: ObjectBuilder) -> None:
@@ -192,7 +189,7 @@ def toaster(b: ObjectBuilder) -> None:
     b.add(part, grip, b.new_slot(Role.MOVING) if rng.random() < 0.7 else b.slot(Role.HANDLE))
     radius, aside = 0.12 * width, -0.3 * width if y >= 0 else 0.3 * width
     at = np.array([0.0, aside, 0.3 * height])
-    dial = b.part("dial", JointType.REVOLUTE, (1, 0, 0), at.tolist(), np.deg2rad(rng.uniform(90, 270)))
+    dial = b.part("dial", JointType.REVOLUTE, (1, 0, 0), at, np.deg2rad(rng.uniform(90, 270)))
     for mesh, slot in knob_pieces(b, radius, b.slot(Role.HANDLE), b.slot(Role.DETAIL)):
         b.add(dial, mesh.moved(np.eye(3), at), slot)
     if rng.random() < 0.5:

@@ -6,6 +6,7 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.shapes import (
+    ball,
     circle,
     cup,
     cylinder,
@@ -15,7 +16,6 @@ from partrm.articulation.procedural.shapes import (
     spin,
     stand,
     sweep,
-    tilt,
     torus,
     turned,
 )
@@ -115,10 +115,10 @@ def bucket(b: ObjectBuilder) -> None:
     angle, wire = np.linspace(0, np.pi, 17), rng.uniform(0.02, 0.06) * r
     reach = (half + 0.05 * r), rng.uniform(0.7, 1.4) * half
     bow = np.stack([np.zeros(17), reach[0] * np.cos(angle), reach[1] * np.sin(angle)], -1)
-    b.add(part, sweep(bow, circle(8, wire), [1.0, 0.0, 0.0]).moved(tilt(rest), np.array(pivot)), moving)
+    b.add(part, sweep(bow, circle(8, wire), [1.0, 0.0, 0.0]).moved(spin("y", rest), np.array(pivot)), moving)
     if rng.random() < 0.5:
         grip = cylinder((0, -0.25 * half, reach[1]), "y", 0.5 * half, 2.5 * wire, 10)
-        b.add(part, grip.moved(tilt(rest), np.array(pivot)), b.slot(Role.HANDLE))
+        b.add(part, grip.moved(spin("y", rest), np.array(pivot)), b.slot(Role.HANDLE))
     if rng.random() < 0.5:
         b.turn(spin("z", rng.uniform(-1.2, 1.2)))
 
@@ -133,9 +133,7 @@ def jaws(b: ObjectBuilder) -> None:
     b.add(0, loft(stand([outline, outline], [0.0, t], "z")), body)
     rest = np.deg2rad(rng.choice([0.0, rng.uniform(0, 30)]))
     pivot = np.array([0.0, 0.0, t + rng.uniform(0.0, 0.5) * t])
-    part = b.part(
-        "upper", JointType.REVOLUTE, (0, -1, 0), pivot.tolist(), np.deg2rad(rng.uniform(45, 120)) - rest, lower=-rest
-    )
+    part = b.part("upper", JointType.REVOLUTE, (0, -1, 0), pivot, np.deg2rad(rng.uniform(45, 120)) - rest, lower=-rest)
     high = t * rng.uniform(0.6, 2.0)
     shrink = (outline - outline.mean(0)) * rng.uniform(0.75, 1.0) + outline.mean(0)
     upper = [loft(stand([outline, outline, shrink], [0.02 * t, 0.7 * high, high], "z"))]
@@ -144,7 +142,7 @@ def jaws(b: ObjectBuilder) -> None:
         upper.append(sweep(grip, circle(8, 0.12 * width + 0.003), [0.0, 1.0, 0.0]))
         b.add(0, sweep(grip * [1, 0, 0] + [0, 0, 0.5 * t], circle(8, 0.1 * width + 0.003), [0.0, 1.0, 0.0]), body)
     for mesh in upper:
-        b.add(part, mesh.moved(tilt(-rest), pivot), moving)
+        b.add(part, mesh.moved(spin("y", -rest), pivot), moving)
     b.add(0, cylinder((0, -0.4 * width, pivot[2]), "y", 0.8 * width, 0.5 * t, 12), b.slot(Role.DETAIL))
     b.turn(spin("z", rng.choice([0.0, rng.uniform(-1.5, 1.5)])))
 
@@ -158,16 +156,16 @@ def lamp(b: ObjectBuilder) -> None:
     at, lean = np.array([0.0, 0.0, 0.04]), np.deg2rad(rng.uniform(-40, 10))
     arm = b.new_slot(Role.MOVING)
     for k in range(int(rng.integers(1, 3))):
-        part = b.part(f"arm_{k}", JointType.REVOLUTE, (0, 1, 0), at.tolist(), np.deg2rad(rng.uniform(20, 60)),
+        part = b.part(f"arm_{k}", JointType.REVOLUTE, (0, 1, 0), at, np.deg2rad(rng.uniform(20, 60)),
                       lower=-np.deg2rad(rng.uniform(20, 60)), parent=parent)  # fmt: skip
         tip = at + length * np.array([np.sin(lean), 0.0, np.cos(lean)])
         b.add(part, sweep(np.stack([at, tip]), circle(8, thick), [0.0, 1.0, 0.0]), arm)
-        b.add(part, cylinder((at - [0, 1.5 * thick, 0]).tolist(), "y", 3 * thick, 1.8 * thick, 12), b.slot(Role.DETAIL))
+        b.add(part, cylinder(at - [0, 1.5 * thick, 0], "y", 3 * thick, 1.8 * thick, 12), b.slot(Role.DETAIL))
         at, lean, parent = tip, lean + np.deg2rad(rng.uniform(40, 100)), part
-    shade = b.part("shade", JointType.REVOLUTE, (0, 1, 0), at.tolist(), np.deg2rad(50), -np.deg2rad(50), parent)
+    shade = b.part("shade", JointType.REVOLUTE, (0, 1, 0), at, np.deg2rad(50), -np.deg2rad(50), parent)
     wide, deep = rng.uniform(0.05, 0.11), rng.uniform(0.06, 0.14)
     bell = cup([circle(20, 0.35 * wide), circle(20, wide)], [0.0, deep], 0.06 * wide, 0.01)
-    aim = tilt(np.pi - np.deg2rad(rng.uniform(-10, 60)))
+    aim = spin("y", np.pi - np.deg2rad(rng.uniform(-10, 60)))
     b.add(shade, bell.moved(aim, at), b.new_slot(Role.MOVING))
     b.turn(spin("z", rng.uniform(-1.8, 1.8)))
 
@@ -225,6 +223,4 @@ def swivel(b: ObjectBuilder) -> None:
         z, angle = height + 1.15 * size, np.linspace(-np.pi / 2, np.pi / 2, 13)
         bow = np.stack([np.zeros(13), 1.12 * size * np.cos(angle), z + 1.12 * size * np.sin(angle)], -1)
         b.add(part, sweep(bow, circle(6, 0.05 * size), [1.0, 0.0, 0.0]), moving)
-        steps = np.linspace(0.05, np.pi - 0.05, 12)
-        b.add(0, turned((size * np.sin(steps)).tolist(), (-size * np.cos(steps)).tolist(), "z", (0, 0, z), 24),
-              b.new_slot(Role.DETAIL))  # fmt: skip
+        b.add(0, ball((0, 0, z), size, rings=12, segments=24, pole=0.05), b.new_slot(Role.DETAIL))

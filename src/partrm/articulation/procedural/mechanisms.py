@@ -7,15 +7,16 @@ from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.shapes import (
     annulus,
+    ball,
     circle,
     cylinder,
     frame,
     loft,
     rounded_rectangle,
     slab,
+    spin,
     stand,
     sweep,
-    tilt,
     torus,
     turned,
 )
@@ -48,7 +49,7 @@ def light_switch(b: ObjectBuilder) -> None:
             outline = np.stack([ridge[:, 1], ridge[:, 0] - 0.002], -1)
             pieces.append(loft(stand([outline, outline], [y - 0.85 * w, y + 0.85 * w], "y")))
         for piece in pieces:
-            b.add(part, piece.moved(tilt(rest), np.array([t, 0.0, 0.0])), slot)
+            b.add(part, piece.moved(spin("y", rest), np.array([t, 0.0, 0.0])), slot)
 
 
 def faucet(b: ObjectBuilder) -> None:
@@ -209,10 +210,7 @@ def lever(b: ObjectBuilder) -> None:
     b.add(part, sweep(np.stack([start, end]), circle(8, r), [0.0, 1.0, 0.0]), moving)
     grip = b.slot(Role.HANDLE) if rng.random() < 0.7 else moving
     if rng.random() < 0.6:
-        ball = rng.uniform(1.5, 2.8) * r
-        radii = [ball * np.sin(a) for a in np.linspace(0.15, np.pi - 0.15, 7)]
-        heights = [-ball * np.cos(a) for a in np.linspace(0.15, np.pi - 0.15, 7)]
-        b.add(part, turned(radii, heights, "z", end.tolist(), 12), grip)
+        b.add(part, ball(end, rng.uniform(1.5, 2.8) * r), grip)
     else:
         middle = start + 0.55 * (end - start)
         b.add(part, sweep(np.stack([middle, end + 0.02 * heading]), circle(10, 1.7 * r), [0.0, 1.0, 0.0]), grip)

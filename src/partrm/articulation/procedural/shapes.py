@@ -200,12 +200,6 @@ def torus(centre: Vector, axis: str, radius: Real, tube: Real, segments: int = 2
     return sweep(path, circle(sides, tube), up.tolist(), closed=True)
 
 
-def tilt(angle: Real) -> np.ndarray:
-    """Rotation about +y: positive turns +z towards +x."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
-
-
 def spin(axis: str, angle: Real) -> np.ndarray:
     """Rotation about a coordinate axis, right-handed."""
     c, s = np.cos(angle), np.sin(angle)
@@ -213,3 +207,9 @@ def spin(axis: str, angle: Real) -> np.ndarray:
     matrix = np.eye(3)
     matrix[u, u], matrix[u, v], matrix[v, u], matrix[v, v] = c, -s, s, c
     return matrix
+
+
+def ball(centre: Vector, radius: Real, rings: int = 7, segments: int = 12, pole: Real = 0.15) -> Mesh:
+    """Sphere on z, cut flat ``pole`` radians from its poles."""
+    angles = np.linspace(pole, np.pi - pole, rings)
+    return turned([radius * np.sin(a) for a in angles], [-radius * np.cos(a) for a in angles], "z", centre, segments)
