@@ -1,7 +1,7 @@
 """``partrm view``: the interactive page."""
 
 import signal
-import time
+import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,12 +54,10 @@ def view(
     at_once = needs_model(source)  # else only once something that can be dragged is opened on the page
     engine = Engine(load_model(model, device) if at_once else lambda: load_model(model, device))
     start = None if source is None else open_path(source, engine.size_px if at_once else None)
+    told = threading.Event()
     for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
-        signal.signal(stop, signal.default_int_handler)
+        signal.signal(stop, lambda *_: told.set())
     with serving(start, engine, host, port) as address:
         print(f"partrm view: {address} (Ctrl+C stops it)", flush=True)
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            print("partrm view: stopped")
+        told.wait()
+    print("partrm view: stopped")
