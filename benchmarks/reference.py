@@ -28,7 +28,7 @@ import torch.distributed as dist
 import tyro
 from reference_inputs import Batch, Perceptual, placed, random_batch, random_weights
 from reference_loops import LoopedNetwork, looped_step
-from reference_profile import profiled
+from reference_profile import matrix_peak, profiled
 from reference_report import (
     FORWARD,
     GRAPHED_TRAINING,
@@ -81,6 +81,8 @@ class Args:
     """Whether everything runs through torch.compile too."""
     distributed: bool = False
     """Under torchrun: the training step alone, on every process's GPU."""
+    profile_alone: bool = False
+    """Only where the time of the forward pass and of the training step goes."""
     out: Path | None = None
     """Markdown table; a .json of the same name beside it holds the figures."""
 
@@ -291,21 +293,6 @@ def profiles(bench: Bench) -> dict[str, dict[str, float]]:
     return tables | {TRAINING: of_step.kinds, f"{TRAINING}, longest kernels": of_step.kernels}
 
 
-def matrix_peak(device: str) -> float:
-    """TFLOP/s of a large product of matrices, best of 10: bfloat16 on CUDA, float32 on the CPU."""
-    cuda = device != "cpu"
-    side, kind = (8192, torch.bfloat16) if cuda else (1024, torch.float32)
-    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
-    best = float("inf")
-    for _ in range(10):
-        started = time.perf_counter()
-        a @ b
-        if cuda:
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - started)
-    return round(2 * side**3 / best / 1e12, 3)
-
-
 def without_out(words: list[str]) -> list[str]:
     """A command line without the place that it writes to."""
     return [word for before, word in zip(["", *words], words, strict=False) if "--out" not in (before, word)]
@@ -331,6 +318,15 @@ def run(bench: Bench, report: Report) -> None:
     if args.distributed:
         measure(f"{TRAINING}, {dist.get_world_size()} devices", lambda: training_row(bench, batch))
         return
+    if not args.profile_alone:
+        measure_rows(bench, report)
+    if bench.cuda or args.profile_alone:
+        measure("profile", lambda: report.tables.update(profiles(bench)))
+
+
+def measure_rows(bench: Bench, report: Report) -> None:
+    """The rows of one device's table."""
+    args, measure, batch = bench.args, report.measure, bench.args.batch
     measure(FORWARD, lambda: forward_row(bench))
     measure(TO_RENDERS, lambda: renders_row(bench))
     measure(TRAINING, lambda: training_row(bench, batch))
@@ -344,8 +340,6 @@ def run(bench: Bench, report: Report) -> None:
     if args.compile:
         measure(f"{FORWARD}, compiled", lambda: forward_row(bench, compiled=True))
         measure(f"{TRAINING}, compiled", lambda: training_row(bench, batch, compiled=True))
-    if bench.cuda:
-        measure("profile", lambda: report.tables.update(profiles(bench)))
 
 
 def run_baseline(bench: Bench, report: Report) -> None:
@@ -376,7 +370,7 @@ def main(args: Args) -> int:
     first = not args.distributed or dist.get_rank() == 0
     with tempfile.TemporaryDirectory() as folder:
         of_baseline = Path(folder) / "baseline.json"
-        apart = args.baseline and not args.baseline_alone and not args.distributed
+        apart = args.baseline and not (args.baseline_alone or args.distributed or args.profile_alone)
         if apart:
             start_baseline(of_baseline.with_suffix(".md"))
         torch.backends.cudnn.benchmark = not args.baseline_alone

@@ -1,6 +1,7 @@
-"""Where the device's time goes: kernels of one run by what they do."""
+"""What a device can do, and where its time goes: the matrix peak, kernels of one run by what they do."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,3 +70,18 @@ def profiled(work: Callable[[], Any]) -> Profile:
 def kind_of(kernel: str) -> str:
     """What a kernel of this name does."""
     return next((kind for kind, pattern in KINDS if re.search(pattern, kernel.lower())), "other")
+
+
+def matrix_peak(device: str) -> float:
+    """TFLOP/s of a large product of matrices, best of 10: bfloat16 on CUDA, float32 on the CPU."""
+    cuda = device != "cpu"
+    side, kind = (8192, torch.bfloat16) if cuda else (1024, torch.float32)
+    a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        a @ b
+        if cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return round(2 * side**3 / best / 1e12, 3)
