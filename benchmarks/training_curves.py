@@ -1,6 +1,6 @@
 """Curves of training runs: what was watched on held-out objects, and the loss, over the samples seen.
 
-    python benchmarks/training_curves.py docs/training/base-1.jsonl --out docs/images/training.png
+    python benchmarks/training_curves.py docs/training/base-*.jsonl --out docs/images/training.png
 
 Reads the ``log.jsonl`` of run folders, one after another, as legs of one training. Needs matplotlib.
 """
@@ -10,6 +10,12 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+POOLS = {
+    "val": "unseen procedural objects",
+    "real": "real objects",
+    "new": "unseen objects of the kinds of run 4",
+    "held": "kinds never trained on",
+}
 WATCHED = {
     "iou": "IoU of the moving part",
     "motion_ratio": "displacement error / displacement",
@@ -46,14 +52,10 @@ def main() -> None:
     validations = [row for row in rows if row["group"] == "validation"]
     steps = [row for row in rows if row["group"] != "validation"]
     for axis, (name, title) in zip(axes, WATCHED.items(), strict=False):
-        for pool, label in (("val", "unseen procedural objects"), ("real", "real objects")):
-            axis.plot(
-                [r["samples"] / 1e3 for r in validations],
-                [r[f"{pool}/{name}"] for r in validations],
-                "o-",
-                ms=3,
-                label=label,
-            )
+        for pool, label in POOLS.items():
+            points = [(r["samples"] / 1e3, r[f"{pool}/{name}"]) for r in validations if f"{pool}/{name}" in r]
+            if points:
+                axis.plot(*zip(*points, strict=True), "o-", ms=3, label=label)
         axis.set(title=title, xlabel="thousand samples")
         axis.grid(alpha=0.3)
     axes[0].legend()
