@@ -13,9 +13,11 @@ from partrm.articulation.procedural import (
     containers,
     controls,
     furniture,
+    handheld,
     household,
     machines,
     mechanisms,
+    tabletop,
 )
 from partrm.articulation.procedural.builder import ObjectBuilder
 from partrm.articulation.procedural.materials import with_sampled_materials
@@ -59,6 +61,22 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "lamp": household.lamp,
     "swivel": household.swivel,
     "assembly": assemblies.assembly,
+    "cart": household.cart,
+    "folding_chair": household.folding_chair,
+    "ladder": household.ladder,
+    "eyeglasses": handheld.eyeglasses,
+    "knife": handheld.knife,
+    "scissors": handheld.scissors,
+    "flip_phone": handheld.flip_phone,
+    "cap": handheld.cap,
+    "pot": tabletop.pot,
+    "carton": tabletop.carton,
+    "keys": tabletop.keys,
+    "clock": tabletop.clock,
+    "camera": tabletop.camera,
+    "printer": tabletop.printer,
+    "mirror": tabletop.mirror,
+    "book": tabletop.book,
 }
 """Generators that need nothing but numpy."""
 

@@ -1,4 +1,4 @@
-"""Generators of things about the house: toilet, bottle, bucket, jaws, lamp, things that swivel."""
+"""Generators of things about the house: toilet, bottle, bucket, jaws, lamp, swivel, cart, folding chair, ladder."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
 from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.shapes import (
+    annulus,
     ball,
     circle,
     cup,
@@ -224,3 +225,117 @@ def swivel(b: ObjectBuilder) -> None:
         bow = np.stack([np.zeros(13), 1.12 * size * np.cos(angle), z + 1.12 * size * np.sin(angle)], -1)
         b.add(part, sweep(bow, circle(6, 0.05 * size), [1.0, 0.0, 0.0]), moving)
         b.add(0, ball((0, 0, z), size, rings=12, segments=24, pole=0.05), b.new_slot(Role.DETAIL))
+
+
+def cart(b: ObjectBuilder) -> None:
+    """Cart, trolley or stroller: wheels that turn, a handle that folds, one or two decks."""
+    rng = b.rng
+    length, width, r = rng.uniform(0.4, 0.9), rng.uniform(0.3, 0.55), rng.uniform(0.07, 0.18)
+    body, moving, t = b.slot(Role.BODY), b.new_slot(Role.MOVING), rng.uniform(0.02, 0.06)
+    floor = r * rng.uniform(1.0, 1.6)
+    if rng.random() < 0.5:
+        b.add_box(0, (-length / 2, -width / 2, floor), (length / 2, width / 2, floor + t), body)
+    else:
+        deck = rounded_rectangle(length, width, 0.05)
+        b.add(0, cup([deck, deck], [floor, floor + rng.uniform(0.1, 0.4)], t / 2, t), body)
+    upper = rng.random() < 0.35
+    high = floor + rng.uniform(0.3, 0.6)
+    if upper:
+        b.add_box(0, (-length / 2, -width / 2, high), (length / 2, width / 2, high + t), body)
+        for sx in (-0.46, 0.46):
+            for sy in (-0.46, 0.46):
+                b.add(0, cylinder((sx * length, sy * width, floor), "z", high - floor, 0.3 * t, 8), body)
+    thick, spokes = rng.uniform(0.25, 0.6) * r, int(rng.integers(3, 7))
+    rubber, hub = b.slot(Role.HANDLE), moving
+    for sx in pick(rng, [(-0.36, 0.36), (-0.3, 0.3), (0.25,)]):
+        for side in (-1, 1):
+            at = np.array([sx * length, side * (width / 2 + 0.1 * r), r])
+            b.add(0, cylinder(at, "y", -side * 0.3 * r, 0.15 * r, 8), b.slot(Role.DETAIL))
+            b.add(0, cylinder(at - [0, side * 0.2 * r, 0], "z", max(0.1 * r, floor - r), 0.12 * r, 8), body)
+            part = b.part("wheel", JointType.REVOLUTE, (0, float(rng.choice([-1, 1])), 0), at, np.pi, lower=-np.pi)
+            b.add(part, annulus(at, "y", side * thick, r, 0.72 * r, 24), rubber)
+            b.add(part, cylinder(at, "y", side * thick, 0.2 * r, 12), hub)
+            for k in range(spokes):
+                arm = slab((-0.09 * r, 0.2 * thick, 0.1 * r), (0.09 * r, 0.8 * thick, 0.75 * r), "z", 0.0)
+                arm = arm.moved(spin("y", 2 * np.pi * k / spokes + 0.3))
+                b.add(part, arm.moved(np.diag([1.0, side, 1.0]), at), hub)
+    if rng.random() < 0.75:
+        base, tall = (high + t if upper else floor + t), rng.uniform(0.3, 0.6)
+        back, tilt, half = -length / 2, np.deg2rad(rng.uniform(-25, 5)), 0.42 * width
+        part = b.part("handle", JointType.REVOLUTE, (0, 1, 0), (back, 0, base), np.deg2rad(rng.uniform(60, 85)) - tilt)
+        bow = np.array([[0, -half, 0], [0, -half, 0.97 * tall], [0, -0.9 * half, tall], [0, 0.9 * half, tall],
+                        [0, half, 0.97 * tall], [0, half, 0]])  # fmt: skip
+        bar = sweep(bow, circle(8, rng.uniform(0.01, 0.02)), [1.0, 0.0, 0.0])
+        b.add(part, bar.moved(spin("y", tilt), np.array([back, 0.0, base])), b.new_slot(Role.MOVING))
+    b.turn(spin("z", rng.uniform(-2.0, 2.0)))
+
+
+def folding_chair(b: ObjectBuilder) -> None:
+    """Chair whose seat folds up and whose legs fold together, or a bench or cinema seat with the seat alone."""
+    rng = b.rng
+    width, high, tall = rng.uniform(0.35, 0.55), rng.uniform(0.38, 0.5), rng.uniform(0.75, 1.0)
+    r, body, moving = rng.uniform(0.01, 0.022), b.slot(Role.BODY), b.new_slot(Role.MOVING)
+    half, t = width / 2, rng.uniform(0.015, 0.06)
+    crossed = rng.random() < 0.65
+    foot, back = (0.2, -rng.uniform(0.15, 0.3)) if crossed else (-0.2, -0.25)
+    ahead = np.array([back - foot, tall])
+    seat_at = np.array([foot + ahead[0] * high / tall, 0.0, high])
+    for side in (-1, 1):
+        post = np.array([[foot, side * half, 0], [back, side * half, tall]])
+        b.add(0, sweep(post, circle(8, r), [1.0, 0.0, 0.0]), body)
+        if not crossed:
+            b.add_box(
+                0, (seat_at[0] - 0.02, side * half - r, 0), (seat_at[0] + 0.35, side * half + r, 0.9 * high), body
+            )
+    rest = np.array([[foot + ahead[0] * s, 0, tall * s] for s in (rng.uniform(0.68, 0.8), 0.97)])
+    board = sweep(rest, rounded_rectangle(width, 0.02, 0.008), [1.0, 0.0, 0.0])
+    b.add(0, board, b.new_slot(Role.MOVING) if rng.random() < 0.3 else body)
+    deep = rng.uniform(0.32, 0.42)
+    part = b.part("seat", JointType.REVOLUTE, (0, -1, 0), seat_at, np.deg2rad(rng.uniform(55, 85)))
+    plate = slab((-0.02, 0.03 - half, -t), (deep, half - 0.03, 0.0), "z", rng.uniform(0, 0.1), 0.3 * t)
+    b.add(part, plate.moved(np.eye(3), seat_at), moving)
+    if crossed:
+        share = 0.6 * high / tall
+        at = np.array([foot + ahead[0] * share, 0.0, tall * share])
+        legs = b.part("legs", JointType.REVOLUTE, (0, -1, 0), at, np.deg2rad(rng.uniform(35, 55)))
+        lower, upper = np.array([at[0] - rng.uniform(0.2, 0.3), 0.0, 0.0]), np.array([at[0] + 0.14, 0.0, high - t - r])
+        for side in (-1, 1):
+            y = side * (half - 2.2 * r)
+            b.add(legs, sweep(np.stack([lower, upper]) + np.array([0, y, 0]), circle(8, r), [1.0, 0.0, 0.0]), moving)
+        b.add(legs, cylinder(lower + np.array([0, -half, 0.05]), "y", width, r, 8), moving)
+    b.turn(spin("z", rng.choice([rng.uniform(-1.2, 1.2), rng.uniform(-np.pi, np.pi)])))
+
+
+def ladder(b: ObjectBuilder) -> None:
+    """Step ladder, easel, trestle or sandwich board: two frames that spread about a hinge at the top."""
+    rng = b.rng
+    height, width, t = rng.uniform(0.4, 1.2), rng.uniform(0.25, 0.6), rng.uniform(0.01, 0.03)
+    spread, body = np.deg2rad(rng.uniform(12, 28)), b.slot(Role.BODY)
+    boards, steps = rng.random() < 0.35, int(rng.integers(1, 6))
+    closing = np.deg2rad(rng.uniform(5, 12))
+    part = b.part("frame", JointType.REVOLUTE, (0, -1, 0), (0, 0, height), 2 * spread - closing, lower=-closing)
+    taper = rng.uniform(0.5, 1.0)
+    for owner, side, slot in ((0, 1, body), (part, -1, b.new_slot(Role.MOVING))):
+        # Built hanging from the hinge, then spread.
+        turn, at = spin("y", -side * spread), np.array([0.0, 0.0, height])
+        long = height / np.cos(spread)
+        if boards:
+            plate = slab((-t / 2 + side * t, -width / 2, -long), (t / 2 + side * t, width / 2, 0.0), "x", 0.02)
+            b.add(owner, plate.moved(turn, at), slot)
+            if side > 0:
+                sheet = slab((1.5 * t, -0.4 * width, -0.8 * long), (1.6 * t, 0.4 * width, -0.15 * long), "x", 0.0)
+                b.add(owner, sheet.moved(turn, at), b.slot(Role.DETAIL))
+            continue
+        for edge in (-1, 1):
+            path = np.array([[side * t, edge * taper * width / 2, 0], [side * t, edge * width / 2, -long]])
+            b.add(owner, sweep(path, rounded_rectangle(2 * t, 1.5 * t, 0.3 * t), [1.0, 0.0, 0.0]).moved(turn, at), slot)
+        for k in range(steps if side > 0 else max(1, steps // 2)):
+            z = -long * (k + 0.6) / (steps + 0.3)
+            half = width / 2 * (taper + (1 - taper) * -z / long)
+            deep = 0.06 if side > 0 else t
+            rung = slab((side * t - deep / 2, -half, z - t / 2), (side * t + deep / 2, half, z + t / 2), "z", 0.0)
+            b.add(owner, rung.moved(turn, at), slot)
+    if rng.random() < 0.6:
+        top = (-0.08, -taper * width / 2 - t, height), (0.08, taper * width / 2 + t, height + t)
+        b.add_box(0, *top, b.slot(Role.DETAIL))
+    b.turn(spin("z", rng.choice([rng.uniform(-1.2, 1.2), rng.uniform(-np.pi, np.pi)])))
