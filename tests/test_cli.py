@@ -95,7 +95,7 @@ def test_bad_source_fails_with_one_line(kind, folder, tmp_path, capsys):
     assert run_predict(folder, source, "--drag", DRAG, out=tmp_path / "out") == 1
     assert "source.png" in only_line(capsys)
     assert not list(tmp_path.glob(".out*"))
-    assert not list(tmp_path.glob("out/*")), "bad input leaves no half-written result"
+    assert not (tmp_path / "out").exists(), "bad input leaves nothing"
 
 
 @pytest.mark.parametrize("kind", ["16-bit", "grey"])
@@ -128,6 +128,11 @@ def test_bad_drags_fail_with_one_line(drags, code, words, folder, tmp_path, caps
     assert run_predict(folder, folder / "good.png", *flags, out=tmp_path / "out") == code
     assert words in only_line(capsys)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_brackets_in_paths_are_printed(folder, tmp_path, capsys):
+    assert run_predict(folder, folder / "good.png", "--drag", DRAG, out=tmp_path / "res[v2][/x]") == 0
+    assert f"pictures: {tmp_path / 'res[v2][/x]' / 'before_after.png'}, " in capsys.readouterr().out
 
 
 def test_unwritable_output_fails_with_one_line(folder, tmp_path, capsys):

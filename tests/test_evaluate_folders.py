@@ -330,6 +330,7 @@ def test_folders_of_no_layout_are_refused(tmp_path, corrected):
     with pytest.raises(DatasetError, match="neither PartDrag-4D"):
         open_folder(tmp_path)
     to_simple(corrected.samples[0].load(), tmp_path / "one")
+    good = json.loads((tmp_path / "one" / "sample.json").read_text())["drags"]
     with pytest.raises(DatasetError, match="--protocol"):
         open_folder(tmp_path, "reference")
     for wrong, words in (
@@ -340,11 +341,39 @@ def test_folders_of_no_layout_are_refused(tmp_path, corrected):
         (tmp_path / "one" / "sample.json").write_text(json.dumps(wrong))
         with pytest.raises(DatasetError, match=words):
             open_folder(tmp_path)
-    (tmp_path / "one" / "sample.json").write_text(json.dumps({"drags": [[1, 2, 3, 4]], "inputs": 9}))
+    (tmp_path / "one" / "sample.json").write_text(json.dumps({"drags": good, "inputs": 9}))
     with pytest.raises(DatasetError, match="inputs must be"):
         open_folder(tmp_path).samples[0].load()
-    (tmp_path / "one" / "sample.json").write_text(json.dumps({"drags": [[1, 2, 3, 4]], "joint": {"type": "ball"}}))
+    (tmp_path / "one" / "sample.json").write_text(json.dumps({"drags": good, "joint": {"type": "ball"}}))
     with pytest.raises(DatasetError, match="revolute or prismatic"):
+        open_folder(tmp_path).samples[0].load()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"drags": [[1, 1, 1, 1]]}, "start and end are the same point"),
+        ({"drags": [[900, 1, 9, 9]]}, "lies outside of the image"),
+        ({"drags": [[1, 1, 9, 9]]}, "lies on the background"),
+        ({"part": "door"}, "part must be a whole number, found 'door'"),
+        ({"joint": {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": float("inf")}}, "finite"),
+    ],
+)
+def test_samples_that_mean_nothing_are_refused_by_name(change, words, corrected, tmp_path):
+    to_simple(corrected.samples[0].load(), tmp_path / "one")
+    record = json.loads((tmp_path / "one" / "sample.json").read_text())
+    (tmp_path / "one" / "sample.json").write_text(json.dumps(record | change))
+    with pytest.raises(DatasetError, match=rf"one/sample\.json: .*{words}"):
+        open_folder(tmp_path).samples[0].load()
+
+
+def test_a_first_camera_in_the_object_is_refused(corrected, tmp_path):
+    to_simple(corrected.samples[0].load(), tmp_path / "one")
+    content = json.loads((tmp_path / "one" / "cameras.json").read_text())
+    for row in content["cameras"][0][:3]:
+        row[3] = 0.0
+    (tmp_path / "one" / "cameras.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=r"one/cameras\.json: the first camera stands at the origin"):
         open_folder(tmp_path).samples[0].load()
 
 

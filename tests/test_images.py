@@ -120,6 +120,24 @@ def test_exif_orientation_is_applied(tmp_path):
     assert (loaded[3] - upright[3]).abs().mean() < 0.01
 
 
+def test_a_phones_photo_with_a_second_picture_behind_it_is_taken(tmp_path):
+    rows = (composite(disc_image(), 1.0) * 255).round().byte().permute(1, 2, 0).numpy()
+    photo, behind = Image.fromarray(rows), Image.new("RGB", (16, 16))
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[behind])
+    with Image.open(tmp_path / "photo.jpg") as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    loaded = load_image(tmp_path / "photo.jpg")
+    assert (loaded[3] - disc_image()[3]).abs().mean() < 0.01
+
+
+def test_damaged_exif_data_are_passed_over_silently(tmp_path, recwarn):
+    Image.new("RGBA", (32, 32), (200, 20, 20, 255)).convert("RGB").save(tmp_path / "a.webp", exif=b"Exif\0\0MM\0*junk")
+    rows = (composite(disc_image(), 1.0) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(rows).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05junk")
+    load_image(tmp_path / "a.jpg")
+    assert [str(w.message) for w in recwarn] == []
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 @pytest.mark.parametrize("gradient", [0.0, 0.2])
 def test_plain_background_is_removed(suffix, gradient, tmp_path):

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -13,7 +14,15 @@ from partrm.gaussians import load_ply
 from partrm.images import save_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
-from partrm.outputs import DRAG_COLOR, MOTION_FRAMES, OutputError, render_rgba, save_prediction, staged_folder
+from partrm.outputs import (
+    DRAG_COLOR,
+    MOTION_FRAMES,
+    OutputError,
+    check_writable,
+    render_rgba,
+    save_prediction,
+    staged_folder,
+)
 from partrm.pipeline import check_drags, load_source, predict
 
 
@@ -104,6 +113,44 @@ def test_writing_again_replaces_old_results_and_keeps_other_files(prediction, tm
     save_prediction(prediction, tmp_path / "r", canonical_orbit(2, 16))
     assert len(list((tmp_path / "r" / "views").iterdir())) == 2
     assert (tmp_path / "r" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_takes_the_place_of_a_file_and_a_file_that_of_a_folder(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "views").write_text("a file")
+    (tmp_path / "r" / "a.png").mkdir()
+    with staged_folder(tmp_path / "r") as folder:
+        (folder / "views").mkdir()
+        (folder / "a.png").write_bytes(b"picture")
+    assert (tmp_path / "r" / "views").is_dir()
+    assert (tmp_path / "r" / "a.png").read_bytes() == b"picture"
+    assert len(list((tmp_path / "r").iterdir())) == 2
+
+
+def test_a_folder_that_is_there_is_written_without_leaving_its_disk(tmp_path, monkeypatch):
+    """A mounted folder: nothing can be moved into it from outside."""
+    (tmp_path / "mounted").mkdir()
+    move = Path.replace
+
+    def on_one_disk(self, target):
+        assert (tmp_path / "mounted") in self.parents, "EXDEV"
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", on_one_disk)
+    with staged_folder(tmp_path / "mounted") as folder:
+        (folder / "a.txt").write_text("x")
+    assert [path.name for path in (tmp_path / "mounted").iterdir()] == ["a.txt"]
+
+
+def test_a_look_whether_results_can_be_written_leaves_nothing(tmp_path):
+    check_writable(tmp_path / "new" / "r")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="file: cannot write there, it is not a folder"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(OutputError, match="file is not a folder"):
+        check_writable(tmp_path / "file" / "below" / "r")
 
 
 def test_failure_leaves_nothing_behind(tmp_path):

@@ -15,6 +15,7 @@ from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.outputs import render_rgba
 from partrm.pipeline import MIN_OPACITY, check_drags, load_source, network_input
+from partrm.viewer.sources import open_path
 
 MINI = ReferenceConfig("mini", 32, (32, 32, 64), (False, False, True), (64, 32), (True, False))
 
@@ -70,4 +71,17 @@ def test_fewer_views_are_refused(model, tmp_path, capsys) -> None:
     error = capsys.readouterr().err
     assert "needs 4 views of the object, not 2" in error
     assert error.count("\n") == 1
-    assert not any(out.iterdir())
+    assert not out.exists()
+
+
+def test_what_an_earlier_prediction_left_goes_and_the_viewer_shows_the_rest(model, tmp_path) -> None:
+    views, out = write_views(tmp_path / "views", 4), tmp_path / "out"
+    out.mkdir()
+    for name in ("gaussians_before.ply", "motion.mp4", "part_mask.png", "notes.txt"):
+        (out / name).write_text("of another model")
+    assert main(["predict", str(views), "--drag", "20,20,40,30", "--model", str(model), "--out", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"gaussians.ply", "views", "before_after.png", "prediction.json", "notes.txt"}
+    shown = open_path(out, None)
+    assert len(shown.before) == len(load_ply(out / "gaussians.ply"))
+    assert shown.joint is None

@@ -23,6 +23,10 @@ CANONICAL_DISTANCE = 2.4
 """Distance from the canonical camera to the origin, in units of the object's closed bounding-box diagonal."""
 
 
+MAX_SIDE_PX = 8192
+"""Of the images of a ``cameras.json``."""
+
+
 class CameraFileError(ValueError):
     """A camera file that cannot be used; the message says where and why."""
 
@@ -196,22 +200,23 @@ def load_cameras(path: Path) -> Cameras:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise CameraFileError(f"{path}: cannot be read ({error.strerror}); give a cameras.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CameraFileError(f"{path}: not valid JSON ({error})") from error
     try:
         poses = torch.tensor(content["cameras"], dtype=torch.float32)
-        fovy_deg, width, height = float(content["fovy_deg"]), int(content["width"]), int(content["height"])
-    except (KeyError, TypeError, ValueError) as error:
+        fovy_deg, width, height = (float(content[key]) for key in ("fovy_deg", "width", "height"))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CameraFileError(f"{path}: needs fovy_deg, width, height and cameras as 4x4 matrices ({error})") from error
     if poses.ndim != 3 or tuple(poses.shape[1:]) != (4, 4) or len(poses) == 0:
         raise CameraFileError(f"{path}: 'cameras' must be a non-empty list of 4x4 matrices")
-    if not (0 < fovy_deg < 180 and 0 < width <= 8192 and 0 < height <= 8192):
-        raise CameraFileError(f"{path}: fovy_deg must lie in (0, 180), width and height in 1..8192")
+    sides = {width, height} <= set(range(1, MAX_SIDE_PX + 1))
+    if not (0 < fovy_deg < 180 and sides):
+        raise CameraFileError(f"{path}: fovy_deg must lie in (0, 180), width and height be whole, 1 to {MAX_SIDE_PX}")
     R = poses[:, :3, :3]
     rigid = torch.allclose(R @ R.mT, torch.eye(3).expand_as(R), atol=1e-3) and bool((torch.linalg.det(R) > 0).all())
     if not (torch.isfinite(poses).all() and rigid):
         raise CameraFileError(f"{path}: a camera matrix is not a finite rigid camera-to-world transform")
-    return Cameras(poses, torch.full((len(poses),), math.radians(fovy_deg)), width, height)
+    return Cameras(poses, torch.full((len(poses),), math.radians(fovy_deg)), int(width), int(height))
 
 
 def save_cameras(cameras: Cameras, path: Path) -> None:

@@ -135,6 +135,7 @@ def _decode(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
         with warnings.catch_warnings():
             # The limit below is ours, lower than the one that Pillow warns about.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
             with Image.open(path) as image:
                 _check_header(path, image)
                 return _to_rgba(path, ImageOps.exif_transpose(image))
@@ -155,7 +156,8 @@ def _check_header(path: Path, image: Image.Image) -> None:
         raise ImageError(
             f"{path}: {width}x{height} pixels are too many, at most {MAX_PIXELS // 10**6} megapixels: make it smaller"
         )
-    if getattr(image, "n_frames", 1) > 1:
+    # Phones put a gain map or a second eye's picture behind the photo, as "MPO".
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise ImageError(f"{path}: the image is animated or has several pages, give one still image")
 
 

@@ -2,11 +2,10 @@
 
 import json
 import math
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,27 +38,50 @@ DRAG_COLOR = (20, 90, 230)
 """The drags in that picture."""
 
 
+STAGING = ".partrm."
+"""What names of temporary folders begin with."""
+
+OF_THE_PART = ("gaussians_before.ply", "motion.mp4", "part_mask.png")
+"""Files of a prediction that a state head has not."""
+
+
 class OutputError(ValueError):
     """Results that cannot be written; the message says where and why."""
 
 
-@contextmanager
-def staged_folder(folder: str | Path) -> Iterator[Path]:
-    """A temporary sibling of ``folder``, whose entries take their place in ``folder`` only if the block succeeds.
+def check_writable(folder: str | Path) -> None:
+    """Find out before the work that :func:`staged_folder` can write there; leaves nothing behind.
 
-    Entries of the same name are replaced, others in ``folder`` stay.
+    Raises:
+        OutputError: it cannot.
+    """
+    folder = Path(folder)
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        if not nearest.is_dir():
+            raise OutputError(f"{folder}: cannot write there, {'it' if nearest == folder else nearest} is not a folder")
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=STAGING):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
+
+
+@contextmanager
+def staged_folder(folder: str | Path, without: Sequence[str] = ()) -> Iterator[Path]:
+    """A temporary folder, whose entries take their place in ``folder`` only if the block succeeds.
+
+    Entries of the same name are replaced, those named in ``without`` removed, others in ``folder`` stay. The temporary
+    folder lies inside ``folder`` where that is there already, for a folder may be a disk of its own; else beside it.
 
     Raises:
         OutputError: the folder cannot be made or written.
     """
     folder = Path(folder)
+    check_writable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: cannot write there, it is not a folder")
-        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"{folder}: cannot write there (Permission denied)")
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        beside = {"dir": folder.parent, "prefix": f".{folder.name}."}
+        staging = Path(tempfile.mkdtemp(**({"dir": folder, "prefix": STAGING} if folder.exists() else beside)))
     except OSError as error:
         raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
     try:
@@ -67,13 +89,22 @@ def staged_folder(folder: str | Path) -> Iterator[Path]:
         try:
             folder.mkdir(exist_ok=True)
             for entry in sorted(staging.iterdir()):
-                if (folder / entry.name).is_dir():
-                    shutil.rmtree(folder / entry.name)
-                entry.replace(folder / entry.name)
+                _replace(entry, folder / entry.name)
+            for name in without:
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(entry: Path, target: Path) -> None:
+    """Move a file or a folder to where another of either kind may stand."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    elif entry.is_dir():
+        target.unlink(missing_ok=True)
+    entry.replace(target)
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
@@ -117,15 +148,15 @@ def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, came
     """Write what a state head predicts into ``out_dir``: all files or none.
 
     As :func:`save_prediction`, without what needs the state before or the joint: ``gaussians.ply``, ``views/NNN.png``,
-    ``before_after.png`` (input and after) and ``prediction.json``, where ``joint`` and ``part_mask`` are null. Pictures
-    are taken under the field of view that the network assumes.
+    ``before_after.png`` (input and after) and ``prediction.json``, where ``joint`` and ``part_mask`` are null. What an
+    earlier prediction left of the others is removed. Pictures have the field of view that the network assumes.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     size = prediction.source.cameras.width
     cameras = canonical_orbit(DEFAULT_VIEWS, size, fovy_rad=prediction.fovy_rad) if cameras is None else cameras
-    with staged_folder(out_dir) as folder:
+    with staged_folder(out_dir, without=OF_THE_PART) as folder:
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
         (folder / "views").mkdir()

@@ -204,15 +204,20 @@ def check_drags(drags: Sequence[Sequence[float | int]], source: SourceViews) -> 
         DragError: none or more than ten, not four finite numbers, start or end outside of the image, start not on the
             object, or shorter than a pixel.
     """
+    return drags_on(drags, source.first_alpha)
+
+
+def drags_on(drags: Sequence[Sequence[float | int]], alpha: Float[Tensor, "h w"]) -> DragPixels:
+    """The same for an image of which the opacity is known; see :func:`check_drags`."""
     check_drag_numbers(drags)
-    height, width = source.first_alpha.shape
+    height, width = alpha.shape
     for number, (x0, y0, x1, y1) in enumerate(drags, start=1):
         for what, x, y in (("start", x0, y0), ("end", x1, y1)):
             if not (0 <= x < width and 0 <= y < height):
                 raise DragError(
                     f"drag {number}: its {what} ({x:g}, {y:g}) lies outside of the image of {width}x{height} pixels"
                 )
-        if not float(source.first_alpha[int(y0), int(x0)]) > 0.5:
+        if not float(alpha[int(y0), int(x0)]) > 0.5:
             raise DragError(f"drag {number}: its start ({x0:g}, {y0:g}) lies on the background, not on the object")
     points = torch.tensor([list(drag) for drag in drags], dtype=torch.float32)
     return DragPixels(points[:, :2], points[:, 2:])

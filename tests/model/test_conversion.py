@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -190,6 +191,7 @@ def test_broken_files_give_one_clear_line(plain, checkpoint, tmp_path) -> None:
             read_public_weights(path)
         assert str(caught.value).startswith(f"{path}: ")
         assert "\n" not in str(caught.value)
+        assert not re.search(r"\(\d*\)", str(caught.value)), "a bare number is no reason"
 
 
 def test_other_folders_are_left_alone(checkpoint, tmp_path) -> None:

@@ -1,4 +1,5 @@
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +11,7 @@ from partrm.cli import main
 from partrm.gaussians import Gaussians, save_ply
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
+from partrm.viewer.server import ServerError, free_port
 
 
 @pytest.fixture
@@ -46,6 +48,34 @@ def test_prints_its_address_when_ready_and_stops_when_told(how, model, splats):
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0, err
     assert out.splitlines()[-1] == "partrm view: stopped"
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (("--port", "99999"), "--port 99999: give 0 to 65535"),
+        (("--port", "-1"), "--port -1: give 0 to 65535"),
+        (("--host", "192.0.2.1"), "192.0.2.1, port 8080: cannot listen there"),
+        (("--host", "no such.name"), "--host no such.name: no such address"),
+    ],
+)
+def test_places_that_cannot_be_listened_at_are_one_line(place, words, splats, capsys):
+    assert main(["view", str(splats), "--model", "none", *place]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_a_port_in_use_is_passed_over_and_the_last_one_is_not():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port("127.0.0.1", port) > port
+    with socket.socket() as last:
+        last.bind(("127.0.0.1", 65535))
+        last.listen()
+        with pytest.raises(ServerError, match="--port 65535: nothing free from there to 65535"):
+            free_port("127.0.0.1", 65535)
 
 
 def test_what_cannot_be_opened_is_one_line(tmp_path, model, capsys):

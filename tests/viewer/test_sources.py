@@ -54,6 +54,13 @@ def test_uploads_are_opened_in_the_temporary_folder_and_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_phones_photo_with_a_second_picture_behind_it_is_taken(tmp_path):
+    photo, buffer = Image.new("RGB", (64, 48), (250, 250, 250)), io.BytesIO()
+    photo.paste((200, 30, 30), (16, 12, 48, 36))
+    photo.save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16))])
+    assert open_upload("IMG_1.jpg", buffer.getvalue(), tmp_path, SIZE).rgba.shape == (4, 48, 64)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -95,7 +95,7 @@ def evaluate(
     from partrm.evaluate.perceptual import find_lpips
     from partrm.evaluate.session import Means, evaluate_grid, evaluate_into
     from partrm.model.checkpoints import load_model
-    from partrm.outputs import staged_folder
+    from partrm.outputs import check_writable
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
@@ -104,8 +104,7 @@ def evaluate(
     means = Means(model, device, workers, lpips=find_lpips(lpips))
     ranks = Ranks.of(device)
     if ranks.main:
-        with staged_folder(out):
-            pass
+        check_writable(out)
     evalset = _open(data, limit, seed, protocol, file_list, quiet=not ranks.main)
     if grid:
         evaluate_grid(evalset, out, means, limit)

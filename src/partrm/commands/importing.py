@@ -36,7 +36,7 @@ def import_weights(
 
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     with console.status("reading and converting"):
         imported = import_checkpoint(fetch_checkpoint(ckpt), out, preset, origin=ckpt)
     whose = {"partrm": "PartRM", "lgm": "LGM (drag modules untrained)"}[imported.kind]

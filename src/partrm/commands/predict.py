@@ -77,7 +77,7 @@ def predict(
         drag: a drag from (X0, Y0) on the part to (X1, Y1), in pixels of the first image; 1 to 10 of them.
         cameras: cameras.json with the cameras (canonical frame) for views/ and motion.mp4.
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
-        model: name of the bundled weights, or a weights file.
+        model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
         extra: views and drags made by other models.
     """
@@ -92,7 +92,7 @@ def predict(
     from partrm.model.checkpoints import load_model
     from partrm.model.reference import ReferenceNetwork
     from partrm.multiview import CONDITION_PX
-    from partrm.outputs import save_prediction, save_state_prediction, staged_folder
+    from partrm.outputs import check_writable, save_prediction, save_state_prediction
     from partrm.pipeline import check_drags, load_source, predict_state
     from partrm.pipeline import predict as predict_motion
 
@@ -101,10 +101,8 @@ def predict(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     target = None if cameras is None else load_cameras(cameras)
-    with staged_folder(out):
-        # Found out now rather than after the work: the results can be written.
-        pass
-    console = Console(highlight=False, soft_wrap=True)
+    check_writable(out)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     loaded = load_model(model, device)
     views = load_source(source, loaded.config.image_size_px, framing)
     checked = check_drags(drags, views)
@@ -133,7 +131,7 @@ def _report(prediction: "Prediction", out: Path, console: "Console") -> None:
         f"network {prediction.timings_s['network']:.1f} s"
     )
     if not bool(prediction.moving.any()):
-        console.print("[yellow]nothing moves: the network found no part under the drag[/yellow]")
+        console.print("nothing moves: the network found no part under the drag", style="yellow")
     console.print(f"pictures: {out / 'before_after.png'}, {out / 'motion.mp4'}, {out / 'views'}")
 
 

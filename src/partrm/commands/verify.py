@@ -25,6 +25,7 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]], device: Literal["auto"
         device: auto takes the CPU, and a CUDA device if there is one.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from partrm.commands import UsageError
@@ -34,7 +35,9 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]], device: Literal["auto"
         raise UsageError("give at least one golden file")
     console, passed = Console(), True
     for file in files:
-        table = Table("backend", "quantity", "mean", "worst", "tolerance", "", title=str(file), title_justify="left")
+        table = Table(
+            "backend", "quantity", "mean", "worst", "tolerance", "", title=escape(str(file)), title_justify="left"
+        )
         for check in verify_file(file, device):
             verdict = "[green]ok[/green]" if check.ok else "[red]beyond[/red]"
             table.add_row(

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from partrm.commands import UsageError
+
 DESCRIPTION = """Drag parts of objects by mouse and watch them move in 3D, in the browser.
 
 SOURCE is a picture of one object, a folder of 1 to 4 posed views, an articulated object (.urdf or a MuJoCo .xml file,
@@ -40,6 +42,9 @@ def view(
         model: name of the bundled weights, or a checkpoint folder; Gaussians alone need none.
         device: auto takes a CUDA device if there is one.
     """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port {port}: give 0 to 65535")
+
     import torch
 
     from partrm.model.checkpoints import load_model
@@ -55,9 +60,9 @@ def view(
     engine = Engine(load_model(model, device) if at_once else lambda: load_model(model, device))
     start = None if source is None else open_path(source, engine.size_px if at_once else None)
     told = threading.Event()
-    for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
-        signal.signal(stop, lambda *_: told.set())
     with serving(start, engine, host, port) as address:
+        for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
+            signal.signal(stop, lambda *_: told.set())
         print(f"partrm view: {address} (Ctrl+C stops it)", flush=True)
         told.wait()
     print("partrm view: stopped")

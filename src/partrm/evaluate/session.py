@@ -196,7 +196,7 @@ def evaluate_grid(
 
 
 def _print_summary(content: dict, out: Path) -> None:
-    whole, console = content["summary"]["all"], Console(highlight=False, soft_wrap=True)
+    whole, console = content["summary"]["all"], Console(highlight=False, soft_wrap=True, markup=False)
 
     def mean(method: str, column: str) -> str:
         value = whole[method][column]["mean"]

@@ -1,6 +1,7 @@
 """The simple layout of a user's own samples (docs/evaluation.md): a folder a sample, pictures and ``sample.json``."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
@@ -17,6 +19,7 @@ from partrm.data.partdrag4d import DatasetError, load_rgba
 from partrm.data.samples import VIEWS
 from partrm.drags import MAX_DRAGS
 from partrm.evaluate.world_samples import WorldSample
+from partrm.pipeline import DragError, drags_on
 
 RECORD = "sample.json"
 JOINT_TYPES = {"revolute": JointType.REVOLUTE, "prismatic": JointType.PRISMATIC}
@@ -60,6 +63,8 @@ class SimpleSample:
             cameras = load_cameras(self.folder / "cameras.json")
         except CameraFileError as error:
             raise DatasetError(str(error)) from error
+        if not float(cameras.positions[0].norm()) > 1e-6:
+            raise DatasetError(f"{self.folder / 'cameras.json'}: the first camera stands at the origin, in the object")
         count, size = len(cameras.fovy_rad), cameras.width
         if cameras.height != size:
             raise DatasetError(f"{self.folder}: images must be square, not {size}x{cameras.height}")
@@ -67,7 +72,7 @@ class SimpleSample:
         assert before is not None
         assert after is not None
         inputs = self._inputs(count)
-        drags = torch.tensor(self.record["drags"], dtype=torch.float32) / size
+        drags = self._drags(before[0, 3]) / size
         joint, points = self._joint(), self._points()
         masks = [self._images(name, count, size, needed=False) for name in ("part_before", "part_after")]
         seen = [None if mask is None else mask_of(mask) for mask in masks]
@@ -91,6 +96,15 @@ class SimpleSample:
         if not isinstance(inputs, int) or not 1 <= inputs <= min(VIEWS, count):
             raise DatasetError(f"{self.folder / RECORD}: inputs must be 1 to {min(VIEWS, count)}, found {inputs!r}")
         return inputs
+
+    def _drags(self, alpha: Float[Tensor, "size size"]) -> Float[Tensor, "d 4"]:
+        """In pixels; as ``partrm predict`` takes them, but a start may be a pixel off, for its pixel is where a true
+        surface ends."""
+        try:
+            drags = drags_on(self.record["drags"], max_pool2d(alpha[None], 3, 1, 1)[0])
+        except DragError as error:
+            raise DatasetError(f"{self.folder / RECORD}: {error}") from error
+        return torch.cat([drags.start, drags.end], -1)
 
     def _images(self, name: str, count: int, size: int, needed: bool = True) -> Float[Tensor, "views 4 h w"] | None:
         files = sorted((self.folder / name).glob("*.png"))
@@ -116,6 +130,8 @@ class SimpleSample:
             ) from error
         if axis.shape != (3,) or pivot.shape != (3,) or not float(axis.norm()) > 0 or not amount:
             raise DatasetError(f"{self.folder / RECORD}: the joint's axis, pivot or amount is empty")
+        if not (math.isfinite(amount) and bool(torch.isfinite(torch.cat([axis, pivot])).all())):
+            raise DatasetError(f"{self.folder / RECORD}: the joint's axis, pivot and amount must be finite numbers")
         return EstimatedJoint(kind, axis / axis.norm(), pivot, amount, 1.0)
 
     def _points(self) -> Float[Tensor, "p 3"] | None:
@@ -159,4 +175,6 @@ def _record(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{path}: needs drags, a list of [x0, y0, x1, y1] in pixels ({error})") from error
     if drags.ndim != 2 or drags.shape[1] != 4 or not 1 <= len(drags) <= MAX_DRAGS or not np.isfinite(drags).all():
         raise DatasetError(f"{path}: drags must be 1 to {MAX_DRAGS} lists of four finite numbers")
+    if not isinstance(record.get("part", 0), int):
+        raise DatasetError(f"{path}: part must be a whole number, found {record['part']!r}")
     return record

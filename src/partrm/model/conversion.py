@@ -7,6 +7,7 @@ all but the drag modules, which start as the identity, so that the network answe
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,13 +187,16 @@ def read_public_weights(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path) -> Any:
     """A pickle file's content, tensors and plain containers alone; nothing in it is run."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is strange about the file is said below, in one line
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"refused, it would run or build {named.group(1)}" if named else "broken, or no checkpoint"
         raise CheckpointError(f"{path}: {what}; only plain tensors are read") from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        told = isinstance(error, RuntimeError | OSError) and str(error)
+        reason = str(error).splitlines()[0] if told else "its bytes are no pickle of tensors"
         raise CheckpointError(f"{path}: broken checkpoint file ({reason})") from error
 
 

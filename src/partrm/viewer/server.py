@@ -1,7 +1,9 @@
 """Serves the page: one session a tab, until it is stopped."""
 
 import contextlib
+import errno
 import io
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -21,6 +23,9 @@ from partrm.viewer.sources import MAX_UPLOAD_BYTES, OpenedPicture
 MAX_TABS = 16
 """Tabs served at a time; each keeps its own prediction."""
 
+PORTS_TRIED = 100
+"""Ports tried from the one asked for."""
+
 TOO_LARGE = f"a picture may have at most {MAX_UPLOAD_BYTES // 10**6} MB"
 
 
@@ -28,6 +33,34 @@ def address(host: str, port: int) -> str:
     """What to type into a browser on this machine."""
     name = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+class ServerError(ValueError):
+    """A page that cannot be served; the message says where and why."""
+
+
+def free_port(host: str, port: int) -> int:
+    """The first port of ``host`` from ``port`` on that nothing listens on; for 0 any.
+
+    Raises:
+        ServerError: no such address on this machine, no permission, or no free port among :data:`PORTS_TRIED`.
+    """
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise ServerError(f"--host {host}: no such address ({error.strerror})") from error
+    last = min(port + PORTS_TRIED - 1, 65535) if port else 0
+    for candidate in range(port, last + 1):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((place[0], candidate, *place[2:]))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    continue
+                raise ServerError(f"{host}, port {candidate}: cannot listen there ({error.strerror})") from error
+            return int(probe.getsockname()[1])
+    raise ServerError(f"--port {port}: nothing free from there to {last}")
 
 
 @contextlib.contextmanager
@@ -41,7 +74,11 @@ def serving(
         engine: the network.
         host: address to listen on; loopback alone unless told otherwise.
         port: the first free one from here is taken; 0 for any.
+
+    Raises:
+        ServerError: the page cannot be served there.
     """
+    port = free_port(host, port)  # viser's thread would die of a port that is none, and be waited for without end
     sessions: dict[int, Session] = {}
     lock = threading.Lock()
     examples = load_examples()

@@ -162,17 +162,28 @@ def in_view(gaussians: Gaussians) -> Gaussians:
 
 
 def open_prediction(folder: Path) -> Shown:
-    """The folder that ``partrm predict`` wrote.
+    """The folder that ``partrm predict`` wrote; of a network that tells no joint the state after the drag, at rest.
 
     Raises:
         SourceError: files that do not belong together, or a broken ``prediction.json``.
     """
+    told = _read_joint(folder)
+    if told is None:
+        return open_gaussians(folder / "gaussians.ply")
     before, after = load_ply(folder / "gaussians_before.ply"), load_ply(folder / "gaussians.ply")
     if len(before) != len(after):
         raise SourceError(f"{folder}: {len(before)} Gaussians before and {len(after)} after do not belong together")
+    moving = (after.means - before.means).abs().amax(-1) > 1e-6
+    return Shown(before, moving, told)
+
+
+def _read_joint(folder: Path) -> EstimatedJoint | None:
+    """What ``prediction.json`` says of the joint; None where the network tells none."""
     try:
         joint = json.loads((folder / "prediction.json").read_text(encoding="utf-8"))["joint"]
-        estimated = EstimatedJoint(
+        if joint is None:
+            return None
+        return EstimatedJoint(
             type=JointType[joint["type"].upper()],
             axis=torch.tensor(joint["axis"], dtype=torch.float32).reshape(3),
             pivot=torch.tensor(joint["pivot"], dtype=torch.float32).reshape(3),
@@ -181,8 +192,6 @@ def open_prediction(folder: Path) -> Shown:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise SourceError(f"{folder}/prediction.json: not a prediction's description ({error})") from error
-    moving = (after.means - before.means).abs().amax(-1) > 1e-6
-    return Shown(before, moving, estimated)
 
 
 def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> OpenedPicture:
@@ -202,7 +211,8 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=list(UPLOAD_FORMATS)) as image:
-                suffix, (width, height) = UPLOAD_FORMATS[str(image.format)], image.size
+                kind = "JPEG" if image.format == "MPO" else str(image.format)  # a phone's JPEG with a second picture
+                suffix, (width, height) = UPLOAD_FORMATS[kind], image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SourceError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
     if width * height > MAX_UPLOAD_PIXELS:
