@@ -8,7 +8,7 @@ from described import assert_same, rich_object
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
-from partrm.articulation.objects import ObjectError
+from partrm.articulation.objects import ObjectError, PackageMissingError
 from partrm.articulation.procedural import OWN_CATEGORIES, generate
 from partrm.articulation.solids import solid_box, solid_cylinder, solid_ellipsoid
 from partrm.articulation.urdf import load_urdf, save_urdf
@@ -138,6 +138,17 @@ def test_other_mesh_formats(tmp_path, ending):
     size = np.ptp(loaded.parts[1].vertices, 0)
     np.testing.assert_allclose(np.sort(size / size.min()), [1, 2, 3], atol=1e-6)
     assert len(loaded.parts[1].faces) == 12
+
+
+def test_a_package_that_trimesh_lacks_is_named(tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise ModuleNotFoundError("No module named 'collada'")
+
+    monkeypatch.setattr(trimesh, "load_scene", failing)
+    (tmp_path / "m.dae").write_text("<COLLADA/>")
+    (tmp_path / "x.urdf").write_text(simple(mesh="m.dae"))
+    with pytest.raises(PackageMissingError, match=r"m\.dae.*collada"):
+        load_urdf(tmp_path / "x.urdf")
 
 
 def test_glb_textures_are_kept(tmp_path):

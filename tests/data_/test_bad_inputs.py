@@ -2,6 +2,9 @@
 
 import json
 import os
+import sys
+from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 from partrm.articulation.objects import ObjectError
 from partrm.articulation.urdf import load_urdf, save_urdf
 from partrm.cli import main
-from partrm.data.build import build
+from partrm.data.build import BuildError, build
 from partrm.data.build_object import BuildConfig
 from partrm.data.check import check_dataset
 from partrm.data.sources import NAME_BYTES, SourceError, plain_name, plan_sources
@@ -21,6 +24,11 @@ pytest.importorskip("yourdfpy")
 
 SMALL = BuildConfig(size_px=32, views=2, states=2, companions=0, points=100, sample_size_px=0)
 QUAD = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
+CUBE = QUAD + "v 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\nf 4 3 2 1\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"
+
+
+def tree(root):
+    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
 
 
 def urdf(mesh: str, limit: str = 'lower="0" upper="1"') -> str:
@@ -66,6 +74,66 @@ def test_every_kind_of_bad_source_is_in_the_manifest_with_its_reason(tmp_path):
         assert reason in reasons[name], (name, reasons[name])
         assert "\n" not in reasons[name]
     assert not [p for found in check_dataset(tmp_path / "data") for p in found.problems]
+
+
+def test_a_refused_source_is_tried_again_when_the_build_is(tmp_path):
+    save_urdf(cabinet(), tmp_path / "good.urdf")
+    (tmp_path / "door.urdf").write_text(urdf("door.obj"))
+    words = (str(tmp_path / "good.urdf"), str(tmp_path / "door.urdf"))
+    first = build(words, tmp_path / "data", SMALL)
+    assert ["door.obj" in reason for _, reason in first.refused] == [True]
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "data").glob("render*/good_*/*")}
+    assert before
+    assert build(words, tmp_path / "data", SMALL) == replace(first, made=0), "still missing: as it was"
+    (tmp_path / "door.obj").write_text(CUBE)
+    second = build(words, tmp_path / "data", SMALL)
+    assert (second.objects, second.refused, second.made) == (2, (), 2)
+    assert before == {p: p.stat().st_mtime_ns for p in before}, "what was whole is not made again"
+    assert build(words, tmp_path / "whole", SMALL).made == 6
+    assert tree(tmp_path / "data") == tree(tmp_path / "whole")
+    assert not [p for found in check_dataset(tmp_path / "data") for p in found.problems]
+
+
+def test_an_object_refused_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+    def failing(*_):
+        raise ValueError("no sample shows the part")
+
+    save_urdf(cabinet(), tmp_path / "a.urdf")
+    save_urdf(cabinet(), tmp_path / "b.urdf")
+    words, config = (str(tmp_path / "a.urdf"), str(tmp_path / "b.urdf")), replace(SMALL, sample_size_px=32)
+    build(words[:1], tmp_path / "one", config)
+    with monkeypatch.context() as patched:
+        patched.setattr("partrm.data.build_object.make_samples", failing)
+        with pytest.raises(BuildError, match="no sample shows"):
+            build(words, tmp_path / "data", config)
+    assert {p.parent.name for p in (tmp_path / "data").rglob("*") if p.is_file()} == {"data", "objects"}
+    assert build(words, tmp_path / "data", config).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(MemoryError(), "out of memory"), (ModuleNotFoundError("No module named 'lxml'"), "lxml.*install")],
+)
+def test_what_the_machine_lacks_is_no_refusal(tmp_path, monkeypatch, broken, message):
+    def failing(*_, **__):
+        raise broken
+
+    save_urdf(cabinet(), tmp_path / "a.urdf")
+    with monkeypatch.context() as patched:
+        patched.setattr("partrm.data.sources.load_urdf", failing)
+        with pytest.raises(BuildError, match=message) as caught:
+            build((str(tmp_path / "a.urdf"),), tmp_path / "data", SMALL)
+    assert str(tmp_path / "a.urdf") in str(caught.value)
+    assert not list((tmp_path / "data" / "objects").iterdir())
+    assert build((str(tmp_path / "a.urdf"),), tmp_path / "data", SMALL).objects == 1
+
+
+def test_a_missing_package_is_no_refusal(tmp_path, monkeypatch):
+    save_urdf(cabinet(), tmp_path / "a.urdf")
+    monkeypatch.setitem(sys.modules, "yourdfpy", None)
+    with pytest.raises(BuildError, match=r"partrm\[data\]"):
+        build((str(tmp_path / "a.urdf"),), tmp_path / "data", SMALL)
+    assert not list((tmp_path / "data" / "objects").iterdir())
 
 
 @pytest.mark.parametrize("ending", ["stl", "ply"])

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from partrm.articulation.materials import Material, Role
-from partrm.articulation.objects import Joint, ObjectError, Part
+from partrm.articulation.objects import Joint, ObjectError, PackageMissingError, Part
 from partrm.articulation.solids import box_uv, solid_box, solid_cylinder, solid_ellipsoid
 from partrm.articulation.wavefront import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
 
@@ -113,9 +113,14 @@ def _read_mesh(file: Path, libraries: Libraries) -> Surface:
     try:
         trimesh = importlib.import_module("trimesh")
     except ImportError as error:
-        raise ObjectError(f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'") from error
+        message = f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'"
+        raise PackageMissingError(message) from error
     try:
         scene = trimesh.load_scene(file, process=False)
+    except ImportError as error:
+        raise PackageMissingError(f"{file}: trimesh lacks a package for such meshes ({error}); install it") from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise ObjectError(f"{file}: trimesh cannot read the mesh ({' '.join(str(error).split())})") from error
     pieces = [_piece(g) for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]

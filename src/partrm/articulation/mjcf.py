@@ -27,7 +27,7 @@ from partrm.articulation._mjcf_geoms import (
 )
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
-from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, Part
+from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, PackageMissingError, Part
 
 LEAST_TURN_RAD = math.radians(1)
 """Hinges of smaller ranges are refused: files meant to be included elsewhere leave out that they are in radians."""
@@ -60,7 +60,8 @@ def load_mjcf(
     become continuous, with one turn as their range.
 
     Raises:
-        ObjectError: mujoco missing, file or mesh missing or malformed, no such body or joint, nothing that moves, a
+        PackageMissingError: mujoco is missing.
+        ObjectError: file or mesh missing or malformed, no such body or joint, nothing that moves, a
             ball or free joint inside the object, a slide without a range, no visible surface.
     """
     path = Path(path)
@@ -87,7 +88,8 @@ def _compile(path: Path) -> Model:
     try:
         mujoco = mujoco_module()
     except ImportError as error:
-        raise ObjectError(f"{path}: MuJoCo models need the mujoco package: pip install 'partrm[data]'") from error
+        message = f"{path}: MuJoCo models need the mujoco package: pip install 'partrm[data]'"
+        raise PackageMissingError(message) from error
     if not path.is_file():
         raise ObjectError(f"{path}: no such MJCF file")
     try:

@@ -19,6 +19,10 @@ class ObjectError(ValueError):
     """An articulated object that cannot be used; the message says which, where and why."""
 
 
+class PackageMissingError(ObjectError):
+    """An object whose kind needs a package that is not installed; the message says how to install it."""
+
+
 @dataclass(frozen=True)
 class Joint:
     """The joint that carries one part."""

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from partrm.articulation._description_meshes import PartsBuilder, read_visual
 from partrm.articulation.kinematics import JointType
-from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError
+from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, PackageMissingError
 from partrm.articulation.wavefront import Surface, save_mtl, save_obj
 from partrm.transforms import screw_motion
 
@@ -48,7 +48,8 @@ def load_urdf(
     A part is called after its first link that has surface. Continuous joints get one turn as their range.
 
     Raises:
-        ObjectError: yourdfpy missing; the file, a mesh or a texture missing or malformed; links that are unknown, held
+        PackageMissingError: yourdfpy or, for meshes other than OBJ, trimesh is missing.
+        ObjectError: the file, a mesh or a texture missing or malformed; links that are unknown, held
             by two joints, in a cycle or apart; nothing that moves; an axis of no length; limits that are absent, not
             finite or reversed; a floating or planar joint; no visible surface.
     """
@@ -93,7 +94,8 @@ def _parse(path: Path) -> Any:
     try:
         yourdfpy = importlib.import_module("yourdfpy")
     except ImportError as error:
-        raise ObjectError(f"{path}: URDF files need the package yourdfpy: pip install 'partrm[data]'") from error
+        message = f"{path}: URDF files need the package yourdfpy: pip install 'partrm[data]'"
+        raise PackageMissingError(message) from error
     if not path.is_file():
         raise ObjectError(f"{path}: no such URDF file")
     try:

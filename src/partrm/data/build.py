@@ -1,13 +1,14 @@
 """``partrm data build``: plan, workers, one record an object, split lists and manifest.
 
 An object's record (``objects/<mesh>.json``) is written when all of its entries stand; a build that is started again
-skips objects with a record and entries whose render folder stands. Nothing written depends on time, on the number of
-workers or on interruptions.
+skips objects with a record, but for refused ones, and entries whose render folder stands. Nothing written depends on
+time, on the number of workers or on interruptions.
 """
 
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from partrm import __version__
-from partrm.articulation.objects import ArticulatedObject, ObjectError
+from partrm.articulation.objects import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.articulation.textures import textured
 from partrm.data.build_object import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.data.executors import ExecutorError, Workers, require_workers, run_tasks
@@ -114,8 +115,8 @@ def build(
 
     Raises:
         SourceError: a word means nothing.
-        BuildError: the folder is another build's or in use, cannot be written (a full disk), a worker died, or no
-            object could be used.
+        BuildError: the folder is another build's or in use, cannot be written (a full disk), a worker died, memory
+            or a package that a source needs is missing, or no object could be used.
         RendererMissingError: the backend is not installed.
     """
     if config.backend == "blender":
@@ -148,8 +149,9 @@ def _run(
     workers: Workers,
     report: Callable[[int, int, int], None],
 ) -> int:
-    """Make the objects without a record; entries made."""
-    waiting = [source for source in planned if not _record_path(root, source.mesh).is_file()]
+    """Make the objects without a record, and those that were refused once more; entries made."""
+    whole = {record["mesh"] for record in load_records(root) if "refused" not in record}
+    waiting = [source for source in planned if source.mesh not in whole]
     done, made = len(planned) - len(waiting), 0
     report(done, len(planned), made)
     here = workers.executor == "local" and workers.device == "cpu" and (workers.count or 1) == 1
@@ -181,7 +183,10 @@ def _record_path(root: Path, mesh: str) -> Path:
 def build_object(root: Path, source: Source, split: str, config: BuildConfig, device: str = "cpu") -> Iterator[str]:
     """Make what is missing of one object, yielding the names of new entries, then write its record.
 
-    An object that cannot be used gets a record with the reason instead.
+    An object that cannot be used gets a record with the reason instead, and leaves no other file behind.
+
+    Raises:
+        BuildError: the source needs a package or more memory than there is, which says nothing about the object.
     """
     (root / "objects").mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
@@ -203,7 +208,13 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
             "shared": digest(shared_files(root, loaded.category, source.mesh)),
             "entries": {str(n): digest(entry_files(root, loaded.category, n)) for n, _ in writer.entries},
         }
-    except (ValueError, ArithmeticError, MemoryError) as error:
+    except PackageMissingError as error:
+        raise BuildError(f"{error}, then run again") from error
+    except MemoryError as error:
+        message = f"{source.where}: out of memory; run again with more of it, or with fewer workers"
+        raise BuildError(message) from error
+    except (ValueError, ArithmeticError) as error:
+        _remove_entries(root, source.mesh)
         record |= {"refused": " ".join(str(error).split()) or type(error).__name__}
     replace_text(_record_path(root, source.mesh), json.dumps(record, indent=1, ensure_ascii=False))
 
@@ -212,10 +223,21 @@ def _loaded(source: Source) -> ArticulatedObject:
     """The source's object; whatever a broken file makes a loader raise becomes the reason of its refusal."""
     try:
         return source.load()
-    except ObjectError:
+    except (ObjectError, MemoryError):
         raise
+    except ImportError as error:
+        raise PackageMissingError(f"{source.where}: a package cannot be imported ({error}); install it") from error
     except Exception as error:
         raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _remove_entries(root: Path, mesh: str) -> None:
+    """Remove all that was written of an object: a later try, with its source mended, starts afresh."""
+    for below, pattern in ((RENDERS, f"{mesh}_*"), (RENDERS, f".{mesh}_*.part"), (PROCESSED, f"*/{mesh}")):
+        for folder in list((root / below).glob(pattern)):
+            shutil.rmtree(folder)
+    for path in (root / "samples").glob(f"*/{mesh}.samples.safetensors"):
+        path.unlink()
 
 
 def shared_files(root: Path, category: str, mesh: str) -> list[Path]:

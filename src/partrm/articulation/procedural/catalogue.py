@@ -90,7 +90,8 @@ def generate(category: str, seed: int) -> ArticulatedObject:
     """The object of a category and a seed: always the same, z up, front towards +x, normalised (DESIGN 2).
 
     Raises:
-        ObjectError: for an unknown category, or one whose library is not installed.
+        PackageMissingError: the category's library is not installed.
+        ObjectError: for an unknown category.
     """
     if category not in CATEGORIES:
         raise ObjectError(f"unknown category {category!r}; the categories are {', '.join(CATEGORIES)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
-from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, Part
+from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, PackageMissingError, Part
 from partrm.articulation.procedural.builder import pick
 
 Arguments = dict[str, Any]
@@ -248,7 +248,7 @@ def synthesize(category: str, rng: np.random.Generator, source: str) -> Articula
     try:
         from scene_synthesizer import procedural_assets
     except ImportError as error:
-        raise ObjectError(f"{category} needs scene-synthesizer: pip install 'partrm[data]'") from error
+        raise PackageMissingError(f"{category} needs scene-synthesizer: pip install 'partrm[data]'") from error
     with tempfile.TemporaryDirectory() as folder:
         name, arguments = SYNTHESIZED[category](rng, folder)
         scene = getattr(procedural_assets, name)(**arguments).scene("o")
