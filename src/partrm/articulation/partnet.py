@@ -24,6 +24,9 @@ from partrm.articulation.kinematics import JointType
 from partrm.articulation.objects import ArticulatedObject, Joint, ObjectError, Part
 from partrm.articulation.urdf import add_joint, add_visual, load_urdf, numbers, save_part_meshes, write_xml
 
+PARTNET_FILE = "mobility.urdf"
+"""The file of an object's folder that says how it moves."""
+
 SAPIEN_FRONT = (-1.0, 0.0)
 """Where the front looks in the root frame of ``mobility.urdf``."""
 
@@ -41,7 +44,7 @@ MOTION_NAMES = {
 
 def is_partnet_folder(folder: Path | str) -> bool:
     """Whether a folder looks like one object of PartNet-Mobility."""
-    return (Path(folder) / "mobility.urdf").is_file()
+    return (Path(folder) / PARTNET_FILE).is_file()
 
 
 def load_partnet(folder: Path | str) -> ArticulatedObject:
@@ -52,9 +55,9 @@ def load_partnet(folder: Path | str) -> ArticulatedObject:
     """
     folder = Path(folder)
     if not is_partnet_folder(folder):
-        raise ObjectError(f"{folder}: not a PartNet-Mobility folder, it has no mobility.urdf")
+        raise ObjectError(f"{folder}: not a PartNet-Mobility folder, it has no {PARTNET_FILE}")
     loaded = load_urdf(
-        folder / "mobility.urdf",
+        folder / PARTNET_FILE,
         name=folder.absolute().name,
         category=_category(folder),
         front=SAPIEN_FRONT,
@@ -134,7 +137,7 @@ def save_partnet(obj: ArticulatedObject, folder: Path | str) -> None:
     _write_json(folder / "result.json", tree)
     _write_json(folder / "meta.json", {"anno_id": obj.name, "model_cat": obj.category, "source": obj.source})
     _write_json(folder / "bounding_box.json", {"min": points.min(0).tolist(), "max": points.max(0).tolist()})
-    write_xml(root, folder / "mobility.urdf")
+    write_xml(root, folder / PARTNET_FILE)
 
 
 def _rotated(part: Part) -> Part:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from partrm.articulation.mjcf import load_mjcf
 from partrm.articulation.objects import ArticulatedObject, ObjectError
-from partrm.articulation.partnet import is_partnet_folder, load_partnet, partnet_folders
+from partrm.articulation.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
 from partrm.articulation.procedural import CATEGORIES, generate
 from partrm.articulation.urdf import load_urdf
 from partrm.data.partdrag4d import CATEGORIES as OFFICIAL
@@ -55,6 +55,13 @@ class Source:
     category: str = ""
     """Category in the dataset where the source does not know its own."""
 
+    @property
+    def origin(self) -> str:
+        """What two sources of the same object have in common, however their paths are written."""
+        if self.kind == "procedural":
+            return self.where
+        return str(Path(self.where, PARTNET_FILE if self.kind == "partnet" else "").resolve())
+
     def load(self) -> ArticulatedObject:
         """The object, named as in the dataset.
 
@@ -82,7 +89,7 @@ def plain_name(text: str) -> str:
 
 
 def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[Source]:
-    """The objects that SOURCE words mean, taken from each in turn up to ``limit`` in all.
+    """The objects that SOURCE words mean, each once, taken from each word in turn up to ``limit`` in all.
 
     Raises:
         SourceError: no words, or one that is no known generator, folder or file.
@@ -92,14 +99,16 @@ def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[S
     streams = [_expand(word, limit, seed) for word in words]
     planned: list[Source] = []
     used: set[str] = set()
+    known: set[str] = set()
     while streams and (limit is None or len(planned) < limit):
         for stream in list(streams):
-            source = next(stream, None)
+            source = next((s for s in stream if s.origin not in known), None)
             if source is None:
                 streams.remove(stream)
             elif limit is None or len(planned) < limit:
                 mesh = next(m for n in count(1) if (m := source.mesh + (f"-{n}" if n > 1 else "")) not in used)
                 used.add(mesh)
+                known.add(source.origin)
                 planned.append(replace(source, mesh=mesh))
     return planned
 

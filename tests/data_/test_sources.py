@@ -1,0 +1,28 @@
+"""The plan of a build: every object once, however its sources overlap."""
+
+from boxes import cabinet
+
+from partrm.articulation.partnet import save_partnet
+from partrm.data.sources import plan_sources
+
+
+def test_sources_that_overlap_give_every_object_once(tmp_path):
+    planned = plan_sources(("procedural", "procedural:Microwave", "procedural:microwave"), 60, 0)
+    assert len(planned) == len({s.where for s in planned}) == len({s.mesh for s in planned}) == 60
+    for name in ("a/good.urdf", "b/good.urdf"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("<robot/>")
+    (tmp_path / "linked.urdf").symlink_to(tmp_path / "a" / "good.urdf")
+    good = str(tmp_path / "a" / "good.urdf")
+    words = (good, str(tmp_path / "b" / ".." / "a" / "good.urdf"), str(tmp_path / "linked.urdf"), good)
+    assert [s.mesh for s in plan_sources(words, None, 0)] == ["good"]
+    both = plan_sources((good, str(tmp_path / "b" / "good.urdf")), None, 0)
+    assert [s.mesh for s in both] == ["good", "good-2"], "two files of one name are two objects"
+
+
+def test_a_partnet_folder_its_parent_and_its_urdf_are_one_object(tmp_path):
+    save_partnet(cabinet(), tmp_path / "all" / "7120")
+    save_partnet(cabinet(), tmp_path / "all" / "7121")
+    words = (str(tmp_path / "all"), str(tmp_path / "all" / "7121"), str(tmp_path / "all" / "7120" / "mobility.urdf"))
+    planned = plan_sources(words, None, 0)
+    assert [(s.mesh, s.kind) for s in planned] == [("7120", "partnet"), ("7121", "partnet")]
