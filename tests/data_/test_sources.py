@@ -1,9 +1,13 @@
-"""The plan of a build: every object once, however its sources overlap."""
+"""The plan of a build: every object once, however its sources overlap, and none of the evaluation's."""
 
+from itertools import pairwise
+
+import pytest
 from boxes import cabinet
 
 from partrm.articulation.partnet import save_partnet
-from partrm.data.sources import plan_sources
+from partrm.data.sources import MOVED_SEEDS, OBJECTS_PER_BUILD, SEEDS_PER_BUILD, SourceError, plan_sources
+from partrm.evaluate.planning import PROCEDURAL_SEED
 
 
 def test_sources_that_overlap_give_every_object_once(tmp_path):
@@ -26,3 +30,19 @@ def test_a_partnet_folder_its_parent_and_its_urdf_are_one_object(tmp_path):
     words = (str(tmp_path / "all"), str(tmp_path / "all" / "7121"), str(tmp_path / "all" / "7120" / "mobility.urdf"))
     planned = plan_sources(words, None, 0)
     assert [(s.mesh, s.kind) for s in planned] == [("7120", "partnet"), ("7121", "partnet")]
+
+
+def first_seed(seed):
+    (source,) = plan_sources(("procedural:laptop",), 1, seed)
+    return int(source.where.split(":")[1])
+
+
+def test_no_build_seed_makes_objects_of_the_evaluation_or_of_another_seed():
+    firsts = sorted(first_seed(seed) for seed in range(20))
+    assert all(b - a >= OBJECTS_PER_BUILD for a, b in pairwise(firsts))
+    held_out = range(PROCEDURAL_SEED - OBJECTS_PER_BUILD + 1, PROCEDURAL_SEED + 2 * SEEDS_PER_BUILD)
+    assert not [first for first in firsts if first in held_out]
+    others = [seed for seed in range(20) if seed not in MOVED_SEEDS]
+    assert [first_seed(seed) for seed in others] == [seed * SEEDS_PER_BUILD for seed in others]
+    with pytest.raises(SourceError, match="at most 500000 objects a seed"):
+        plan_sources(("procedural:laptop",), OBJECTS_PER_BUILD + 1, 0)

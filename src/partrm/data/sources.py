@@ -18,7 +18,14 @@ PROCEDURAL_DEFAULT = 96
 """Objects of a procedural source when no limit is given."""
 
 SEEDS_PER_BUILD = 1_000_000
-"""Object seeds that one build seed owns."""
+"""Build seed N makes the procedural objects from seed N times this on."""
+
+MOVED_SEEDS = {1: 500_000, 2: 3_500_000}
+"""Where the build seeds begin whose own place belongs to the evaluation's objects (1 000 000 to 1 999 999) and to those
+that training is watched by (2 000 000 to 2 999 999)."""
+
+OBJECTS_PER_BUILD = 500_000
+"""Most procedural objects of a build, so that no seed reaches the next."""
 
 NAME_BYTES = 100
 """Longest name of an object; those of its files are longer, and file systems take 255 bytes."""
@@ -92,7 +99,7 @@ def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[S
     """The objects that SOURCE words mean, each once, taken from each word in turn up to ``limit`` in all.
 
     Raises:
-        SourceError: no words, or one that is no known generator, folder or file.
+        SourceError: no words, one that is no known generator, folder or file, or too many procedural objects.
     """
     if not words:
         raise SourceError("give at least one SOURCE: procedural, procedural:CATEGORY, a folder, .urdf or .xml")
@@ -115,6 +122,10 @@ def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[S
 
 def _expand(word: str, limit: int | None, seed: int) -> Iterator[Source]:
     if word == "procedural" or word.startswith("procedural:"):
+        if limit is not None and limit > OBJECTS_PER_BUILD:
+            raise SourceError(
+                f"{word}: at most {OBJECTS_PER_BUILD} objects a seed; give a lower --limit and more --seed"
+            )
         return islice(_procedural(word.partition(":")[2], seed), limit or PROCEDURAL_DEFAULT)
     path = Path(word)
     try:
@@ -144,10 +155,11 @@ def _procedural(category: str, seed: int) -> Iterator[Source]:
 
 
 def _generated(categories: list[str], seed: int) -> Iterator[Source]:
+    first = MOVED_SEEDS.get(seed, seed * SEEDS_PER_BUILD)
     for number in count():
         category = categories[number % len(categories)]
         generators = GENERATORS.get(category, (category,))
         generator = generators[number // len(categories) % len(generators)]
         own = next((c for c, names in GENERATORS.items() if generator in names), generator)
-        at = seed * SEEDS_PER_BUILD + number
+        at = first + number
         yield Source(plain_name(f"{generator}-{at}"), "procedural", f"{generator}:{at}", own)
