@@ -209,6 +209,9 @@ def simple(joint='<joint type="hinge" axis="0 0 1" range="0 90"/>', geom='<geom 
         (simple(), {"closed": {"swing": 1.0}}, "no hinge or slide joint 'swing'"),
         (simple(), {"front": (0.0, 0.0)}, "front"),
         (simple(joint='<joint type="slide" axis="0 0 1"/>'), {}, "no range"),
+        (simple(joint='<joint name="swing" axis="0 0 1" range="90 0"/>'), {}, r"'swing' are reversed \(90, 0\)"),
+        (simple(joint='<joint name="pull" type="slide" range=".4 -.1"/>'), {}, r"'pull' are reversed"),
+        (simple(joint='<joint name="pull" type="slide" range="0 inf"/>'), {}, "'pull' are not finite"),
         (
             simple(joint='<joint name="swing" range="0 0.4" limited="true"/>'),
             {},

@@ -57,12 +57,12 @@ def load_mjcf(
         closed: joint positions (radians, model units) of the closed state where that is not zero; they become zero.
 
     Rest is MuJoCo's joint position zero (or ``closed``), whatever ``ref`` says; limits are MuJoCo's. Unlimited hinges
-    become continuous, with one turn as their range.
+    become continuous, with one turn as their range; a reversed range is an error, though MuJoCo takes it for none.
 
     Raises:
         PackageMissingError: mujoco is missing.
-        ObjectError: file or mesh missing or malformed, no such body or joint, nothing that moves, a
-            ball or free joint inside the object, a slide without a range, no visible surface.
+        ObjectError: file or mesh missing or malformed, no such body or joint, nothing that moves, a ball or free joint
+            inside the object, limits that are reversed or not finite, a slide without a range, no visible surface.
     """
     path = Path(path)
     model = _compile(path)
@@ -161,16 +161,29 @@ def _rest_state(model: Model, joints: Collection[str] | None, zero: Mapping[str,
     return data
 
 
+def _limits(builder: "_ObjectBuilder", index: int, name: str) -> tuple[bool, tuple[float, float]]:
+    """Whether a joint is limited, and its limits; one turn where it is not.
+
+    MuJoCo takes a range that does not ascend for none at all, and leaves its numbers as they are in the file.
+    """
+    limited = bool(builder.model.jnt_limited[index])
+    lower, upper = builder.model.jnt_range[index].tolist()
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        raise ObjectError(f"{builder.where}: the limits of joint {name!r} are not finite ({lower}, {upper})")
+    if not limited and lower > upper:
+        raise ObjectError(f"{builder.where}: the limits of joint {name!r} are reversed ({lower:g}, {upper:g})")
+    return limited, (lower, upper) if limited else (-math.pi, math.pi)
+
+
 def _joint(builder: "_ObjectBuilder", index: int, parent: int) -> Joint:
     mujoco = mujoco_module()
 
     model, data, where = builder.model, builder.data, builder.where
     name = _name(model, "JOINT", index)
     hinge = int(model.jnt_type[index]) == int(mujoco.mjtJoint.mjJNT_HINGE)
-    limited = bool(model.jnt_limited[index])
+    limited, (lower, upper) = _limits(builder, index, name)
     if not hinge and not limited:
         raise ObjectError(f"{where}: slide joint {name!r} has no range; give it one")
-    lower, upper = model.jnt_range[index].tolist() if limited else (-math.pi, math.pi)
     if hinge and upper - lower < LEAST_TURN_RAD:
         range_deg = math.degrees(upper - lower)
         raise ObjectError(
