@@ -255,6 +255,24 @@ def test_textures_that_are_missing_or_broken_are_named(tmp_path):
         load_urdf(tmp_path / "x.urdf")
 
 
+@pytest.mark.parametrize("name", ["looks/wood.png", "package://stuff/looks/wood.png", "file://{folder}/looks/wood.png"])
+def test_textures_are_found_as_meshes_are(tmp_path, name):
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    (tmp_path / "looks").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "looks" / "wood.png")
+    (tmp_path / "m.obj").write_text(OBJ)
+    paint = '<material name="wood"><texture filename="{}"/></material></visual>'
+    text = simple().replace("</visual>", paint.format(name.format(folder=tmp_path)), 1)
+    (tmp_path / "x.urdf").write_text(text)
+    loaded = load_urdf(tmp_path / "x.urdf")
+    np.testing.assert_array_equal(loaded.materials[loaded.parts[0].face_material[0]].texture, pixels)
+    (tmp_path / "x.urdf").write_text(text.replace("wood.png", "gone.png"))
+    with pytest.raises(ObjectError, match=r"the texture '.*gone\.png' is missing"):
+        load_urdf(tmp_path / "x.urdf")
+
+
 def test_huge_meshes_are_refused_before_they_fill_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("partrm.articulation.wavefront.MAX_FACES", 3)
     (tmp_path / "x.urdf").write_text(simple())

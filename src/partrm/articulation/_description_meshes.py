@@ -28,7 +28,7 @@ def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Su
     if geometry is None:
         raise ObjectError(f"{path}: a visual has no geometry")
     if geometry.mesh is not None:
-        surface = _read_mesh(_mesh_file(geometry.mesh.filename, path), libraries)
+        surface = _read_mesh(_named_file("mesh", geometry.mesh.filename, path), libraries)
         scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
         if not (np.isfinite(scale).all() and scale.all()):
             raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
@@ -50,10 +50,10 @@ def _scaled(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
     return replace(surface, vertices=surface.vertices * scale, faces=faces, corner_uv=uv)
 
 
-def _mesh_file(name: str | None, path: Path) -> Path:
-    """The file that a mesh name means: relative to the URDF, or below one of its folders for ``package://``."""
+def _named_file(what: str, name: str | None, path: Path) -> Path:
+    """The mesh or texture that a name means: relative to the URDF, or below one of its folders for ``package://``."""
     if not name:
-        raise ObjectError(f"{path}: a mesh has no file name")
+        raise ObjectError(f"{path}: a {what} has no file name")
     plain = name.removeprefix("file://").removeprefix("package://").replace("\\", "/")
     tried = [path.parent / plain]
     if name.startswith("package://"):
@@ -61,7 +61,7 @@ def _mesh_file(name: str | None, path: Path) -> Path:
         tried += [folder / text for folder in path.absolute().parents for text in (plain, inside)]
     found = next((p for p in tried if p.is_file()), None)
     if found is None:
-        raise ObjectError(f"{path}: the mesh {name!r} is missing")
+        raise ObjectError(f"{path}: the {what} {name!r} is missing")
     return found
 
 
@@ -85,7 +85,7 @@ def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
         material = named[0] if named else material
     color, role, texture = GREY.color, Role.BODY, None
     if material.texture is not None:
-        color, texture = (1.0, 1.0, 1.0), read_image(path.parent / material.texture.filename)
+        color, texture = (1.0, 1.0, 1.0), read_image(_named_file("texture", material.texture.filename, path))
     if material.color is not None:
         r, g, b, a = np.clip(np.asarray(material.color.rgba, np.float64), 0, 1).tolist()
         color, role = (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY

@@ -38,7 +38,7 @@ def load_urdf(
     """Load a URDF file, z up, normalised (closed bounding box: centred, diagonal 1).
 
     Args:
-        path: the file; mesh files are looked for beside it (``package://`` too).
+        path: the file; meshes and textures are looked for beside it (``package://`` too).
         name: name of the object, by default the file's.
         category: category of the object.
         front: direction (x, y) of the file's root frame in which the object's front looks; it is turned to +x.
