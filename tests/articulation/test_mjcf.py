@@ -220,6 +220,8 @@ def simple(joint='<joint type="hinge" axis="0 0 1" range="0 90"/>', geom='<geom 
         (simple(joint='<joint type="ball"/>'), {"root_body": "a"}, "ball or free"),
         (simple(joint='<joint type="hinge" axis="0 0 0"/>'), {}, "cannot read"),
         (simple(geom='<geom type="mesh" mesh="m"/>'), {}, "cannot read"),
+        (simple(geom='<geom type="sphere" size="-1"/>'), {}, "must be positive"),
+        (simple(geom='<geom type="box" size="0 0 0"/>'), {}, "must be positive"),
         ("<mujoco><asset><mesh file='gone.stl'/></asset></mujoco>", {}, "gone.stl"),
         ("this is not XML", {}, "cannot read"),
         ("", {}, "cannot read"),

@@ -202,7 +202,19 @@ def limits(text):
 
 
 CYCLE = '<joint name="k" type="fixed"><parent link="b"/><child link="a"/></joint>'
+
+
+def with_solid(solid):
+    return simple().replace('<box size="1 1 1"/>', solid)
+
+
 BAD = [
+    (with_solid('<sphere radius="-1"/>'), OBJ, "sphere of size -1; it needs 1 finite, above zero"),
+    (with_solid('<sphere radius="inf"/>'), OBJ, "sphere of size inf"),
+    (with_solid('<box size="0 0 0"/>'), OBJ, "box of size 0 0 0; it needs 3"),
+    (with_solid('<box size="1 1"/>'), OBJ, "box of size 1 1; it needs 3"),
+    (with_solid('<box size="1 nan 1"/>'), OBJ, "box of size 1 nan 1"),
+    (with_solid('<cylinder radius="1" length="0"/>'), OBJ, "cylinder of size 1 0; it needs 2"),
     (simple(kind="fixed"), OBJ, "no joint moves"),
     (simple(joint=limits('lower="1" upper="0"')), OBJ, "reversed"),
     (simple(joint=limits('lower="-inf" upper="inf"')), OBJ, "not finite"),

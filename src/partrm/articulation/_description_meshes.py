@@ -1,6 +1,7 @@
 """Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
 
 import importlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -66,15 +67,26 @@ def _named_file(what: str, name: str | None, path: Path) -> Path:
 
 
 def _solid(geometry: Any, path: Path) -> Surface:
-    if geometry.box is not None:
-        vertices, faces = solid_box(*(np.asarray(geometry.box.size, np.float64) / 2).tolist())
-    elif geometry.cylinder is not None:
-        vertices, faces = solid_cylinder(geometry.cylinder.radius, geometry.cylinder.length / 2)
-    elif geometry.sphere is not None:
-        vertices, faces = solid_ellipsoid(*[geometry.sphere.radius] * 3)
+    box, cylinder, sphere = geometry.box, geometry.cylinder, geometry.sphere
+    if box is not None:
+        x, y, z = _require_sizes("box", box.size.tolist(), 3, path)
+        vertices, faces = solid_box(x / 2, y / 2, z / 2)
+    elif cylinder is not None:
+        radius, length = _require_sizes("cylinder", [cylinder.radius, cylinder.length], 2, path)
+        vertices, faces = solid_cylinder(radius, length / 2)
+    elif sphere is not None:
+        (radius,) = _require_sizes("sphere", [sphere.radius], 1, path)
+        vertices, faces = solid_ellipsoid(radius, radius, radius)
     else:
         raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder nor sphere")
     return Surface(vertices, faces, np.full(len(faces), -1), (), box_uv(vertices, faces))
+
+
+def _require_sizes(what: str, sizes: list[float], count: int, path: Path) -> list[float]:
+    if len(sizes) != count or not all(0 < size < math.inf for size in sizes):
+        listed = " ".join(f"{size:g}" for size in sizes)
+        raise ObjectError(f"{path}: a {what} of size {listed}; it needs {count} finite, above zero")
+    return sizes
 
 
 def _urdf_material(material: Any, robot: Any, path: Path) -> Material:

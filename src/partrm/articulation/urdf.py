@@ -49,9 +49,9 @@ def load_urdf(
 
     Raises:
         PackageMissingError: yourdfpy or, for meshes other than OBJ, trimesh is missing.
-        ObjectError: the file, a mesh or a texture missing or malformed; links that are unknown, held
-            by two joints, in a cycle or apart; nothing that moves; an axis of no length; limits that are absent, not
-            finite or reversed; a floating or planar joint; no visible surface.
+        ObjectError: the file, a mesh or a texture missing or malformed; links that are unknown, held by two joints, in
+            a cycle or apart; nothing that moves; an axis of no length; limits that are absent, not finite or reversed;
+            a floating or planar joint; a box, cylinder or sphere without extent; no visible surface.
     """
     path = Path(path)
     robot = _parse(path)
