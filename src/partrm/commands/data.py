@@ -18,6 +18,9 @@ Examples:
   partrm data show data16
 """
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""What a contact sheet can be saved as."""
+
 
 @dataclass(frozen=True)
 class Build:
@@ -197,7 +200,18 @@ def _show(command: Show) -> int:
 
     if command.limit < 1:
         raise UsageError("--limit: out of range")
+    if command.out is not None:
+        _require_picture_name(command.out)
     target = command.out or command.folder / "contact_sheet.png"
     Image.fromarray(contact_sheet(command.folder, command.limit)).save(target)
     Console(highlight=False, soft_wrap=True).print(f"contact sheet: {target}")
     return 0
+
+
+def _require_picture_name(path: Path) -> None:
+    from partrm.commands import UsageError
+
+    if path.suffix.lower() not in PICTURE_ENDINGS:
+        raise UsageError(f"--out {path}: give a name that ends in {', '.join(PICTURE_ENDINGS)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {path}: no such folder {path.parent}; make it first")

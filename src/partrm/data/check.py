@@ -60,8 +60,10 @@ def load_manifest(root: Path) -> dict[str, Any]:
     """The manifest of a finished build.
 
     Raises:
-        DatasetError: missing or broken.
+        DatasetError: folder or manifest missing, or broken.
     """
+    if not root.is_dir():
+        raise DatasetError(f"{root}: no such folder")
     path = root / "manifest.json"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +81,10 @@ def check_dataset(root: Path) -> Iterator[Checked]:
     Raises:
         DatasetError: no finished build there.
     """
-    manifest = load_manifest(root)
+    return _checked(root, load_manifest(root))
+
+
+def _checked(root: Path, manifest: dict[str, Any]) -> Iterator[Checked]:
     yield Checked("lists", tuple(_list_problems(root, manifest)))
     try:
         data = PartDrag4D(root, [], scale=manifest["points"]["scale"], offset=tuple(manifest["points"]["offset"]))
