@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DESCRIPTION = """Make a dataset of states, views, point clouds and drags from articulated objects; check it; look at it.
 
@@ -126,7 +129,6 @@ def _build(command: Build) -> int:
 
 
 def _build_with_progress(command: Build) -> int:
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -135,6 +137,7 @@ def _build_with_progress(command: Build) -> int:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
     from partrm.commands import UsageError
     from partrm.data.build import build
@@ -145,7 +148,7 @@ def _build_with_progress(command: Build) -> int:
     known = {field.name for field in fields(BuildConfig)}
     config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
     workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     columns = (
         TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
@@ -163,25 +166,31 @@ def _build_with_progress(command: Build) -> int:
         except SourceError as error:
             raise UsageError(str(error)) from error
     for where, reason in result.refused:
-        console.print(f"[yellow]refused[/yellow] {where}: {reason}", markup=True)
+        console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
     console.print(f"{result.objects} objects, {result.entries} states in {command.out} ({result.made} made now)")
     return 0
 
 
-def _check(folder: Path) -> int:
+def _console() -> "Console":
+    """A console that prints paths as they are, whatever brackets and colons they have."""
     from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+def _check(folder: Path) -> int:
     from rich.progress import track
 
     from partrm.data.check import DragFigures, check_dataset
 
-    console, problems, checked = Console(highlight=False, soft_wrap=True), [], 0
+    console, problems, checked = _console(), [], 0
     total = DragFigures(0, 0, 0, 0.0)
     for found in track(check_dataset(folder), description="checked", console=console):
         problems += found.problems
         total = total + (found.drags or DragFigures(0, 0, 0, 0.0))
         checked += 1
     for problem in problems:
-        console.print(problem, markup=False)
+        console.print(problem)
     if total.drags:
         console.print(
             f"{total.drags} drags of {total.samples} samples: {total.on_part / total.drags:.2%} start on their part "
@@ -193,7 +202,6 @@ def _check(folder: Path) -> int:
 
 def _show(command: Show) -> int:
     from PIL import Image
-    from rich.console import Console
 
     from partrm.commands import UsageError
     from partrm.data.contact_sheet import contact_sheet
@@ -204,7 +212,7 @@ def _show(command: Show) -> int:
         _require_picture_name(command.out)
     target = command.out or command.folder / "contact_sheet.png"
     Image.fromarray(contact_sheet(command.folder, command.limit)).save(target)
-    Console(highlight=False, soft_wrap=True).print(f"contact sheet: {target}")
+    _console().print(f"contact sheet: {target}")
     return 0
 
 
