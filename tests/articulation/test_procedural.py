@@ -65,7 +65,7 @@ def test_every_category_makes_sound_objects(category):
         closed = np.concatenate(obj.posed_vertices(obj.closed_q()))
         np.testing.assert_allclose(closed.max(0) + closed.min(0), 0, atol=1e-9)
         assert np.linalg.norm(np.ptp(closed, axis=0)) == pytest.approx(1)
-        assert len(obj.parts) <= MAX_PARTS
+        assert len({part.name for part in obj.parts}) == len(obj.parts) <= MAX_PARTS
         assert sum(len(p.faces) for p in obj.parts) <= MAX_FACES
         assert obj.movable == tuple(range(1, len(obj.parts)))
         lower, upper = obj.joint_limits.T

@@ -58,7 +58,9 @@ class ObjectBuilder:
         lower: Real = 0.0,
         parent: int = 0,
     ) -> int:
-        """A new movable part; returns its index."""
+        """A new movable part; returns its index. The second of a name is called ``name_2``, and so on."""
+        alike = sum(known == name or known.startswith(f"{name}_") for known in self.names)
+        name = name if name not in self.names else f"{name}_{alike + 1}"
         axis, pivot = (np.asarray(v, dtype=np.float64) for v in (axis, pivot))
         if self.placement is not None:
             R, t = self.placement
