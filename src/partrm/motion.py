@@ -17,6 +17,12 @@ MIN_OPACITY = 0.005
 """Gaussians below it are dropped from a prediction: they are invisible (DESIGN §5)."""
 
 
+MOVING_WIDTH = 1.2
+"""How many times as wide as the network makes them the splats of the moving part are: once it has moved it is seen from
+other sides, where gaps open. PSNR on the moved part's pixels .2 to .25 dB more, whole views as before (22 samples each
+of one and of four views); all splats as wide would cost .2 to .4 dB with four views."""
+
+
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
     """One forward pass without gradients; guesses that the images contradict get opacity zero."""
     with torch.inference_mode():
@@ -29,7 +35,8 @@ def read_motion(
 ) -> tuple[Gaussians, Bool[Tensor, " n"], EstimatedJoint]:
     """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
 
-    The joint is read off the Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags.
+    The joint is read off the Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags. The
+    moving Gaussians are :func:`widened`.
     """
     gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
     visible = gaussians.opacities >= MIN_OPACITY
@@ -47,7 +54,12 @@ def read_motion(
     else:
         said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
         joint = joint_from_votes(*witnesses, *said)
-    return gaussians, part, agreed_with_drags(joint, *touched_points(output, inputs, sample))
+    return widened(gaussians, part), part, agreed_with_drags(joint, *touched_points(output, inputs, sample))
+
+
+def widened(gaussians: Gaussians, moving: Bool[Tensor, " n"]) -> Gaussians:
+    """The same with the moving ones :data:`MOVING_WIDTH` times as wide."""
+    return replace(gaussians, scales=gaussians.scales * torch.where(moving, MOVING_WIDTH, 1.0)[:, None])
 
 
 def carry(gaussians: Gaussians, moving: Bool[Tensor, " n"], T_after_before: Float[Tensor, "4 4"]) -> Gaussians:

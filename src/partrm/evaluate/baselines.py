@@ -19,7 +19,7 @@ from partrm.data.samples import VIEWS
 from partrm.evaluate.batches import OPAQUE, TrueSurface
 from partrm.evaluate.scoring import Answer, Truth
 from partrm.gaussians import Gaussians
-from partrm.pipeline import carry
+from partrm.motion import carry, widened
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
 from partrm.rendering.splats import render_splats
 
@@ -64,7 +64,7 @@ def baseline_answers(
     if surface is None or truth.T_after_before is None:
         return answers
     T = truth.T_after_before.to(cameras.device)
-    ours = carry(reconstruction.to(cameras.device), surface.network_moving, T)
+    ours = carry(widened(reconstruction.to(cameras.device), surface.network_moving), surface.network_moving, T)
     true = carry(surface.gaussians, surface.moving, T)
     seen = first_view_grid(surface.network_moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
     true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
