@@ -11,6 +11,7 @@ from partrm.gaussians import Gaussians
 from partrm.images import CANONICAL_BOX_DIAGONAL, ImageError, save_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
+from partrm.motion import MOVING_WIDTH
 from partrm.pipeline import DragError, check_drags, load_source, network_input, predict
 from partrm.transforms import matrix_from_quaternion, pose, screw_motion, transform_points
 
@@ -86,6 +87,9 @@ def test_prediction_reads_the_joint_off_the_networks_answer(source, oracle):
     expected = torch.where(moving[:, None], transform_points(T, prediction.before.means), prediction.before.means)
     assert_close(prediction.after.means, expected, atol=1e-3, rtol=0)
     assert len(prediction.before) == (SIZE // 2) ** 2, "invisible Gaussians are dropped"
+    width = torch.where(moving, 0.01 * MOVING_WIDTH, 0.01)[:, None].expand(-1, 3)
+    assert_close(prediction.before.scales, width)
+    assert_close(prediction.after.scales, width)
 
 
 def test_part_mask_is_in_the_users_pixels(source, oracle):
