@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from einops import rearrange
@@ -20,10 +21,12 @@ from partrm.data.scenarios import (
     JointTables,
     ScenarioConfig,
     frame_from,
+    framed_by_outline,
     sample_framing,
     sample_input_cameras,
     sample_scenarios,
 )
+from partrm.images import frame_object
 from partrm.rendering.meshes import Lights, MeshScene, material_table
 from partrm.transforms import screw_motion, transform_points
 
@@ -217,6 +220,29 @@ def test_half_of_the_framings_are_canonical_and_the_others_shift_little_in_depth
     assert torch.allclose(in_view.std(0), torch.tensor([config.offset, config.offset, config.depth_offset]), rtol=0.1)
     assert framing.scale[~exact].min() < config.scale[0] + 0.01
     assert framing.scale[~exact].max() > config.scale[1] - 0.01
+
+
+def test_outlines_frame_single_views_as_predict_frames_photos() -> None:
+    config = ScenarioConfig(outline_probability=1.0)
+    samples = made(views=1, batch=12, augment=False, scenario=config, image_size_px=128)
+    for image in samples.inputs.images[:, 0]:
+        framed = frame_object(image, 128, "auto")
+        assert framed.scale == pytest.approx(1.0, abs=0.06), "of the size that the outline gives already"
+        assert np.abs(framed.corner_px).max() < 0.06 * 128, "and at its place"
+    others = made(views=1, batch=12, augment=False, scenario=ScenarioConfig(), image_size_px=128)
+    assert max(abs(frame_object(image, 128, "auto").scale - 1) for image in others.inputs.images[:, 0]) > 0.1
+    t, cameras = samples.targets, samples.inputs.cameras.resized(64)
+    pixels, _ = cameras[:, 0].project(rearrange(t.point[:, 0], "b h w c -> b (h w) c"))
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    on = rearrange(t.surface[:, 0], "b h w -> b (h w)")
+    assert torch.allclose(pixels[on], torch.stack([x, y], -1).reshape(-1, 2).expand_as(pixels)[on], atol=4e-3)
+
+
+def test_an_outline_that_is_not_seen_changes_nothing() -> None:
+    framing = sample_framing(3, ScenarioConfig(), torch.Generator().manual_seed(0))
+    same = framed_by_outline(framing, torch.zeros(3, 8, 8, dtype=torch.bool))
+    torch.testing.assert_close(same.scale, framing.scale)
+    torch.testing.assert_close(same.target, framing.target)
 
 
 def test_three_lights_of_ten_are_the_references() -> None:

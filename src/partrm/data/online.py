@@ -19,6 +19,7 @@ from partrm.data.scenarios import (
     carried_parts,
     choose,
     first_view,
+    framed_by_outline,
     joint_in_object_frame,
     sample_framing,
     sample_input_cameras,
@@ -58,7 +59,9 @@ class SampleConfig:
     """Least share of the first view's pixels that must show the dragged part."""
     least_drag: float = 0.015
     """Least mean length of the part's motion in the first view, fraction of the image."""
-    scenario: ScenarioConfig = field(default_factory=lambda: ScenarioConfig(small_probability=0.3))
+    scenario: ScenarioConfig = field(
+        default_factory=lambda: ScenarioConfig(small_probability=0.3, outline_probability=0.35)
+    )
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def make_samples(
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
     framing = sample_framing(len(objects), config.scenario, generator)
     posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
+    if config.views == 1:
+        posed = some_framed_by_outline(scene, posed, config.scenario.outline_probability, generator)
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
     return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
@@ -116,6 +121,25 @@ def pose_batch(
     b = len(scenario.object)
     lights = training_lights(b, generator) if augment else Lights.reference(b, scene.device)
     return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
+
+
+OUTLINE_PX = 96
+"""Side of the coarse renders that outlines are read off."""
+
+OUTLINE_SCALE = 0.6
+"""Of those renders, so that objects with their doors wide open lie inside of them."""
+
+
+def some_framed_by_outline(scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator) -> PosedBatch:
+    """The batch with this share of its framings replaced by those that the objects' outlines give, same directions."""
+    b = len(posed.scenario.object)
+    chosen = uniform((b,), 0.0, 1.0, generator) < share
+    R = posed.framing.R_canonical_object
+    small = Framing(R, torch.zeros_like(posed.framing.target), torch.full_like(posed.framing.scale, OUTLINE_SCALE))
+    cameras = small.cameras_to_object(first_view(b, OUTLINE_PX, scene.device))
+    outlined = framed_by_outline(small, trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0)
+    target = torch.where(chosen[:, None], outlined.target, posed.framing.target)
+    return replace(posed, framing=Framing(R, target, torch.where(chosen, outlined.scale, posed.framing.scale)))
 
 
 def select(posed: PosedBatch, index: Tensor) -> PosedBatch:

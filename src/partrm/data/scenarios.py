@@ -23,6 +23,7 @@ from partrm.cameras import (
     look_at,
 )
 from partrm.data.samples import VIEWS
+from partrm.images import CANONICAL_BOX_DIAGONAL
 from partrm.transforms import invert_rigid, pose, rotation_from_axis_angle
 
 
@@ -87,6 +88,8 @@ class ScenarioConfig:
     """The same along the first view's axis, where an offset looks like another size."""
     canonical_probability: float = 0.5
     """How often the framing is exactly canonical, with neither offset nor scale."""
+    outline_probability: float = 0.0
+    """How often a single view is framed by the object's outline instead, as an image of unknown camera is."""
     closed_probability: float = 0.45
     """How often a joint starts at its closed end; companions likewise."""
     smallest_change: float = 0.15
@@ -255,6 +258,29 @@ def frame_from(
     T_object_camera = look_at(position, target, direction.new_tensor([0.0, 0.0, 1.0]))
     R = canonical_pose(target.device)[:3, :3] @ T_object_camera[:, :3, :3].mT
     return Framing(R, target, scale)
+
+
+def framed_by_outline(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
+    """The framings that single images of unknown camera get: by the box about the object (``images.frame_object``).
+
+    The camera is moved where a photo is cropped: the same but for the perspective of what lies off the middle.
+
+    Args:
+        framing: of the first views in which ``seen`` shows the object; where it shows nothing, the framing stays.
+    """
+
+    def span(shown: Bool[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
+        n, among = shown.shape[1], shown.float()
+        return among.argmax(1) / n, 1 - among.flip(1).argmax(1) / n
+
+    (left, right), (top, bottom) = span(seen.any(1)), span(seen.any(2))
+    shown = seen.flatten(1).any(1)
+    larger = torch.where(shown, CANONICAL_BOX_DIAGONAL / torch.hypot(right - left, bottom - top), 1.0)
+    reach = 2 * CANONICAL_DISTANCE * math.tan(CANONICAL_FOVY_RAD / 2)
+    aside = torch.stack([(left + right - 1) / 2, (1 - top - bottom) / 2, torch.zeros_like(left)], -1) * reach
+    moved = (framing.R_canonical_object.mT @ aside[..., None]).squeeze(-1) / framing.scale[:, None]
+    target = framing.target + torch.where(shown[:, None], moved, 0.0)
+    return Framing(framing.R_canonical_object, target, framing.scale * larger)
 
 
 def first_view(b: int, size_px: int, device: torch.device | str) -> Cameras:
