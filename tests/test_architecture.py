@@ -21,6 +21,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 LAYERS = (
+    "console",
     "transforms",
     "cameras",
     "gaussians",

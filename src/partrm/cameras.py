@@ -22,7 +22,6 @@ CANONICAL_FOVY_RAD = 2 * math.atan(36 / 2 / 50)
 CANONICAL_DISTANCE = 2.4
 """Distance from the canonical camera to the origin, in units of the object's closed bounding-box diagonal."""
 
-
 MAX_SIDE_PX = 8192
 """Of the images of a ``cameras.json``."""
 
@@ -209,8 +208,8 @@ def load_cameras(path: Path) -> Cameras:
         raise CameraFileError(f"{path}: needs fovy_deg, width, height and cameras as 4x4 matrices ({error})") from error
     if poses.ndim != 3 or tuple(poses.shape[1:]) != (4, 4) or len(poses) == 0:
         raise CameraFileError(f"{path}: 'cameras' must be a non-empty list of 4x4 matrices")
-    sides = {width, height} <= set(range(1, MAX_SIDE_PX + 1))
-    if not (0 < fovy_deg < 180 and sides):
+    whole = all(side.is_integer() and 1 <= side <= MAX_SIDE_PX for side in (width, height))
+    if not (0 < fovy_deg < 180 and whole):
         raise CameraFileError(f"{path}: fovy_deg must lie in (0, 180), width and height be whole, 1 to {MAX_SIDE_PX}")
     R = poses[:, :3, :3]
     rigid = torch.allclose(R @ R.mT, torch.eye(3).expand_as(R), atol=1e-3) and bool((torch.linalg.det(R) > 0).all())

@@ -80,8 +80,8 @@ def staged_folder(folder: str | Path, without: Sequence[str] = ()) -> Iterator[P
     check_writable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = {"dir": folder.parent, "prefix": f".{folder.name}."}
-        staging = Path(tempfile.mkdtemp(**({"dir": folder, "prefix": STAGING} if folder.exists() else beside)))
+        place, prefix = (folder, STAGING) if folder.exists() else (folder.parent, f".{folder.name}.")
+        staging = Path(tempfile.mkdtemp(dir=place, prefix=prefix))
     except OSError as error:
         raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
     try:

@@ -10,7 +10,7 @@ from partrm.cli import main
 
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("nodir/sheet.png", "no such folder"), ("sheet.xyz", "ends in .png"), ("sheet", "ends in .png")],
+    [("nodir/sheet.png", "no such folder"), ("sheet.xyz", "ends as pictures do"), ("sheet", "ends as pictures do")],
 )
 def test_show_looks_at_its_out_before_it_draws(tmp_path, monkeypatch, capsys, out, message):
     monkeypatch.setattr("partrm.data.contact_sheet.contact_sheet", lambda *_: pytest.fail("it was drawn"))

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from partrm.articulation.materials import Material, Role
-from partrm.articulation.objects import Joint, ObjectError, PackageMissingError, Part
+from partrm.articulation.objects import Joint, ObjectError, PackageMissingError, Part, distinct_name
 from partrm.articulation.solids import box_uv, solid_box, solid_cylinder, solid_ellipsoid
 from partrm.articulation.wavefront import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
 
@@ -281,7 +281,7 @@ class PartsBuilder:
         used: set[str] = set()
         for built in (p for p, k in zip(self.parts, keep, strict=True) if k):
             link = built.links[0] if built.links else built.name
-            name = _distinct(names.get(link, link), used)
+            name = distinct_name(names.get(link, link), used)
             used.add(name)
             vertices, faces, slots, uv = built.pieces.arrays()
             textured = any(self.materials[s].texture is not None for s in np.unique(slots))
@@ -291,9 +291,3 @@ class PartsBuilder:
                 Part(name, vertices, faces, slots, joint, np.nan_to_num(uv) if textured and uv is not None else None)
             )
         return tuple(parts), tuple(self.materials)
-
-
-def _distinct(name: str, used: set[str]) -> str:
-    if name not in used:
-        return name
-    return next(f"{name}_{n}" for n in range(2, len(used) + 3) if f"{name}_{n}" not in used)

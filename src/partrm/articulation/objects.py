@@ -5,7 +5,9 @@ the object frame, so ``T_object_part(0)`` is the identity for every part.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import torch
@@ -54,6 +56,11 @@ class Part:
     """None for a root."""
     corner_uv: Float[np.ndarray, "f 3 2"] | None = None
     """Texture coordinates per face corner, v = 0 at the bottom of the image."""
+
+
+def distinct_name(name: str, used: Collection[str]) -> str:
+    """The name, or with a number behind it (``name_2``, ...) where it is in use."""
+    return name if name not in used else next(n for k in count(2) if (n := f"{name}_{k}") not in used)
 
 
 @dataclass(frozen=True)

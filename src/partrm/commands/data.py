@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 DESCRIPTION = """Make a dataset of states, views, point clouds and drags from articulated objects; check it; look at it.
 
@@ -20,9 +17,6 @@ Examples:
   partrm data check data16
   partrm data show data16
 """
-
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""What a contact sheet can be saved as."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +134,7 @@ def _build_with_progress(command: Build) -> int:
     from rich.text import Text
 
     from partrm.commands import UsageError
+    from partrm.console import plain_console
     from partrm.data.build import build
     from partrm.data.build_object import BuildConfig
     from partrm.data.executors import Workers
@@ -148,7 +143,7 @@ def _build_with_progress(command: Build) -> int:
     known = {field.name for field in fields(BuildConfig)}
     config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
     workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
-    console = _console()
+    console = plain_console()
     columns = (
         TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
@@ -171,19 +166,13 @@ def _build_with_progress(command: Build) -> int:
     return 0
 
 
-def _console() -> "Console":
-    """A console that prints paths as they are, whatever brackets and colons they have."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
 def _check(folder: Path) -> int:
     from rich.progress import track
 
+    from partrm.console import plain_console
     from partrm.data.check import DragFigures, check_dataset
 
-    console, problems, checked = _console(), [], 0
+    console, problems, checked = plain_console(), [], 0
     total = DragFigures(0, 0, 0, 0.0)
     for found in track(check_dataset(folder), description="checked", console=console):
         problems += found.problems
@@ -204,6 +193,7 @@ def _show(command: Show) -> int:
     from PIL import Image
 
     from partrm.commands import UsageError
+    from partrm.console import plain_console
     from partrm.data.contact_sheet import contact_sheet
 
     if command.limit < 1:
@@ -212,14 +202,16 @@ def _show(command: Show) -> int:
         _require_picture_name(command.out)
     target = command.out or command.folder / "contact_sheet.png"
     Image.fromarray(contact_sheet(command.folder, command.limit)).save(target)
-    _console().print(f"contact sheet: {target}")
+    plain_console().print(f"contact sheet: {target}")
     return 0
 
 
 def _require_picture_name(path: Path) -> None:
+    from PIL import Image
+
     from partrm.commands import UsageError
 
-    if path.suffix.lower() not in PICTURE_ENDINGS:
-        raise UsageError(f"--out {path}: give a name that ends in {', '.join(PICTURE_ENDINGS)}")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise UsageError(f"--out {path}: give a name that ends as pictures do, such as .png or .jpg")
     if not path.parent.is_dir():
         raise UsageError(f"--out {path}: no such folder {path.parent}; make it first")

@@ -30,13 +30,12 @@ def import_weights(
         out: folder for the checkpoint; an older checkpoint there is replaced.
         preset: which network the weights are for; auto takes the one that fits best.
     """
-    from rich.console import Console
-
+    from partrm.console import plain_console
     from partrm.model.conversion import check_replaceable, fetch_checkpoint, import_checkpoint
 
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console()
     with console.status("reading and converting"):
         imported = import_checkpoint(fetch_checkpoint(ckpt), out, preset, origin=ckpt)
     whose = {"partrm": "PartRM", "lgm": "LGM (drag modules untrained)"}[imported.kind]

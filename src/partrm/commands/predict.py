@@ -86,9 +86,9 @@ def predict(
 
     # Heavy imports stay below what can be said without them.
     import torch
-    from rich.console import Console
 
     from partrm.cameras import load_cameras
+    from partrm.console import plain_console
     from partrm.model.checkpoints import load_model
     from partrm.model.reference import ReferenceNetwork
     from partrm.multiview import CONDITION_PX
@@ -102,7 +102,7 @@ def predict(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out)
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console()
     loaded = load_model(model, device)
     views = load_source(source, loaded.config.image_size_px, framing)
     checked = check_drags(drags, views)

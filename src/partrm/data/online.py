@@ -99,7 +99,7 @@ def make_samples(
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
     framing = sample_framing(len(objects), config.scenario, generator)
     posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
-    if config.views == 1:
+    if config.views == 1 and config.scenario.outline_probability > 0:
         posed = some_framed_by_outline(scene, posed, config.scenario.outline_probability, generator)
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]

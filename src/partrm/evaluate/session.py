@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from partrm.console import plain_console
 from partrm.evaluate import published
 from partrm.evaluate.folder_sets import FolderSet
 from partrm.evaluate.parallel import Job, Ranks, Row, evaluate_on_ranks, evaluate_on_workers
@@ -191,12 +192,12 @@ def evaluate_grid(
     if Ranks.of(means.device).main:
         with staged_folder(out) as folder:
             (folder / "grid.md").write_text("\n".join(lines), encoding="utf-8")
-        Console(highlight=False, soft_wrap=True).print(f"table of all settings: {out / 'grid.md'}")
+        plain_console().print(f"table of all settings: {out / 'grid.md'}")
     return cells
 
 
 def _print_summary(content: dict, out: Path) -> None:
-    whole, console = content["summary"]["all"], Console(highlight=False, soft_wrap=True, markup=False)
+    whole, console = content["summary"]["all"], plain_console()
 
     def mean(method: str, column: str) -> str:
         value = whole[method][column]["mean"]

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Material, Role
-from partrm.articulation.objects import ArticulatedObject, Joint, Part
+from partrm.articulation.objects import ArticulatedObject, Joint, Part, distinct_name
 from partrm.articulation.procedural.shapes import BOX_SIDES, Mesh, Real, Vector, box, concatenate
 
 T = TypeVar("T")
@@ -59,8 +59,7 @@ class ObjectBuilder:
         parent: int = 0,
     ) -> int:
         """A new movable part; returns its index. The second of a name is called ``name_2``, and so on."""
-        alike = sum(known == name or known.startswith(f"{name}_") for known in self.names)
-        name = name if name not in self.names else f"{name}_{alike + 1}"
+        name = distinct_name(name, self.names)
         axis, pivot = (np.asarray(v, dtype=np.float64) for v in (axis, pivot))
         if self.placement is not None:
             R, t = self.placement

@@ -14,6 +14,7 @@ from partrm.articulation.procedural.shapes import (
     cylinder,
     frame,
     loft,
+    prism,
     rounded_rectangle,
     slab,
     spin,
@@ -154,7 +155,7 @@ def trash_can(b: ObjectBuilder) -> None:
         b.add(0, loft(stand(rings, [height, collar, collar, height], "z"), closed=True), b.slot(Role.DETAIL))
         hole = cover * 0.65
         flap = b.part("flap", JointType.REVOLUTE, (0, 1, 0), (0, 0, collar), np.deg2rad(75), lower=-np.deg2rad(75))
-        b.add(flap, loft(stand([hole, hole], [collar - 0.012, collar + 0.004], "z")), moving)
+        b.add(flap, prism(hole, [collar - 0.012, collar + 0.004], "z"), moving)
     else:
         back = float(cover[:, 0].min())
         pivot = (back, 0, height + gap)

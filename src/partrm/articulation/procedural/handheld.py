@@ -1,7 +1,6 @@
 """Generators of things that are held in the hand: glasses, knives, scissors, phones, caps."""
 
 import numpy as np
-from jaxtyping import Float
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import Role
@@ -9,12 +8,12 @@ from partrm.articulation.procedural.builder import ObjectBuilder, pick
 from partrm.articulation.procedural.fittings import add_buttons
 from partrm.articulation.procedural.fronts import Rect
 from partrm.articulation.procedural.shapes import (
-    Mesh,
     Real,
     annulus,
     circle,
     cylinder,
     loft,
+    prism,
     rounded_rectangle,
     slab,
     spin,
@@ -31,11 +30,6 @@ def lay(b: ObjectBuilder) -> None:
     b.turn(spin("z", heading) @ spin("y", -np.deg2rad(lean)))
 
 
-def prism(outline: Float[np.ndarray, "n 2"], x: tuple[Real, Real]) -> Mesh:
-    """A plate between two planes of constant x, with an outline in (y, z)."""
-    return loft(stand([outline, outline], list(x), "x"))
-
-
 def eyeglasses(b: ObjectBuilder) -> None:
     """Two lenses in rims or a bar, and two temples that fold in behind them."""
     rng = b.rng
@@ -49,7 +43,7 @@ def eyeglasses(b: ObjectBuilder) -> None:
         path = np.concatenate([np.zeros((len(outline), 1)), outline], -1)
         if rims:
             b.add(0, sweep(path, circle(6, wire), [1.0, 0.0, 0.0], closed=True), body)
-        b.add(0, prism(outline, (-0.4 * wire, 0.4 * wire)), glass)
+        b.add(0, prism(outline, (-0.4 * wire, 0.4 * wire), "x"), glass)
     bar = half if not rims else 0.7 * bridge
     z = 0.45 * height if not rims else rng.uniform(0.0, 0.3) * height
     b.add(0, sweep(np.array([[0, -bar, z], [0, bar, z]]), circle(6, 1.2 * wire), [1.0, 0.0, 0.0]), body)
@@ -83,18 +77,18 @@ def knife(b: ObjectBuilder) -> None:
         outline = outline * (1 + 0.15 * outline[:, :1] / length)  # wider at one end
     moving = b.new_slot(Role.MOVING)
     for x in (-t / 2, 0.2 * t):
-        b.add(0, prism(outline, (x, x + 0.3 * t)), scale)
+        b.add(0, prism(outline, (x, x + 0.3 * t), "x"), scale)
     if rng.random() < 0.3:
-        b.add(0, prism(0.7 * outline, (-0.2 * t, 0.2 * t)), scale)
+        b.add(0, prism(0.7 * outline, (-0.2 * t, 0.2 * t), "x"), scale)
         wide, reach = 0.6 * width, 0.8 * length
         part = b.part("blade", JointType.PRISMATIC, (0, 1, 0), (0, length / 2, 0), rng.uniform(0.3, 0.7) * length)
         shape = _blade(reach, wide, rng) * [-1, 1] + [length / 2 + 0.15 * length - reach, 0.0]
-        b.add(part, prism(shape, (-0.06 * t, 0.06 * t)), moving)
+        b.add(part, prism(shape, (-0.06 * t, 0.06 * t), "x"), moving)
         y = rng.uniform(-0.4, 0.1) * length
         b.add(part, slab((0.4 * t, y, -0.25 * width), (0.8 * t, y + 0.15 * length, 0.25 * width), "x", 0.1 * width),
               b.slot(Role.HANDLE))  # fmt: skip
     else:
-        b.add(0, prism(outline * [1.0, 0.3] - [0, 0.3 * width], (-0.2 * t, 0.2 * t)), scale)
+        b.add(0, prism(outline * [1.0, 0.3] - [0, 0.3 * width], (-0.2 * t, 0.2 * t), "x"), scale)
         ends = [1, -1, 1][: int(rng.choice([1, 1, 2, 3]))]
         for k, end in enumerate(ends):
             x = (k - (len(ends) - 1) / 2) * 0.12 * t
@@ -103,7 +97,7 @@ def knife(b: ObjectBuilder) -> None:
             part = b.part(f"blade_{k}", JointType.REVOLUTE, (-end, 0, 0), at, swing)
             shape = _blade(rng.uniform(0.7, 0.9) * length, rng.uniform(0.6, 0.9) * width, rng)
             shape = shape * [end, 1] + [0.0, 0.3 * width]
-            b.add(part, prism(shape, (-0.05 * t, 0.05 * t)).moved(np.eye(3), at), moving)
+            b.add(part, prism(shape, (-0.05 * t, 0.05 * t), "x").moved(np.eye(3), at), moving)
         for end in (-1, 1):
             b.add(0, cylinder((-0.55 * t, end * 0.44 * length, 0.1 * width), "x", 1.1 * t, 0.15 * width, 10),
                   b.slot(Role.DETAIL))  # fmt: skip
@@ -130,7 +124,7 @@ def scissors(b: ObjectBuilder) -> None:
         near, far = (0.0, t) if side > 0 else (-t, 0.0)
         shape = np.array([[0, -side * 0.3 * width], [blade, 0.0], [0.8 * blade, side * 0.25 * width],
                           [0, side * 0.5 * width]])  # fmt: skip
-        pieces = [(prism(shape, (near, far)), metal), (prism(circle(12, 0.55 * width), (near, far)), metal)]
+        pieces = [(prism(shape, (near, far), "x"), metal), (prism(circle(12, 0.55 * width), (near, far), "x"), metal)]
         x, own = (near + far) / 2, metal if handle is None else handle
         away = -side
         path = np.array([[x, 0, 0], [x, -0.4 * grip, away * drop], [x, -grip, away * (drop + 0.1 * grip)]])
@@ -205,7 +199,7 @@ def cap(b: ObjectBuilder) -> None:
     section = circle(16, r) if flat == 1.0 else rounded_rectangle(2 * r, 2 * r * flat, rng.uniform(0.0, 0.9) * r)
     body, moving, reach = b.slot(Role.BODY), b.new_slot(Role.MOVING), rng.uniform(0.2, 0.5) * length
     kind = pick(rng, ["pull", "pull", "flip", "swivel"])
-    b.add(0, loft(stand([section, section], [-length / 2, length / 2 - reach], "z")), body)
+    b.add(0, prism(section, [-length / 2, length / 2 - reach], "z"), body)
     tip = [0.75 * section, 0.75 * section, rng.uniform(0.2, 0.75) * section]
     b.add(0, loft(stand(tip, [length / 2 - reach, length / 2 - 0.4 * reach, length / 2 - 0.1 * reach], "z")),
           b.slot(Role.DETAIL))  # fmt: skip
@@ -217,7 +211,7 @@ def cap(b: ObjectBuilder) -> None:
     elif kind == "flip":
         side = float(rng.choice([-1, 1]))
         part = b.part("cap", JointType.REVOLUTE, (-side, 0, 0), (0, side * half, low), np.deg2rad(rng.uniform(90, 170)))
-        b.add(part, loft(stand([section, section], [low, high], "z")), moving)
+        b.add(part, prism(section, [low, high], "z"), moving)
         b.add(0, cylinder((-0.5 * r, side * half, low), "x", r, 0.2 * r, 8), b.slot(Role.DETAIL))
     else:
         at, t = np.array([0.0, 0.0, low - 0.3 * reach]), 0.12 * r
@@ -226,7 +220,7 @@ def cap(b: ObjectBuilder) -> None:
         strip = rounded_rectangle(2 * half, high - low + 0.6 * reach, half, 5) + np.array([0.0, (high + low) / 2])
         for side in (-1, 1):
             x = side * (r + t)
-            b.add(part, prism(strip, (x - t, x + t)), moving)
+            b.add(part, prism(strip, (x - t, x + t), "x"), moving)
         b.add(part, slab((-r, -half, high), (r, half, high + 0.12 * reach), "z", 0.0), moving)
         b.add(part, annulus((-1.5 * r, 0, at[2]), "x", 3 * r, 0.4 * half, 0.2 * half, 12), b.slot(Role.DETAIL))
     if kind != "swivel" and rng.random() < 0.5:

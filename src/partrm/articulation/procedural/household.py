@@ -12,6 +12,7 @@ from partrm.articulation.procedural.shapes import (
     cup,
     cylinder,
     loft,
+    prism,
     rounded_rectangle,
     slab,
     spin,
@@ -131,7 +132,7 @@ def jaws(b: ObjectBuilder) -> None:
     body, moving = b.slot(Role.BODY), b.new_slot(Role.MOVING)
     corner = rng.uniform(0, 0.5) * min(length, width)
     outline = rounded_rectangle(length, width, corner, 4) + np.array([length / 2, 0.0])
-    b.add(0, loft(stand([outline, outline], [0.0, t], "z")), body)
+    b.add(0, prism(outline, [0.0, t], "z"), body)
     rest = np.deg2rad(rng.choice([0.0, rng.uniform(0, 30)]))
     pivot = np.array([0.0, 0.0, t + rng.uniform(0.0, 0.5) * t])
     part = b.part("upper", JointType.REVOLUTE, (0, -1, 0), pivot, np.deg2rad(rng.uniform(45, 120)) - rest, lower=-rest)

@@ -11,11 +11,10 @@ from partrm.articulation.procedural.shapes import (
     circle,
     cylinder,
     frame,
-    loft,
+    prism,
     rounded_rectangle,
     slab,
     spin,
-    stand,
     sweep,
     torus,
     turned,
@@ -47,7 +46,7 @@ def light_switch(b: ObjectBuilder) -> None:
             b.add(0, frame((t, y - w, -h), (t + 0.004, y + w, h), "x", 0.12 * w), b.slot(Role.DETAIL))
             ridge = np.array([[0.0, -0.85 * h], [0.014, -0.85 * h], [0.005, 0.0], [0.014, 0.85 * h], [0.0, 0.85 * h]])
             outline = np.stack([ridge[:, 1], ridge[:, 0] - 0.002], -1)
-            pieces.append(loft(stand([outline, outline], [y - 0.85 * w, y + 0.85 * w], "y")))
+            pieces.append(prism(outline, [y - 0.85 * w, y + 0.85 * w], "y"))
         for piece in pieces:
             b.add(part, piece.moved(spin("y", rest), np.array([t, 0.0, 0.0])), slot)
 
@@ -135,7 +134,7 @@ def press(b: ObjectBuilder) -> None:
     if rng.random() < 0.3:
         top = depth * rng.uniform(0.3, 0.8)
         slope = np.array([[0, 0], [0, depth], [0.4 * height, depth], [height, top], [height, 0]])
-        b.add(0, loft(stand([slope, slope], [-width / 2, width / 2], "y")), body)
+        b.add(0, prism(slope, [-width / 2, width / 2], "y"), body)
     else:
         b.add(0, slab(low, high, "x", 0.1 * width, 0.01), body)
     if rng.random() < 0.4:
@@ -186,7 +185,7 @@ def lever(b: ObjectBuilder) -> None:
         angle = np.linspace(0, np.pi, 9)
         arch = np.stack([height + depth / 2 * np.sin(angle), depth / 2 + depth / 2 * np.cos(angle)], -1)
         outline = np.concatenate([arch, [[0, 0], [0, depth]]])
-        b.add(0, loft(stand([outline, outline], [-width / 2, width / 2], "y")), body)
+        b.add(0, prism(outline, [-width / 2, width / 2], "y"), body)
     else:
         b.add(0, slab((0, -width / 2, 0), (depth, width / 2, height + depth / 2), "y", 0.1 * depth, 0.01), body)
     if rng.random() < 0.6:

@@ -107,6 +107,11 @@ def stand(outlines: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real],
     return out
 
 
+def prism(outline: Float[np.ndarray, "n 2"], span: Sequence[Real], axis: str) -> Mesh:
+    """An outline (see :func:`stand`) drawn out along ``axis`` from one height to the other."""
+    return loft(stand([outline, outline], span, axis))
+
+
 def turned(radii: Sequence[Real], heights: Sequence[Real], axis: str, centre: Vector, segments: int) -> Mesh:
     """Solid of revolution about ``axis`` through ``centre``: radius at each height (a lathe)."""
     mesh = loft(stand([circle(segments, max(r, 1e-4)) for r in radii], heights, axis))

@@ -15,6 +15,7 @@ from partrm.articulation.procedural.shapes import (
     cylinder,
     frame,
     loft,
+    prism,
     rounded_rectangle,
     slab,
     spin,
@@ -97,7 +98,7 @@ def carton(b: ObjectBuilder) -> None:
             half = along / 2 - 0.002
             plate = np.array([[reach, -half], [reach, half], [reach - length, taper * half],
                               [reach - length, -taper * half]])  # fmt: skip
-            b.add(part, loft(stand([plate, plate], [0.0, t], "z")), moving)
+            b.add(part, prism(plate, [0.0, t], "z"), moving)
     if rng.random() < 0.5:
         low, high = sorted(rng.uniform(-0.4, 0.4, 2) * size[1])
         b.add_box(0, (size[0] / 2, low, 0.2 * size[2]), (size[0] / 2 + 0.001, high + 0.05, 0.6 * size[2]),
@@ -150,7 +151,7 @@ def clock(b: ObjectBuilder) -> None:
     body, moving = b.slot(Role.BODY), b.new_slot(Role.MOVING)
     sides = int(rng.choice([4, 8, 32, 32, 32]))
     face = circle(sides, r * (1.3 if sides == 4 else 1.05))
-    b.add(0, loft(stand([face, face], [-t, 0.0], "x")), body)
+    b.add(0, prism(face, [-t, 0.0], "x"), body)
     b.add(0, cylinder((0, 0, 0), "x", 0.03 * t, 0.85 * r, 32), b.new_slot(Role.DETAIL))
     if sides == 32 and rng.random() < 0.6:
         b.add(0, annulus((0, 0, 0), "x", 0.4 * t, 1.05 * r, 0.9 * r, 32), body)
@@ -165,7 +166,7 @@ def clock(b: ObjectBuilder) -> None:
         start = rng.uniform(-np.pi, np.pi)
         part = b.part(f"hand_{k}", JointType.REVOLUTE, (-1, 0, 0), (x, 0, 0), np.pi, lower=-np.pi)
         shape = np.array([[-wide, -back], [wide, -back], [0.4 * wide, reach], [-0.4 * wide, reach]])
-        blade = loft(stand([shape, shape], [x, x + 0.05 * t], "x"))
+        blade = prism(shape, [x, x + 0.05 * t], "x")
         b.add(part, blade.moved(spin("x", start)), moving)
         b.add(part, cylinder((x, 0, 0), "x", 0.08 * t, 0.09 * r, 12), moving)
         x += 0.1 * t
@@ -302,9 +303,9 @@ def mirror(b: ObjectBuilder) -> None:
                           (0.12, side * (width / 2 + 2 * r) + r, 0.005), body)  # fmt: skip
         turn, at = spin("y", tilt), np.array([0.0, 0.0, axle])
     shape = outline + np.array([0.0, height / 2 - level])
-    b.add(part, loft(stand([shape, shape], [-t / 2, t / 2], "x")).moved(turn, at), moving)
+    b.add(part, prism(shape, [-t / 2, t / 2], "x").moved(turn, at), moving)
     inner = (shape - shape.mean(0)) * 0.88 + shape.mean(0)
-    b.add(part, loft(stand([inner, inner], [t / 2, t / 2 + 0.002], "x")).moved(turn, at),
+    b.add(part, prism(inner, [t / 2, t / 2 + 0.002], "x").moved(turn, at),
           b.slot(Role.GLASS) if rng.random() < 0.6 else b.slot(Role.DETAIL))  # fmt: skip
     b.turn(spin("z", rng.uniform(-0.9, 0.9)))
 
