@@ -111,6 +111,15 @@ def test_the_voted_joint_carries_true_points_to_their_goals(samples: Samples, ou
     )
 
 
+def test_the_voted_joint_teaches_votes_and_no_depths(samples: Samples, output: NetworkOutput) -> None:
+    moving = rearrange(samples.targets.moving, "b v h w -> b v (h w)").float()
+    assert output.votes is not None
+    leaves = [output.ray_distance, output.votes.to_axis, output.votes.axis]
+    grads = torch.autograd.grad(carried_loss(output, samples, moving).sum(), leaves, allow_unused=True)
+    assert grads[0] is None
+    assert all(g is not None and float(g.abs().max()) > 0 for g in grads[1:])
+
+
 def test_networks_without_votes_have_no_such_terms(samples: Samples) -> None:
     network = PartRMNetwork(dataclasses.replace(TINY, joint_votes=False))
     losses = motion_losses(network(samples.inputs), samples, LossWeights())

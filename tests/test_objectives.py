@@ -1,6 +1,7 @@
 """State heads, the peer and the stages: what they are taught, and that the right answer costs nothing."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,11 +12,12 @@ pytest.importorskip("warp")
 from boxes import cabinet
 
 from partrm.cameras import Cameras
+from partrm.carving import carve
 from partrm.data.online import SampleConfig, make_samples
 from partrm.data.samples import Samples
 from partrm.data.scenarios import JointTables
 from partrm.gaussians import Gaussians
-from partrm.losses import LossWeights, moved_softly
+from partrm.losses import PERFECT_MSE, LossWeights, image_losses, mostly_carved, moved_softly, render_white
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork, StateOutput
 from partrm.model.peer import SMALLEST_PEER, PeerNetwork
 from partrm.objectives import target_database, training_losses, watched_scores
@@ -103,6 +105,32 @@ def test_renders_teach_displacements_only_without_motion_terms(samples: Samples,
     gradient = output.displacement.grad
     taught = gradient is not None and float(gradient.abs().max()) > 0
     assert taught != motion
+
+
+def test_two_samples_of_three_are_rendered_without_contradicted_guesses(samples: Samples) -> None:
+    single = dataclasses.replace(samples.inputs, view_valid=(torch.arange(4) < 1).expand(len(samples.valid), 4))
+    one = dataclasses.replace(samples, inputs=single)
+    torch.manual_seed(0)
+    gaussians = PartRMNetwork(TINY)(single).gaussians
+    told, carved = mostly_carved(gaussians, one).opacities, carve(gaussians, single).opacities
+    assert not torch.equal(carved, gaussians.opacities)
+    assert torch.equal(told[0], gaussians.opacities[0])
+    assert torch.equal(told[1:], carved[1:])
+
+
+def test_the_logarithm_of_images_weighs_every_image_alike(samples: Samples) -> None:
+    """Twice the error costs log 4 more, however large the error; an image term of squares would not."""
+    assert samples.views is not None
+    gaussians = PartRMNetwork(TINY)(samples.inputs).gaussians
+    rgb, _ = render_white(gaussians, samples.views.cameras)
+    weights = LossWeights(image_log=1.0)
+    costs = []
+    for error in (0.1, 0.2, 0.4):
+        truth = torch.cat([(rgb + error * rgb.sub(0.5).sign().neg()), torch.ones_like(rgb[:, :, :1])], 2).detach()
+        wrong = dataclasses.replace(samples, views=dataclasses.replace(samples.views, after=truth))
+        costs.append(float(image_losses([(gaussians, truth)], wrong, weights)["image_log"]))
+    expected = [math.log(error**2 + PERFECT_MSE) for error in (0.1, 0.2, 0.4)]
+    assert costs == pytest.approx(expected, abs=1e-3)
 
 
 def test_going_by_true_displacements_is_going_by_the_true_motion(samples: Samples) -> None:

@@ -15,7 +15,8 @@ from boxes import cabinet
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import canonical_orbit
 from partrm.data._sample_packing import pack, unpack
-from partrm.data.online import SampleConfig, camera_noise, make_samples, through_other_lenses, training_lights
+from partrm.data.online import SampleConfig, make_samples, training_lights
+from partrm.data.photographs import Tone, camera_noise, through_other_lenses
 from partrm.data.samples import Samples, load_samples, save_samples
 from partrm.data.scenarios import (
     JointTables,
@@ -94,7 +95,8 @@ def test_the_present_views_show_what_the_targets_say() -> None:
 
 def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
     images = made(augment=False, batch=1).inputs.images[:, :2].expand(64, -1, -1, -1, -1).contiguous()
-    seen = camera_noise(images, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    seen = camera_noise(images, Tone.random(64, generator), generator)
     assert seen.min() >= 0
     assert seen.max() <= 1
     moved = (seen[:, :, 3] - images[:, :, 3]).abs().amax((1, 2, 3))
@@ -105,10 +107,52 @@ def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
     assert (seen[:, :, 3] <= wide + 1e-5).all(), "the outline moves by a pixel at most"
 
 
+def test_targets_have_the_tone_of_the_images() -> None:
+    """A drawn tone changes input colours by up to a quarter; targets and renders go with it."""
+    samples = made(seed=5, novel_views=1)
+    t, images = samples.targets, samples.inputs.images
+    near = torch.nn.functional.avg_pool2d(images[:, 0], 2)
+    flat = torch.stack([torch.nn.functional.avg_pool2d(x, 5, 1, 2) for x in (near[:, 3:], t.coverage[:, :1])])
+    solid = (flat[0, :, 0] > 0.999) & (flat[1, :, 0] > 0.999)
+    assert solid.sum() > 100
+    difference = (rearrange(near[:, :3], "b c h w -> b h w c") - t.rgb[:, 0])[solid]
+    assert difference.abs().mean() < 0.03
+    assert samples.views is not None
+    for images in (samples.views.before, samples.views.after):
+        assert images.min() >= 0
+        assert images.max() <= 1
+
+
+def test_tones_differ_between_samples_and_are_one_for_colours_and_images() -> None:
+    generator = torch.Generator().manual_seed(1)
+    tone = Tone.random(50, generator)
+    rgba = torch.rand(50, 2, 4, 5, 5, generator=generator)
+    images = tone.of_images(rgba)
+    assert torch.equal(images[:, :, 3], rgba[:, :, 3])
+    colors = tone.of_colors(rearrange(rgba[:, :, :3], "b k c h w -> b k h w c"))
+    assert torch.allclose(rearrange(colors, "b k h w c -> b k c h w"), images[:, :, :3])
+    grey = tone.of_colors(torch.full((50, 1, 3), 0.5))
+    assert 0.02 < float(grey.std()) < 0.1
+
+
+def test_some_first_novel_cameras_are_given_ones() -> None:
+    samples = made(views=3, novel_views=2, batch=6, at_given_views=1.0)
+    assert samples.views is not None
+    novel, given = samples.views.cameras.T_world_camera, samples.inputs.cameras.T_world_camera[:, :3]
+    off = (novel[:, :, None] - given[:, None]).abs().amax((-1, -2)).amin(-1)
+    assert float(off[:, 0].max()) < 1e-6
+    assert float(off[:, 1].min()) > 1e-3
+    elsewhere = made(views=3, novel_views=2, batch=6, at_given_views=0.0).views
+    assert elsewhere is not None
+    off = (elsewhere.cameras.T_world_camera[:, :, None] - given[:, None]).abs().amax((-1, -2)).amin(-1)
+    assert float(off.min()) > 1e-3
+
+
 def test_other_lenses_keep_size_and_change_perspective() -> None:
     told = canonical_orbit(4, 64)[torch.arange(4).expand(500, 4)]
     config = SampleConfig()
-    taken = through_other_lenses(told, config, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    taken = through_other_lenses(told, config.other_lens, config.lens_fovy_deg, generator)
     same = taken.fovy_rad[:, 0] == told.fovy_rad[:, 0]
     assert abs(float(same.float().mean()) - (1 - config.other_lens)) < 0.06
     assert torch.equal(taken.T_world_camera[:, 1:], told.T_world_camera[:, 1:])

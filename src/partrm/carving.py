@@ -25,7 +25,13 @@ BACKGROUND = 0.05
 
 
 def carve(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
-    """The same Gaussians [b, n], those of absent views with opacity zero where a present view contradicts them.
+    """The same Gaussians [b, n] with opacity zero where :func:`contradicted_guesses` says so."""
+    wrong = contradicted_guesses(gaussians, inputs)
+    return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong, 0.0))
+
+
+def contradicted_guesses(gaussians: Gaussians, inputs: NetworkInput) -> Bool[Tensor, "b n"]:
+    """Which Gaussians [b, n] of absent views a present view contradicts.
 
     n runs over views, rows, columns as the network's outputs do; ``inputs`` are those that it saw.
     """
@@ -41,7 +47,7 @@ def carve(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
         own = rearrange(distance[:, view * per_view : (view + 1) * per_view], "b (h w) -> b h w", h=side)
         seen = contradicted(gaussians.means, distance, camera, alpha[:, view], own)
         wrong |= seen & inputs.view_valid[:, view, None]
-    return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong & guessed, 0.0))
+    return wrong & guessed
 
 
 def contradicted(

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from partrm.carving import carve
 from partrm.data.gaussian_database import surface_gaussians
 from partrm.data.samples import Samples
 from partrm.gaussians import Gaussians
@@ -26,6 +27,7 @@ from partrm.losses import (
     mean_valid,
     motion_losses,
     part_scores,
+    render_white,
     robust,
     shape_difference,
 )
@@ -157,13 +159,24 @@ def peer_appearance_losses(gaussians: Gaussians, samples: Samples) -> dict[str, 
 def watched_scores(output: Output, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
     """Scores of each sample's first view, watched during training.
 
-    Of an articulated network those of :func:`partrm.losses.part_scores`. Of the others ``arrival_ratio``: mean distance
-    of the moving pixels' Gaussians from where they should be, over the mean displacement, reconstruction error and all.
+    Of an articulated network those of :func:`partrm.losses.part_scores`, and where the samples have novel views the
+    ``psnr`` of the source state in them. Of the others ``arrival_ratio``: mean distance of the moving pixels' Gaussians
+    from where they should be, over the mean displacement, reconstruction error and all.
     """
     if isinstance(output, NetworkOutput):
-        return part_scores(output, samples)
+        scores = part_scores(output, samples)
+        return scores if samples.views is None else scores | {"psnr": source_psnr(output, samples)}
     gaussians = output if isinstance(output, Gaussians) else output.gaussians
     moving: Bool[Tensor, "b m"] = rearrange(samples.targets.moving[:, 0], "b h w -> b (h w)")
     error = by_view((gaussians.means - target_database(samples).means).norm(dim=-1), samples)[:, 0]
     shift = rearrange(samples.targets.displacement[:, 0].norm(dim=-1), "b h w -> b (h w)")
     return {"arrival_ratio": (error * moving).sum(1) / (shift * moving).sum(1).clamp(min=1e-4)}
+
+
+def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
+    """Mean PSNR of the carved source state on white in the samples' novel views."""
+    assert samples.views is not None
+    before = samples.views.before
+    rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
+    on_white = before[:, :, :3] * before[:, :, 3:] + 1 - before[:, :, 3:]
+    return -10 * ((rgb - on_white) ** 2).mean((2, 3, 4)).clamp(min=1e-6).log10().mean(1)

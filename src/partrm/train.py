@@ -287,14 +287,14 @@ class Trainer:
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
         """Mean scores of the averaged weights over fixed batches of each held-out pool, one drag, single view (the
-        reference architecture: four)."""
+        reference architecture: four); in appearance phases of images too."""
         network = new_network(self.network.config).to(self.device).eval()
         network.load_state_dict(self.averaged)
         views = 1 if isinstance(network, PartRMNetwork) else VIEWS
         results = {}
         for path in self.config.val_pools:
             data = OnlineSamples(*load_pool_for(path, self.device), seed=12345)
-            config = SampleConfig(image_size_px=phase.image_size_px, views=views, drags=1, augment=False)
+            config = dataclasses.replace(sample_config(phase, views), drags=1, augment=False)
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
                 samples = data.draw(config, 32)

@@ -10,6 +10,7 @@ from torch import Tensor
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
 from partrm.cameras import Cameras
+from partrm.data.photographs import Tone, camera_noise, through_other_lenses
 from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews, pooled_rgba
 from partrm.data.scenarios import (
     Framing,
@@ -25,6 +26,7 @@ from partrm.data.scenarios import (
     sample_input_cameras,
     sample_novel_cameras,
     sample_scenarios,
+    some_at_given_views,
     uniform,
 )
 from partrm.drags import MAX_DRAGS, Drags
@@ -47,6 +49,9 @@ class SampleConfig:
     novel_views: int = 0
     """Renders of both states from cameras of their own."""
     novel_size_px: int = 128
+    at_given_views: float = 0.5
+    """How often, where several views are given, one of them takes the first novel camera's place: what the others show
+    must look right from it. Only with ``augment``."""
     samples_per_axis: int = 2
     """Sub-samples per pixel side of the input images."""
     augment: bool = True
@@ -220,7 +225,9 @@ def samples_of(
     """Render a posed batch and derive drags and targets from the exact surfaces."""
     size, splat = config.image_size_px, config.image_size_px // 2
     cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
-    taken = through_other_lenses(cameras, config, generator) if config.augment and config.views == 1 else cameras
+    taken = cameras
+    if config.augment and config.views == 1:
+        taken = through_other_lenses(cameras, config.other_lens, config.lens_fovy_deg, generator)
     in_object = posed.framing.cameras_to_object(taken)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
@@ -229,29 +236,20 @@ def samples_of(
     joint = joint_truth(tables, posed)
     drags = sample_drags(targets, taken, joint.T_after_before, config, generator)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
-    seen = camera_noise(images, generator) if config.augment else images
+    tone = Tone.random(len(images), generator) if config.augment else None
+    seen = images if tone is None else camera_noise(images, tone, generator)
+    if tone is not None:
+        targets = replace(targets, rgb=tone.of_colors(targets.rgb))
     inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
     views = None
     if config.novel_views:
         novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
+        if config.augment and config.views > 1:
+            novel = some_at_given_views(novel, cameras[:, : config.views], config.at_given_views, generator)
         views = render_states(scene, posed, novel)
+        if tone is not None:
+            views = replace(views, before=tone.of_images(views.before), after=tone.of_images(views.after))
     return Samples(inputs, targets, joint, valid, views)
-
-
-def through_other_lenses(cameras: Cameras, config: SampleConfig, generator: torch.Generator) -> Cameras:
-    """The cameras that really took the first views: in some samples nearer or farther, with a lens to match.
-
-    Objects keep their size in the image, points before and behind the origin shift.
-    """
-    b = cameras.batch_shape[0]
-    low, high = config.lens_fovy_deg
-    other = torch.deg2rad(uniform((b,), low, high, generator))
-    told = cameras.fovy_rad[:, 0]
-    fovy = torch.where(uniform((b,), 0.0, 1.0, generator) < config.other_lens, other, told)
-    farther = torch.tan(told / 2) / torch.tan(fovy / 2)
-    T = cameras.T_world_camera.clone()
-    T[:, 0, :3, 3] *= farther[:, None]
-    return Cameras(T, torch.cat([fovy[:, None], cameras.fovy_rad[:, 1:]], 1), cameras.width, cameras.height)
 
 
 def distances_from(cameras: Cameras, targets: MotionTargets) -> Float[Tensor, "b v h w"]:
@@ -365,29 +363,3 @@ def sample_drags(
         view=torch.zeros(b, n, dtype=torch.long, device=device),
         valid=torch.arange(n, device=device) < count,
     )
-
-
-def camera_noise(images: Float[Tensor, "b k 4 h w"], generator: torch.Generator) -> Float[Tensor, "b k 4 h w"]:
-    """Exposure, contrast, white balance, softness and sensor noise of a camera; in some samples a rough cut-out."""
-    b, k = images.shape[:2]
-
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return uniform((b, 1, channels, 1, 1), low, high, generator)
-
-    rgb = images[:, :, :3]
-    flat = rearrange(images, "b k c h w -> (b k) c h w")
-    premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
-    near = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
-    soft = torch.where(flat[:, 3:] > 0, near[:, :3] / near[:, 3:].clamp(min=1e-4), flat[:, :3])
-    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1.0, 1.0).clamp(min=0))
-    rgb = (rgb * draw(0.85, 1.15) * draw(0.94, 1.06, 3) - 0.5) * draw(0.85, 1.15) + 0.5
-    noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
-    rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)
-    # A mask found by background removal lies a little beside the outline, and the rim keeps the background's colour.
-    alpha = images[:, :, 3:]
-    wider = rearrange(near[:, 3:], "(b k) c h w -> b k c h w", k=k)
-    rough = ((wider - draw(0.25, 0.75)) * draw(2.0, 4.0) + 0.5).clamp(0, 1)  # leaves 0 and 1 as they are
-    rim = rgb * alpha + draw(0.0, 1.0) * draw(0.8, 1.0, 3) * (1 - alpha)
-    cut_out = draw(0.0, 1.0) < 0.25
-    rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)
-    return torch.cat([rgb.clamp(0, 1), alpha], 2)

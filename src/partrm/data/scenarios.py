@@ -332,3 +332,15 @@ def sample_novel_cameras(framing: Framing, count: int, size_px: int, generator: 
     position = CANONICAL_DISTANCE * (R @ direction[..., None]).squeeze(-1)
     T = look_at(position, torch.zeros_like(position), framing.R_canonical_object[:, None, :, 2])
     return Cameras(T, torch.full((b, count), CANONICAL_FOVY_RAD, device=device), size_px, size_px)
+
+
+def some_at_given_views(novel: Cameras, given: Cameras, share: float, generator: torch.Generator) -> Cameras:
+    """Novel cameras [b, m], in this share of the samples the first replaced by any of the given ones [b, k]."""
+    b, k = given.batch_shape
+    rows = torch.arange(b, device=novel.device)
+    which = torch.randint(k, (b,), generator=generator, device=novel.device)
+    chosen = uniform((b,), 0.0, 1.0, generator) < share
+    T, fovy = novel.T_world_camera.clone(), novel.fovy_rad.clone()
+    T[:, 0] = torch.where(chosen[:, None, None], given.T_world_camera[rows, which], T[:, 0])
+    fovy[:, 0] = torch.where(chosen, given.fovy_rad[rows, which], fovy[:, 0])
+    return Cameras(T, fovy, novel.width, novel.height)
