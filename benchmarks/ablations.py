@@ -121,6 +121,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)  # one of several: leave the report
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--fused-norms", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="CUDA graphs for all rows but the peer, which has none")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     args = parser.parse_args()
     small = args.preset == "tiny"
@@ -138,7 +139,7 @@ def parse() -> argparse.Namespace:
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """What makes results comparable."""
     names = ("preset", "size", "batch", "looks_batch", "lr", "seconds", "steps", "samples", "seed")
-    chosen = {name: getattr(args, name) for name in (*names, "compile", "fused_norms")}
+    chosen = {name: getattr(args, name) for name in (*names, "compile", "fused_norms", "graphs")}
     pools = {"pool": args.pool.name, "val_pools": [path.name for path in args.val_pools]}
     return chosen | pools | ({"seconds": None} if args.steps else {})
 
@@ -349,6 +350,7 @@ def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[in
         device=args.device,
         compile=args.compile,
         fused_norms=args.fused_norms,
+        graphs=args.graphs and not variant.peer,
         log_every=20,
         checkpoint_minutes=1.0,
         coarse=dataclasses.replace(motion, view_odds=odds),
