@@ -31,6 +31,7 @@ Several GPUs: torchrun --nproc-per-node N -m partrm eval ...
 Examples:
   partrm eval --data real --out eval_real
   partrm eval --data procedural --limit 50 --views 4 --drags 10 --out eval_procedural
+  partrm eval --data real --framing outline --out eval_as_photos
   partrm eval --data PartDrag-4D --file-list val_filelist.txt --out eval_partdrag
   partrm eval --data PartDrag-4D --protocol reference --views 4 --drags 10 --out eval_published
   partrm eval --data procedural --workers 8 --device cpu --out eval_cpu
@@ -45,6 +46,7 @@ def evaluate(
     limit: int | None = None,
     views: int = 1,
     drags: int = 1,
+    framing: Literal["canonical", "outline"] = "canonical",
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
@@ -63,6 +65,8 @@ def evaluate(
         limit: number of samples (default: 500 procedural ones, all of the others).
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
+        framing: of single images of procedural and real objects: canonical, the true centre and size in place; or
+            outline, as predict frames a photo, by its mask alone.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
         seed: of states and cameras of the procedural samples, of start states of PartDrag-4D.
@@ -86,6 +90,7 @@ def evaluate(
         raise UsageError(f"--data {data}: give procedural, real or a folder; no folder is there")
     if data in ("procedural", "real") and (protocol is not None or file_list is not None):
         raise UsageError("--protocol and --file-list are for PartDrag-4D folders")
+    _check_framing(framing, data, views, grid)
 
     # Heavy imports stay below what can be said without them.
     import torch
@@ -109,7 +114,7 @@ def evaluate(
     if grid:
         evaluate_grid(evalset, out, means, limit)
     else:
-        evaluate_into(evalset, out, means, RunSettings(views, drags, limit))
+        evaluate_into(evalset, out, means, RunSettings(views, drags, limit, framing=framing))
 
 
 def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid: bool) -> None:
@@ -123,6 +128,16 @@ def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid
         raise UsageError(f"--limit {limit}: give at least 1")
     if workers < 1:
         raise UsageError(f"--workers {workers}: give at least 1")
+
+
+def _check_framing(framing: Literal["canonical", "outline"], data: str, views: int, grid: bool) -> None:
+    if framing == "canonical":
+        return
+    if data not in ("procedural", "real"):
+        raise UsageError(f"--framing {framing} is for procedural and real: a folder's images are framed as they are")
+    if views > 1 or grid:
+        what = "--grid" if grid else f"--views {views}"
+        raise UsageError(f"--framing {framing} is for single images, not {what}: posed views have known cameras")
 
 
 def _open(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from partrm.evaluate.batches import RunSettings
+from partrm.evaluate.batches import InputFraming, RunSettings
 from partrm.evaluate.perceptual import find_lpips
 from partrm.evaluate.publish import publish
 from partrm.evaluate.published import digest_lines
@@ -53,6 +53,7 @@ def run(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     views: int = 1,
     drags: int = 1,
+    framing: InputFraming = "canonical",
     limit: int | None = None,
     novel_size_px: int = 256,
     workers: int = 1,
@@ -67,12 +68,13 @@ def run(
         device: auto takes a CUDA device if there is one.
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
+        framing: of single images: the object's true centre and size, or its outline, as ``predict`` frames photos.
         limit: only the first samples.
         novel_size_px: side of the images from around.
         workers: processes on the CPU.
         lpips: auto computes it where VGG16's weights lie in the hub's cache; or their file.
     """
-    settings = RunSettings(views, drags, limit, novel_size_px)
+    settings = RunSettings(views, drags, limit, novel_size_px, framing)
     evaluate_into(load_eval_set(set), out, Means(model, device, workers, lpips=find_lpips(lpips)), settings)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +23,9 @@ DRAG_SIZE_PX = 256
 SURFACE_POINTS = 2000
 """Points of the moving part that the motion error is taken on."""
 
+InputFraming = Literal["canonical", "outline"]
+"""How input images show their objects: by the true centre and size, or by the outline as ``predict`` frames photos."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -36,10 +39,18 @@ class RunSettings:
     """Only the set's first samples."""
     novel_size_px: int = 256
     """Side of the images from around."""
+    framing: InputFraming = "canonical"
+    """Of single images of meshes; files are framed as they are, and several posed views have cameras that are known."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):
             raise ValueError(f"views must be 1 to {VIEWS}, drags 1 to {MAX_DRAGS}, a limit at least 1")
+        if self.framing not in get_args(InputFraming):
+            raise ValueError(f"framing {self.framing!r}: must be canonical or outline")
+        if self.framing == "outline" and self.views > 1:
+            raise ValueError(
+                f"framing by the outline is for single images, not {self.views} views: posed views have known cameras"
+            )
 
 
 @dataclass(frozen=True)
@@ -94,4 +105,4 @@ class Stage(Protocol):
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput: ...
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch: ...
     def describe(self, number: int) -> dict[str, Any]: ...
-    def first_views(self, numbers: Sequence[int], size_px: int) -> FirstViews: ...
+    def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews: ...

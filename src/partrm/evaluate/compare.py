@@ -7,7 +7,7 @@ from typing import Any
 
 from partrm.evaluate.report import SCHEMA
 from partrm.evaluate.scoring import METRICS, bootstrap_interval
-from partrm.evaluate.tables import Table, number
+from partrm.evaluate.tables import Table, framed, number
 
 
 class CompareError(ValueError):
@@ -104,7 +104,7 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
         model, settings = content["model"], content["settings"]
         left = len(content["samples"]) - len(shared)
         lines.append(
-            f"- {letter}: model {model['name']} ({model['hash']}), {settings['views']} view(s), "
+            f"- {letter}: model {model['name']} ({model['hash']}), {settings['views']} view(s){framed(content)}, "
             f"{settings['drags']} drag(s), source {content['code']['source']}, {len(content['samples'])} samples"
             + (f", {left} of them not in the other" if left else "")
         )

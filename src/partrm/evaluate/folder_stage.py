@@ -114,7 +114,7 @@ class FolderStage:
             surfaces.append(None if posed is None else surface_of(sample, frame, posed, inputs.cameras[[row]]))
         return EvalBatch(inputs, tuple(truths), tuple(cameras), tuple(surfaces))
 
-    def first_views(self, numbers: Sequence[int], size_px: int) -> FirstViews:
+    def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first view shows them."""
         samples = [self.evalset.samples[number].load() for number in numbers]
         first = [Canonical.of(sample).cameras[0] for sample in samples]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,10 +14,10 @@ from partrm.articulation.kinematics import JointType
 from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
 from partrm.data.online import PosedBatch, joint_truth, moved_instances, moving_mask, pose_batch, render_states
 from partrm.data.samples import VIEWS, NetworkInput
-from partrm.data.scenarios import first_view, turned_cameras
+from partrm.data.scenarios import Framing, first_view, framed_by_outline, turned_cameras
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.evaluate.baselines import true_surfaces
-from partrm.evaluate.batches import DRAG_SIZE_PX, SURFACE_POINTS, EvalBatch, FirstViews, RunSettings
+from partrm.evaluate.batches import DRAG_SIZE_PX, SURFACE_POINTS, EvalBatch, FirstViews, InputFraming, RunSettings
 from partrm.evaluate.planning import canonical_framing
 from partrm.evaluate.scoring import Truth
 from partrm.evaluate.sets import EvalSet
@@ -27,6 +27,18 @@ from partrm.transforms import pose, transform_points
 
 NOVEL_VIEWS = 8
 NOVEL_ELEVATION_DEG = 20.0
+
+OUTLINE_PX = 256
+"""Side of the images that outlines are read off."""
+
+OUTLINE_SCALE = 0.6
+"""Canonical units per object diagonal in the first of them: objects with their doors wide open lie inside."""
+
+OUTLINE_ROUNDS = 3
+"""Each reads the outline off the first view as the last one framed it, for a camera that comes nearer sees another one.
+
+What two rounds give, ``images.frame_object`` would scale by up to 2.9 % more (45 real samples), three by up to 0.8 %.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,22 +56,27 @@ class MeshStage:
     def device(self) -> torch.device:
         return self.scene.device
 
-    def posed(self, rows: Sequence[int]) -> PosedBatch:
-        """The source states of some samples under the reference's light."""
+    def posed(self, rows: Sequence[int], framing: InputFraming = "canonical") -> PosedBatch:
+        """The source states of some samples under the reference's light.
+
+        With ``outline``, first views look from the same direction, but at the middle of the outline that they show and
+        from where it has the size that ``partrm predict`` gives to an image of unknown camera.
+        """
         plan = self.evalset.plan[list(rows)].to(self.device)
-        framing = canonical_framing(plan.azimuth_rad, plan.elevation_rad)
+        true = canonical_framing(plan.azimuth_rad, plan.elevation_rad)
         tables = self.evalset.tables.to(self.device)
         materials = self.evalset.materials.to(self.device)[plan.object]
         generator = torch.Generator(self.device)
-        return pose_batch(self.scene, tables, plan.scenario, framing, materials, False, generator)
+        posed = pose_batch(self.scene, tables, plan.scenario, true, materials, False, generator)
+        return posed if framing == "canonical" else replace(posed, framing=outline_framing(self.scene, posed))
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples."""
-        return network_input(self, self.posed(numbers), numbers, settings, size_px)
+        return network_input(self, self.posed(numbers, settings.framing), numbers, settings, size_px)
 
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
         """Inputs at ``size_px``, truths, cameras around and true surfaces of some samples."""
-        posed = self.posed(numbers)
+        posed = self.posed(numbers, settings.framing)
         inputs = network_input(self, posed, numbers, settings, size_px)
         cameras = novel_cameras(posed, self.evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
         truths = truths_of(self, posed, numbers, settings, cameras, size_px // 2)
@@ -69,9 +86,9 @@ class MeshStage:
             inputs, tuple(truths), tuple(cameras[row] for row in rows), tuple(surface[row] for row in rows)
         )
 
-    def first_views(self, numbers: Sequence[int], size_px: int) -> FirstViews:
+    def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first camera sees them."""
-        posed = self.posed(numbers)
+        posed = self.posed(numbers, settings.framing)
         cameras = first_view(len(numbers), size_px, self.device)
         states = render_states(self.scene, posed, cameras)
         before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
@@ -92,6 +109,33 @@ class MeshStage:
             "joint_type": "revolute" if turns else "prismatic",
             "amount": float(evalset.plan.q_target[number, part] - evalset.plan.q_source[number, part]),
         }
+
+
+def outline_framing(scene: MeshScene, posed: PosedBatch) -> Framing:
+    """The framings in which ``images.frame_object`` finds first views centred and of the right size already.
+
+    They look from the directions of those of ``posed``.
+    """
+    b = len(posed.framing.scale)
+    framing = replace(posed.framing, scale=torch.full_like(posed.framing.scale, OUTLINE_SCALE))
+    for _ in range(OUTLINE_ROUNDS):
+        cameras = framing.cameras_to_object(first_view(b, OUTLINE_PX, scene.device))
+        images = render_meshes(scene, posed.instances, cameras, posed.lights, shadows=False)
+        framing = framed_by_outline(framing, images[:, 0, 3] > 0.5)
+    return framing
+
+
+def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
+    """Cameras [b, views] of canonical framings, moved to where they take the same pictures of the object in others.
+
+    Whatever is scored is seen from these: however an input image is framed, its sample is judged by the same true
+    images and by drags in the same pixels. About the origin of its framing instead, an object framed larger would fill
+    more of the images that PSNR and SSIM are means over, and the same error of shape would cost more.
+    """
+    centre = framing.points_to_canonical(torch.zeros_like(framing.target)[:, None])
+    T = cameras.T_world_camera.clone()
+    T[..., :3, 3] = framing.scale[:, None, None] * T[..., :3, 3] + centre
+    return replace(cameras, T_world_camera=T)
 
 
 def input_cameras(posed: PosedBatch, views: int, size_px: int) -> tuple[Cameras, Bool[Tensor, "b v"]]:
@@ -130,14 +174,18 @@ def drag_points(stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], cou
 
 
 def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"], size_px: int) -> Cameras:
-    """[b, 8] canonical-frame cameras all around, the first 22.5 degrees beside the input view."""
+    """[b, 8] canonical-frame cameras all around, the first 22.5 degrees beside the input view.
+
+    About the object's true centre, 2.4 of its diagonals away, whatever the framing (:func:`about_the_object`).
+    """
     step = 2 * math.pi / NOVEL_VIEWS
     R = posed.framing.R_canonical_object
     azimuth = azimuth_rad.to(R.device)[:, None] + step * (torch.arange(NOVEL_VIEWS, device=R.device) + 0.5)
     elevation = torch.full_like(azimuth, math.radians(NOVEL_ELEVATION_DEG))
     T_canonical_object = pose(R, torch.zeros_like(R[..., 0]))[:, None]
     T = T_canonical_object @ orbit_poses(azimuth, elevation)
-    return Cameras(T, torch.full_like(azimuth, CANONICAL_FOVY_RAD), size_px, size_px)
+    around = Cameras(T, torch.full_like(azimuth, CANONICAL_FOVY_RAD), size_px, size_px)
+    return about_the_object(posed.framing, around)
 
 
 def truths_of(
@@ -156,7 +204,7 @@ def truths_of(
     ]
     points = drag_points(stage, posed, numbers, settings.drags).cpu()
     surface = surface_points(stage.evalset, posed, numbers)
-    view = first_view(1, DRAG_SIZE_PX, "cpu")[0, 0]
+    views = about_the_object(posed.framing, first_view(len(numbers), DRAG_SIZE_PX, stage.device))[:, 0].to("cpu")
     return [
         Truth(
             part_mask=part_mask[row],
@@ -170,7 +218,8 @@ def truths_of(
             ),
             T_after_before=joint.T_after_before[row].cpu(),
             drag_points=points[row],
-            camera=view,
+            camera=views[row],
+            diagonal=float(posed.framing.scale[row]),
             before=before[row],
             after=after[row],
             moved=moved[0][row] | moved[1][row],

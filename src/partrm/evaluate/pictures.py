@@ -79,7 +79,7 @@ def cases_of(
     stage = stage_of(evalset, next(model.network.parameters()).device)
     inputs = stage.inputs(numbers, settings, model.config.image_size_px)
     output = run_network(model.articulated, inputs)
-    views = stage.first_views(numbers, PANEL_PX)
+    views = stage.first_views(numbers, settings, PANEL_PX)
     cases = []
     for index, number in enumerate(numbers):
         gaussians, part, joint = read_motion(output, inputs, index)

@@ -7,7 +7,7 @@ from typing import Any
 
 from partrm.evaluate.compare import load_results
 from partrm.evaluate.scoring import METHODS
-from partrm.evaluate.tables import Table, group_table, with_interval
+from partrm.evaluate.tables import Table, framed, group_table, with_interval
 from partrm.outputs import staged_folder
 
 MOST_BYTES = 3_000_000
@@ -86,7 +86,7 @@ def section(name: str, content: Mapping[str, Any]) -> list[str]:
         for method, meaning in METHODS.items()
     ]
     described = (
-        f"{whole['samples']} samples of {data['objects']} objects, {settings['views']} input view(s), "
+        f"{whole['samples']} samples of {data['objects']} objects, {settings['views']} input view(s){framed(content)}, "
         f"{settings['drags']} drag(s), {settings['device']}; model `{model['name']}` {model['hash']}, data "
         f"{data['checksum']} ({data['protocol']}), partrm {code['version']}, source {code['source']}. "
         f"[Page]({name}.html)"

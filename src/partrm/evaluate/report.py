@@ -17,7 +17,7 @@ from partrm.evaluate.pictures import Case, contact_sheet
 from partrm.evaluate.provenance import code_version, git_commit
 from partrm.evaluate.scoring import COVERAGE, METHODS, METRICS, RESAMPLES, summarise, summarise_by
 from partrm.evaluate.sets import EvalSet
-from partrm.evaluate.tables import report_tables
+from partrm.evaluate.tables import framed, report_tables
 from partrm.model.checkpoints import LoadedModel
 
 SCHEMA = "partrm.metrics/3"
@@ -28,7 +28,8 @@ def identity(
     evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, lpips: Lpips | None, device_type: str
 ) -> dict[str, Any]:
     """What the figures of a sample depend on: two evaluations of the same identity have the same rows."""
-    around = {"novel_views": NOVEL_VIEWS, "novel_elevation_deg": NOVEL_ELEVATION_DEG}
+    varied, posed = asdict(settings), {"novel_views": NOVEL_VIEWS, "novel_elevation_deg": NOVEL_ELEVATION_DEG}
+    posed["framing"] = varied.pop("framing")
     return {
         "schema": SCHEMA,
         "code": code_version(),
@@ -43,7 +44,7 @@ def identity(
         },
         "model": {"name": model.name, "hash": model.hash},
         "lpips": None if lpips is None else {"net": lpips.net, "hash": lpips.hash},
-        "settings": asdict(settings) | (around if isinstance(evalset, EvalSet) else {}) | {"device": device_type},
+        "settings": varied | (posed if isinstance(evalset, EvalSet) else {}) | {"device": device_type},
     }
 
 
@@ -82,8 +83,8 @@ def headline(content: dict[str, Any], seconds: float) -> str:
     return (
         f"Model {model['name']} ({model['hash']}), partrm {content['code']['version']} (source "
         f"{content['code']['source']}), {settings['device']}, protocol {data['protocol']}, "
-        f"{settings['views']} view(s), {settings['drags']} drag(s), {len(content['samples'])} samples of "
-        f"{data['objects']} objects, data checksum {data['checksum']}, {seconds:.0f} s."
+        f"{settings['views']} view(s){framed(content)}, {settings['drags']} drag(s), {len(content['samples'])} samples "
+        f"of {data['objects']} objects, data checksum {data['checksum']}, {seconds:.0f} s."
     )
 
 

@@ -42,6 +42,16 @@ def sample_count(evalset: EvalSet | FolderSet, settings: RunSettings) -> int:
     return len(evalset) if settings.limit is None else min(settings.limit, len(evalset))
 
 
+def check_framing(evalset: EvalSet | FolderSet, settings: RunSettings) -> None:
+    """Files are framed as they are.
+
+    Raises:
+        ValueError: another framing is asked of a folder.
+    """
+    if settings.framing != "canonical" and not isinstance(evalset, EvalSet):
+        raise ValueError(f"{evalset.name}: its images are framed as they are, framing is for procedural and real")
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A model, a set and the settings, on one device."""
@@ -56,7 +66,12 @@ class Scorer:
     def of(
         evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, lpips: Lpips | None = None
     ) -> "Scorer":
-        """Everything on the device of the model's weights."""
+        """Everything on the device of the model's weights.
+
+        Raises:
+            ValueError: another framing is asked of a folder.
+        """
+        check_framing(evalset, settings)
         device = next(model.network.parameters()).device
         return Scorer(stage_of(evalset, device), model, settings, None if lpips is None else lpips.to(device))
 

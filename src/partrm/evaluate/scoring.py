@@ -76,13 +76,15 @@ class Truth:
     drag_points: Float[Tensor, "d 3"] | None
     """Points of the surface that the drags start on, on the CPU."""
     camera: Cameras
-    """[], the first view, of the pixels that drag errors are given in."""
+    """[], of the pixels that drag errors are given in: the first view, the object at its true size."""
     before: Float[Tensor, "views 3 h w"]
     """Source state from around, on white."""
     after: Float[Tensor, "views 3 h w"]
     """Target state from around, on white."""
     moved: Bool[Tensor, "views h w"] | None
     """Pixels of the moving part before or after."""
+    diagonal: float = 1.0
+    """Length that figures of lengths are given in, canonical units: the object's diagonal where it is known."""
     as_published: bool = False
     """Whether images are scored as the reference's script does (:mod:`partrm.evaluate.published_protocol`)."""
 
@@ -120,7 +122,7 @@ def score(truth: Truth, answer: Answer, lpips: Lpips | None = None) -> Figures:
     """The figures of one answer to one sample.
 
     The axis error counts every sample, those of the wrong joint type too. Pivot distance and amount errors need the
-    right type; the amount's sign is read about the true axis.
+    right type; the amount's sign is read about the true axis. Lengths are in ``truth.diagonal``.
     """
     return score_answers(truth, {"model": answer}, lpips)["model"]
 
@@ -138,11 +140,13 @@ def score_motion(truth: Truth, joint: EstimatedJoint | None) -> Figures:
         wanted, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
         every = torch.ones(len(wanted), dtype=torch.bool)
         figures["drag_error_px"] = float(drag_error_px(arrived, wanted, every))
-    return figures if joint is None or truth.joint is None else figures | score_joint(truth.joint, joint)
+    if joint is None or truth.joint is None:
+        return figures
+    return figures | score_joint(truth.joint, joint, truth.diagonal)
 
 
-def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> Figures:
-    """Figures of a joint against the true one."""
+def score_joint(true: EstimatedJoint, joint: EstimatedJoint, diagonal: float = 1.0) -> Figures:
+    """Figures of a joint against the true one, lengths in units of ``diagonal``."""
     turns = true.type == JointType.REVOLUTE
     right = joint.type == true.type
     moved, truly = (torch.tensor(j.amount, dtype=torch.float64) for j in (joint, true))
@@ -151,9 +155,9 @@ def score_joint(true: EstimatedJoint, joint: EstimatedJoint) -> Figures:
     return {
         "type_correct": float(right),
         "axis_error_deg": math.degrees(float(joint_axis_error_rad(joint.axis, true.axis))),
-        "pivot_distance": float(pivot) if right and turns else None,
+        "pivot_distance": float(pivot) / diagonal if right and turns else None,
         "amount_error_rad": amount_error if right and turns else None,
-        "amount_error_units": amount_error if right and not turns else None,
+        "amount_error_units": amount_error / diagonal if right and not turns else None,
     }
 
 

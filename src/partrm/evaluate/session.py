@@ -21,7 +21,7 @@ from partrm.evaluate.pictures import cases_of
 from partrm.evaluate.report import identity, results, save_results
 from partrm.evaluate.rows import NAME as ROWS
 from partrm.evaluate.rows import keeping_rows, load_rows
-from partrm.evaluate.runs import RunSettings, sample_count
+from partrm.evaluate.runs import RunSettings, check_framing, sample_count
 from partrm.evaluate.sets import EvalSet, EvalSetError
 from partrm.evaluate.tables import absent, grid_table, number
 from partrm.model.checkpoints import LoadedModel, load_model
@@ -103,7 +103,7 @@ def evaluate_into(
         the content of ``metrics.json``.
 
     Raises:
-        ValueError: no CUDA device, or workers beside one.
+        ValueError: no CUDA device, workers beside one, or another framing for a folder.
         CheckpointError: the model cannot be loaded, or does not tell parts and joints.
         OutputError: the folder cannot be written.
         RowsError: the folder holds rows of another unfinished evaluation.
@@ -111,6 +111,7 @@ def evaluate_into(
         WorkerError: a worker failed.
     """
     means, settings = means or Means(), settings or RunSettings()
+    check_framing(evalset, settings)
     if means.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
     ranks = Ranks.of(means.device)

@@ -50,6 +50,16 @@ def with_interval(column: str, value: Mapping[str, Any]) -> str:
     return f"{number(value['mean'])} [{number(value['low'])}, {number(value['high'])}]"
 
 
+def framed(content: Mapping[str, Any]) -> str:
+    """How the input images were framed, as words behind their number; nothing for folders, framed as they are.
+
+    Results of meshes from before there was the setting do not name it: they are canonical.
+    """
+    rendered = content["data"]["protocol"] == "rendered"
+    words = {"canonical": " of canonical framing", "outline": " framed by the outline"}
+    return words[content["settings"].get("framing", "canonical")] if rendered else ""
+
+
 def method_table(summary: Mapping[str, Any]) -> Table:
     """Every method on the same samples."""
     columns = {
