@@ -39,6 +39,7 @@ LAYERS = (
     "zero123",
     "segmentation",
     "multiview",
+    "agreement",
     "carving",
     "arrival",
     "motion",

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.agreement import agree
 from partrm.arrival import agreed_with_drags, touched_points
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
 from partrm.carving import carve
@@ -24,10 +25,11 @@ of one and of four views); all splats as wide would cost .2 to .4 dB with four v
 
 
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
-    """One forward pass without gradients; guesses that the images contradict get opacity zero."""
+    """One forward pass without gradients; splats of several given views where all of them want them
+    (:mod:`partrm.agreement`); guesses that the images contradict get opacity zero (:mod:`partrm.carving`)."""
     with torch.inference_mode():
         output: NetworkOutput = network(inputs)
-        return replace(output, gaussians=carve(output.gaussians, inputs))
+        return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
 
 
 def read_motion(
