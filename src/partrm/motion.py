@@ -25,8 +25,10 @@ of one and of four views); all splats as wide would cost .2 to .4 dB with four v
 
 
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
-    """One forward pass without gradients; splats of several given views where all of them want them
-    (:mod:`partrm.agreement`); guesses that the images contradict get opacity zero (:mod:`partrm.carving`)."""
+    """One forward pass without gradients, and what the images say against it.
+
+    Splats of several given views are brought to :func:`agree`; guesses that the images contradict get opacity zero.
+    """
     with torch.inference_mode():
         output: NetworkOutput = network(inputs)
         return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
