@@ -40,6 +40,7 @@ LAYERS = (
     "zero123",
     "segmentation",
     "multiview",
+    "agreement",
     "arrival",
     "motion",
     "pipeline",

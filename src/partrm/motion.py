@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.agreement import agree
 from partrm.arrival import agreed_with_drags, touched_points
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
 from partrm.carving import carve
@@ -24,10 +25,13 @@ of one and of four views); all splats as wide would cost .2 to .4 dB with four v
 
 
 def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
-    """One forward pass without gradients; guesses that the images contradict get opacity zero."""
+    """One forward pass without gradients, and what the images say against it.
+
+    Splats of several given views are brought to :func:`agree`; guesses that the images contradict get opacity zero.
+    """
     with torch.inference_mode():
         output: NetworkOutput = network(inputs)
-        return replace(output, gaussians=carve(output.gaussians, inputs))
+        return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
 
 
 def read_motion(
