@@ -76,9 +76,9 @@ rule the gradient (0.08 in the first three runs, which learned short drags badly
 
 
 REVOLUTE_SHARE = 0.735
-"""Of the dragged joints of a training pool of all kinds with a quarter of assemblies (run 4 took 0.77, the share without
-them). Slides weigh more in the type's loss by it, so that the votes are odds for even shares: with the pool's own,
-half-sure slides of real objects were read as turns."""
+"""Of the dragged joints of a training pool of all kinds with a quarter of assemblies (run 4 took 0.77, the share
+without them). Slides weigh more in the type's loss by it, so that the votes are odds for even shares: with the pool's
+own, half-sure slides of real objects were read as turns."""
 
 
 PERFECT_MSE = 1e-3
