@@ -11,11 +11,13 @@ from itertools import pairwise
 from pathlib import Path
 
 POOLS = {
-    "val": "unseen procedural objects",
-    "real": "real objects",
-    "new": "unseen objects of the kinds of run 4",
-    "held": "kinds never trained on",
+    "val": "unseen procedural",
+    "real": "real",
+    "new": "unseen, kinds new in the run",
+    "held": "kinds not trained on",
 }
+BATCHES = {"coarse": 128, "fine": 64, "looks": 64, "looks, one GPU": 32}
+"""Samples a step of each phase, all processes together."""
 WATCHED = {
     "iou": "IoU of the moving part",
     "motion_ratio": "displacement error / displacement",
@@ -44,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("logs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--batches", type=json.loads, default={"coarse": 128, "fine": 64, "looks": 64})
+    parser.add_argument("--batches", type=json.loads, default=BATCHES)
     args = parser.parse_args()
     rows = [json.loads(line) for path in args.logs for line in path.read_text(encoding="utf-8").splitlines()]
     rows = with_samples(rows, args.batches)
@@ -58,9 +60,11 @@ def main() -> None:
                 axis.plot(*zip(*points, strict=True), "o-", ms=3, label=label)
         axis.set(title=title, xlabel="thousand samples")
         axis.grid(alpha=0.3)
-    axes[0].legend()
+    axes[0].legend(fontsize="small", loc="lower center")
     axes[3].plot([r["samples"] / 1e3 for r in steps], [r["mask"] for r in steps], lw=0.8, label="mask (weight 4)")
-    axes[3].plot([r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3)")
+    axes[3].plot(
+        [r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3; run 5: 10)"
+    )
     axes[3].set(title="training losses", xlabel="thousand samples", yscale="log")
     axes[3].grid(alpha=0.3)
     axes[3].legend()

@@ -14,7 +14,8 @@ import itertools
 
 from boxes import cabinet
 
-from partrm.data.dataset import Prefetcher
+from partrm.data.dataset import Prefetcher, dealt
+from partrm.data.online import SampleConfig
 from partrm.data.pool import Pool, save_pool
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -130,6 +131,18 @@ def test_batches_made_together_are_resumed_in_their_middle(pool: Path, tmp_path:
     assert not torch.equal(expected[3], expected[4])
     with pytest.raises(AssertionError, match="no batch is planned"):
         left.next(7)
+
+
+def test_batches_made_together_have_equally_many_samples_without_motion(pool: Path, tmp_path: Path) -> None:
+    data = Trainer(tiny(pool, tmp_path, 2)).data
+    data.oversampling = 1.0
+    drawn = data.draw(SampleConfig(image_size_px=32), 48)
+    assert not bool(drawn.valid.all()), "else there is nothing to deal"
+    batches = dealt(drawn, 4).valid.reshape(4, 12).sum(1)
+    assert int(batches.max() - batches.min()) <= 1
+    turned = dealt(drawn, 4)
+    assert torch.equal(turned.inputs.images[:12], drawn.inputs.images[::4])
+    assert torch.equal(turned.joint.pivot[36:], drawn.joint.pivot[3::4])
 
 
 def test_graphs_need_a_gpu(pool: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor
 
@@ -50,8 +51,8 @@ class ObjectPool:
 class OnlineSamples:
     """Draws batches of fresh samples from a pool: objects, materials, states, cameras, light and drags."""
 
-    def __init__(self, pool: ObjectPool, sample_materials: MaterialSampler, seed: int, oversampling: float = 1.35):
-        """``oversampling``: candidates per sample kept, since some views hide the moving part."""
+    def __init__(self, pool: ObjectPool, sample_materials: MaterialSampler, seed: int, oversampling: float = 1.8):
+        """``oversampling``: candidates per sample kept, since views hide the moving part of 35 in a hundred."""
         self.pool = pool
         self.sample_materials = sample_materials
         self.oversampling = oversampling
@@ -129,18 +130,26 @@ class Prefetcher:
         if wanted is None:
             return
         config, batch, count = wanted
-        if self.stream is None:
-            samples = self.data.draw(config, batch * count)
-        else:
-            with torch.cuda.stream(self.stream):
-                samples = self.data.draw(config, batch * count)
+        with torch.cuda.stream(self.stream):  # does nothing where it is None
+            samples = dealt(self.data.draw(config, batch * count), count)
         for position in range(skip, count):
             rows = slice(position * batch, (position + 1) * batch)
             self._made.append((step - skip + position, rows_of(samples, rows), before, position))
 
 
-def rows_of(value: Any, rows: slice) -> Any:
-    """Some rows of every tensor of a nested dataclass, as views; what is no tensor stays."""
+def dealt(samples: Samples, count: int) -> Samples:
+    """The same samples in another order: in turn to each of ``count`` batches, which follow one another.
+
+    Those that show no motion come last in what was drawn, and would all be the last batch's.
+    """
+    if count == 1:
+        return samples
+    order = torch.arange(len(samples.valid), device=samples.valid.device)
+    return rows_of(samples, rearrange(order, "(batch count) -> (count batch)", count=count))
+
+
+def rows_of(value: Any, rows: slice | Int[Tensor, " rows"]) -> Any:
+    """Some rows of every tensor of a nested dataclass, as views where they are a slice; what is no tensor stays."""
     if isinstance(value, Tensor):
         return value[rows]
     if not is_dataclass(value) or isinstance(value, type):
