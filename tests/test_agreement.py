@@ -7,7 +7,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from partrm.agreement import ENDS, OPAQUE, SWEEP, WIDTHS, Shown, agree
+from partrm.agreement import ENDS, OPAQUE, SWEEP, WIDTHS, Lines, Shown, agree
 from partrm.cameras import CANONICAL_DISTANCE, canonical_orbit
 from partrm.carving import carve
 from partrm.data.samples import VIEWS, NetworkInput
@@ -89,7 +89,7 @@ def test_a_view_looks_as_its_camera_projects() -> None:
     generator = torch.Generator().manual_seed(0)
     points, direction = (4 * torch.rand(2, 500, 3, generator=generator) - 2).unbind()
     view, steps = torch.randint(VIEWS, (500,), generator=generator), torch.tensor([-0.5, 0.0, 2.0])
-    index, inside, distance = shown.look(torch.zeros_like(view), view, points, direction, steps)
+    index, inside, distance = shown.look(Lines(torch.zeros_like(view), view, points, direction), steps)
     for k, step in enumerate(steps):
         at = points + step * direction
         for v in range(VIEWS):

@@ -80,6 +80,18 @@ class Splats:
 
 
 @dataclass(frozen=True)
+class Lines:
+    """Lines in space and who looks at them."""
+
+    sample: Int[Tensor, " m"]
+    view: Int[Tensor, " m"]
+    """That looks."""
+    start: Float[Tensor, "m 3"]
+    direction: Float[Tensor, "m 3"]
+    """Not necessarily unit."""
+
+
+@dataclass(frozen=True)
 class Shown:
     """What the given views show, as pixels of one size."""
 
@@ -89,29 +101,21 @@ class Shown:
     alpha: Float[Tensor, "b v h w"]
 
     def look(
-        self,
-        sample: Int[Tensor, " m"],
-        view: Int[Tensor, " m"],
-        points: Float[Tensor, "m 3"],
-        direction: Float[Tensor, "m 3"],
-        steps: Float[Tensor, " k"],
+        self, lines: Lines, steps: Float[Tensor, " k"]
     ) -> tuple[Int[Tensor, "m k"], Bool[Tensor, "m k"], Float[Tensor, "m k"]]:
         """Where a view sees points along lines.
 
         Args:
-            sample: which sample each line is of.
-            view: which view looks at it.
-            points: where the lines begin.
-            direction: along the lines, not necessarily unit.
-            steps: of ``direction``, one a point on a line.
+            steps: of the lines' directions, one a point on each line.
 
         Returns:
             index of the pixel into images flattened as "(b v h w)"; whether there is one; distance from the camera.
         """
         height, width = self.alpha.shape[-2:]
+        sample, view = lines.sample, lines.view
         T, focal = self.cameras.T_camera_world[sample, view], self.cameras.focal_px[sample, view]
-        start = torch.einsum("mij,mj->mi", T[:, :3, :3], points) + T[:, :3, 3]
-        along = torch.einsum("mij,mj->mi", T[:, :3, :3], direction)
+        start = torch.einsum("mij,mj->mi", T[:, :3, :3], lines.start) + T[:, :3, 3]
+        along = torch.einsum("mij,mj->mi", T[:, :3, :3], lines.direction)
         x, y, z = (a[:, None] + b[:, None] * steps for a, b in zip(start.unbind(1), along.unbind(1), strict=True))
         scale = focal[:, None] / z
         column, row = (x * scale + width / 2).nan_to_num(-1.0), (y * scale + height / 2).nan_to_num(-1.0)
@@ -120,17 +124,10 @@ class Shown:
         image = (sample * self.alpha.shape[1] + view) * (height * width)
         return image[:, None] + pixel, inside, torch.sqrt(x * x + y * y + z * z)
 
-    def background(
-        self,
-        sample: Int[Tensor, " m"],
-        view: Int[Tensor, " m"],
-        points: Float[Tensor, "m 3"],
-        direction: Float[Tensor, "m 3"],
-        steps: Float[Tensor, " k"],
-    ) -> Bool[Tensor, "m k"]:
+    def background(self, lines: Lines, steps: Float[Tensor, " k"]) -> Bool[Tensor, "m k"]:
         """Which points along lines fall on the background of a view; none of a view that is absent."""
-        pixel, inside, _ = self.look(sample, view, points, direction, steps)
-        return inside & (self.alpha.flatten()[pixel] < 0.5) & self.valid[sample, view][:, None]
+        pixel, inside, _ = self.look(lines, steps)
+        return inside & (self.alpha.flatten()[pixel] < 0.5) & self.valid[lines.sample, lines.view][:, None]
 
 
 def agree(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
@@ -179,7 +176,7 @@ def swept(
     cost = torch.zeros(len(ray), CANDIDATES, device=ray.device)
     for turn in range(1, views):
         other = (seen.view + turn) % views
-        pixel, inside, away = shown.look(seen.sample, other, seen.means, ray, steps)
+        pixel, inside, away = shown.look(Lines(seen.sample, other, seen.means, ray), steps)
         alpha = shown.alpha.flatten()[pixel]
         before, behind = near.flatten()[pixel] - away, away - far.flatten()[pixel]
         miss = torch.maximum(before, behind).clamp(min=0) / SURFACE
@@ -216,7 +213,7 @@ def rescued(seen: Splats, ray: Float[Tensor, "m 3"], shown: Shown) -> Float[Tens
     def fits(some: Splats, way: Float[Tensor, "m 3"], tried: Float[Tensor, " k"]) -> Bool[Tensor, "m k"]:
         good = torch.ones(len(way), len(tried), dtype=torch.bool, device=way.device)
         for turn in range(1, views):
-            good &= ~shown.background(some.sample, (some.view + turn) % views, some.means, way, tried)
+            good &= ~shown.background(Lines(some.sample, (some.view + turn) % views, some.means, way), tried)
         return good
 
     shift = torch.zeros_like(ray[:, 0])
@@ -243,7 +240,7 @@ def narrowed(gaussians: Gaussians, splats: Splats, fine: Shown) -> Float[Tensor,
         out = torch.zeros(len(axis), len(steps), dtype=torch.bool, device=axis.device)
         for view in range(fine.alpha.shape[1]):
             chosen = torch.full_like(splats.view, view)
-            out |= fine.background(splats.sample, chosen, splats.means, scale[:, None] * axis, steps)
+            out |= fine.background(Lines(splats.sample, chosen, splats.means, scale[:, None] * axis), steps)
         sticks = rearrange(out, "m (ends widths) -> m ends widths", ends=2).any(1)
         sticks[:, -1] = False  # the narrowest has to do
         columns.append(scale * widths[sticks.byte().argmin(1)])

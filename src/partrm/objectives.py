@@ -31,6 +31,7 @@ from partrm.losses import (
     robust,
     shape_difference,
 )
+from partrm.metrics import composite_on_white, psnr
 from partrm.model.network import NetworkOutput, StateOutput
 
 Output = NetworkOutput | StateOutput | Gaussians
@@ -176,7 +177,5 @@ def watched_scores(output: Output, samples: Samples) -> dict[str, Float[Tensor, 
 def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
     """Mean PSNR of the carved source state on white in the samples' novel views."""
     assert samples.views is not None
-    before = samples.views.before
     rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
-    on_white = before[:, :, :3] * before[:, :, 3:] + 1 - before[:, :, 3:]
-    return -10 * ((rgb - on_white) ** 2).mean((2, 3, 4)).clamp(min=1e-6).log10().mean(1)
+    return psnr(rgb.clamp(0, 1), composite_on_white(samples.views.before)).mean(1)

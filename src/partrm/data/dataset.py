@@ -52,7 +52,7 @@ class OnlineSamples:
     """Draws batches of fresh samples from a pool: objects, materials, states, cameras, light and drags."""
 
     def __init__(self, pool: ObjectPool, sample_materials: MaterialSampler, seed: int, oversampling: float = 1.8):
-        """``oversampling``: candidates per sample kept, since views hide the moving part of 35 in a hundred."""
+        """``oversampling``: candidates per sample kept, since 35 first views in a hundred hide the moving part."""
         self.pool = pool
         self.sample_materials = sample_materials
         self.oversampling = oversampling

@@ -1,5 +1,6 @@
 """Samples made where they are used: scenarios, ray casting, drags and exact targets on the training device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -129,22 +130,43 @@ def pose_batch(
 
 
 OUTLINE_PX = 96
-"""Side of the coarse renders that outlines are read off."""
+"""Side of the coarse renders that training reads outlines off."""
 
 OUTLINE_SCALE = 0.6
-"""Of those renders, so that objects with their doors wide open lie inside of them."""
+"""Canonical units per object diagonal in the first render, so that objects with their doors wide open lie inside."""
+
+
+def outline_framing(
+    framing: Framing, size_px: int, rounds: int, shows: Callable[[Cameras], Bool[Tensor, "b h w"]]
+) -> Framing:
+    """Framings in which ``images.frame_object`` finds first views, from given directions, well framed already.
+
+    Args:
+        framing: whose directions count.
+        size_px: side of the images that outlines are read off.
+        rounds: each reads the outline off the first view as the last one framed it, for a camera that comes nearer sees
+            another one.
+        shows: where first views [b, 1], object frame, show the object.
+    """
+    R, device = framing.R_canonical_object, framing.scale.device
+    framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, OUTLINE_SCALE))
+    for _ in range(rounds):
+        cameras = framing.cameras_to_object(first_view(len(R), size_px, device))
+        framing = framed_by_outline(framing, shows(cameras))
+    return framing
 
 
 def some_framed_by_outline(scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator) -> PosedBatch:
     """The batch with this share of its framings replaced by those that the objects' outlines give, same directions."""
-    b = len(posed.scenario.object)
-    chosen = uniform((b,), 0.0, 1.0, generator) < share
-    R = posed.framing.R_canonical_object
-    small = Framing(R, torch.zeros_like(posed.framing.target), torch.full_like(posed.framing.scale, OUTLINE_SCALE))
-    cameras = small.cameras_to_object(first_view(b, OUTLINE_PX, scene.device))
-    outlined = framed_by_outline(small, trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0)
+    chosen = uniform((len(posed.scenario.object),), 0.0, 1.0, generator) < share
+
+    def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
+        return trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0
+
+    outlined = outline_framing(posed.framing, OUTLINE_PX, 1, shows)
     target = torch.where(chosen[:, None], outlined.target, posed.framing.target)
-    return replace(posed, framing=Framing(R, target, torch.where(chosen, outlined.scale, posed.framing.scale)))
+    scale = torch.where(chosen, outlined.scale, posed.framing.scale)
+    return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))
 
 
 def select(posed: PosedBatch, index: Tensor) -> PosedBatch:

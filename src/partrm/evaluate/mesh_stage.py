@@ -12,9 +12,17 @@ from torch import Tensor
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
-from partrm.data.online import PosedBatch, joint_truth, moved_instances, moving_mask, pose_batch, render_states
+from partrm.data.online import (
+    PosedBatch,
+    joint_truth,
+    moved_instances,
+    moving_mask,
+    outline_framing,
+    pose_batch,
+    render_states,
+)
 from partrm.data.samples import VIEWS, NetworkInput
-from partrm.data.scenarios import Framing, first_view, framed_by_outline, turned_cameras
+from partrm.data.scenarios import Framing, first_view, turned_cameras
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.evaluate.baselines import true_surfaces
 from partrm.evaluate.batches import DRAG_SIZE_PX, SURFACE_POINTS, EvalBatch, FirstViews, InputFraming, RunSettings
@@ -31,14 +39,8 @@ NOVEL_ELEVATION_DEG = 20.0
 OUTLINE_PX = 256
 """Side of the images that outlines are read off."""
 
-OUTLINE_SCALE = 0.6
-"""Canonical units per object diagonal in the first of them: objects with their doors wide open lie inside."""
-
 OUTLINE_ROUNDS = 3
-"""Each reads the outline off the first view as the last one framed it, for a camera that comes nearer sees another one.
-
-What two rounds give, ``images.frame_object`` would scale by up to 2.9 % more (45 real samples), three by up to 0.8 %.
-"""
+"""What two give ``images.frame_object`` would scale by up to 2.9 % more, what three give by 0.8 % (45 real samples)."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ class MeshStage:
         materials = self.evalset.materials.to(self.device)[plan.object]
         generator = torch.Generator(self.device)
         posed = pose_batch(self.scene, tables, plan.scenario, true, materials, False, generator)
-        return posed if framing == "canonical" else replace(posed, framing=outline_framing(self.scene, posed))
+        if framing == "canonical":
+            return posed
+
+        def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
+            return render_meshes(self.scene, posed.instances, cameras, posed.lights, shadows=False)[:, 0, 3] > 0.5
+
+        return replace(posed, framing=outline_framing(true, OUTLINE_PX, OUTLINE_ROUNDS, shows))
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples."""
@@ -109,20 +117,6 @@ class MeshStage:
             "joint_type": "revolute" if turns else "prismatic",
             "amount": float(evalset.plan.q_target[number, part] - evalset.plan.q_source[number, part]),
         }
-
-
-def outline_framing(scene: MeshScene, posed: PosedBatch) -> Framing:
-    """The framings in which ``images.frame_object`` finds first views centred and of the right size already.
-
-    They look from the directions of those of ``posed``.
-    """
-    b = len(posed.framing.scale)
-    framing = replace(posed.framing, scale=torch.full_like(posed.framing.scale, OUTLINE_SCALE))
-    for _ in range(OUTLINE_ROUNDS):
-        cameras = framing.cameras_to_object(first_view(b, OUTLINE_PX, scene.device))
-        images = render_meshes(scene, posed.instances, cameras, posed.lights, shadows=False)
-        framing = framed_by_outline(framing, images[:, 0, 3] > 0.5)
-    return framing
 
 
 def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
