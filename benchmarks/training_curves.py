@@ -63,7 +63,7 @@ def main() -> None:
     axes[0].legend(fontsize="small", loc="lower center")
     axes[3].plot([r["samples"] / 1e3 for r in steps], [r["mask"] for r in steps], lw=0.8, label="mask (weight 4)")
     axes[3].plot(
-        [r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3; run 5: 10)"
+        [r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3; later 10)"
     )
     axes[3].set(title="training losses", xlabel="thousand samples", yscale="log")
     axes[3].grid(alpha=0.3)
