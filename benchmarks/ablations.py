@@ -66,6 +66,8 @@ class Variant:
     peer: bool = False
     four_views: bool = False
     """All input views always present in training."""
+    width: float = 1.0
+    """Of the levels, against the preset's."""
 
 
 VARIANTS = {
@@ -80,6 +82,8 @@ VARIANTS = {
     "state-head": Variant("state head", changes=NetworkChanges(head="state")),
     "no-votes": Variant("without votes on the joint", changes=NetworkChanges(joint_votes=False)),
     "four-views": Variant("as `both`, trained with all four views", four_views=True),
+    "narrow": Variant("half as wide", width=0.5),
+    "wide": Variant("one and a half times as wide", width=1.5),
     "peer": Variant("reference architecture, its own losses, trained with all four views", peer=True, four_views=True),
 }
 
@@ -329,6 +333,9 @@ def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[in
         levels = range(len(PRESETS[args.preset].down_channels))
         level = min(levels, key=lambda i: abs((finest >> i) - ONE_MAP_SIDE))
         changes = dataclasses.replace(changes, drag_levels=(level,))
+    if variant.width != 1:
+        widths = (variant.width * channels for channels in PRESETS[args.preset].down_channels)
+        changes = dataclasses.replace(changes, down_channels=tuple(32 * max(1, round(width / 32)) for width in widths))
     peer = "peer" if args.preset == "base" else "smallest-peer"
     motion = Phase("motion", steps[0], args.batch, args.size, args.lr, args.lr / 5 if steps[1] else args.lr / 50)
     looks = Phase(

@@ -17,7 +17,7 @@ from partrm.data.pool import Pool, save_pool
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "ablations.py"
 VARIANTS = {
     *("both", "motion", "appearance", "joined", "one-scale", "raw-drags", "state-head", "no-votes", "four-views"),
-    "peer",
+    *("narrow", "wide", "peer"),
 }
 WITHOUT_PART = {"state-head", "peer"}
 
@@ -75,6 +75,8 @@ def test_variants_differ_where_they_say(study: Path) -> None:
     assert changed("raw-drags") == {"drag_positions": "raw_pixels"}
     assert changed("state-head") == {"head": "state"}
     assert changed("no-votes") == {"joint_votes": False}
+    assert changed("narrow") == {"down_channels": [32, 64]}, "halves of 64 and 96, in whole attention heads"
+    assert changed("wide") == {"down_channels": [96, 128]}, "one and a half times 64 and 96, in whole attention heads"
     assert configs["peer"]["architecture"] == "reference"
 
 

@@ -71,6 +71,8 @@ class NetworkChanges:
     """``raw_pixels``: embedded as the reference does."""
     joint_votes: bool = True
     """Whether every Gaussian also votes on the joint."""
+    down_channels: tuple[int, ...] = ()
+    """Width of each level, multiples of 32; empty: the preset's."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ def network_config(config: TrainConfig) -> NetworkConfig | ReferenceConfig:
         return PEERS[config.preset]
     if config.preset not in PRESETS:
         raise TrainingError(f"preset {config.preset!r} is none of {', '.join([*PRESETS, *PEERS])}")
-    return dataclasses.replace(PRESETS[config.preset], **dataclasses.asdict(config.network))
+    return dataclasses.replace(PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v != ()})
 
 
 def new_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | PeerNetwork:
@@ -286,8 +288,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
-        """Mean scores of the averaged weights over fixed batches of each held-out pool, one drag, single view (the
-        reference architecture: four); in appearance phases of images too."""
+        """Mean scores of the averaged weights on fixed batches of every held-out pool: a drag, a view (peer: four)."""
         network = new_network(self.network.config).to(self.device).eval()
         network.load_state_dict(self.averaged)
         views = 1 if isinstance(network, PartRMNetwork) else VIEWS
