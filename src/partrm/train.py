@@ -72,7 +72,7 @@ class NetworkChanges:
     joint_votes: bool = True
     """Whether every Gaussian also votes on the joint."""
     down_channels: tuple[int, ...] = ()
-    """Width of each level, multiples of 32; empty: the preset's."""
+    """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
 
 
 @dataclass(frozen=True)

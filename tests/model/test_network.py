@@ -210,7 +210,13 @@ def test_drags_reach_the_output_of_every_variant() -> None:
         assert float(moved) > 1e-5, changes
 
 
-@pytest.mark.parametrize(("name", "value"), [("head", "x"), ("drag_levels", (2,)), ("drag_positions", "polar")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("head", "x"), ("drag_levels", (2,)), ("drag_positions", "polar")),
+        *(("down_channels", (64,)), ("down_channels", (64, 100)), ("down_channels", (64, 0))),
+    ],
+)
 def test_configs_of_no_network_are_refused(name: str, value) -> None:
     config = replace(TINY)
     object.__setattr__(config, name, value)  # as a file may have it, past the types that tests check

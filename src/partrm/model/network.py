@@ -235,6 +235,9 @@ def check_config(config: NetworkConfig) -> None:
         raise ValueError(f"head {config.head!r} is neither 'articulated' nor 'state'")
     if config.drag_positions not in ("fractions", "raw_pixels"):
         raise ValueError(f"drag_positions {config.drag_positions!r} is neither 'fractions' nor 'raw_pixels'")
+    levels, heads = len(config.attention_layers), config.head_channels
+    if len(config.down_channels) != levels or any(width <= 0 or width % heads for width in config.down_channels):
+        raise ValueError(f"down_channels {config.down_channels} are not {levels} multiples of {heads}")
     if not set(config.drag_levels) <= set(range(len(config.down_channels))):
         raise ValueError(f"drag_levels {config.drag_levels} are not among the {len(config.down_channels)} levels")
 
