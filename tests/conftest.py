@@ -1,10 +1,13 @@
+import os
+
 import pytest
 import torch
 
 
 def pytest_configure(config):
-    # pytest-xdist runs one worker a core: more threads in each only fight.
+    # pytest-xdist runs one worker a core: more threads in each, or in the commands that tests start, only fight.
     torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config, items):
