@@ -61,9 +61,14 @@ def photograph(rgba: torch.Tensor, background: tuple, rng: np.random.Generator) 
     light *= 1 - shadow * ndimage.shift(ndimage.gaussian_filter(alpha, blur_px), (9, 6))
     picture = rgba[:3].numpy() * alpha + np.array(colour)[:, None, None] * light * (1 - alpha)
     picture += rng.normal(0, noise, picture.shape)
+    return compressed(picture, JPEG_QUALITY)
+
+
+def compressed(picture: np.ndarray, quality: int) -> torch.Tensor:
+    """[3, h, w] colours as a JPEG file decodes."""
     file = io.BytesIO()
     rows = (picture.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
-    Image.fromarray(rows).save(file, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(rows).save(file, "JPEG", quality=quality)
     return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float() / 255
 
 

@@ -9,7 +9,6 @@ through another lens: what that lens sees). docs/evaluation.md has the figures.
 """
 
 import argparse
-import io
 import json
 import math
 import statistics
@@ -19,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from backgrounds import BACKGROUNDS, photograph
-from PIL import Image
+from backgrounds import BACKGROUNDS, compressed, photograph
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -33,7 +31,7 @@ from partrm.data.samples import NetworkInput
 from partrm.data.scenarios import first_view
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.mesh_stage import MeshStage, drag_points, network_input
-from partrm.evaluate.runs import first_view_mask
+from partrm.evaluate.runs import batches, first_view_mask
 from partrm.evaluate.scoring import Truth, score_motion
 from partrm.evaluate.sets import load_eval_set
 from partrm.images import cut_out
@@ -46,8 +44,6 @@ from partrm.transforms import transform_points
 
 SETTINGS = RunSettings(novel_size_px=16)
 """The views around are not looked at."""
-
-BATCH = 4
 
 GREY = 0.82
 """Of the background that rims and JPEG blocks keep."""
@@ -89,25 +85,32 @@ def other_light(scene: Scene) -> NetworkInput:
     return network_input(scene.stage, posed, scene.numbers, SETTINGS, scene.inputs.images.shape[-1])
 
 
-def lens_cameras(scene: Scene, fovy_deg: float, size_px: int) -> Cameras:
-    """[b, 1] cameras that took the first images, while the network is told of the canonical one."""
-    told = first_view(len(scene.numbers), size_px, scene.stage.device)
-    return through_other_lenses(told, 1.0, (fovy_deg, fovy_deg), scene.generator)
+@dataclass(frozen=True)
+class Lens:
+    """Taken through a lens of another vertical field of view, while the network is told of the canonical one."""
 
+    fovy_deg: float
 
-def lens(fovy_deg: float) -> Disturbance:
-    def taken(scene: Scene) -> NetworkInput:
+    def cameras(self, scene: Scene, size_px: int) -> Cameras:
+        """[b, 1] that took the first images."""
+        told = first_view(len(scene.numbers), size_px, scene.stage.device)
+        return through_other_lenses(told, 1.0, (self.fovy_deg, self.fovy_deg), scene.generator)
+
+    def __call__(self, scene: Scene) -> NetworkInput:
         size = scene.inputs.images.shape[-1]
-        cameras = lens_cameras(scene, fovy_deg, size)
-        shown = scene.posed.framing.cameras_to_object(cameras)
+        cameras, framing = self.cameras(scene, size), scene.posed.framing
+        shown = framing.cameras_to_object(cameras)
         image = render_meshes(scene.stage.scene, scene.posed.instances, shown, scene.posed.lights)[:, 0]
         drags = scene.inputs.drags
         points = drag_points(scene.stage, scene.posed, scene.numbers, drags.start.shape[1])
-        moved = transform_points(scene.posed.framing.motion_to_canonical(scene.posed.T_motion), points)
+        moved = transform_points(framing.motion_to_canonical(scene.posed.T_motion), points)
         start, end = (cameras[:, 0].project(p)[0] / size for p in (points, moved))
         return replace(scene.with_first(image[:, :3], image[:, 3:]), drags=replace(drags, start=start, end=end))
 
-    return taken
+    def part_masks(self, scene: Scene, size_px: int) -> Tensor:
+        """[b, h, w] where the part is in these images."""
+        shown = scene.posed.framing.cameras_to_object(self.cameras(scene, size_px))
+        return moving_mask(trace_surfaces(scene.stage.scene, scene.posed.instances, shown), scene.posed.carried)[:, 0]
 
 
 def exposed(gain: float) -> Disturbance:
@@ -135,16 +138,9 @@ def jpeg(quality: int) -> Disturbance:
 
     def taken(scene: Scene) -> NetworkInput:
         on_grey = scene.rgb * scene.alpha + GREY * (1 - scene.alpha)
-        return scene.with_first(torch.stack([compressed(image, quality) for image in on_grey]))
+        return scene.with_first(torch.stack([compressed(image.numpy(), quality) for image in on_grey]))
 
     return taken
-
-
-def compressed(rgb: Tensor, quality: int) -> Tensor:
-    file = io.BytesIO()
-    rows = (rgb.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    Image.fromarray(rows).save(file, "JPEG", quality=quality)
-    return torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1).float() / 255
 
 
 def mask_off_by(pixels: int) -> Disturbance:
@@ -205,13 +201,12 @@ def random_directions(shape: Sequence[int], generator: torch.Generator) -> Tenso
     return torch.stack([angle.cos(), angle.sin()], -1)
 
 
-LENSES = {"lens of 26° instead of 39.6°": 26.0, "lens of 58°": 58.0, "lens of 75°": 75.0}
-"""Vertical fields of view."""
-
 ROWS: dict[str, Disturbance] = {
     "as it is": lambda scene: scene.inputs,
     "another light, from anywhere above": other_light,
-    **{name: lens(fovy_deg) for name, fovy_deg in LENSES.items()},
+    "lens of 26° instead of 39.6°": Lens(26.0),
+    "lens of 58°": Lens(58.0),
+    "lens of 75°": Lens(75.0),
     "underexposed, 0.6 times as bright": exposed(0.6),
     "overexposed, 1.4 times": exposed(1.4),
     "sensor noise of 0.03": noisy(0.03),
@@ -245,12 +240,11 @@ def main() -> None:
     count = min(len(stage.evalset), args.limit or len(stage.evalset))
     names = [name for name in ROWS if not args.only or name in args.only or name == "as it is"]
     figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for first in track(range(0, count, BATCH), console=Console(stderr=True), description="samples"):
-        numbers = range(first, min(first + BATCH, count))
+    for numbers in track(batches(count, 0, stage.device), console=Console(stderr=True), description="samples"):
         batch = stage.batch(numbers, SETTINGS, model.config.image_size_px)
         for name in names:
-            scene = Scene(stage, stage.posed(numbers), numbers, batch.inputs, torch.Generator().manual_seed(first))
-            figures[name] += scored(articulated, scene, name, batch.truths)
+            scene = Scene(stage, stage.posed(numbers), numbers, batch.inputs, torch.Generator().manual_seed(numbers[0]))
+            figures[name] += scored(articulated, scene, ROWS[name], batch.truths)
     print("| input | IoU | motion-error ratio (median) | against the first row | type right |")
     print("| --- | --- | --- | --- | --- |")
     for name in names:
@@ -260,16 +254,15 @@ def main() -> None:
         args.out.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
-def scored(network: PartRMNetwork, scene: Scene, name: str, truths: Sequence[Truth]) -> list[dict[str, float]]:
+def scored(
+    network: PartRMNetwork, scene: Scene, disturb: Disturbance, truths: Sequence[Truth]
+) -> list[dict[str, float]]:
     """IoU, motion-error ratio and type of some samples, disturbed."""
-    inputs = ROWS[name](scene)
+    inputs = disturb(scene)
     output = run_network(network, inputs)
     masks = [truth.part_mask for truth in truths]
-    if name in LENSES:
-        cameras = lens_cameras(scene, LENSES[name], network.config.image_size_px // 2)
-        shown = scene.posed.framing.cameras_to_object(cameras)
-        surfaces = trace_surfaces(scene.stage.scene, scene.posed.instances, shown)
-        masks = list(moving_mask(surfaces, scene.posed.carried)[:, 0])
+    if isinstance(disturb, Lens):
+        masks = list(disturb.part_masks(scene, network.config.image_size_px // 2))
     found = []
     for row, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
         motion = score_motion(truth, read_motion(output, inputs, row)[2])
