@@ -21,6 +21,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 LAYERS = (
+    "image_formats",
     "console",
     "transforms",
     "cameras",
@@ -213,6 +214,12 @@ def test_no_swallowed_exceptions(name):
         for h in ast.walk(TREES[name])
         if isinstance(h, ast.ExceptHandler) and name != "partrm.cli" and swallows(h)
     ]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_images_are_opened_by_a_list_of_formats(name):
+    calls = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Image.open"]
+    assert not [c.lineno for c in calls if not any(k.arg == "formats" for k in c.keywords)]
 
 
 def test_root_package_imports_no_backend():

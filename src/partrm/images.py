@@ -17,6 +17,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d, pad
 
+from partrm.image_formats import open_image
+
 MIN_SIDE_PX = 16
 """Smaller images hold no object that could be reconstructed."""
 
@@ -136,7 +138,7 @@ def _decode(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
             # The limit below is ours, lower than the one that Pillow warns about.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 _check_header(path, image)
                 return _to_rgba(path, ImageOps.exif_transpose(image))
     except ImageError:

@@ -15,6 +15,7 @@ from partrm.articulation.materials import Material, Role
 from partrm.articulation.objects import Joint, ObjectError, PackageMissingError, Part, distinct_name
 from partrm.articulation.solids import box_uv, solid_box, solid_cylinder, solid_ellipsoid
 from partrm.articulation.wavefront import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
+from partrm.image_formats import IMAGE_FORMATS, postscript_disabled
 
 Libraries = dict[Path, dict[str, Material]]
 """MTL files read so far."""
@@ -128,14 +129,15 @@ def _read_mesh(file: Path, libraries: Libraries) -> Surface:
         message = f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
     try:
-        scene = trimesh.load_scene(file, process=False)
+        with postscript_disabled():
+            found = trimesh.load_scene(file, process=False).dump()
     except ImportError as error:
         raise PackageMissingError(f"{file}: trimesh lacks a package for such meshes ({error}); install it") from error
     except MemoryError:
         raise
     except Exception as error:
         raise ObjectError(f"{file}: trimesh cannot read the mesh ({' '.join(str(error).split())})") from error
-    pieces = [_piece(g) for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+    pieces = [_piece(g, file) for g in found if isinstance(g, trimesh.Trimesh) and len(g.faces)]
     if sum(len(p.faces) for p in pieces) > MAX_FACES:
         raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
     if not all(np.isfinite(p.vertices).all() for p in pieces):
@@ -143,17 +145,17 @@ def _read_mesh(file: Path, libraries: Libraries) -> Surface:
     return _joined(pieces)
 
 
-def _piece(mesh: Any) -> Surface:
+def _piece(mesh: Any, file: Path) -> Surface:
     """A trimesh with at most one material."""
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     uv = getattr(mesh.visual, "uv", None)
     corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[faces]
-    material = _trimesh_material(mesh.visual)
+    material = _trimesh_material(mesh.visual, file)
     slots = np.full(len(faces), -1 if material is None else 0)
     return Surface(vertices, faces, slots, () if material is None else (material,), corner_uv)
 
 
-def _trimesh_material(visual: Any) -> Material | None:
+def _trimesh_material(visual: Any, file: Path) -> Material | None:
     material = getattr(visual, "material", None)
     if material is None:
         if not getattr(visual, "defined", False):
@@ -161,6 +163,8 @@ def _trimesh_material(visual: Any) -> Material | None:
         r, g, b, a = (np.asarray(visual.main_color, np.float64) / 255).tolist()
         return Material("material", (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY)
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if image is not None and image.format not in (None, "MPO", *IMAGE_FORMATS):  # None: decoded by trimesh
+        raise ObjectError(f"{file}: a texture of the format {image.format}; give one of {', '.join(IMAGE_FORMATS)}")
     factor = getattr(material, "baseColorFactor", None)
     if factor is None:
         factor = getattr(material, "diffuse", None)

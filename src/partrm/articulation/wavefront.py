@@ -52,8 +52,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    from partrm.image_formats import open_image
+
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             return np.asarray(image.convert("RGB")).copy()
     except FileNotFoundError as error:
         raise ObjectError(f"{path}: the texture is missing") from error

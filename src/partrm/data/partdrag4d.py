@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from partrm.cameras import CANONICAL_FOVY_RAD, Cameras
+from partrm.image_formats import open_image
 
 RENDERS = "render_PartDrag4D"
 PROCESSED = "processed_data_partdrag4d"
@@ -116,7 +117,7 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
         DatasetError: missing or broken.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             pixels = np.asarray(image.convert("RGBA"))
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise DatasetError(f"{path}: not an image ({' '.join(str(error).split())})") from error

@@ -24,6 +24,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from partrm.image_formats import open_image
+
 CROPS = 8
 CROP_PX = 256
 """Side of the squares that the script cuts, and height of its strips."""
@@ -46,7 +48,7 @@ def published_crops(images: Float[Tensor, "views 3 h w"]) -> Float[Tensor, "crop
     strip = rearrange(images, "v c h w -> h (v w) c").cpu().numpy()
     file = io.BytesIO()
     Image.fromarray((strip * 255).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=JPEG_QUALITY)
-    with Image.open(file) as stored:
+    with open_image(file) as stored:
         pixels = torch.from_numpy(np.asarray(stored).copy())[:, :MOST_STRIP_PX]
     whole = rearrange(pixels, "h w c -> 1 c h w").float()
     # Bilinear without low-pass filter, on 8 bit, as OpenCV resizes by default.

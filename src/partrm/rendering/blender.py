@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor
 
 from partrm.articulation.objects import ArticulatedObject, Part
 from partrm.cameras import Cameras
+from partrm.image_formats import open_image
 from partrm.rendering.meshes import Lights, RendererMissingError
 
 CYCLES_SAMPLES = 32
@@ -201,6 +201,6 @@ def _render(bpy: Any, cameras: Cameras, samples: int) -> Float[Tensor, "v 4 h w"
             lens.angle_y = fovy
             camera.matrix_world = _matrix(bpy, T @ np.diag([1.0, -1.0, -1.0, 1.0]))  # Blender: y up, z backward
             bpy.ops.render.render(write_still=True)
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 images.append(torch.from_numpy(np.array(image.convert("RGBA"))))
     return rearrange(torch.stack(images), "v h w c -> v c h w").float() / 255

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from partrm.image_formats import open_image
 from partrm.viewer.examples import Example
 from partrm.viewer.geometry import FOVY_RAD, CameraPlace
 
@@ -24,7 +25,7 @@ THUMBNAIL_PX = 320
 
 def thumbnail(example: Example) -> UInt8[np.ndarray, "side side 3"]:
     """The example's picture on a white square."""
-    with Image.open(example.path) as image:
+    with open_image(example.path) as image:
         picture = image.convert("RGBA")
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     square = Image.new("RGBA", (THUMBNAIL_PX, THUMBNAIL_PX), "white")

@@ -1,0 +1,35 @@
+"""Which image files are opened: a fixed list of formats, judged by content.
+
+Pillow recognises PostScript in a file of any name and starts Ghostscript on it, which runs it as a program.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import EpsImagePlugin, Image
+
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "TGA")
+"""Pillow's names of the formats that are opened; JPEG covers MPO, a phone's JPEG with a second picture."""
+
+
+def open_image(file: Path | BytesIO) -> Image.Image:
+    """Open an image as ``Image.open`` does, if it has one of :data:`IMAGE_FORMATS`.
+
+    Raises:
+        UnidentifiedImageError: it has none of them.
+        OSError: it cannot be read.
+    """
+    return Image.open(file, formats=IMAGE_FORMATS)
+
+
+@contextmanager
+def postscript_disabled() -> Iterator[None]:
+    """While it lasts Pillow refuses PostScript, for libraries that open images on their own."""
+    before = EpsImagePlugin.gs_binary
+    EpsImagePlugin.gs_binary = False
+    try:
+        yield
+    finally:
+        EpsImagePlugin.gs_binary = before
