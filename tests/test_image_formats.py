@@ -42,7 +42,7 @@ def robot(folder, mesh):
 
 def test_the_trap_works(gs_started, tmp_path):
     (tmp_path / "photo.png").write_bytes(POSTSCRIPT)
-    with pytest.raises(OSError, match="."), Image.open(tmp_path / "photo.png") as image:
+    with pytest.raises(OSError, match=r"\w"), Image.open(tmp_path / "photo.png") as image:
         image.load()
     assert gs_started.exists()
 
