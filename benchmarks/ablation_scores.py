@@ -9,16 +9,17 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from partrm.data.dataset import OnlineSamples
-from partrm.data.online import SampleConfig
-from partrm.data.samples import VIEWS, NetworkInput, Samples
-from partrm.gaussians import Gaussians
-from partrm.metrics import composite_on_white, mask_iou, masked_psnr, motion_error_ratio, psnr
+from partrm.geometry.gaussians import Gaussians
+from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.metrics.images import composite_on_white, masked_psnr, psnr
+from partrm.metrics.motion import mask_iou, motion_error_ratio
 from partrm.model.checkpoints import read_checkpoint
+from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.model.network import PartRMNetwork
-from partrm.motion import carry, read_motion, run_network
 from partrm.rendering.splats import render_splats
-from partrm.train import load_pool_for, new_network
+from partrm.synthesis.sampler import OnlineSamples, SampleConfig
+from partrm.synthesis.samples import Samples
+from partrm.training.trainer import load_pool_for, new_network
 
 OPAQUE = 0.5
 """Opacity above which a splat counts as seen in part masks."""
@@ -133,7 +134,7 @@ def answers(network: torch.nn.Module, samples: Samples) -> Iterator[Said]:
     seen = rearrange((output.moving > 0.5) & (output.gaussians.opacities > OPAQUE), "b (v n) -> b v n", v=VIEWS)[:, 0]
     for row in range(len(samples.valid)):
         before, part, joint = read_motion(output, inputs, row)
-        after = carry(before, part, joint.T_after_before)
+        after = apply_joint_motion(before, part, joint.T_after_before)
         truly = samples.targets.moving[row]
         points = samples.targets.point[row][truly].cpu()
         T = samples.joint.T_after_before[row].cpu()

@@ -31,10 +31,12 @@ from ablation_scores import Held, score_weights
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from partrm.data.dataset import MaterialSampler, ObjectPool
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import PRESETS, STRIDE
-from partrm.train import NetworkChanges, Phase, TrainConfig, Trainer, TrainingError, load_pool_for
+from partrm.synthesis.mesh_pool import ObjectPool
+from partrm.synthesis.sampler import MaterialSampler
+from partrm.training.config import NetworkChanges, Phase, TrainConfig, TrainingError
+from partrm.training.trainer import Trainer, load_pool_for
 
 MOTION_SHARE = 0.7
 """Of the budget, for the motion stage where a variant has both."""
@@ -134,7 +136,7 @@ def parse() -> argparse.Namespace:
     args.looks_batch = args.looks_batch or max(1, args.batch // 2)
     missing = [str(path) for path in (args.pool, *args.val_pools) if not path.is_file()]
     if missing:
-        parser.error(f"{', '.join(missing)}: no such pool; make one with python -m partrm.data.pool build")
+        parser.error(f"{', '.join(missing)}: no such pool; make one with python -m partrm.synthesis.mesh_pool build")
     if args.gpus > 1 and "RANK" in os.environ:
         parser.error("--gpus trains one variant a GPU by itself: give it without torchrun")
     return args

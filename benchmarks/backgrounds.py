@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from partrm.articulation.procedural import OWN_CATEGORIES, generate
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
-from partrm.images import ImageError, cut_out, save_image
-from partrm.metrics import mask_iou
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.imaging.cutout import ImageError, cut_out
+from partrm.imaging.images import save_image
+from partrm.metrics.motion import mask_iou
+from partrm.procedural import OWN_CATEGORIES, generate
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
 
 BACKGROUNDS = {

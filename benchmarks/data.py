@@ -23,12 +23,12 @@ import numpy as np
 import torch
 from einops import repeat
 
-from partrm.articulation.objects import ArticulatedObject
-from partrm.articulation.procedural import generate
-from partrm.cameras import Cameras
-from partrm.data.build import build
-from partrm.data.build_object import BuildConfig, build_cameras
-from partrm.data.executors import Workers
+from partrm.datasets.build import build
+from partrm.datasets.executors import Workers
+from partrm.datasets.object_writer import BuildConfig, build_cameras
+from partrm.geometry.cameras import Cameras
+from partrm.objects.articulated_object import ArticulatedObject
+from partrm.procedural import generate
 from partrm.rendering.blender import render_object
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
 
@@ -132,8 +132,9 @@ def whole_build(args: argparse.Namespace) -> None:
 
 
 def training(args: argparse.Namespace) -> None:
-    from partrm.data.online import SampleConfig
-    from partrm.train import Phase, TrainConfig, Trainer
+    from partrm.synthesis.sampler import SampleConfig
+    from partrm.training.config import Phase, TrainConfig
+    from partrm.training.trainer import Trainer
 
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4)
     fast = torch.cuda.is_available()

@@ -1,6 +1,6 @@
 """What worse images than renders cost: real objects' samples, disturbed in one way at a time; the motion is scored.
 
-    python -m partrm.evaluate pack --data real --out real.st
+    python -m partrm.evaluation pack --data real --out real.st
     python benchmarks/disturbances.py --set real.st --out disturbances.json
 
 IoU of the moving part in the image; motion-error ratio, mean and median; its mean difference to the same samples
@@ -24,23 +24,23 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
-from partrm.cameras import Cameras
-from partrm.data.online import PosedBatch, moving_mask, random_lights
-from partrm.data.photographs import through_other_lenses
-from partrm.data.samples import NetworkInput
-from partrm.data.scenarios import first_view
-from partrm.evaluate.batches import RunSettings
-from partrm.evaluate.mesh_stage import MeshStage, drag_points, network_input
-from partrm.evaluate.runs import batches, first_view_mask
-from partrm.evaluate.scoring import Truth, score_motion
-from partrm.evaluate.sets import load_eval_set
-from partrm.images import cut_out
-from partrm.metrics import mask_iou
+from partrm.evaluation.eval_set import load_eval_set
+from partrm.evaluation.mesh_samples import MeshStage, drag_points, network_input
+from partrm.evaluation.runner import batches, first_view_mask
+from partrm.evaluation.samples import RunSettings
+from partrm.evaluation.scoring import Truth, score_motion
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.transforms import transform_points
+from partrm.imaging.cutout import cut_out
+from partrm.inference.decode import read_motion, run_network
+from partrm.metrics.motion import mask_iou
 from partrm.model.checkpoints import load_model
+from partrm.model.inputs import NetworkInput
 from partrm.model.network import PartRMNetwork
-from partrm.motion import read_motion, run_network
 from partrm.rendering.meshes import render_meshes, trace_surfaces
-from partrm.transforms import transform_points
+from partrm.synthesis.augmentation import through_other_lenses
+from partrm.synthesis.posed_scenes import PosedBatch, moving_mask, random_lights
+from partrm.synthesis.scenarios import first_view
 
 SETTINGS = RunSettings(novel_size_px=16)
 """The views around are not looked at."""
@@ -224,7 +224,7 @@ ROWS: dict[str, Disturbance] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, required=True, help="packed by python -m partrm.evaluate pack")
+    parser.add_argument("--set", type=Path, required=True, help="packed by python -m partrm.evaluation pack")
     parser.add_argument("--model", default="base")
     parser.add_argument("--limit", type=int, help="only the first samples")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW")

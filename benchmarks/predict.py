@@ -14,8 +14,8 @@ from importlib import resources
 
 import torch
 
+from partrm.inference.pipeline import check_drags, load_source, predict
 from partrm.model.checkpoints import load_model
-from partrm.pipeline import check_drags, load_source, predict
 
 DRAG = (164.0, 170.0, 112.0, 203.0)
 

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 import tyro
+from perceptual_loss import PerceptualLoss
 from reference_inputs import Batch, Perceptual, placed, random_batch, random_weights
 from reference_loops import LoopedNetwork, looped_step
 from reference_profile import matrix_peak, profiled
@@ -42,11 +43,10 @@ from reference_report import (
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from partrm.data.samples import NetworkInput
-from partrm.gaussians import Gaussians
-from partrm.model.graphed import GraphedReference, graph_training, half_copy
-from partrm.model.perceptual_loss import PerceptualLoss
+from partrm.geometry.gaussians import Gaussians
+from partrm.model.inputs import NetworkInput
 from partrm.model.reference import REFERENCE_PRESETS, PixelDrags, ReferenceNetwork
+from partrm.paper.graphed import GraphedReference, graph_training, half_copy
 from partrm.rendering.splats import SplatImages, render_splats
 
 BASELINE_SECONDS = 240

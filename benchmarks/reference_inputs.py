@@ -6,13 +6,13 @@ from itertools import pairwise
 import torch
 from einops import repeat
 from jaxtyping import Float
+from perceptual_loss import PerceptualLoss
 from torch import Tensor, nn
 
-from partrm.cameras import Cameras, canonical_orbit
-from partrm.data.samples import NetworkInput
-from partrm.drags import Drags
-from partrm.gaussians import Gaussians
-from partrm.model.perceptual_loss import PerceptualLoss
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.drags import Drags
+from partrm.geometry.gaussians import Gaussians
+from partrm.model.inputs import NetworkInput
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 

@@ -12,7 +12,7 @@ from reference_inputs import Batch, placed
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from partrm.gaussians import Gaussians
+from partrm.geometry.gaussians import Gaussians
 from partrm.model.reference import PixelDrags, ReferenceNetwork, fourier_of_pixels
 from partrm.rendering.splats import SplatImages, render_splats
 

@@ -19,7 +19,7 @@ import torch
 import tyro
 from splats import scene
 
-from partrm.cameras import canonical_orbit
+from partrm.geometry.cameras import canonical_orbit
 from partrm.rendering.splats import render_splats
 
 

@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 import tyro
 
-from partrm.cameras import Cameras, canonical_orbit
-from partrm.gaussians import Gaussians
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.gaussians import Gaussians
 from partrm.rendering.splats import render_splats
 
 

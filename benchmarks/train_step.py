@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from partrm.data.online import SampleConfig
-from partrm.train import Phase, TrainConfig, Trainer
+from partrm.synthesis.sampler import SampleConfig
+from partrm.training.config import Phase, TrainConfig
+from partrm.training.trainer import Trainer
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ from partrm.model.checkpoints import load_model
 from partrm.viewer.display import ObjectDisplay
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
+from partrm.viewer.frame_rate import Pace
 from partrm.viewer.geometry import PicturePlane, overview
-from partrm.viewer.pace import Pace
 from partrm.viewer.server import serving
 from partrm.viewer.sources import open_picture
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from partrm.articulation.real import load_real_object
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
-from partrm.images import save_image
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.imaging.images import save_image
+from partrm.objects.real_objects import load_real_object
 from partrm.rendering.meshes import (
     Instances,
     Lights,

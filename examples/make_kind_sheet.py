@@ -8,10 +8,10 @@ import torch
 import tyro
 from einops import rearrange
 
-from partrm.articulation.procedural import generate
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
-from partrm.images import save_image
-from partrm.metrics import composite_on_white
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.imaging.images import save_image
+from partrm.metrics.images import composite_on_white
+from partrm.procedural import generate
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
 
 

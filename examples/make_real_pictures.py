@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from partrm.evaluate.batches import RunSettings
-from partrm.evaluate.pictures import Case, cases_of, labelled
-from partrm.evaluate.session import plan_set
+from partrm.evaluation.pictures import Case, cases_of, labelled
+from partrm.evaluation.samples import RunSettings
+from partrm.evaluation.session import plan_set
 from partrm.model.checkpoints import load_model
 
 OUT = Path("docs/images/real_objects.jpg")

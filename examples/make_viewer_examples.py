@@ -10,8 +10,8 @@ import json
 import numpy as np
 from make_example_images import FOLDER, render
 
-from partrm.articulation.procedural import generate
-from partrm.images import save_image
+from partrm.imaging.images import save_image
+from partrm.procedural import generate
 
 FIRST_UNSEEN_SEED = 3_000_000
 SIZE_PX = 320

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from partrm import __version__
-from partrm.cameras import canonical_orbit, save_cameras
 from partrm.cli import COMMANDS, main
-from partrm.images import save_image
+from partrm.geometry.cameras import canonical_orbit, save_cameras
+from partrm.imaging.images import save_image
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 

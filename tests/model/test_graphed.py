@@ -5,23 +5,16 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from partrm.cameras import Cameras, canonical_orbit
-from partrm.data.samples import NetworkInput, to_device
-from partrm.drags import Drags
-from partrm.gaussians import Gaussians
-from partrm.model.graphed import (
-    GraphedReference,
-    _OfLeaves,
-    blank_input,
-    graph_training,
-    half_copy,
-    leaves,
-    record_training,
-    with_leaves,
-)
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.drags import Drags
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.tensor_record import to_device
+from partrm.model.inputs import NetworkInput
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import SKIP_SCALE, Norm, ResBlock
+from partrm.paper.graphed import GraphedReference, _OfLeaves, graph_training, half_copy, leaves, with_leaves
+from partrm.training.cuda_graphs import blank_input, record_training
 
 MINI = ReferenceConfig("mini", 32, (32, 64, 96), (False, False, True), (96, 64), (True, False))
 

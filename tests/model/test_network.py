@@ -5,10 +5,10 @@ import pytest
 import torch
 from einops import rearrange
 
-from partrm.cameras import Cameras, canonical_orbit
-from partrm.data.samples import NetworkInput, pooled_rgba
-from partrm.drags import Drags
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.drags import Drags
 from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding, scatter_to_map
+from partrm.model.inputs import NetworkInput, pooled_rgba
 from partrm.model.network import BASE, TINY, PartRMNetwork
 from partrm.model.reference import fourier_of_pixels
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_reference import PlainReference
 from safetensors.torch import load_file
+from support.plain_reference import PlainReference
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from partrm.cameras import canonical_orbit
-from partrm.data.samples import NetworkInput
-from partrm.drags import Drags
-from partrm.gaussians import Gaussians
-from partrm.model.conversion import convert_weights, meta_network, public_names
+from partrm.geometry.cameras import canonical_orbit
+from partrm.geometry.drags import Drags
+from partrm.geometry.gaussians import Gaussians
+from partrm.model.inputs import NetworkInput
 from partrm.model.reference import (
     BIG,
     REFERENCE_PRESETS,
@@ -28,8 +27,9 @@ from partrm.model.reference import (
     blurred_impulse,
     fourier_of_pixels,
 )
+from partrm.paper.import_weights import convert_weights, meta_network, public_names
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 MINI = ReferenceConfig("mini", 32, (32, 32, 64), (False, False, True), (64, 32), (True, False))
 
 

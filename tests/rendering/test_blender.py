@@ -8,14 +8,14 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
-from boxes import cabinet
+from support.boxes import cabinet
 
 pytest.importorskip("warp", reason="the ray caster is the oracle (extra `data`)")
 
-from partrm.articulation.materials import Pattern
-from partrm.articulation.objects import ArticulatedObject
-from partrm.cameras import Cameras
-from partrm.data.build_object import BuildConfig, build_cameras
+from partrm.datasets.object_writer import BuildConfig, build_cameras
+from partrm.geometry.cameras import Cameras
+from partrm.objects.articulated_object import ArticulatedObject
+from partrm.objects.materials import Pattern
 from partrm.rendering.blender import render_object, render_part_ids, require_blender
 from partrm.rendering.meshes import (
     Instances,
@@ -154,10 +154,10 @@ def test_the_card_gives_the_cpus_pixels(blender):
 
 @needs_blender
 def test_a_build_with_blender_is_sound_and_shows_what_the_ray_caster_shows(tmp_path):
-    from partrm.articulation.partnet import save_partnet
-    from partrm.data.build import build
-    from partrm.data.check import check_dataset
-    from partrm.data.partdrag4d import PartDrag4D
+    from partrm.datasets.build import build
+    from partrm.datasets.check import check_dataset
+    from partrm.datasets.partdrag4d import PartDrag4D
+    from partrm.objects.partnet import save_partnet
 
     save_partnet(cabinet(), tmp_path / "7")
     small = BuildConfig(size_px=96, views=2, states=2, companions=0, points=500, sample_size_px=32, cycles_samples=16)

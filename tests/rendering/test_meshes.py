@@ -9,10 +9,11 @@ import pytest
 import torch
 from einops import rearrange, reduce
 
-from partrm.articulation.kinematics import JointType
-from partrm.articulation.materials import Material, Pattern
-from partrm.articulation.objects import ArticulatedObject, Joint, Part
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.joints import JointType
+from partrm.geometry.transforms import invert_rigid
+from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
+from partrm.objects.materials import Material, Pattern
 from partrm.rendering.meshes import (
     Instances,
     Lights,
@@ -23,7 +24,6 @@ from partrm.rendering.meshes import (
     trace_surfaces,
     visible,
 )
-from partrm.transforms import invert_rigid
 
 pytest.importorskip("warp")
 
@@ -372,7 +372,7 @@ def test_bad_input_is_refused():
 def test_missing_warp_names_the_extra(monkeypatch):
     for name in [n for n in sys.modules if n == "warp" or n.startswith("partrm.rendering._warp")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(sys.modules["partrm.rendering"], "_warp_meshes", raising=False)
+    monkeypatch.delattr(sys.modules["partrm.rendering"], "_warp", raising=False)
     monkeypatch.setitem(sys.modules, "warp", None)
     with pytest.raises(RendererMissingError, match=r"partrm\[data\]"):
         MeshScene.from_objects([cabinet()])

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import partrm.rendering
-from partrm.cameras import Cameras, canonical_orbit
-from partrm.gaussians import Gaussians
+import partrm.rendering._cpu_splats
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.transforms import matrix_from_quaternion
+from partrm.paper.verify import load_splat_golden, verify_splats
 from partrm.rendering.splats import SplatBackendError, render_splats
-from partrm.transforms import matrix_from_quaternion
-from partrm.verify import load_splat_golden, verify_splats
 
-GOLDEN = Path(__file__).parents[1] / "data" / "splat_a.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "splat_a.npz"
 NAMES = tuple(f.name for f in fields(Gaussians))
 
 
@@ -217,8 +217,8 @@ def test_wrong_use_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="gsplat splat backend"):
         render_splats(gaussians, cameras, backend="gsplat")
     monkeypatch.setitem(sys.modules, "numba", None)
-    for module in ("_cpu_splats", "_cpu_splat_blending", "_cpu_splat_projection"):
-        monkeypatch.delitem(sys.modules, f"partrm.rendering.{module}", raising=False)
-        monkeypatch.delattr(partrm.rendering, module, raising=False)
+    for module in ("rasterizer", "blending", "projection"):
+        monkeypatch.delitem(sys.modules, f"partrm.rendering._cpu_splats.{module}", raising=False)
+        monkeypatch.delattr(partrm.rendering._cpu_splats, module, raising=False)
     with pytest.raises(SplatBackendError, match="numba"):
         render_splats(gaussians, cameras)

@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from partrm.articulation.materials import Material, Pattern
-from partrm.articulation.objects import ArticulatedObject, Part
-from partrm.articulation.procedural import generate
-from partrm.articulation.textures import textured
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.objects.articulated_object import ArticulatedObject, Part
+from partrm.objects.materials import Material, Pattern
+from partrm.objects.textures import textured
+from partrm.procedural import generate
 from partrm.rendering import meshes
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table
 
 wp = pytest.importorskip("warp")
 
-from partrm.rendering import _warp_meshes as backend  # noqa: E402 - after the check for warp
-from partrm.rendering._warp_kernels import TILE_X, TILE_Y, Placement, View  # noqa: E402
-from partrm.rendering._warp_shading import Geometry  # noqa: E402
-from partrm.rendering._warp_tiles import _tile_slots  # noqa: E402
+from partrm.rendering._warp import backend  # noqa: E402
+from partrm.rendering._warp.kernels import TILE_X, TILE_Y, Placement, View  # noqa: E402
+from partrm.rendering._warp.shading import Geometry  # noqa: E402
+from partrm.rendering._warp.tiles import _tile_slots  # noqa: E402
 
 MAPS = ("depth", "normal", "part", "point_part", "point_world", "face")
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import torch
 
-from partrm.data.samples import pooled_rgba
-from partrm.gaussians import Gaussians
+from partrm.geometry.gaussians import Gaussians
 from partrm.model.checkpoints import LoadedModel
+from partrm.model.inputs import pooled_rgba
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork, dragged_vector
 
 

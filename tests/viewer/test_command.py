@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from partrm.cli import main
-from partrm.gaussians import Gaussians, save_ply
+from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.viewer.server import ServerError, free_port

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from partrm.cameras import canonical_orbit
-from partrm.gaussians import Gaussians
+from partrm.geometry.cameras import canonical_orbit
+from partrm.geometry.gaussians import Gaussians
+from partrm.viewer.drag_3d import same_depth
 from partrm.viewer.geometry import PicturePlane, overview, pick_gaussian, pixels_of, voxel_shell
-from partrm.viewer.pulling import same_depth
 from partrm.viewer.sources import picture_of
 from partrm.viewer.splats import COVARIANCE_UNIT, SPREAD, coarse_arrays, splat_arrays
 

@@ -12,9 +12,9 @@ import torch
 from flat_oracle import oracle_model
 from PIL import Image
 
-from partrm.gaussians import load_ply
-from partrm.images import save_image
-from partrm.viewer import pace
+from partrm.geometry.gaussians import load_ply
+from partrm.imaging.images import save_image
+from partrm.viewer import frame_rate as pace
 from partrm.viewer.display import FEW
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples

@@ -11,7 +11,7 @@ import pytest
 import torch
 from silent import SilentClient
 
-from partrm.images import save_image
+from partrm.imaging.images import save_image
 from partrm.viewer import display
 from partrm.viewer.display import REST_S
 from partrm.viewer.geometry import PRESETS, overview

@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from partrm.articulation.procedural import generate
-from partrm.articulation.urdf import save_urdf
-from partrm.cameras import canonical_orbit, save_cameras
-from partrm.gaussians import save_ply
-from partrm.images import save_image
-from partrm.outputs import save_prediction
-from partrm.pipeline import check_drags
+from partrm.geometry.cameras import canonical_orbit, save_cameras
+from partrm.geometry.gaussians import save_ply
+from partrm.imaging.images import save_image
+from partrm.inference.outputs import save_prediction
+from partrm.inference.pipeline import check_drags
+from partrm.objects.urdf import save_urdf
+from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import Shown
 from partrm.viewer.examples import load_examples

@@ -134,11 +134,11 @@ def _build_with_progress(command: Build) -> int:
     from rich.text import Text
 
     from partrm.commands import UsageError
-    from partrm.console import plain_console
-    from partrm.data.build import build
-    from partrm.data.build_object import BuildConfig
-    from partrm.data.executors import Workers
-    from partrm.data.sources import SourceError
+    from partrm.commands.console import plain_console
+    from partrm.datasets.build import build
+    from partrm.datasets.executors import Workers
+    from partrm.datasets.object_writer import BuildConfig
+    from partrm.datasets.sources import SourceError
 
     known = {field.name for field in fields(BuildConfig)}
     config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
@@ -169,8 +169,8 @@ def _build_with_progress(command: Build) -> int:
 def _check(folder: Path) -> int:
     from rich.progress import track
 
-    from partrm.console import plain_console
-    from partrm.data.check import DragFigures, check_dataset
+    from partrm.commands.console import plain_console
+    from partrm.datasets.check import DragFigures, check_dataset
 
     console, problems, checked = plain_console(), [], 0
     total = DragFigures(0, 0, 0, 0.0)
@@ -193,8 +193,8 @@ def _show(command: Show) -> int:
     from PIL import Image
 
     from partrm.commands import UsageError
-    from partrm.console import plain_console
-    from partrm.data.contact_sheet import contact_sheet
+    from partrm.commands.console import plain_console
+    from partrm.datasets.contact_sheet import contact_sheet
 
     if command.limit < 1:
         raise UsageError("--limit: out of range")

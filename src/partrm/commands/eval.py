@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 from partrm.commands import UsageError
 
 if TYPE_CHECKING:
-    from partrm.evaluate.folder_sets import FolderSet
-    from partrm.evaluate.sets import EvalSet
+    from partrm.evaluation.eval_set import EvalSet
+    from partrm.evaluation.folder_sets import FolderSet
+    from partrm.evaluation.session import Listener
 
 DESCRIPTION = """Evaluate a model on fixed samples: which part moves, how, and how the result looks from all around.
 
@@ -95,12 +96,13 @@ def evaluate(
     # Heavy imports stay below what can be said without them.
     import torch
 
-    from partrm.evaluate.batches import RunSettings
-    from partrm.evaluate.parallel import Ranks
-    from partrm.evaluate.perceptual import find_lpips
-    from partrm.evaluate.session import Means, evaluate_grid, evaluate_into
+    from partrm.commands.console import evaluation_listener
+    from partrm.evaluation.parallel import Ranks
+    from partrm.evaluation.samples import RunSettings
+    from partrm.evaluation.session import SILENT, Means, evaluate_grid, evaluate_into
+    from partrm.files import check_writable
+    from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
-    from partrm.outputs import check_writable
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
@@ -110,11 +112,12 @@ def evaluate(
     ranks = Ranks.of(device)
     if ranks.main:
         check_writable(out)
-    evalset = _open(data, limit, seed, protocol, file_list, quiet=not ranks.main)
+    listener = evaluation_listener() if ranks.main else SILENT
+    evalset = _open(data, limit, seed, protocol, file_list, listener)
     if grid:
-        evaluate_grid(evalset, out, means, limit)
+        evaluate_grid(evalset, out, means, limit, listener)
     else:
-        evaluate_into(evalset, out, means, RunSettings(views, drags, limit, framing=framing))
+        evaluate_into(evalset, out, means, RunSettings(views, drags, limit, framing=framing), listener)
 
 
 def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid: bool) -> None:
@@ -146,17 +149,17 @@ def _open(
     seed: int,
     protocol: Literal["corrected", "reference"] | None,
     file_list: Path | None,
-    quiet: bool,
+    listener: "Listener",
 ) -> "EvalSet | FolderSet":
-    from partrm.evaluate.folder_sets import open_folder
-    from partrm.evaluate.session import plan_set
+    from partrm.evaluation.folder_sets import open_folder
+    from partrm.evaluation.session import plan_set
 
     if data == "procedural" or data == "real":
-        return plan_set(data, limit, seed, quiet)
+        return plan_set(data, limit, seed, listener)
     return open_folder(Path(data), protocol, file_list, limit, seed)
 
 
 def _compare(first: Path, second: Path) -> None:
-    from partrm.evaluate.compare import comparison, load_results
+    from partrm.evaluation.compare import comparison, load_results
 
     print("\n".join(comparison(load_results(first), load_results(second))))

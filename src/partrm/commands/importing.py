@@ -30,8 +30,8 @@ def import_weights(
         out: folder for the checkpoint; an older checkpoint there is replaced.
         preset: which network the weights are for; auto takes the one that fits best.
     """
-    from partrm.console import plain_console
-    from partrm.model.conversion import check_replaceable, fetch_checkpoint, import_checkpoint
+    from partrm.commands.console import plain_console
+    from partrm.paper.import_weights import check_replaceable, fetch_checkpoint, import_checkpoint
 
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)

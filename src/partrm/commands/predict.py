@@ -11,7 +11,7 @@ from partrm.commands import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from partrm.pipeline import DragPixels, Prediction, SourceViews
+    from partrm.inference.pipeline import DragPixels, Prediction, SourceViews
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -87,14 +87,16 @@ def predict(
     # Heavy imports stay below what can be said without them.
     import torch
 
-    from partrm.cameras import load_cameras
-    from partrm.console import plain_console
+    from partrm.commands.console import plain_console
+    from partrm.files import check_writable
+    from partrm.geometry.cameras import load_cameras
+    from partrm.inference.outputs import save_prediction
+    from partrm.inference.pipeline import check_drags, load_source
+    from partrm.inference.pipeline import predict as predict_motion
     from partrm.model.checkpoints import load_model
     from partrm.model.reference import ReferenceNetwork
-    from partrm.multiview import CONDITION_PX
-    from partrm.outputs import check_writable, save_prediction, save_state_prediction
-    from partrm.pipeline import check_drags, load_source, predict_state
-    from partrm.pipeline import predict as predict_motion
+    from partrm.paper.novel_views import CONDITION_PX
+    from partrm.paper.pipeline import predict_state, save_state_prediction
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
@@ -153,10 +155,10 @@ def _add(
     views: "SourceViews", drags: "DragPixels", condition: "SourceViews", extra: Extra, device: str
 ) -> tuple["SourceViews", "DragPixels"]:
     """The views completed by Zero123++, the drags by SAM, where asked for."""
-    from partrm.multiview import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
-    from partrm.pipeline import propagated_drags, with_drawn_views
-    from partrm.segmentation import load_sam
-    from partrm.zero123 import load_zero123
+    from partrm.paper.novel_views import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
+    from partrm.paper.pipeline import propagated_drags, with_drawn_views
+    from partrm.paper.sam_drags import load_sam
+    from partrm.paper.zero123 import load_zero123
 
     if extra.propagate == "sam":
         drags = propagated_drags(drags, condition, load_sam(extra.sam, device))
@@ -183,7 +185,7 @@ def parse_drags(texts: tuple[str, ...]) -> list[tuple[float, ...]]:
         except ValueError as error:
             raise UsageError(f"--drag {text}: not numbers X0,Y0,X1,Y1") from error
 
-    from partrm.pipeline import DragError, check_drag_numbers
+    from partrm.inference.pipeline import DragError, check_drag_numbers
 
     try:
         check_drag_numbers(drags)

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import tyro
 
-from partrm.train import TrainConfig
+from partrm.training.config import TrainConfig
 
 DESCRIPTION = """Train a network on a packed pool of objects, in three phases: motion at 128 px, at 256 px, looks.
 
-Make a pool first: python -m partrm.data.pool build --out pool.npz --per-category 140
+Make a pool first: python -m partrm.synthesis.mesh_pool build --out pool.npz --per-category 140
 The run folder holds log.jsonl, a TensorBoard log, the checkpoint and, at every stop, weights/ for --model.
 
 Examples:
@@ -22,6 +22,6 @@ Examples:
 
 def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> None:
     """Run or resume a training."""
-    from partrm.train import train as run
+    from partrm.training.trainer import train as run
 
     run(config)

@@ -29,7 +29,7 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]], device: Literal["auto"
     from rich.table import Table
 
     from partrm.commands import UsageError
-    from partrm.verify import verify_file
+    from partrm.paper.verify import verify_file
 
     if not files:
         raise UsageError("give at least one golden file")
@@ -39,9 +39,9 @@ def verify(files: tyro.conf.Positional[tuple[Path, ...]], device: Literal["auto"
             "backend", "quantity", "mean", "worst", "tolerance", "", title=escape(str(file)), title_justify="left"
         )
         for check in verify_file(file, device):
-            verdict = "[green]ok[/green]" if check.ok else "[red]beyond[/red]"
+            next_action = "[green]ok[/green]" if check.ok else "[red]beyond[/red]"
             table.add_row(
-                check.backend, check.quantity, f"{check.mean:.1e}", f"{check.worst:.1e}", check.tolerance, verdict
+                check.backend, check.quantity, f"{check.mean:.1e}", f"{check.worst:.1e}", check.tolerance, next_action
             )
             passed &= check.ok
         console.print(table)

@@ -12,7 +12,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from partrm.drags import Drags
+from partrm.geometry.drags import Drags
 from partrm.model.reference import fourier_of_pixels
 from partrm.model.unet import Norm
 

@@ -8,9 +8,9 @@ all views. Two things are kinder to it than the public code: rays of the true fi
 import math
 from dataclasses import replace
 
-from partrm.cameras import CANONICAL_FOVY_RAD
-from partrm.data.samples import NetworkInput
-from partrm.gaussians import Gaussians
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD
+from partrm.geometry.gaussians import Gaussians
+from partrm.model.inputs import NetworkInput
 from partrm.model.reference import TINY_REFERENCE, PixelDrags, ReferenceConfig, ReferenceNetwork
 
 PEER = replace(

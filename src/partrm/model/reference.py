@@ -23,9 +23,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from partrm.data.samples import NetworkInput
-from partrm.drags import Drags
-from partrm.gaussians import Gaussians
+from partrm.geometry.drags import Drags
+from partrm.geometry.gaussians import Gaussians
+from partrm.model.inputs import NetworkInput
 from partrm.model.unet import DownBlock, MidBlock, Norm, UpBlock
 
 INPUT_CHANNELS = 9

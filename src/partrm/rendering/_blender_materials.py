@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from partrm.articulation.materials import Material, Pattern
+from partrm.objects.materials import Material, Pattern
 
 
 class _Nodes:

@@ -13,8 +13,8 @@ from gsplat import fully_fused_projection, isect_offset_encode, isect_tiles, ras
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from partrm.cameras import Cameras
-from partrm.gaussians import Gaussians
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians
 
 BLOCK_PX = 16
 """Side of a tile, gsplat's and the reference's."""

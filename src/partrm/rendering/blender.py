@@ -18,9 +18,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from partrm.articulation.objects import ArticulatedObject, Part
-from partrm.cameras import Cameras
-from partrm.image_formats import open_image
+from partrm.geometry.cameras import Cameras
+from partrm.imaging.formats import open_image
+from partrm.objects.articulated_object import ArticulatedObject, Part
 from partrm.rendering.meshes import Lights, RendererMissingError
 
 CYCLES_SAMPLES = 32

@@ -15,10 +15,10 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from partrm.articulation.materials import MaterialTable
-from partrm.articulation.objects import ArticulatedObject
-from partrm.cameras import Cameras
-from partrm.transforms import invert_rigid
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.transforms import invert_rigid
+from partrm.objects.articulated_object import ArticulatedObject
+from partrm.objects.materials import MaterialTable
 
 
 class RendererMissingError(ImportError):
@@ -28,7 +28,7 @@ class RendererMissingError(ImportError):
 def _backend():
     """The Warp module, imported on first use."""
     try:
-        from partrm.rendering import _warp_meshes
+        from partrm.rendering._warp import backend as _warp_meshes
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "warp":
             raise

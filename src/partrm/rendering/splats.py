@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from partrm.cameras import Cameras
-from partrm.gaussians import Gaussians
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians
 
 
 class SplatBackendError(RuntimeError):
@@ -99,7 +99,7 @@ def _rasterize_cpu(
 ) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
     """Premultiplied colour and alpha by our kernels."""
     try:
-        from partrm.rendering._cpu_splats import rasterize
+        from partrm.rendering._cpu_splats.rasterizer import rasterize
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise

@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.articulation.estimate import EstimatedJoint
-from partrm.articulation.kinematics import JointType
-from partrm.gaussians import Gaussians
-from partrm.pipeline import carry
-from partrm.transforms import quaternion_from_matrix
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import quaternion_from_matrix
+from partrm.inference.decode import apply_joint_motion
 from partrm.viewer.geometry import voxel_shell
 from partrm.viewer.splats import SplatNode
 
@@ -42,14 +41,14 @@ class Shown:
     before: Gaussians
     """[n], world frame."""
     moving: Bool[Tensor, " n"]
-    joint: EstimatedJoint | None
+    joint: JointMotion | None
     """None: a thing that cannot move."""
 
     def at(self, fraction: float) -> Gaussians:
         """The object after a fraction of the motion."""
         if self.joint is None:
             return self.before
-        return carry(self.before, self.moving, self.joint.motion(fraction))
+        return apply_joint_motion(self.before, self.moving, self.joint.motion(fraction))
 
 
 class ObjectDisplay:
@@ -216,7 +215,7 @@ class ObjectDisplay:
         )
 
 
-def axis_arrow(joint: EstimatedJoint, center: Float[Tensor, "3"]) -> Float[Tensor, "2 3"]:
+def axis_arrow(joint: JointMotion, center: Float[Tensor, "3"]) -> Float[Tensor, "2 3"]:
     """Start and end of the arrow that shows a joint: along a revolute axis, or how far a prismatic part goes."""
     if joint.type == JointType.PRISMATIC:
         return torch.stack([center, center + joint.axis * (joint.amount if abs(joint.amount) > 0.05 else 0.05)])

@@ -5,8 +5,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from partrm.inference.pipeline import Prediction, SourceViews, check_drags, predict
 from partrm.model.checkpoints import LoadedModel
-from partrm.pipeline import Prediction, SourceViews, check_drags, predict
 
 FAST_S = 0.15
 """A device whose predictions take less shows the part while the drag is still held."""

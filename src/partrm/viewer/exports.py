@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from partrm.cameras import canonical_orbit
-from partrm.gaussians import save_ply
-from partrm.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
-from partrm.pipeline import Prediction
+from partrm.geometry.cameras import canonical_orbit
+from partrm.geometry.gaussians import save_ply
+from partrm.inference.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
+from partrm.inference.pipeline import Prediction
 from partrm.viewer.display import ObjectDisplay, Shown
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
-from partrm.viewer.guard import LocalServer
+from partrm.viewer.security import LocalServer
 
 HTML_FRAMES = 48
 """Poses of the moving part in the self-contained page, there and back."""

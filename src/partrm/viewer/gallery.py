@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from partrm.image_formats import open_image
+from partrm.imaging.formats import open_image
 from partrm.viewer.examples import Example
 from partrm.viewer.geometry import FOVY_RAD, CameraPlace
 

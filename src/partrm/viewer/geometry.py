@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD
-from partrm.gaussians import Gaussians
-from partrm.pipeline import SourceViews
+from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD
+from partrm.geometry.gaussians import Gaussians
+from partrm.inference.pipeline import SourceViews
 
 PICTURE_HEIGHT = 1.15
 """Of the picture on the page, world units."""

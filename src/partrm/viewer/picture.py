@@ -11,8 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from partrm.images import FramedImage
-from partrm.outputs import DRAG_COLOR, PART_COLOR, on_white
+from partrm.imaging.images import FramedImage
+from partrm.inference.outputs import DRAG_COLOR, PART_COLOR, on_white
 from partrm.viewer.geometry import PicturePlane
 
 MAX_SIDE_PX = 768

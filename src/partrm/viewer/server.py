@@ -16,7 +16,7 @@ from partrm.viewer.display import Shown
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
-from partrm.viewer.guard import LOOPBACK, LocalServer, connection_headers, limit_uploads, may_connect
+from partrm.viewer.security import LOOPBACK, LocalServer, connection_headers, limit_uploads, may_connect
 from partrm.viewer.session import Session
 from partrm.viewer.sources import MAX_UPLOAD_BYTES, OpenedPicture
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from partrm.images import FramedImage
-from partrm.pipeline import MIN_DRAG_PX, DragError, Prediction
+from partrm.imaging.images import FramedImage
+from partrm.inference.pipeline import MIN_DRAG_PX, DragError, Prediction
 from partrm.viewer.display import ObjectDisplay, Shown
+from partrm.viewer.drag_3d import Pull
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import Example
 from partrm.viewer.exports import Result, export
+from partrm.viewer.frame_rate import Pace
 from partrm.viewer.gallery import Gallery
 from partrm.viewer.geometry import PRESETS, overview
-from partrm.viewer.pace import Pace
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
-from partrm.viewer.player import Player
-from partrm.viewer.pulling import Pull
+from partrm.viewer.playback import Player
 from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recropped
 from partrm.viewer.viewpoint import Viewpoint
 

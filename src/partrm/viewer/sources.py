@@ -14,12 +14,12 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from partrm.articulation.estimate import EstimatedJoint
-from partrm.articulation.kinematics import JointType
-from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
-from partrm.gaussians import Gaussians, load_ply
-from partrm.images import FramedImage, ImageError, crop_square, frame_object, load_image
-from partrm.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
+from partrm.geometry.gaussians import Gaussians, load_ply
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.imaging.cutout import ImageError
+from partrm.imaging.images import FramedImage, crop_square, frame_object, load_image
+from partrm.inference.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
 from partrm.viewer.display import Shown
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
@@ -127,8 +127,8 @@ def photograph_object(path: Path, size_px: int) -> OpenedPicture:
         ObjectError: a file that cannot be used.
         ImportError: the reader or the renderer is not installed; the message names the extra.
     """
-    from partrm.articulation.mjcf import load_mjcf
-    from partrm.articulation.urdf import load_urdf
+    from partrm.objects.mjcf import load_mjcf
+    from partrm.objects.urdf import load_urdf
     from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
 
     obj = load_urdf(path) if path.suffix.lower() == ".urdf" else load_mjcf(path)
@@ -177,13 +177,13 @@ def open_prediction(folder: Path) -> Shown:
     return Shown(before, moving, told)
 
 
-def _read_joint(folder: Path) -> EstimatedJoint | None:
+def _read_joint(folder: Path) -> JointMotion | None:
     """What ``prediction.json`` says of the joint; None where the network tells none."""
     try:
         joint = json.loads((folder / "prediction.json").read_text(encoding="utf-8"))["joint"]
         if joint is None:
             return None
-        return EstimatedJoint(
+        return JointMotion(
             type=JointType[joint["type"].upper()],
             axis=torch.tensor(joint["axis"], dtype=torch.float32).reshape(3),
             pivot=torch.tensor(joint["pivot"], dtype=torch.float32).reshape(3),

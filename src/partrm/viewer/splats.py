@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from partrm.gaussians import Gaussians
-from partrm.outputs import PART_COLOR
-from partrm.transforms import matrix_from_quaternion
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.transforms import matrix_from_quaternion
+from partrm.inference.outputs import PART_COLOR
 
 TINT = 0.5
 """Share of the part's colour in its tinted Gaussians."""

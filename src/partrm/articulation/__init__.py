@@ -1,1 +1,0 @@
-"""Articulated objects: parts, materials, joints, kinematics, and their sources."""

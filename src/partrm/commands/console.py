@@ -1,0 +1,33 @@
+"""Where commands print: paths and reasons as they are, whatever brackets and colons they have."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from partrm.evaluation.session import Listener
+
+
+def plain_console() -> Console:
+    """A console on standard output that neither colours, wraps nor reads markup in what it is given."""
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, completed: int = 0) -> Iterator[Callable[[], None]]:
+    """A bar on standard error while the block runs; gives what advances it by one."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(what, total=total, completed=completed)
+        yield lambda: progress.advance(task)
+
+
+def evaluation_listener() -> "Listener":
+    """Shows an evaluation's progress on standard error and its results on standard output."""
+    from partrm.evaluation.session import Listener
+
+    return Listener(plain_console().print, Console(stderr=True).print, progress_bar)

@@ -1,1 +1,0 @@
-"""Samples: states, views, drags and targets, made online or read from disk."""

@@ -1,0 +1,1 @@
+"""PartDrag-4D on disk: built, checked and looked at."""

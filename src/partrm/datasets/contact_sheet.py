@@ -1,0 +1,105 @@
+"""``partrm data show``: one picture of a dataset, from its files alone: images, drags, part ids and depth."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from partrm.datasets.check import load_manifest
+from partrm.datasets.partdrag4d import PROCESSED, EntryName, PartDrag4D, State
+from partrm.geometry.cameras import Cameras
+
+CELL_PX = 192
+"""Side of one picture of the sheet."""
+
+DRAGS_SHOWN = 6
+
+PALETTE = (
+    (150, 150, 150), (230, 85, 60), (50, 120, 220), (60, 170, 90), (235, 175, 40), (150, 80, 190), (40, 180, 190),
+    (220, 110, 170), (120, 90, 60), (110, 140, 40),
+)  # fmt: skip
+"""Colours of the parts, in turn."""
+
+
+def contact_sheet(root: Path, limit: int = 12) -> UInt8[np.ndarray, "h w 3"]:
+    """A row an object and moving part: first state, last state, drags, another view, part ids, depth.
+
+    Args:
+        root: a finished build.
+        limit: most rows, taken evenly from all.
+
+    Raises:
+        DatasetError: no finished build, or a broken entry.
+    """
+    manifest = load_manifest(root)
+    points = manifest["points"]
+    data = PartDrag4D(root, [], scale=points["scale"], offset=tuple(points["offset"]))
+    pairs: list[tuple[str, EntryName, EntryName]] = []
+    for record in manifest["objects"]:
+        names = [EntryName.parse(text) for text in record["entries"]]
+        for part in sorted({n.part for n in names}):
+            of_part = [n for n in names if n.part == part]
+            closed = [n for n in of_part if n.companions == of_part[0].companions]
+            pairs.append((record["category"], closed[0], closed[-1]))
+    chosen = [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).astype(int))]
+    rows = [_row(data, category, before, after) for category, before, after in chosen]
+    return np.concatenate(rows)
+
+
+def _row(data: PartDrag4D, category: str, before: EntryName, after: EntryName) -> UInt8[np.ndarray, "h w 3"]:
+    first, last = data.load(before), data.load(after)
+    labels = np.load(data.root / PROCESSED / category / before.mesh / "point_part.npy", allow_pickle=False)
+    other = len(first.images) // 3
+    cells = [_picture(first.images[0]), _picture(last.images[0]), _picture(first.images[0])]
+    cells += [_picture(last.images[other]), *_point_pictures(last, torch.from_numpy(labels.astype(np.int64)))]
+    _draw_drags(cells[2], first, last)
+    row = Image.fromarray(np.concatenate([np.asarray(cell) for cell in cells], 1))
+    ImageDraw.Draw(row).text((4, 4), f"{category} {before}", fill=(20, 20, 20))
+    return np.asarray(row)
+
+
+def _picture(image: Float[Tensor, "4 h w"]) -> Image.Image:
+    white = image[:3] * image[3:] + 1 - image[3:]
+    pixels = rearrange((white * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+    return Image.fromarray(pixels).resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
+
+
+def _cell_pixels(camera: Cameras, points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+    pixels, depth = camera.project(points)
+    return pixels * (CELL_PX / camera.width), depth
+
+
+def _draw_drags(cell: Image.Image, first: State, last: State) -> None:
+    """Arrows from visible moving points of one state to the same points in another."""
+    camera = first.cameras[0]
+    start, _ = _cell_pixels(camera, first.points[first.visible])
+    end, _ = _cell_pixels(camera, last.points[first.visible])
+    moved = torch.nonzero((last.points - first.points)[first.visible].norm(dim=-1) > 1e-4)[:, 0]
+    draw = ImageDraw.Draw(cell)
+    spread = torch.linspace(0, max(len(moved) - 1, 0), DRAGS_SHOWN).long() if len(moved) else moved
+    for index in moved[spread].unique().tolist():
+        (x0, y0), (x1, y1) = start[index].tolist(), end[index].tolist()
+        angle = math.atan2(y1 - y0, x1 - x0)
+        head = [(x1 - 6 * math.cos(angle + turn), y1 - 6 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
+        draw.line([x0, y0, x1, y1], fill=(20, 90, 230), width=1)
+        draw.polygon([(x1, y1), *head], fill=(20, 90, 230))
+        draw.ellipse([x0 - 2, y0 - 2, x0 + 2, y0 + 2], fill=(220, 40, 40))
+
+
+def _point_pictures(state: State, label: Tensor) -> tuple[Image.Image, Image.Image]:
+    """The visible points, coloured by part and by depth (near dark)."""
+    pixels, depth = _cell_pixels(state.cameras[0], state.points[state.visible])
+    near, far = (float(depth.min()), float(depth.max())) if len(depth) else (0.0, 1.0)
+    parts, depths = (Image.new("RGB", (CELL_PX, CELL_PX), (255, 255, 255)) for _ in range(2))
+    draw_parts, draw_depths = ImageDraw.Draw(parts), ImageDraw.Draw(depths)
+    labels = label[state.visible].tolist()
+    for (x, y), z, part in zip(pixels.tolist(), depth.tolist(), labels, strict=True):
+        shade = int(30 + 190 * (z - near) / max(far - near, 1e-9))
+        draw_parts.rectangle([x - 1, y - 1, x, y], fill=PALETTE[part % len(PALETTE)])
+        draw_depths.rectangle([x - 1, y - 1, x, y], fill=(shade, shade, shade))
+    return parts, depths

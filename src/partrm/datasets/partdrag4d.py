@@ -1,0 +1,280 @@
+"""PartDrag-4D on disk: names, cameras, point clouds, file lists; what we write and what the official downloads hold.
+
+    render_PartDrag4D/<mesh>_<part>_<state>[_<companions>]/NNN.png, NNN_camera.json
+    processed_data_partdrag4d/<Category>/<mesh>/motion/<part>_<state>[_<companions>].{obj,ply}, ..._visible.npy
+    processed_data_partdrag4d/<Category>/<mesh>/motion.json
+
+World: z up, front towards +x. ``<companions>`` is part and state digits run together: ``7120_0_3_2010`` is mesh 7120,
+part 0 in state 3, part 2 in state 0, part 1 in state 0. Points are in correspondence over the states of a mesh.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import UnidentifiedImageError
+from torch import Tensor
+
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
+from partrm.imaging.formats import open_image
+
+RENDERS = "render_PartDrag4D"
+PROCESSED = "processed_data_partdrag4d"
+FOVY_RAD = CANONICAL_FOVY_RAD
+"""Field of view that the renders really have (50 mm lens, 36 mm sensor)."""
+
+REFERENCE_SCALE = 0.42995866893870127
+"""The one scale of the reference's renders, of PartNet's unit (bounding-box diagonal of about 2)."""
+
+REFERENCE_OFFSET = (-0.0121, -0.0070, 0.0120)
+
+CATEGORIES = (
+    "Dishwasher", "Laptop", "Microwave", "Oven", "Refrigerator", "StorageFurniture", "TrashCan", "WashingMachine",
+)  # fmt: skip
+"""The dataset's eight categories."""
+
+
+class DatasetError(ValueError):
+    """A dataset folder that cannot be used; the message says which file and why."""
+
+
+@dataclass(frozen=True)
+class EntryName:
+    """The name of one state of one object."""
+
+    mesh: str
+    part: int
+    """Number of the moving part among the object's moving parts."""
+    state: int
+    companions: tuple[tuple[int, int], ...] = ()
+    """(part, state) of the companions that stand open or closed, one digit each."""
+
+    def __post_init__(self) -> None:
+        if "_" in self.mesh or not self.mesh or any(not 0 <= d <= 9 for pair in self.companions for d in pair):
+            raise DatasetError(f"{self.mesh!r} with companions {self.companions} has no PartDrag-4D name")
+
+    @property
+    def motion(self) -> str:
+        """Name without the mesh."""
+        digits = "".join(f"{part}{state}" for part, state in self.companions)
+        return f"{self.part}_{self.state}" + (f"_{digits}" if digits else "")
+
+    def __str__(self) -> str:
+        return f"{self.mesh}_{self.motion}"
+
+    @staticmethod
+    def parse(text: str) -> "EntryName":
+        """Inverse of ``str``.
+
+        Raises:
+            DatasetError: not such a name.
+        """
+        found = re.fullmatch(r"([^_]+)_(\d+)_(\d+)(?:_((?:\d\d)+))?", text)
+        if found is None:
+            raise DatasetError(f"{text!r} is not <mesh>_<part>_<state>[_<companions>]")
+        digits = found[4] or ""
+        pairs = tuple((int(digits[i]), int(digits[i + 1])) for i in range(0, len(digits), 2))
+        return EntryName(found[1], int(found[2]), int(found[3]), pairs)
+
+
+def camera_record(T_world_camera: Float[Tensor, "4 4"]) -> dict[str, list[float]]:
+    """Content of ``NNN_camera.json``: the columns of Blender's camera matrix (x right, y up, z backward)."""
+    x, down, forward, origin = T_world_camera[:3].T
+    return {"origin": origin.tolist(), "x": x.tolist(), "y": (-down).tolist(), "z": (-forward).tolist()}
+
+
+def load_cameras_of(folder: Path, count: int, size_px: int) -> Cameras:
+    """OpenCV cameras [count] of the files ``NNN_camera.json`` of a render folder.
+
+    Raises:
+        DatasetError: missing or malformed.
+    """
+    poses = []
+    for view in range(count):
+        path = folder / f"{view:03d}_camera.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            x, y, z, origin = (torch.tensor(record[k], dtype=torch.float32) for k in ("x", "y", "z", "origin"))
+            T = torch.eye(4)
+            T[:3] = torch.stack([x, -y, -z, origin], -1)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise DatasetError(f"{path}: not a camera ({' '.join(str(error).split())})") from error
+        R = T[:3, :3]
+        if not (torch.isfinite(T).all() and torch.allclose(R @ R.T, torch.eye(3), atol=1e-3)):
+            raise DatasetError(f"{path}: the camera's axes are not orthonormal")
+        poses.append(T)
+    return Cameras(torch.stack(poses), torch.full((count,), FOVY_RAD), size_px, size_px)
+
+
+def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
+    """An RGBA image, straight alpha, [0, 1].
+
+    Raises:
+        DatasetError: missing or broken.
+    """
+    try:
+        with open_image(path) as image:
+            pixels = np.asarray(image.convert("RGBA"))
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise DatasetError(f"{path}: not an image ({' '.join(str(error).split())})") from error
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+
+
+def save_points(path: Path, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> None:
+    """Binary PLY with positions and normals."""
+    names = "".join(f"property float {n}\n" for n in ("x", "y", "z", "nx", "ny", "nz"))
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{names}end_header\n"
+    path.write_bytes(header.encode() + np.concatenate([points, normals], 1).astype("<f4").tobytes())
+
+
+_PLY_TYPES = {
+    "float": "f4", "float32": "f4", "double": "f8", "float64": "f8", "uchar": "u1", "uint8": "u1", "char": "i1",
+    "int8": "i1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4",
+    "uint": "u4", "uint32": "u4",
+}  # fmt: skip
+
+
+def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
+    """Positions of a PLY point cloud, binary or ASCII, whatever else its vertices apply_joint_motion.
+
+    Raises:
+        DatasetError: missing, malformed or cut short.
+    """
+    try:
+        raw = path.read_bytes()
+        head, _, body = raw.partition(b"end_header\n")
+        lines = [line.split() for line in head.decode("ascii").splitlines()]
+        start = next(i for i, line in enumerate(lines) if line[:2] == ["element", "vertex"])
+        columns = []
+        for line in lines[start + 1 :]:
+            if line[0] != "property":
+                break
+            columns.append((line[2], _PLY_TYPES[line[1]]))
+        count, kind = int(lines[start][2]), next(line[1] for line in lines if line[0] == "format")
+        if kind == "ascii":
+            rows = [line.split() for line in body.decode("ascii").splitlines()[:count]]
+            table = {n: np.array([r[i] for r in rows], np.float64) for i, (n, _) in enumerate(columns)}
+        else:
+            order = "<" if kind == "binary_little_endian" else ">"
+            table = np.frombuffer(body, np.dtype([(n, order + t) for n, t in columns]), count)
+        points = np.stack([table[n] for n in ("x", "y", "z")], -1).astype(np.float64)
+    except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
+        raise DatasetError(f"{path}: not a PLY point cloud ({type(error).__name__} {error})") from error
+    if len(points) != count or not np.isfinite(points).all():
+        raise DatasetError(f"{path}: cut short, or not finite")
+    return points
+
+
+def read_file_list(path: Path) -> list[EntryName]:
+    """Entries of a file list: one render folder a line under any prefix; blank lines and ``#`` lines are comments.
+
+    Raises:
+        DatasetError: missing, or a line that names no entry.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
+    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    return [EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for line in kept]
+
+
+@dataclass(frozen=True)
+class State:
+    """One entry read from disk."""
+
+    name: EntryName
+    images: Float[Tensor, "views 4 h w"]
+    """RGBA, straight alpha."""
+    cameras: Cameras
+    """[views], world frame."""
+    points: Float[Tensor, "n 3"]
+    """Surface points, world frame, in correspondence over the mesh's states."""
+    visible: Int[Tensor, " k"]
+    """Indices of the points that view 0 sees."""
+
+
+class PartDrag4D:
+    """A PartDrag-4D folder, ours or an official download with any split of its file lists."""
+
+    def __init__(
+        self, root: Path | str, entries: list[EntryName], *, scale: float = 1.0, offset: tuple = (0.0, 0.0, 0.0)
+    ):
+        """``scale`` and ``offset``: world points are ``scale * stored + offset`` (of the manifest, or the reference's).
+
+        Raises:
+            DatasetError: no render or processed folder.
+        """
+        self.root, self.entries = Path(root), entries
+        self.scale, self.offset = scale, torch.tensor(offset, dtype=torch.float32)
+        for folder in (RENDERS, PROCESSED):
+            if not (self.root / folder).is_dir():
+                raise DatasetError(f"{self.root}: has no folder {folder}")
+        found = sorted(p for p in (self.root / PROCESSED).glob("*/*") if p.is_dir())
+        self.mesh_folder = {p.name: p for p in found}
+
+    @staticmethod
+    def from_build(root: Path | str, split: str) -> "PartDrag4D":
+        """A split (``train``, ``val``, ``test``) of a folder that ``partrm data build`` wrote."""
+        root = Path(root)
+        try:
+            points = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["points"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DatasetError(f"{root / 'manifest.json'}: not a manifest ({error})") from error
+        entries = read_file_list(root / f"{split}_filelist.txt")
+        return PartDrag4D(root, entries, scale=points["scale"], offset=tuple(points["offset"]))
+
+    @staticmethod
+    def from_download(root: Path | str, file_list: Path | str) -> "PartDrag4D":
+        """The entries of a file list of the official download, whatever prefixes its lines have."""
+        entries = read_file_list(Path(file_list))
+        return PartDrag4D(root, entries, scale=REFERENCE_SCALE, offset=REFERENCE_OFFSET)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def motion_file(self, name: EntryName, ending: str) -> Path:
+        """Path of a file of an entry below ``motion/``.
+
+        Raises:
+            DatasetError: the mesh has no processed data.
+        """
+        if name.mesh not in self.mesh_folder:
+            raise DatasetError(f"{self.root / PROCESSED}: has no mesh {name.mesh}")
+        return self.mesh_folder[name.mesh] / "motion" / f"{name.motion}{ending}"
+
+    def points_of(self, name: EntryName) -> Float[Tensor, "n 3"]:
+        """World points of an entry."""
+        stored = load_points(self.motion_file(name, ".ply"))
+        return self.scale * torch.from_numpy(stored).float() + self.offset
+
+    def __getitem__(self, index: int) -> State:
+        return self.load(self.entries[index])
+
+    def load(self, name: EntryName) -> State:
+        """Everything of one entry.
+
+        Raises:
+            DatasetError: a file of it is missing or broken.
+        """
+        folder = self.root / RENDERS / str(name)
+        files = sorted(folder.glob("[0-9][0-9][0-9].png"))
+        if not files:
+            raise DatasetError(f"{folder}: holds no images")
+        images = [load_rgba(path) for path in files]
+        if len({x.shape for x in images}) > 1:
+            raise DatasetError(f"{folder}: its images differ in size")
+        path = self.motion_file(name, "_visible.npy")
+        try:
+            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path}: not an array of indices ({error})") from error
+        points = self.points_of(name)
+        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < len(points)):
+            raise DatasetError(f"{path}: indexes points that do not exist")
+        cameras = load_cameras_of(folder, len(images), images[0].shape[-1])
+        return State(name, torch.stack(images), cameras, points, visible)

@@ -1,0 +1,271 @@
+"""Samples from files, brought to the canonical frame of their first view, as ``partrm predict`` brings posed views."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.datasets.partdrag4d import DatasetError
+from partrm.evaluation.baselines import true_surfaces
+from partrm.evaluation.folder_sets import FolderSet
+from partrm.evaluation.samples import DRAG_SIZE_PX, EvalBatch, FirstViews, RunSettings, TrueSurface
+from partrm.evaluation.scoring import Truth
+from partrm.evaluation.world_samples import Solid, WorldSample
+from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise
+from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import pose, transform_points
+from partrm.imaging.images import frame_object
+from partrm.metrics.images import composite_on_white
+from partrm.model.inputs import VIEWS, NetworkInput, pooled_rgba
+from partrm.objects.materials import MaterialTable
+from partrm.rendering.meshes import Instances, Lights, MeshScene, trace_surfaces
+from partrm.synthesis.posed_scenes import PosedBatch, moved_instances, moving_mask
+from partrm.synthesis.scenarios import Framing, Scenario
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The way from the world of a sample's files to the canonical frame of its first view."""
+
+    cameras: Cameras
+    """[views], canonical frame."""
+    T_canonical_world: Float[Tensor, "4 4"]
+    """Acts on scaled points."""
+    scale: float
+
+    @staticmethod
+    def of(sample: WorldSample) -> "Canonical":
+        cameras, T, scale = canonicalise(sample.cameras)
+        return Canonical(cameras, T, float(scale))
+
+    def points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """World points in the canonical frame."""
+        return transform_points(self.T_canonical_world, self.scale * points)
+
+    def motion(self, T: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+        """A rigid motion of the world, expressed on canonical points."""
+        R, t = self.T_canonical_world[:3, :3], self.T_canonical_world[:3, 3]
+        turned = R @ T[:3, :3] @ R.T
+        return pose(turned, t - turned @ t + self.scale * (R @ T[:3, 3]))
+
+    def joint(self, joint: JointMotion) -> JointMotion:
+        """A joint of the world in the canonical frame."""
+        slides = joint.type == JointType.PRISMATIC
+        return replace(
+            joint,
+            axis=self.T_canonical_world[:3, :3] @ joint.axis,
+            pivot=self.points(joint.pivot[None])[0],
+            amount=joint.amount * (self.scale if slides else 1.0),
+        )
+
+
+@dataclass(frozen=True)
+class FolderStage:
+    """A set of files and the device where its samples are scored."""
+
+    evalset: FolderSet
+    device: torch.device
+
+    @staticmethod
+    def of(evalset: FolderSet, device: torch.device | str) -> "FolderStage":
+        return FolderStage(evalset, torch.device(device))
+
+    def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
+        """What the network sees of some samples.
+
+        Raises:
+            DatasetError: a file is missing or broken.
+        """
+        samples = [self.evalset.samples[number].load() for number in numbers]
+        found = [self._input(n, s, Canonical.of(s), settings, size_px) for n, s in zip(numbers, samples, strict=True)]
+        return joined(found, self.device)
+
+    def _input(
+        self, number: int, sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int
+    ) -> NetworkInput:
+        if len(sample.inputs) < settings.views:
+            raise DatasetError(
+                f"sample {number} ({self.evalset.samples[number].transition}) has {len(sample.inputs)} input view(s), "
+                f"not {settings.views}: give fewer --views"
+            )
+        return network_input(sample, frame, settings, size_px)
+
+    def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
+        """Inputs at ``size_px``, truths, cameras and true surfaces of some samples.
+
+        Raises:
+            DatasetError: a file is missing or broken.
+        """
+        samples = [self.evalset.samples[number].load() for number in numbers]
+        frames = [Canonical.of(sample) for sample in samples]
+        each = zip(numbers, samples, frames, strict=True)
+        inputs = joined([self._input(n, s, c, settings, size_px) for n, s, c in each], self.device)
+        truths, cameras, surfaces = [], [], []
+        for row, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
+            around = frame.cameras[list(sample.scored)].resized(settings.novel_size_px).to(self.device)
+            posed = None if sample.solid is None else posed_solid(sample, sample.solid, frame, self.device)
+            truths.append(truth_of(sample, frame, posed, around, settings, size_px // 2))
+            cameras.append(around)
+            surfaces.append(None if posed is None else surface_of(sample, frame, posed, inputs.cameras[[row]]))
+        return EvalBatch(inputs, tuple(truths), tuple(cameras), tuple(surfaces))
+
+    def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
+        """Both states as the first view shows them."""
+        samples = [self.evalset.samples[number].load() for number in numbers]
+        first = [Canonical.of(sample).cameras[0] for sample in samples]
+        cameras = Cameras(
+            torch.stack([c.T_world_camera for c in first]), torch.stack([c.fovy_rad for c in first]), size_px, size_px
+        )
+        before, after = (
+            torch.cat([on_white(getattr(sample, state)[:1], size_px) for sample in samples]).to(self.device)
+            for state in ("before", "after")
+        )
+        return FirstViews(cameras.to(self.device), before, after)
+
+    def describe(self, number: int) -> dict[str, Any]:
+        """What a sample is, as the first columns of its row."""
+        sample = self.evalset.samples[number]
+        return {
+            "sample": number,
+            "object": sample.object,
+            "category": sample.category,
+            "part": sample.part,
+            "transition": sample.transition,
+        }
+
+
+def resized(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor, "views 4 s s"]:
+    """Square RGBA at another size: means of whole pixels where the sizes allow, else as ``predict`` resizes."""
+    side = images.shape[-1]
+    if side % size_px == 0:
+        return images if side == size_px else pooled_rgba(images[None], side // size_px)[0]
+    return torch.stack([frame_object(image, size_px, "canonical").image for image in images])
+
+
+def on_white(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor, "views 3 s s"]:
+    """RGBA at another size, composited."""
+    return composite_on_white(resized(images, size_px))
+
+
+def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int) -> NetworkInput:
+    """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
+    views = list(sample.inputs[: settings.views])
+    given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
+    images = torch.zeros(VIEWS, 4, size_px, size_px)
+    for view in range(len(views)):
+        images[view] = frame_object(given[view], size_px, "canonical").image
+    absent = canonical_orbit(VIEWS, size_px)
+    T = torch.cat([frame.cameras.T_world_camera[views], absent.T_world_camera[len(views) :]])
+    fovy = torch.cat([frame.cameras.fovy_rad[views], absent.fovy_rad[len(views) :]])
+    count = min(settings.drags, len(sample.drag_start))
+    start, end = torch.zeros(MAX_DRAGS, 2), torch.zeros(MAX_DRAGS, 2)
+    start[:count], end[:count] = sample.drag_start[:count], sample.drag_end[:count]
+    drags = Drags(start, end, torch.zeros(MAX_DRAGS, dtype=torch.long), torch.arange(MAX_DRAGS) < count)
+    valid = torch.arange(VIEWS) < len(views)
+    return NetworkInput(images[None], Cameras(T, fovy, size_px, size_px)[None], valid[None], drags[None])
+
+
+def joined(inputs: Sequence[NetworkInput], device: torch.device) -> NetworkInput:
+    """Samples as one batch on a device."""
+    first = inputs[0].cameras
+    cameras = Cameras(
+        torch.cat([i.cameras.T_world_camera for i in inputs]), torch.cat([i.cameras.fovy_rad for i in inputs]),
+        first.width, first.height,
+    )  # fmt: skip
+    drags = Drags(**{f.name: torch.cat([getattr(i.drags, f.name) for i in inputs]) for f in fields(Drags)})
+    images, valid = torch.cat([i.images for i in inputs]), torch.cat([i.view_valid for i in inputs])
+    return NetworkInput(images.to(device), cameras.to(device), valid.to(device), drags.to(device))
+
+
+def posed_solid(
+    sample: WorldSample, solid: Solid, frame: Canonical, device: torch.device
+) -> tuple[MeshScene, PosedBatch]:
+    """The sample's surface, canonical frame, as an object of a still and a moving part."""
+    scene = MeshScene.from_arrays(
+        frame.points(solid.vertices), solid.faces, solid.moving.int(), torch.zeros(len(solid.faces), dtype=torch.int32),
+        torch.tensor([0, 2]), device=device,
+    )  # fmt: skip
+    colour, one, whole = torch.zeros(1, 1, 3), torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.long)
+    materials = MaterialTable(colour, colour, whole, one, colour, one, whole - 1).to(device)
+    eye = torch.eye(4, device=device).repeat(1, 2, 1, 1)
+    instances = Instances(torch.tensor([[0, 1]], device=device), eye, materials)
+    framing = Framing(eye[:, 0, :3, :3], torch.zeros(1, 3, device=device), torch.ones(1, device=device))
+    index, q = torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, 2, device=device)
+    assert sample.T_after_before is not None, "a surface is known only with its motion"
+    T = frame.motion(sample.T_after_before)[None].to(device)
+    carried = torch.tensor([[False, True]], device=device)
+    return scene, PosedBatch(
+        Scenario(index, index + 1, q, q), framing, instances, T, carried, Lights.reference(1, device)
+    )
+
+
+def truth_of(
+    sample: WorldSample,
+    frame: Canonical,
+    posed: tuple[MeshScene, PosedBatch] | None,
+    around: Cameras,
+    settings: RunSettings,
+    splat_px: int,
+) -> Truth:
+    """What a sample really is, canonical frame; images on the device of ``around`` [views]."""
+    scored, size, device = list(sample.scored), settings.novel_size_px, around.device
+    before, after = (on_white(images[scored], size).to(device) for images in (sample.before, sample.after))
+    part, moved = None, None
+    if posed is not None:
+        scene, batch = posed
+        first = frame.cameras[[0]].resized(splat_px)[None].to(device)
+        part = moving_mask(trace_surfaces(scene, batch.instances, first), batch.carried)[0, 0].cpu()
+        states = (batch.instances, moved_instances(batch))
+        seen = [moving_mask(trace_surfaces(scene, state, around[None]), batch.carried)[0] for state in states]
+        moved = seen[0] | seen[1]
+    else:
+        if sample.part is not None:
+            part = mask_at(sample.part[None], splat_px)[0]
+        if sample.moved is not None:
+            moved = mask_at(sample.moved[scored], size).to(device)
+    points = sample.drag_points
+    return Truth(
+        part_mask=part,
+        points=None if sample.points is None else frame.points(sample.points),
+        joint=None if sample.joint is None else frame.joint(sample.joint),
+        T_after_before=None if sample.T_after_before is None else frame.motion(sample.T_after_before),
+        drag_points=None if points is None else frame.points(points[: settings.drags]),
+        camera=frame.cameras[0].resized(DRAG_SIZE_PX),
+        before=before,
+        after=after,
+        moved=moved,
+        as_published=sample.as_published,
+    )
+
+
+def mask_at(mask: Tensor, size_px: int) -> Tensor:
+    """Masks [views, h, w] at another size: pixels more than half of which are covered."""
+    if mask.shape[-1] == size_px:
+        return mask
+    small = torch.nn.functional.interpolate(mask[None].float(), (size_px, size_px), mode="area")[0]
+    return small > 0.5
+
+
+def surface_of(
+    sample: WorldSample, frame: Canonical, posed: tuple[MeshScene, PosedBatch], cameras: Cameras
+) -> TrueSurface | None:
+    """The true surface as the set's four input views show it, and what the network's own rays meet.
+
+    Args:
+        cameras: [1, 4] the network's.
+    """
+    if len(sample.inputs) < VIEWS:
+        return None
+    scene, batch = posed
+    views = list(sample.inputs)
+    size = cameras.width
+    seen = frame.cameras[views].resized(size)[None].to(cameras.device)
+    images = resized(sample.before[views], size)[None].to(cameras.device)
+    surface = true_surfaces(scene, batch, seen, images)
+    maps = trace_surfaces(scene, batch.instances, cameras.resized(size // 2))
+    moving = moving_mask(maps, batch.carried).flatten(1)
+    return replace(surface, network_moving=moving)[0]

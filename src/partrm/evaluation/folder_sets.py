@@ -1,0 +1,143 @@
+"""Evaluation sets that lie in folders: PartDrag-4D (built here or downloaded), or a simple layout of the user's."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from partrm.datasets.partdrag4d import (
+    REFERENCE_OFFSET,
+    REFERENCE_SCALE,
+    RENDERS,
+    DatasetError,
+    EntryName,
+    PartDrag4D,
+)
+from partrm.evaluation.partdrag4d_pairs import Protocol, StatePair, state_pairs
+from partrm.evaluation.user_samples import SimpleSample, simple_samples
+
+LISTS = ("test_filelist.txt", "val_filelist.txt", "val_filelist_partdrag4d.txt", "train_filelist.txt")
+"""File lists looked for, the first that is there and has entries is taken."""
+
+
+@dataclass(frozen=True)
+class FolderSet:
+    """Samples that are read from files as they are needed."""
+
+    name: str
+    """Of the folder, and of the file list."""
+    seed: int
+    protocol: Literal["corrected", "reference", "simple"]
+    samples: tuple[StatePair | SimpleSample, ...]
+    dropped: tuple[str, ...]
+    """Candidates left out, with the reason; never silent."""
+    checksum: str
+    """First 16 hex digits of the SHA-256 over all files of all samples."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """Distinct objects, in the order of their first samples."""
+        return tuple(dict.fromkeys(sample.object for sample in self.samples))
+
+
+def open_folder(
+    root: Path, protocol: Protocol | None = None, file_list: Path | None = None, limit: int | None = None, seed: int = 0
+) -> FolderSet:
+    """A user's folder as an evaluation set; what it is, is seen from what it holds.
+
+    Args:
+        root: a PartDrag-4D folder, or one of the simple layout (docs/evaluation.md).
+        protocol: of PartDrag-4D (``corrected`` by default).
+        file_list: of PartDrag-4D; by default the first of :data:`LISTS` in the folder, else all renders.
+        limit: only the first samples.
+        seed: of start states and of drags of the published protocol.
+
+    Raises:
+        DatasetError: neither layout, a missing or broken file, or no usable sample.
+    """
+    if (root / RENDERS).is_dir():
+        return _open_partdrag(root, protocol or "corrected", file_list, limit, seed)
+    if protocol is not None or file_list is not None:
+        raise DatasetError(f"{root}: --protocol and --file-list are for PartDrag-4D, but it has no folder {RENDERS}")
+    samples = simple_samples(root)[:limit]
+    return FolderSet(root.resolve().name, seed, "simple", tuple(samples), (), _checksum(root, samples))
+
+
+def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit: int | None, seed: int) -> FolderSet:
+    name, lines = _entries(root, file_list)
+    scale, offset = _points(root)
+    dataset = PartDrag4D(root, list(lines.values()), scale=scale, offset=offset)
+    kept: list[StatePair] = []
+    dropped: list[str] = []
+    for pair in state_pairs(dataset, lines, protocol, seed):
+        if limit is not None and len(kept) == limit:
+            break
+        reason = pair.draggable()
+        if reason is None:
+            kept.append(pair)
+        else:
+            dropped.append(f"{pair.source} to state {pair.target.state}: {reason}")
+    if not kept:
+        raise DatasetError(f"{root}: {name} has no pair of states whose motion the first view shows")
+    label = f"{root.resolve().name} ({name})"
+    return FolderSet(label, seed, protocol, tuple(kept), tuple(dropped), _checksum(root, kept))
+
+
+def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryName]]:
+    """Name of the list, and its entries by line."""
+    if file_list is not None:
+        lines = read_lines(file_list)
+        if not lines:
+            raise DatasetError(f"{file_list}: names no entry")
+        return file_list.name, lines
+    for name in LISTS:
+        if (root / name).is_file() and (lines := read_lines(root / name)):
+            return name, lines
+    folders = sorted(p.name for p in (root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
+    return "all renders", {number: EntryName.parse(folder) for number, folder in enumerate(folders)}
+
+
+def read_lines(path: Path) -> dict[int, EntryName]:
+    """Entries of a file list by line number, under any prefixes; blank lines and ``#`` lines are comments.
+
+    Raises:
+        DatasetError: missing, or a line that names no entry.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
+    entries = {}
+    for number, line in enumerate(lines):
+        text = line.strip().replace("\\", "/").rstrip("/")
+        if text and not text.startswith("#"):
+            entries[number] = EntryName.parse(text.rpartition("/")[2])
+    return entries
+
+
+def _points(root: Path) -> tuple[float, tuple[float, ...]]:
+    """Scale and offset of stored points: the manifest's, or the reference's where there is none (a download)."""
+    path = root / "manifest.json"
+    if not path.is_file():
+        return REFERENCE_SCALE, REFERENCE_OFFSET
+    try:
+        points = json.loads(path.read_text(encoding="utf-8"))["points"]
+        return float(points["scale"]), tuple(float(v) for v in points["offset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a manifest ({error})") from error
+
+
+def _checksum(root: Path, samples: Sequence[StatePair | SimpleSample]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted({path for sample in samples for path in sample.files()}):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + hashlib.sha256(content).digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""The report as one HTML file that needs nothing else: inline style, drawn histograms, pictures as data URIs."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from partrm.evaluation.pictures import PANELS, Case
+from partrm.evaluation.tables import Table, report_tables
+
+BINS = 24
+
+HISTOGRAMS = {
+    "motion_error_ratio": ("motion error (1: as if nothing moved)", 0.0, 2.0),
+    "iou": ("IoU of the moving part", 0.0, 1.0),
+    "axis_error_deg": ("joint axis error (degrees)", 0.0, 90.0),
+    "drag_error_px": ("drag error (px of 256)", 0.0, 64.0),
+    "psnr_moved": ("PSNR over the moved region (dB)", 5.0, 35.0),
+}
+"""Label and range of the figures drawn; what lies outside counts in the end bins."""
+
+WIDTH, HEIGHT, FOOT = 300, 120, 20
+"""Of a histogram, px; the foot holds the axis."""
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; background: #fff; max-width: 1180px;
+  margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.6rem; margin-bottom: .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+p.lead { color: #4a5666; margin-top: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; width: 100%; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #e3e7ec; text-align: right; vertical-align: top; }
+th { border-bottom: 2px solid #b9c2cd; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; min-width: 11rem; }
+td .interval { display: block; color: #6b7684; font-size: .92em; white-space: nowrap; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, 300px); gap: 1.4rem 2.4rem; }
+figure { margin: 0; } figcaption { font-size: .86rem; color: #4a5666; overflow-wrap: anywhere; }
+svg rect { fill: #3f6fb0; } svg text { font: 11px system-ui, sans-serif; fill: #4a5666; }
+svg line { stroke: #b9c2cd; } svg line.mark { stroke: #d2452d; stroke-width: 2; }
+.case { margin: 0 0 1.3rem; } .panels { display: grid; grid-template-columns: repeat(5, 1fr); gap: 4px; }
+.panels img { width: 100%; border: 1px solid #e3e7ec; display: block; box-sizing: border-box; }
+.panels span { font-size: .78rem; color: #6b7684; }
+"""
+
+
+def page(content: dict[str, Any], cases: Sequence[Case], headline: str) -> str:
+    """The whole file.
+
+    Args:
+        content: of ``metrics.json``.
+        headline: what was evaluated, plain text.
+    """
+    name, dropped = html.escape(content["data"]["name"]), content["data"]["dropped"]
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in dropped)
+    pieces = [
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>partrm eval: {name}</title><style>{STYLE}</style></head><body>",
+        f'<h1>Evaluation on {name}</h1><p class="lead">{html.escape(headline)}</p>',
+        "<p>Means, below them 95&nbsp;% bootstrap intervals over objects.",
+        f"Candidates left out: {len(dropped)}.</p>" + (f"<ul>{reasons}</ul>" if dropped else ""),
+        *(table_html(table) for table in report_tables(content)),
+        '<h2>How the errors are spread</h2><div class="plots">',
+        *histograms(content["samples"]),
+        "</div><h2>Best, median and worst samples by motion error (by PSNR where it is not known)</h2>",
+        *(case_html(case) for case in cases),
+        "</body></html>\n",
+    ]
+    return "\n".join(pieces)
+
+
+def table_html(table: Table) -> str:
+    """A section with the table; intervals go below their means."""
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in table.heads)
+    rows = "".join(f"<tr>{''.join(cell_html(text) for text in row)}</tr>" for row in table.rows)
+    title = html.escape(table.title)
+    return f'<h2>{title}</h2><div class="scroll"><table><tr>{head}</tr>{rows}</table></div>'
+
+
+def cell_html(text: str) -> str:
+    """A table cell."""
+    mean, bracket, rest = text.partition(" [")
+    interval = f'<span class="interval">[{html.escape(rest)}</span>' if bracket else ""
+    return f"<td>{html.escape(mean)}{interval}</td>"
+
+
+def histograms(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A drawing of each of :data:`HISTOGRAMS` that some sample has."""
+    drawn = []
+    for name, (label, low, high) in HISTOGRAMS.items():
+        values = [row[name] for row in rows if row[name] is not None]
+        if values:
+            drawn.append(histogram_svg(values, label, low, high))
+    return drawn
+
+
+def histogram_svg(values: Sequence[float], label: str, low: float, high: float) -> str:
+    """Counts of values in equal bins with a red line at the median."""
+    clipped = np.clip(values, low, high)
+    counts, _ = np.histogram(clipped, BINS, (low, high))
+    step, tallest = WIDTH / BINS, max(int(counts.max()), 1)
+    plot = HEIGHT - FOOT
+    bars = "".join(
+        f'<rect x="{i * step + 0.5:.1f}" y="{plot - plot * c / tallest:.1f}" width="{step - 1:.1f}" '
+        f'height="{plot * c / tallest:.1f}"><title>{c}</title></rect>'
+        for i, c in enumerate(counts.tolist())
+    )
+    middle = float(np.median(values))
+    at = WIDTH * (min(max(middle, low), high) - low) / (high - low)
+    outside = int(np.count_nonzero(np.asarray(values) > high))
+    beyond = f", {outside} beyond {high:g}" if outside else ""
+    return (
+        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{bars}'
+        f'<line x1="0" y1="{plot}" x2="{WIDTH}" y2="{plot}"/>'
+        f'<line class="mark" x1="{at:.1f}" y1="0" x2="{at:.1f}" y2="{plot}"/>'
+        f'<text x="0" y="{plot + 15}">{low:g}</text>'
+        f'<text x="{WIDTH}" y="{plot + 15}" text-anchor="end">{high:g}</text>'
+        f'<text x="{WIDTH / 2}" y="{plot + 15}" text-anchor="middle">highest bar: {tallest}</text></svg>'
+        f"<figcaption>{html.escape(label)}<br>median {middle:.3g} (red), {len(values)} samples{beyond}"
+        "</figcaption></figure>"
+    )
+
+
+def case_html(case: Case) -> str:
+    """A sample's panels over its label."""
+    images = "".join(
+        f'<div><img alt="{html.escape(name)}" src="{data_uri(Image.fromarray(panel))}"><span>{html.escape(name)}'
+        "</span></div>"
+        for name, panel in zip(PANELS, case.panels, strict=True)
+    )
+    return (
+        f'<figure class="case"><div class="panels">{images}</div>'
+        f"<figcaption>{html.escape(case.label)}</figcaption></figure>"
+    )
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as a ``data:`` address: WebP of high quality, a tenth of a PNG (``contact_sheet.png`` is exact)."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=92, method=6)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

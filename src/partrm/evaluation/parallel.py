@@ -1,0 +1,188 @@
+"""An evaluation spread over processes: workers of this machine's CPU, or the ranks of ``torchrun`` with a GPU each.
+
+Either way every process opens the set and the model for itself and scores whole batches, those that one process alone
+would score, so that the figures are the same; rows arrive in the set's order.
+"""
+
+import multiprocessing
+import queue
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from typing import Any, Literal
+
+import torch
+
+from partrm.datasets.executors import end_with_parent
+from partrm.evaluation.eval_set import EvalSet
+from partrm.evaluation.folder_sets import FolderSet
+from partrm.evaluation.runner import Scorer, add_rows, batches, check_complete, sample_count
+from partrm.evaluation.samples import RunSettings
+from partrm.metrics.lpips import Lpips
+from partrm.model.checkpoints import LoadedModel, load_model
+
+Row = dict[str, Any]
+
+POLL_SECONDS = 2.0
+"""How often the parent looks whether its workers live."""
+
+
+class WorkerError(RuntimeError):
+    """A process of the evaluation failed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of an evaluation needs to know."""
+
+    evalset: EvalSet | FolderSet
+    model: str
+    settings: RunSettings
+    lpips: Lpips | None
+
+    def scorer(self, model: LoadedModel) -> Scorer:
+        """Open everything on the device of the model's weights."""
+        return Scorer.of(self.evalset, model, self.settings, self.lpips)
+
+
+def evaluate_on_workers(
+    job: Job, workers: int, keep: Callable[[Row], None], earlier: Sequence[Row] = (), threads: int = 1
+) -> list[Row]:
+    """All rows, made by processes on the CPU; a batch is handed out when a worker is free.
+
+    Args:
+        keep: called with each row, in order, as soon as it and all before it are known.
+        earlier: the first rows, known from a run that was cut off.
+        threads: of each worker.
+
+    Raises:
+        WorkerError: a worker failed, or died (out of memory?).
+    """
+    count, rows = sample_count(job.evalset, job.settings), list(earlier)
+    todo = batches(count, len(rows), torch.device("cpu"))
+    context = multiprocessing.get_context("spawn")  # torch and Warp do not survive a fork
+    tasks, done = context.Queue(), context.Queue()
+    for number, numbers in enumerate(todo):
+        tasks.put((number, numbers))
+    some = [context.Process(target=_work, args=(job, threads, tasks, done), daemon=True) for _ in range(workers)]
+    for _ in some:
+        tasks.put(None)
+    try:
+        for process in some:
+            process.start()
+        for more in _in_order(len(todo), done, some):
+            add_rows(rows, more, keep)
+    finally:
+        for process in some:
+            process.terminate()
+            process.join()
+    check_complete(rows, count)
+    return rows
+
+
+def _work(job: Job, threads: int, tasks: Queue, done: Queue) -> None:
+    """Score batches until there are none left; a failure is told to the parent."""
+    end_with_parent()
+    try:
+        import numba
+
+        torch.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
+        scorer = job.scorer(load_model(job.model, "cpu"))
+        while (task := tasks.get()) is not None:
+            number, numbers = task
+            done.put((number, scorer.rows(numbers), ""))
+    except Exception as error:
+        done.put((-1, [], "".join(traceback.format_exception_only(error)).strip()))
+        raise
+
+
+def _in_order(count: int, done: Queue, workers: Sequence) -> Iterator[list[Row]]:
+    """Rows of the batches 0, 1, … as their turn comes."""
+    waiting: dict[int, list[Row]] = {}
+    for number in range(count):
+        while number not in waiting:
+            try:
+                arrived, rows, failure = done.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                dead = [w for w in workers if w.exitcode not in (None, 0)]
+                if dead or not any(w.is_alive() for w in workers):
+                    codes = ", ".join(str(w.exitcode) for w in dead)
+                    raise WorkerError(
+                        f"a worker died (exit code {codes}; out of memory?): run again, with fewer --workers"
+                    ) from None
+                continue
+            if failure:
+                raise WorkerError(f"a worker failed: {failure}")
+            waiting[arrived] = rows
+        yield waiting.pop(number)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that ``torchrun`` or ``accelerate launch`` started."""
+
+    index: int
+    count: int
+    device: torch.device
+    """This rank's own."""
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes files and speaks."""
+        return self.index == 0
+
+    @staticmethod
+    def of(device: Literal["auto", "cpu", "cuda"]) -> "Ranks":
+        """The group that this process belongs to; a group of one for a plain start.
+
+        Raises:
+            ImportError: started as one of several without accelerate.
+        """
+        if not torch.distributed.is_torchelastic_launched():
+            kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+            return Ranks(0, 1, torch.device(kind))
+        try:
+            from accelerate import PartialState
+        except ImportError as error:
+            raise ImportError("an evaluation by several ranks needs accelerate: pip install 'partrm[train]'") from error
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+        return Ranks(state.process_index, state.num_processes, torch.device(state.device or "cpu"))
+
+    def first(self, value: Any) -> Any:
+        """The value that the main process has."""
+        if self.count == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def gathered(self, value: list) -> list:
+        """The items of every rank's list, rank by rank."""
+        if self.count == 1:
+            return value
+        from accelerate.utils import gather_object
+
+        return gather_object(value)
+
+
+def evaluate_on_ranks(
+    job: Job, model: LoadedModel, ranks: Ranks, keep: Callable[[Row], None], earlier: Sequence[Row] = ()
+) -> list[Row]:
+    """All rows on every rank; in each round every rank scores one batch, then all rows are gathered.
+
+    Args:
+        model: the job's, on this rank's device.
+        keep: called with each row, in order.
+        earlier: the first rows, the same on all ranks.
+    """
+    scorer = job.scorer(model)
+    count, rows = sample_count(job.evalset, job.settings), list(earlier)
+    todo = batches(count, len(rows), ranks.device)
+    for first in range(0, len(todo), ranks.count):
+        mine = todo[first + ranks.index : first + ranks.index + 1]
+        more = [row for numbers in mine for row in scorer.rows(numbers)]
+        add_rows(rows, ranks.gathered(more), keep)
+    check_complete(rows, count)
+    return rows

@@ -1,0 +1,179 @@
+"""The simple layout of a user's own samples (docs/evaluation.md): a folder a sample, pictures and ``sample.json``."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from partrm.datasets.partdrag4d import DatasetError, load_rgba
+from partrm.evaluation.world_samples import WorldSample
+from partrm.geometry.cameras import CameraFileError, load_cameras
+from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.inference.pipeline import DragError, drags_on
+from partrm.model.inputs import VIEWS
+
+RECORD = "sample.json"
+JOINT_TYPES = {"revolute": JointType.REVOLUTE, "prismatic": JointType.PRISMATIC}
+
+
+@dataclass(frozen=True)
+class SimpleSample:
+    """One folder of the simple layout."""
+
+    folder: Path
+    record: dict[str, Any]
+    """Content of ``sample.json``."""
+
+    @property
+    def object(self) -> str:
+        return str(self.record.get("object", self.folder.name))
+
+    @property
+    def category(self) -> str:
+        return str(self.record.get("category", "all"))
+
+    @property
+    def part(self) -> int:
+        return int(self.record.get("part", 0))
+
+    @property
+    def transition(self) -> str:
+        return str(self.record.get("transition", self.folder.name))
+
+    def files(self) -> list[Path]:
+        """Everything that the sample is read from."""
+        return sorted(path for path in self.folder.rglob("*") if path.is_file())
+
+    def load(self) -> WorldSample:
+        """Everything from disk.
+
+        Raises:
+            DatasetError: a file is missing or broken, or does not fit the others.
+        """
+        try:
+            cameras = load_cameras(self.folder / "cameras.json")
+        except CameraFileError as error:
+            raise DatasetError(str(error)) from error
+        if not float(cameras.positions[0].norm()) > 1e-6:
+            raise DatasetError(f"{self.folder / 'cameras.json'}: the first camera stands at the origin, in the object")
+        count, size = len(cameras.fovy_rad), cameras.width
+        if cameras.height != size:
+            raise DatasetError(f"{self.folder}: images must be square, not {size}x{cameras.height}")
+        before, after = (self._images(name, count, size) for name in ("before", "after"))
+        assert before is not None
+        assert after is not None
+        inputs = self._inputs(count)
+        drags = self._drags(before[0, 3]) / size
+        joint, points = self._joint(), self._points()
+        masks = [self._images(name, count, size, needed=False) for name in ("part_before", "part_after")]
+        seen = [None if mask is None else mask_of(mask) for mask in masks]
+        return WorldSample(
+            before=before,
+            after=after,
+            cameras=cameras,
+            inputs=tuple(range(inputs)),
+            scored=tuple(range(inputs, count)) if inputs < count else tuple(range(count)),
+            drag_start=drags[:, :2],
+            drag_end=drags[:, 2:],
+            T_after_before=None if joint is None else joint.T_after_before,
+            joint=joint,
+            points=points,
+            moved=None if seen[0] is None or seen[1] is None else seen[0] | seen[1],
+            part=None if seen[0] is None else seen[0][0],
+        )
+
+    def _inputs(self, count: int) -> int:
+        inputs = self.record.get("inputs", 1)
+        if not isinstance(inputs, int) or not 1 <= inputs <= min(VIEWS, count):
+            raise DatasetError(f"{self.folder / RECORD}: inputs must be 1 to {min(VIEWS, count)}, found {inputs!r}")
+        return inputs
+
+    def _drags(self, alpha: Float[Tensor, "size size"]) -> Float[Tensor, "d 4"]:
+        """In pixels; as ``partrm predict`` takes them, but a start may be a pixel off, for its pixel is where a true
+        surface ends."""
+        try:
+            drags = drags_on(self.record["drags"], max_pool2d(alpha[None], 3, 1, 1)[0])
+        except DragError as error:
+            raise DatasetError(f"{self.folder / RECORD}: {error}") from error
+        return torch.cat([drags.start, drags.end], -1)
+
+    def _images(self, name: str, count: int, size: int, needed: bool = True) -> Float[Tensor, "views 4 h w"] | None:
+        files = sorted((self.folder / name).glob("*.png"))
+        if not files and not needed:
+            return None
+        if len(files) != count:
+            raise DatasetError(f"{self.folder / name}: holds {len(files)} PNG images for {count} cameras")
+        images = [load_rgba(path) for path in files]
+        if any(tuple(image.shape[1:]) != (size, size) for image in images):
+            raise DatasetError(f"{self.folder / name}: its images are not all {size}x{size}, as cameras.json says")
+        return torch.stack(images)
+
+    def _joint(self) -> JointMotion | None:
+        joint = self.record.get("joint")
+        if joint is None:
+            return None
+        try:
+            axis, pivot = (torch.tensor([float(v) for v in joint[key]]) for key in ("axis", "pivot"))
+            kind, amount = JOINT_TYPES[joint["type"]], float(joint["amount"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{self.folder / RECORD}: a joint needs type (revolute or prismatic), axis, pivot and amount ({error})"
+            ) from error
+        if axis.shape != (3,) or pivot.shape != (3,) or not float(axis.norm()) > 0 or not amount:
+            raise DatasetError(f"{self.folder / RECORD}: the joint's axis, pivot or amount is empty")
+        if not (math.isfinite(amount) and bool(torch.isfinite(torch.cat([axis, pivot])).all())):
+            raise DatasetError(f"{self.folder / RECORD}: the joint's axis, pivot and amount must be finite numbers")
+        return JointMotion(kind, axis / axis.norm(), pivot, amount, 1.0)
+
+    def _points(self) -> Float[Tensor, "p 3"] | None:
+        path = self.folder / "part_points.npy"
+        if not path.is_file():
+            return None
+        try:
+            points = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path}: not an array ({error})") from error
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0 or not bool(torch.isfinite(points).all()):
+            raise DatasetError(f"{path}: must hold n x 3 finite numbers")
+        return points
+
+
+def mask_of(images: Float[Tensor, "views 4 h w"]) -> Bool[Tensor, "views h w"]:
+    """White (and opaque) pixels of mask images."""
+    return (images[:, 0] > 0.5) & (images[:, 3] > 0.5)
+
+
+def simple_samples(root: Path) -> list[SimpleSample]:
+    """All samples of a folder, by name.
+
+    Raises:
+        DatasetError: there is none, or a record is malformed.
+    """
+    paths = sorted(root.glob(f"*/{RECORD}"))
+    if not paths:
+        raise DatasetError(
+            f"{root}: neither PartDrag-4D (no folder render_PartDrag4D) nor samples (no */{RECORD}); "
+            "docs/evaluation.md shows both layouts"
+        )
+    return [SimpleSample(path.parent, _record(path)) for path in paths]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        drags = np.array(record["drags"], dtype=np.float64)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: needs drags, a list of [x0, y0, x1, y1] in pixels ({error})") from error
+    if drags.ndim != 2 or drags.shape[1] != 4 or not 1 <= len(drags) <= MAX_DRAGS or not np.isfinite(drags).all():
+        raise DatasetError(f"{path}: drags must be 1 to {MAX_DRAGS} lists of four finite numbers")
+    if not isinstance(record.get("part", 0), int):
+        raise DatasetError(f"{path}: part must be a whole number, found {record['part']!r}")
+    return record

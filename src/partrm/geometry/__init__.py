@@ -1,0 +1,1 @@
+"""Frames, cameras, drags, Gaussians and joints as values."""

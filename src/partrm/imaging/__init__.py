@@ -1,0 +1,1 @@
+"""Images in and out: loading, cutting out, framing, drawing."""

@@ -1,0 +1,160 @@
+"""The object cut out of a photograph with a plain background."""
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+
+WORK_SIDE_PX = 1024
+"""The background is found on a copy of at most this side."""
+
+
+PLAIN_TOLERANCE = 0.06
+"""Euclidean RGB distance to the background, at least, above which a pixel is not of it, lit or in shadow."""
+
+
+DARKEST_SHADE = 0.5
+"""A shadow leaves at least this share of the background's light; what is darker belongs to the object."""
+
+
+SHARP = 0.03
+"""Gradient (RGB a pixel of the working copy) from which an edge is an object's and not a shadow's or the light's."""
+
+
+FAINT = 0.04
+"""RGB distance between the two sides of an edge below which it tells nothing."""
+
+
+MAX_BORDER_SPREAD = 0.04
+"""Robust standard deviation of the border's colour about the background's light, above which it is not plain."""
+
+
+MIN_PLAIN_BORDER = 0.7
+"""Share of the border that must show the background (the object may touch the rest)."""
+
+
+MIN_OBJECT_SHARE = 0.002
+"""Share of the image that the object must fill."""
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says which, why, and what to do."""
+
+
+def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
+    """Remove a plain background, evenly or unevenly lit, with the object's soft shadow on it.
+
+    What has another hue than the background, or sharp edges, is the object for sure; what is smooth, of the
+    background's colour and reached from the border is not. A watershed on the gradient divides the rest between them
+    along the strongest edges (Meyer and Beucher 1990). Holes that the border does not reach stay inside. Pixels of the
+    object beside the background get the alpha that explains their colour as a mixture of both, and the object's share
+    of it as their colour.
+
+    Raises:
+        ImageError: the border is not of one colour, or nothing or nearly nothing stands out from it.
+    """
+    height, width = rgb.shape[1:]
+    factor = min(1.0, WORK_SIDE_PX / max(height, width))
+    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    small = rgb if factor == 1 else interpolate(rgb[None], size, mode="bilinear", antialias=True)[0]
+    foreground = _find_object(small, *_fit_background(small))
+    if foreground.mean() < MIN_OBJECT_SHARE:
+        raise ImageError("no object stands out from the background: give an RGBA image, or cut the object out")
+    background = _beside(small, ~foreground)
+    alpha = _soft_edge(torch.from_numpy(foreground), (small - background).norm(dim=0))
+    if factor != 1:
+        alpha = interpolate(alpha[None, None], (height, width), mode="bilinear")[0, 0].clamp(0, 1)
+        background = interpolate(background[None], (height, width), mode="bilinear")[0]
+    colour = ((rgb - (1 - alpha) * background) / alpha.clamp(min=0.1)).clamp(0, 1)
+    return torch.cat([torch.where((alpha > 0) & (alpha < 1), colour, rgb), alpha[None]])
+
+
+def _border(h: int, w: int) -> Bool[Tensor, "h w"]:
+    band = max(1, round(0.015 * min(h, w)))
+    border = torch.ones(h, w, dtype=torch.bool)
+    border[band:-band, band:-band] = False
+    return border
+
+
+def _fit_background(rgb: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"], float]:
+    """A quadratic of the place fitted to the colours of the image border, and their robust spread about it."""
+    _, h, w = rgb.shape
+    y, x = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
+    basis = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], -1)
+    border = _border(h, w)
+    colours, places = rgb[:, border].T, basis[border]
+    coefficients = torch.zeros(basis.shape[-1], 3)
+    coefficients[0] = colours.median(dim=0).values
+    for reach in (0.25, 0.15, 0.1):
+        near = (colours - places @ coefficients).norm(dim=1) <= reach
+        if near.float().mean() < MIN_PLAIN_BORDER:
+            break
+        coefficients = torch.linalg.lstsq(places[near].double(), colours[near].double()).solution.float()
+    distance = (colours - places @ coefficients).norm(dim=1)
+    spread = 1.4826 * float(distance.median())
+    plain = (distance <= max(PLAIN_TOLERANCE, 3 * spread)).float().mean()
+    if spread > MAX_BORDER_SPREAD or float(plain) < MIN_PLAIN_BORDER:
+        raise ImageError(
+            "the background is not plain: give an RGBA image, or cut the object out (it may be any tool's)"
+        )
+    return rearrange(basis @ coefficients, "h w c -> c h w"), spread
+
+
+def _find_object(
+    rgb: Float[Tensor, "3 h w"], background: Float[Tensor, "3 h w"], spread: float
+) -> Bool[np.ndarray, "h w"]:
+    """Which pixels show the object: a watershed between what is the object for sure and what is not."""
+    shade = (rgb * background).sum(0) / (background**2).sum(0).clamp(min=1e-3)
+    in_shadow = shade.clamp(DARKEST_SHADE, 1.0) * background
+    off, off_any_shade = ((rgb - other).norm(dim=0).numpy() for other in (background, in_shadow))
+    gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in rgb.numpy()))
+    sharp = (gradient > max(SHARP, 3 * spread)) & (off > FAINT)
+    inside = _without_specks(sharp | (off_any_shade > max(PLAIN_TOLERANCE, 4 * spread)))
+    smooth = (gradient < max(SHARP / 3, 1.5 * spread)) & (off < max(FAINT / 1.5, 2.5 * spread)) & ~inside
+    outside = _reached_from_border(smooth) | (_border(*inside.shape).numpy() & ~inside)
+    markers = np.where(inside, 2, outside).astype(np.int16)
+    gradient = np.where(markers > 0, 0, gradient)  # a basin starts at once, also on an edge
+    height = (gradient / max(float(gradient.max()), 1e-6) * np.iinfo(np.uint16).max).astype(np.uint16)
+    basins = ndimage.watershed_ift(height, markers, structure=np.ones((3, 3)))
+    return _without_specks(np.asarray(ndimage.binary_fill_holes(basins == 2)))
+
+
+def _components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+    """A positive label a 4-connected component, 0 outside."""
+    labels, _ = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
+    return labels
+
+
+def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    labels = _components(mask)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return mask & np.isin(labels, np.unique(border))
+
+
+def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Drop components smaller than a fiftieth of the largest."""
+    labels = _components(mask)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= max(1, sizes.max() / 50))[labels]
+
+
+def _beside(rgb: Float[Tensor, "3 h w"], behind: Bool[np.ndarray, "h w"]) -> Float[Tensor, "3 h w"]:
+    """Colours of the background, and near the object those of the background beside it, with its shadows."""
+    clear = ndimage.binary_erosion(behind, border_value=1).astype(np.float32)
+    weight = ndimage.gaussian_filter(clear, 4.0)
+    blurred = np.stack([ndimage.gaussian_filter(channel * clear, 4.0) for channel in rgb.numpy()])
+    near = torch.from_numpy(blurred / np.maximum(weight, 1e-4))
+    return torch.where(torch.from_numpy(weight > 1e-3), near, rgb)
+
+
+def _soft_edge(foreground: Bool[Tensor, "h w"], distance: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """Alpha: 1 inside, 0 outside, and beside the background the colour's distance over that of the object nearby."""
+    solid = foreground.float()[None, None]
+    rim = (-max_pool2d(-solid, 5, 1, 2) < 1)[0, 0] & foreground
+    nearby = max_pool2d((distance * foreground)[None, None], 7, 1, 3)[0, 0]
+    told = rim & (nearby > FAINT)
+    return torch.where(told, (distance / nearby.clamp(min=1e-6)).clamp(0, 1), foreground.float())

@@ -1,0 +1,1 @@
+"""Image and drags to a prediction: before, after, part and joint."""

@@ -1,0 +1,185 @@
+"""A prediction on disk: PLY files, views, before-and-after picture, motion video, ``prediction.json`` (DESIGN §9)."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from partrm import __version__
+from partrm.files import staged_folder
+from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.gaussians import Gaussians, save_ply
+from partrm.imaging.images import FramedImage, save_image
+from partrm.inference.pipeline import DragPixels, Prediction, SourceViews
+from partrm.rendering.splats import render_splats
+
+DEFAULT_VIEWS = 8
+"""Cameras of the orbit under which the after state is rendered when none are asked for."""
+
+MOTION_FRAMES = 16
+"""Frames of the motion video, from before to after."""
+
+FRAMES_PER_SECOND = 12
+
+PART_COLOR = (230, 60, 40)
+"""Tint of the moving part in the before-and-after picture, RGB 0..255."""
+
+DRAG_COLOR = (20, 90, 230)
+"""The drags in that picture."""
+
+
+def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
+    """Straight-alpha RGBA images of Gaussians [n] from cameras [views], on the Gaussians' device."""
+    return render_splats(gaussians, cameras).rgba().clamp(0, 1)
+
+
+def on_white(rgba: Float[Tensor, "*batch 4 h w"]) -> Float[Tensor, "*batch 3 h w"]:
+    """Composite straight-alpha images on white."""
+    rgb, alpha = rgba[..., :3, :, :], rgba[..., 3:, :, :]
+    return rgb * alpha + 1 - alpha
+
+
+def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Cameras | None = None) -> None:
+    """Write a prediction into ``out_dir``: all files or none.
+
+    ``gaussians.ply`` (after), ``gaussians_before.ply``, ``views/NNN.png`` (RGBA, after, from ``cameras`` [views] in the
+    canonical frame, by default 8 around the object), ``before_after.png``, ``motion.mp4`` (from the first of the
+    cameras), ``part_mask.png`` (first image's pixels) and ``prediction.json``.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    cameras = canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width) if cameras is None else cameras
+    with staged_folder(out_dir) as folder:
+        started = time.perf_counter()
+        save_ply(prediction.after, folder / "gaussians.ply")
+        save_ply(prediction.before, folder / "gaussians_before.ply")
+        (folder / "views").mkdir()
+        for index, view in enumerate(render_rgba(prediction.after, cameras)):
+            save_image(view, folder / "views" / f"{index:03d}.png")
+        save_image(prediction.part_mask[None], folder / "part_mask.png")
+        Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
+        save_motion(prediction, cameras[:1], folder / "motion.mp4")
+        timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
+        content = json.dumps(describe(prediction, cameras) | {"timings_s": timings}, indent=1, allow_nan=False)
+        (folder / "prediction.json").write_text(content + "\n", encoding="utf-8")
+
+
+def describe(prediction: Prediction, cameras: Cameras) -> dict:
+    """The content of ``prediction.json`` but for the timings; lengths in object diagonals, angles in radians."""
+    joint = prediction.joint
+    p = prediction
+    return describe_given(p.source, p.drags, p.model_name, p.model_hash, cameras) | {
+        "joint": {
+            "type": joint.type.name.lower(),
+            "axis": joint.axis.tolist(),
+            "pivot": joint.pivot.tolist(),
+            "amount": joint.amount,
+            "unit": "rad" if joint.type.name == "REVOLUTE" else "object diagonals",
+            "confidence": joint.confidence,
+            "T_after_before": joint.T_after_before.tolist(),
+        },
+        "part_mask": "part_mask.png",
+        "gaussians": {"count": len(prediction.after), "moving": int(prediction.moving.sum())},
+    }
+
+
+def describe_given(source: SourceViews, drags: DragPixels, model_name: str, model_hash: str, cameras: Cameras) -> dict:
+    """What any prediction says of its model, its input and its views."""
+    first = source.framed[0]
+    return {
+        "partrm_version": __version__,
+        "model": {"name": model_name, "hash": model_hash},
+        "frame": "canonical: x right, y up, z towards the first camera, which stands at (0, 0, 2.4)",
+        "drags_px": torch.cat([drags.start, drags.end], 1).tolist(),
+        "source": {
+            "views": len(source.framed),
+            "width": first.source_width,
+            "height": first.source_height,
+            "canonical_px_per_source_px": first.scale,
+            "canonical_corner_in_source_px": list(first.corner_px),
+            "T_canonical_world": source.T_canonical_world.tolist(),
+            "world_scale": source.world_scale,
+        },
+        "views": {
+            "fovy_deg": math.degrees(float(cameras.fovy_rad[0])),
+            "width": cameras.width,
+            "height": cameras.height,
+            "cameras": cameras.T_world_camera.tolist(),
+        },
+    }
+
+
+def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
+    """Three pictures on white, all from the first input camera: input with part and drags, before, after."""
+    source = prediction.source
+    first, camera = source.framed[0], source.cameras[:1]
+    states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
+    panels = [to_bytes(image) for image in (on_white(first.image), *states)]
+    tinted = _tint(panels[0], _mask_in_canonical_px(prediction))
+    return np.concatenate([with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
+
+
+def with_drags(
+    picture: UInt8[np.ndarray, "h w 3"], first: FramedImage, drags: DragPixels
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The first canonical image with the drags drawn as arrows."""
+    drawn = Image.fromarray(picture)
+    draw = ImageDraw.Draw(drawn)
+    starts, ends = (first.to_canonical_px(p).tolist() for p in (drags.start, drags.end))
+    for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
+        draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
+        angle = math.atan2(y1 - y0, x1 - x0)
+        head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
+        draw.polygon([(x1, y1), *head], fill=DRAG_COLOR)
+        draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=DRAG_COLOR)
+    return np.asarray(drawn)
+
+
+def _mask_in_canonical_px(prediction: Prediction) -> Float[Tensor, "size size"]:
+    """The part mask resampled from the user's pixels to the first canonical image's (nearest, zero outside)."""
+    first, mask = prediction.source.framed[0], prediction.part_mask
+    size = first.image.shape[-1]
+    centres = torch.arange(size) + 0.5
+    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
+    x, y = first.to_source_px(grid).floor().long().unbind(-1)
+    h, w = mask.shape
+    inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
+    return mask[y.clamp(0, h - 1), x.clamp(0, w - 1)] * inside
+
+
+def _tint(picture: UInt8[np.ndarray, "h w 3"], mask: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    share = 0.45 * mask.numpy()[..., None]
+    return (picture * (1 - share) + np.array(PART_COLOR) * share).round().astype(np.uint8)
+
+
+def to_bytes(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """An image in [0, 1] with 8 bits a channel."""
+    return rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+
+
+def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
+    """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
+    import imageio_ffmpeg
+
+    # The codec wants even sides: one row or column of white more where they are odd.
+    width, height = camera.width + camera.width % 2, camera.height + camera.height % 2
+    video = imageio_ffmpeg.write_frames(
+        str(path), (width, height), fps=FRAMES_PER_SECOND, codec="libx264", quality=7, macro_block_size=2
+    )
+    video.send(None)
+    try:
+        for frame in range(MOTION_FRAMES):
+            picture = np.full((height, width, 3), 255, dtype=np.uint8)
+            state = prediction.at(frame / (MOTION_FRAMES - 1))
+            picture[: camera.height, : camera.width] = to_bytes(on_white(render_rgba(state, camera))[0])
+            video.send(picture)
+    finally:
+        video.close()

@@ -1,0 +1,38 @@
+"""What the network eats: views, rays and drags of a batch of samples, in the frame of their first views."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.drags import Drags
+
+VIEWS = 4
+"""Input views of a sample; absent ones enter as rays with a zero image."""
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A batch of samples in the canonical frame of their first views."""
+
+    images: Float[Tensor, "b v 4 h w"]
+    """RGBA, straight alpha, [0, 1]; zero for absent views."""
+    cameras: Cameras
+    """[b, v] canonical-frame cameras; absent views take those of ``canonical_orbit(4, ...)``."""
+    view_valid: Bool[Tensor, "b v"]
+    """False for absent views; the first view is always present."""
+    drags: Drags
+    """[b, n] drags, n <= 10, in views that are present."""
+
+
+def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
+    """Average RGBA down by ``factor`` with premultiplied colour; where alpha is zero the colour is grey."""
+    b = images.shape[0]
+    flat = rearrange(images, "b v c h w -> (b v) c h w")
+    alpha = torch.nn.functional.avg_pool2d(flat[:, 3:], factor)
+    premultiplied = torch.nn.functional.avg_pool2d(flat[:, :3] * flat[:, 3:], factor)
+    rgb = torch.where(alpha > 0, premultiplied / alpha.clamp(min=1e-4), torch.full_like(premultiplied, 0.5))
+    return rearrange(torch.cat([rgb, alpha], 1), "(b v) c h w -> b v c h w", b=b)

@@ -1,0 +1,297 @@
+"""Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
+
+import importlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from partrm.imaging.formats import IMAGE_FORMATS, postscript_disabled
+from partrm.objects.articulated_object import Joint, ObjectError, PackageMissingError, Part, distinct_name
+from partrm.objects.materials import Material, Role
+from partrm.objects.obj_format import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
+from partrm.objects.primitives import box_uv, solid_box, solid_cylinder, solid_ellipsoid
+
+Libraries = dict[Path, dict[str, Material]]
+"""MTL files read so far."""
+
+
+def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Surface:
+    """Surface of one visual of yourdfpy's record in the visual's frame, scaled, every face with a material.
+
+    A mesh's own materials count; the file's colour or texture stands in where it has none.
+    """
+    geometry = visual.geometry
+    if geometry is None:
+        raise ObjectError(f"{path}: a visual has no geometry")
+    if geometry.mesh is not None:
+        surface = _read_mesh(_named_file("mesh", geometry.mesh.filename, path), libraries)
+        scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
+        if not (np.isfinite(scale).all() and scale.all()):
+            raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
+        surface = _scaled(surface, scale)
+    else:
+        surface = _solid(geometry, path)
+    if (surface.face_material >= 0).all():
+        return surface
+    own = _urdf_material(visual.material, robot, path)
+    slots = np.where(surface.face_material < 0, len(surface.materials), surface.face_material)
+    return replace(surface, face_material=slots, materials=(*surface.materials, own))
+
+
+def _scaled(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
+    """A mirroring scale turns the faces round, so that they still look outwards."""
+    faces, uv = surface.faces, surface.corner_uv
+    if scale.prod() < 0:
+        faces, uv = faces[:, ::-1].copy(), None if uv is None else uv[:, ::-1].copy()
+    return replace(surface, vertices=surface.vertices * scale, faces=faces, corner_uv=uv)
+
+
+def _named_file(what: str, name: str | None, path: Path) -> Path:
+    """The mesh or texture that a name means: relative to the URDF, or below one of its folders for ``package://``."""
+    if not name:
+        raise ObjectError(f"{path}: a {what} has no file name")
+    plain = name.removeprefix("file://").removeprefix("package://").replace("\\", "/")
+    tried = [path.parent / plain]
+    if name.startswith("package://"):
+        inside = plain.partition("/")[2]
+        tried += [folder / text for folder in path.absolute().parents for text in (plain, inside)]
+    found = next((p for p in tried if p.is_file()), None)
+    if found is None:
+        raise ObjectError(f"{path}: the {what} {name!r} is missing")
+    return found
+
+
+def _solid(geometry: Any, path: Path) -> Surface:
+    box, cylinder, sphere = geometry.box, geometry.cylinder, geometry.sphere
+    if box is not None:
+        x, y, z = _require_sizes("box", box.size.tolist(), 3, path)
+        vertices, faces = solid_box(x / 2, y / 2, z / 2)
+    elif cylinder is not None:
+        radius, length = _require_sizes("cylinder", [cylinder.radius, cylinder.length], 2, path)
+        vertices, faces = solid_cylinder(radius, length / 2)
+    elif sphere is not None:
+        (radius,) = _require_sizes("sphere", [sphere.radius], 1, path)
+        vertices, faces = solid_ellipsoid(radius, radius, radius)
+    else:
+        raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder nor sphere")
+    return Surface(vertices, faces, np.full(len(faces), -1), (), box_uv(vertices, faces))
+
+
+def _require_sizes(what: str, sizes: list[float], count: int, path: Path) -> list[float]:
+    if len(sizes) != count or not all(0 < size < math.inf for size in sizes):
+        listed = " ".join(f"{size:g}" for size in sizes)
+        raise ObjectError(f"{path}: a {what} of size {listed}; it needs {count} finite, above zero")
+    return sizes
+
+
+def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
+    if material is None:
+        return GREY
+    if material.color is None and material.texture is None:
+        named = [m for m in robot.materials if m.name == material.name]
+        material = named[0] if named else material
+    color, role, texture = GREY.color, Role.BODY, None
+    if material.texture is not None:
+        color, texture = (1.0, 1.0, 1.0), read_image(_named_file("texture", material.texture.filename, path))
+    if material.color is not None:
+        r, g, b, a = np.clip(np.asarray(material.color.rgba, np.float64), 0, 1).tolist()
+        color, role = (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY
+    return Material(material.name or "material", color, role, texture=texture)
+
+
+def _refuse_huge(file: Path) -> None:
+    """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory."""
+    faces, kind = 0, file.suffix.lower()
+    with file.open("rb") as opened:
+        head = opened.read(4096)
+    if kind == ".stl" and len(head) >= 84 and file.stat().st_size == 84 + 50 * int.from_bytes(head[80:84], "little"):
+        faces = int.from_bytes(head[80:84], "little")
+    elif kind == ".ply" and (found := re.search(rb"^element face (\d+)", head, re.MULTILINE)):
+        faces = int(found[1])
+    if faces > MAX_FACES:
+        raise ObjectError(f"{file}: {faces} faces, more than {MAX_FACES}; simplify the mesh first")
+
+
+def _read_mesh(file: Path, libraries: Libraries) -> Surface:
+    if file.suffix.lower() == ".obj":
+        return load_obj(file, libraries)
+    if file.is_file():
+        _refuse_huge(file)
+    try:
+        trimesh = importlib.import_module("trimesh")
+    except ImportError as error:
+        message = f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'"
+        raise PackageMissingError(message) from error
+    try:
+        with postscript_disabled():
+            found = trimesh.load_scene(file, process=False).dump()
+    except ImportError as error:
+        raise PackageMissingError(f"{file}: trimesh lacks a package for such meshes ({error}); install it") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ObjectError(f"{file}: trimesh cannot read the mesh ({' '.join(str(error).split())})") from error
+    pieces = [_piece(g, file) for g in found if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+    if sum(len(p.faces) for p in pieces) > MAX_FACES:
+        raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
+    if not all(np.isfinite(p.vertices).all() for p in pieces):
+        raise ObjectError(f"{file}: the mesh has vertices that are not finite")
+    return _joined(pieces)
+
+
+def _piece(mesh: Any, file: Path) -> Surface:
+    """A trimesh with at most one material."""
+    vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
+    uv = getattr(mesh.visual, "uv", None)
+    corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[faces]
+    material = _trimesh_material(mesh.visual, file)
+    slots = np.full(len(faces), -1 if material is None else 0)
+    return Surface(vertices, faces, slots, () if material is None else (material,), corner_uv)
+
+
+def _trimesh_material(visual: Any, file: Path) -> Material | None:
+    material = getattr(visual, "material", None)
+    if material is None:
+        if not getattr(visual, "defined", False):
+            return None
+        r, g, b, a = (np.asarray(visual.main_color, np.float64) / 255).tolist()
+        return Material("material", (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY)
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if image is not None and image.format not in (None, "MPO", *IMAGE_FORMATS):  # None: decoded by trimesh
+        raise ObjectError(f"{file}: a texture of the format {image.format}; give one of {', '.join(IMAGE_FORMATS)}")
+    factor = getattr(material, "baseColorFactor", None)
+    if factor is None:
+        factor = getattr(material, "diffuse", None)
+    if factor is None:
+        factor = [255, 255, 255, 255] if image is not None else [int(255 * c) for c in GREY.color] + [255]
+    scale = 255.0 if np.asarray(factor).dtype.kind in "iu" else 1.0
+    rgba = np.clip(np.asarray(factor, np.float64) / scale, 0, 1).tolist()
+    texture = None if image is None else np.asarray(image.convert("RGB")).copy()
+    role = Role.GLASS if len(rgba) > 3 and rgba[3] < OPAQUE else Role.BODY
+    return Material(getattr(material, "name", None) or "material", (rgba[0], rgba[1], rgba[2]), role, texture=texture)
+
+
+def _joined(pieces: list[Surface]) -> Surface:
+    builder = _Pieces()
+    materials: list[Material] = []
+    for piece in pieces:
+        shifted = np.where(piece.face_material >= 0, piece.face_material + len(materials), -1)
+        materials += piece.materials
+        builder.add(piece.vertices, piece.faces, shifted, piece.corner_uv)
+    vertices, faces, slots, uv = builder.arrays()
+    return Surface(vertices, faces, slots, tuple(materials), uv)
+
+
+class _Pieces:
+    """Meshes appended to one another."""
+
+    def __init__(self) -> None:
+        self.vertices: list[np.ndarray] = [np.zeros((0, 3))]
+        self.faces: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+        self.slots: list[np.ndarray] = [np.zeros(0, np.int64)]
+        self.uv: list[np.ndarray] = [np.zeros((0, 3, 2))]
+        self.count = 0
+
+    def add(self, vertices: np.ndarray, faces: np.ndarray, slots: np.ndarray, uv: np.ndarray | None) -> None:
+        self.vertices.append(vertices)
+        self.faces.append(faces + self.count)
+        self.slots.append(slots)
+        self.uv.append(np.full((len(faces), 3, 2), np.nan) if uv is None else uv)
+        self.count += len(vertices)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        uv = np.concatenate(self.uv)
+        return (
+            np.concatenate(self.vertices),
+            np.concatenate(self.faces),
+            np.concatenate(self.slots),
+            uv if np.isfinite(uv).any() else None,
+        )
+
+
+@dataclass
+class _PartBuilder:
+    name: str
+    joint: Joint | None
+    links: list[str] = field(default_factory=list)
+    pieces: _Pieces = field(default_factory=_Pieces)
+
+
+class PartsBuilder:
+    """Gathers the visuals of links into parts, and their looks into the object's material slots."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.parts: list[_PartBuilder] = []
+        self.part_of_link: dict[str, int] = {}
+        self.libraries: Libraries = {}
+        self.materials: list[Material] = []
+        self._slots: dict[tuple, int] = {}
+
+    def open_part(self, link: str, joint: Joint | None) -> None:
+        self.parts.append(_PartBuilder(link, joint))
+        self.part_of_link[link] = len(self.parts) - 1
+
+    def join(self, link: str, parent: str) -> None:
+        """Let a link be of its parent's part."""
+        self.part_of_link[link] = self.part_of_link[parent]
+
+    def add(self, link: str, surface: Surface, T_world_visual: Float[np.ndarray, "4 4"]) -> None:
+        """Append a surface in the root frame at rest."""
+        part = self.parts[self.part_of_link[link]]
+        part.links.append(link)
+        uv = surface.corner_uv
+        known = np.zeros(len(surface.faces), bool) if uv is None else np.isfinite(uv).all((1, 2))
+        slots = np.zeros(len(surface.faces), np.int64)
+        for number, material in enumerate(surface.materials):
+            rows = surface.face_material == number
+            for mapped in (True, False):
+                if (rows & (known == mapped)).any():
+                    slots[rows & (known == mapped)] = self._slot(material, mapped)
+        vertices = surface.vertices @ T_world_visual[:3, :3].T + T_world_visual[:3, 3]
+        part.pieces.add(vertices, surface.faces, slots, uv)
+
+    def _slot(self, material: Material, mapped: bool) -> int:
+        """The object's slot of a look; a texture without coordinates becomes its mean colour."""
+        if material.texture is not None and not mapped:
+            mean = material.texture.reshape(-1, 3).mean(0) / 255.0
+            r, g, b = (np.array(material.color) * mean).tolist()
+            material = replace(material, texture=None, color=(r, g, b))
+        m = material
+        texture = None if m.texture is None else (m.texture.shape, m.texture.tobytes())
+        key = (m.name, m.color, m.role, m.color2, m.pattern, m.frequency, m.direction, m.gloss, texture)
+        if key not in self._slots:
+            self._slots[key] = len(self.materials)
+            self.materials.append(material)
+        return self._slots[key]
+
+    def build(self, names: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Material, ...]]:
+        """The parts, without those that neither have nor apply_joint_motion surface; names are made distinct."""
+        keep = [bool(p.pieces.count) for p in self.parts]
+        for index in reversed(range(len(self.parts))):
+            joint = self.parts[index].joint
+            if keep[index] and joint is not None:
+                keep[joint.parent] = True
+        if not any(keep):
+            raise ObjectError(f"{self.path}: no visible surface")
+        number = np.cumsum(keep) - 1
+        parts: list[Part] = []
+        used: set[str] = set()
+        for built in (p for p, k in zip(self.parts, keep, strict=True) if k):
+            link = built.links[0] if built.links else built.name
+            name = distinct_name(names.get(link, link), used)
+            used.add(name)
+            vertices, faces, slots, uv = built.pieces.arrays()
+            textured = any(self.materials[s].texture is not None for s in np.unique(slots))
+            joint = built.joint
+            joint = None if joint is None else replace(joint, parent=int(number[joint.parent]))
+            parts.append(
+                Part(name, vertices, faces, slots, joint, np.nan_to_num(uv) if textured and uv is not None else None)
+            )
+        return tuple(parts), tuple(self.materials)

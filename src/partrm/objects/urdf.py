@@ -1,0 +1,311 @@
+"""URDF files as articulated objects, and back: visual meshes with UVs, colours and textures, exact transforms.
+
+``yourdfpy`` reads the XML, :mod:`partrm.objects.obj_format` OBJ meshes exactly, ``trimesh`` the other formats.
+Fixed joints and joints without a range are merged into the part that they hang on. A joint that mimics another one is
+read as a joint of its own.
+"""
+
+import importlib
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from partrm.geometry.joints import JointType
+from partrm.geometry.transforms import screw_motion
+from partrm.objects._description_meshes import PartsBuilder, read_visual
+from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError
+from partrm.objects.obj_format import Surface, save_mtl, save_obj
+
+KINDS = {"revolute": JointType.REVOLUTE, "continuous": JointType.CONTINUOUS, "prismatic": JointType.PRISMATIC}
+"""Joint types that move."""
+
+
+def load_urdf(
+    path: Path | str,
+    *,
+    name: str | None = None,
+    category: str = "object",
+    front: tuple[float, float] = (1.0, 0.0),
+    part_names: Mapping[str, str] | None = None,
+    skip_empty_meshes: bool = False,
+) -> ArticulatedObject:
+    """Load a URDF file, z up, normalised (closed bounding box: centred, diagonal 1).
+
+    Args:
+        path: the file; meshes and textures are looked for beside it (``package://`` too).
+        name: name of the object, by default the file's.
+        category: category of the object.
+        front: direction (x, y) of the file's root frame in which the object's front looks; it is turned to +x.
+        part_names: names of parts by link, where they are not the link's own.
+        skip_empty_meshes: leave out visuals without faces instead of refusing the file.
+
+    A part is called after its first link that has surface. Continuous joints get one turn as their range.
+
+    Raises:
+        PackageMissingError: yourdfpy or, for meshes other than OBJ, trimesh is missing.
+        ObjectError: the file, a mesh or a texture missing or malformed; links that are unknown, held by two joints, in
+            a cycle or apart; nothing that moves; an axis of no length; limits that are absent, not finite or reversed;
+            a floating or planar joint; a box, cylinder or sphere without extent; no visible surface.
+    """
+    path = Path(path)
+    robot = _parse(path)
+    joints = _joints_by_child(robot, path)
+    order = _topological(robot, joints, path)
+    builder = PartsBuilder(path)
+    T_world: dict[str, np.ndarray] = {}
+    for link in order:
+        joint = joints.get(link.name)
+        above = np.eye(4) if joint is None else T_world[joint.parent] @ _matrix(joint.origin, joint.name, path)
+        if joint is None:
+            builder.open_part(link.name, None)
+        else:
+            above = above @ _held_motion(joint, path)
+            moving = _moving_joint(joint, above, builder.part_of_link[joint.parent], path)
+            builder.join(link.name, joint.parent) if moving is None else builder.open_part(link.name, moving)
+        T_world[link.name] = above
+        for visual in link.visuals:
+            T = above @ _matrix(visual.origin, link.name, path)
+            surface = read_visual(visual, robot, path, builder.libraries)
+            if len(surface.faces):
+                builder.add(link.name, surface, T)
+            elif not skip_empty_meshes:
+                raise ObjectError(f"{path}: a mesh of link {link.name!r} has no faces")
+    parts, materials = builder.build(part_names or {})
+    if not any(part.joint is not None for part in parts):
+        raise ObjectError(f"{path}: no joint moves a visible part")
+    built = ArticulatedObject(
+        name=path.stem if name is None else name,
+        category=category,
+        parts=parts,
+        materials=materials,
+        source=f"urdf:{path.name}",
+    )
+    return built.turned_to_front(front).normalised()
+
+
+def _parse(path: Path) -> Any:
+    """yourdfpy's record of the file, without meshes."""
+    try:
+        yourdfpy = importlib.import_module("yourdfpy")
+    except ImportError as error:
+        message = f"{path}: URDF files need the package yourdfpy: pip install 'partrm[data]'"
+        raise PackageMissingError(message) from error
+    if not path.is_file():
+        raise ObjectError(f"{path}: no such URDF file")
+    try:
+        # yourdfpy mends broken XML silently, and so loses links: look first.
+        ET.parse(path)
+    except ET.ParseError as error:
+        if "unbound prefix" not in str(error):
+            raise ObjectError(f"{path}: not well-formed XML ({error})") from error
+    except OSError as error:
+        raise ObjectError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return yourdfpy.URDF.load(str(path), build_scene_graph=False, load_meshes=False).robot
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ObjectError(f"{path}: not a URDF that yourdfpy can read ({' '.join(str(error).split())})") from error
+
+
+def _joints_by_child(robot: Any, path: Path) -> dict[str, Any]:
+    names = [link.name for link in robot.links]
+    if len(set(names)) < len(names) or not names:
+        raise ObjectError(f"{path}: {'two links have one name' if names else 'no link'}")
+    joints: dict[str, Any] = {}
+    for joint in robot.joints:
+        for link in (joint.parent, joint.child):
+            if link not in names:
+                raise ObjectError(f"{path}: joint {joint.name!r} names the link {link!r}, which does not exist")
+        if joint.child in joints:
+            other = joints[joint.child].name
+            raise ObjectError(f"{path}: link {joint.child!r} hangs on two joints, {other!r} and {joint.name!r}")
+        joints[joint.child] = joint
+    return joints
+
+
+def _topological(robot: Any, joints: Mapping[str, Any], path: Path) -> list[Any]:
+    """Links with parents before children, else in the order of the file."""
+    roots = [link.name for link in robot.links if link.name not in joints]
+    if not roots:
+        raise ObjectError(f"{path}: the joints form a cycle")
+    if len(roots) > 1:
+        raise ObjectError(f"{path}: no joint connects the links {roots[0]!r} and {roots[1]!r}")
+    waiting, placed = list(robot.links), []
+    done: set[str] = set()
+    while waiting:
+        ready = next((x for x in waiting if x.name in roots or joints[x.name].parent in done), None)
+        if ready is None:
+            raise ObjectError(f"{path}: the joints form a cycle (at link {waiting[0].name!r})")
+        waiting.remove(ready)
+        placed.append(ready)
+        done.add(ready.name)
+    return placed
+
+
+def _matrix(origin: np.ndarray | None, what: str, path: Path) -> Float[np.ndarray, "4 4"]:
+    T = np.eye(4) if origin is None else np.asarray(origin, dtype=np.float64)
+    if not np.isfinite(T).all():
+        raise ObjectError(f"{path}: the origin at {what!r} is not finite")
+    return T
+
+
+def _limits(joint: Any, path: Path) -> tuple[float, float]:
+    if joint.type == "continuous":
+        return -math.pi, math.pi
+    limit = joint.limit
+    if limit is None or limit.lower is None or limit.upper is None:
+        raise ObjectError(f"{path}: joint {joint.name!r} is {joint.type} but has no limits")
+    if not (math.isfinite(limit.lower) and math.isfinite(limit.upper)):
+        raise ObjectError(f"{path}: the limits of joint {joint.name!r} are not finite ({limit.lower}, {limit.upper})")
+    if limit.lower > limit.upper:
+        raise ObjectError(f"{path}: the limits of joint {joint.name!r} are reversed ({limit.lower}, {limit.upper})")
+    return float(limit.lower), float(limit.upper)
+
+
+def _axis(joint: Any, path: Path) -> Float[np.ndarray, "3"]:
+    axis = np.asarray(joint.axis, dtype=np.float64)
+    length = np.linalg.norm(axis)
+    if axis.shape != (3,) or not 1e-9 < length < math.inf:
+        raise ObjectError(f"{path}: the axis of joint {joint.name!r} has no length")
+    return axis / length
+
+
+def _held_motion(joint: Any, path: Path) -> Float[np.ndarray, "4 4"]:
+    """Where a joint whose limits coincide holds its child, in the joint's frame; the identity for all others."""
+    if joint.type not in (*KINDS, "fixed"):
+        raise ObjectError(f"{path}: joint {joint.name!r} is {joint.type}; only fixed, revolute, continuous, prismatic")
+    if joint.type in ("fixed", "continuous"):
+        return np.eye(4)
+    lower, upper = _limits(joint, path)
+    if lower < upper:
+        return np.eye(4)
+    axis, zero = torch.from_numpy(_axis(joint, path)), torch.zeros(3, dtype=torch.float64)
+    amount = torch.tensor(lower, dtype=torch.float64)
+    return screw_motion(axis, zero, amount, torch.tensor(joint.type == "prismatic")).numpy()
+
+
+def _moving_joint(joint: Any, T_world_joint: np.ndarray, parent: int, path: Path) -> Joint | None:
+    """The joint at rest in the root frame; None for one that holds still."""
+    if joint.type == "fixed":
+        return None
+    axis, (lower, upper) = _axis(joint, path), _limits(joint, path)
+    if lower == upper:
+        return None
+    return Joint(
+        name=joint.name,
+        type=KINDS[joint.type],
+        parent=parent,
+        axis=tuple((T_world_joint[:3, :3] @ axis).tolist()),
+        pivot=tuple(T_world_joint[:3, 3].tolist()),
+        lower=lower,
+        upper=upper,
+    )
+
+
+def save_urdf(obj: ArticulatedObject, path: Path | str) -> None:
+    """Write ``path`` (.urdf) and, in ``NAME_meshes`` beside it, an OBJ mesh a part, materials and PNG textures.
+
+    Lengths are object units (diagonal 1); every link's frame stands at its joint's pivot, turned as the object frame.
+    :func:`load_urdf` gives the same object back (materials in the order of their use). 3D patterns are kept in comments
+    that only we read; other programs see their mean colour.
+
+    Raises:
+        ObjectError: two parts of one name.
+        OSError: the files cannot be written.
+    """
+    path = Path(path)
+    names = [part.name for part in obj.parts]
+    if len(set(names)) < len(names):
+        raise ObjectError(f"{obj.name}: two parts have one name; a URDF needs them distinct")
+    meshes = path.with_name(path.stem + "_meshes")
+    files = save_part_meshes(obj, meshes)
+    root = ET.Element("robot", name=obj.name)
+    for part, file in zip(obj.parts, files, strict=True):
+        link = ET.SubElement(root, "link", name=part.name)
+        if file:
+            pivot = np.zeros(3) if part.joint is None else np.array(part.joint.pivot)
+            add_visual(link, f"{meshes.name}/{file}", -pivot)
+    for index, part in enumerate(obj.parts):
+        if index and part.joint is None:
+            add_joint(root, Joint(f"{part.name}_fixed", JointType.FIXED, 0), names[0], part.name, (0.0, 0.0, 0.0))
+        if part.joint is not None:
+            above = obj.parts[part.joint.parent].joint
+            add_joint(root, part.joint, names[part.joint.parent], part.name, above.pivot if above else (0.0, 0.0, 0.0))
+    write_xml(root, path)
+
+
+def add_visual(link: ET.Element, file: str, xyz: np.ndarray, name: str = "") -> None:
+    """Append a mesh to a link, shifted by ``xyz``."""
+    visual = ET.SubElement(link, "visual", {"name": name} if name else {})
+    ET.SubElement(visual, "origin", xyz=numbers(xyz))
+    ET.SubElement(ET.SubElement(visual, "geometry"), "mesh", filename=file)
+
+
+def add_joint(
+    root: ET.Element, joint: Joint, parent: str, child: str, parent_pivot: tuple[float, float, float], name: str = ""
+) -> None:
+    """Append a joint between two links whose frames stand at their pivots."""
+    kind = joint.type.name.lower()
+    element = ET.SubElement(root, "joint", name=name or joint.name, type=kind)
+    ET.SubElement(element, "origin", xyz=numbers(np.array(joint.pivot) - np.array(parent_pivot)))
+    ET.SubElement(element, "parent", link=parent)
+    ET.SubElement(element, "child", link=child)
+    if joint.type != JointType.FIXED:
+        ET.SubElement(element, "axis", xyz=numbers(joint.axis))
+        limits = {"lower": repr(float(joint.lower)), "upper": repr(float(joint.upper))}
+        ET.SubElement(
+            element, "limit", limits | {"effort": "100", "velocity": "1"} if joint.type != JointType.CONTINUOUS
+            else {"effort": "100", "velocity": "1"},
+        )  # fmt: skip
+
+
+def save_part_meshes(
+    obj: ArticulatedObject, folder: Path, *, pattern: str = "part_{:02d}.obj", images: str = ""
+) -> list[str]:
+    """Write the parts at rest as OBJ files with one common MTL; file names, "" for parts without faces.
+
+    Args:
+        obj: the object.
+        folder: made if missing.
+        pattern: name of part number N's file.
+        images: folder of the textures relative to ``folder``, "" for the same.
+    """
+    save_part_materials(obj, folder, images)
+    files = []
+    for number, part in enumerate(obj.parts):
+        files.append(pattern.format(number) if len(part.faces) else "")
+        if files[-1]:
+            surface = Surface(part.vertices, part.faces, part.face_material, obj.materials, part.corner_uv)
+            save_obj(folder / files[-1], surface, "materials.mtl")
+    return files
+
+
+def save_part_materials(obj: ArticulatedObject, folder: Path, images: str = "") -> None:
+    """Write ``materials.mtl`` and the textures of an object; ``images`` is their folder relative to ``folder``."""
+    from PIL import Image
+
+    (folder / images).mkdir(parents=True, exist_ok=True)
+    paths: list[str] = []
+    for slot, material in enumerate(obj.materials):
+        paths.append("" if material.texture is None else f"{images}/texture_{slot}.png".lstrip("/"))
+        if material.texture is not None:
+            Image.fromarray(material.texture).save(folder / paths[-1])
+    save_mtl(folder / "materials.mtl", obj.materials, paths)
+
+
+def numbers(values) -> str:
+    """Numbers as URDF writes them, without loss."""
+    return " ".join(repr(float(v)) for v in values)
+
+
+def write_xml(root: ET.Element, path: Path) -> None:
+    """Write under another name first, so that no half file keeps its final one."""
+    ET.indent(root)
+    part = path.with_name(path.name + ".part")
+    ET.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""The published pipeline, exact; nothing here is needed by the shipped model."""

@@ -1,0 +1,1 @@
+"""Rasterization of Gaussians by numba kernels."""

@@ -1,0 +1,1 @@
+"""Training samples ray-cast from packed meshes, on the device that trains."""

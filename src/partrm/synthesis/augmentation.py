@@ -1,0 +1,86 @@
+"""What makes a photograph of a render: tone, softness, noise, a rough cut-out, a lens of its own."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from partrm.geometry.cameras import Cameras
+from partrm.synthesis.scenarios import uniform
+
+
+@dataclass(frozen=True)
+class Tone:
+    """Exposure, white balance and contrast of a camera, one for all images of a sample.
+
+    Targets have the same tone as inputs: which colours are the object's own no image tells, and a network that has to
+    guess gives them all a little wrong.
+    """
+
+    gain: Float[Tensor, "b 3"]
+    contrast: Float[Tensor, " b"]
+
+    @staticmethod
+    def random(b: int, generator: torch.Generator) -> "Tone":
+        """Of b cameras: exposure and contrast within 15 %, each channel within 6 % of the others."""
+        exposure = uniform((b, 1), 0.85, 1.15, generator) * uniform((b, 3), 0.94, 1.06, generator)
+        return Tone(exposure, uniform((b,), 0.85, 1.15, generator))
+
+    def of_colors(self, rgb: Float[Tensor, "b *pixels 3"]) -> Float[Tensor, "b *pixels 3"]:
+        """Colours in [0, 1] as the cameras show them, in [0, 1]."""
+        between = [1] * (rgb.ndim - 2)
+        contrast = self.contrast.view(-1, *between, 1)
+        return ((rgb * self.gain.view(-1, *between, 3) - 0.5) * contrast + 0.5).clamp(0, 1)
+
+    def of_images(self, rgba: Float[Tensor, "b k 4 h w"]) -> Float[Tensor, "b k 4 h w"]:
+        """Images of straight alpha, which stays."""
+        rgb = rearrange(rgba[:, :, :3], "b k c h w -> b k h w c")
+        return torch.cat([rearrange(self.of_colors(rgb), "b k h w c -> b k c h w"), rgba[:, :, 3:]], 2)
+
+
+def camera_noise(
+    images: Float[Tensor, "b k 4 h w"], tone: Tone, generator: torch.Generator
+) -> Float[Tensor, "b k 4 h w"]:
+    """Images as a camera takes them: its tone, softness and sensor noise; in some samples a rough cut-out."""
+    b, k = images.shape[:2]
+
+    def draw(low: float, high: float, channels: int = 1) -> Tensor:
+        return uniform((b, 1, channels, 1, 1), low, high, generator)
+
+    rgb = images[:, :, :3]
+    flat = rearrange(images, "b k c h w -> (b k) c h w")
+    premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
+    near = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
+    soft = torch.where(flat[:, 3:] > 0, near[:, :3] / near[:, 3:].clamp(min=1e-4), flat[:, :3])
+    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1.0, 1.0).clamp(min=0))
+    rgb = tone.of_images(torch.cat([rgb, images[:, :, 3:]], 2))[:, :, :3]
+    noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
+    rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)
+    # A mask found by background removal lies a little beside the outline, and the rim keeps the background's colour.
+    alpha = images[:, :, 3:]
+    wider = rearrange(near[:, 3:], "(b k) c h w -> b k c h w", k=k)
+    rough = ((wider - draw(0.25, 0.75)) * draw(2.0, 4.0) + 0.5).clamp(0, 1)  # leaves 0 and 1 as they are
+    rim = rgb * alpha + draw(0.0, 1.0) * draw(0.8, 1.0, 3) * (1 - alpha)
+    cut_out = draw(0.0, 1.0) < 0.25
+    rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)
+    return torch.cat([rgb.clamp(0, 1), alpha], 2)
+
+
+def through_other_lenses(
+    cameras: Cameras, share: float, fovy_deg: tuple[float, float], generator: torch.Generator
+) -> Cameras:
+    """The cameras [b, v] that really took the first views: a share nearer or farther, with a lens to match.
+
+    Objects keep their size in the image, points before and behind the origin shift. ``fovy_deg``: least and greatest.
+    """
+    b = cameras.batch_shape[0]
+    low, high = fovy_deg
+    other = torch.deg2rad(uniform((b,), low, high, generator))
+    told = cameras.fovy_rad[:, 0]
+    fovy = torch.where(uniform((b,), 0.0, 1.0, generator) < share, other, told)
+    farther = torch.tan(told / 2) / torch.tan(fovy / 2)
+    T = cameras.T_world_camera.clone()
+    T[:, 0, :3, 3] *= farther[:, None]
+    return Cameras(T, torch.cat([fovy[:, None], cameras.fovy_rad[:, 1:]], 1), cameras.width, cameras.height)

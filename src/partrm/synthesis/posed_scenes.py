@@ -1,0 +1,221 @@
+"""Batches of objects in their states: posed, framed, lit, rendered; the exact surface and motion behind every pixel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.joints import JointType
+from partrm.geometry.transforms import transform_points
+from partrm.model.inputs import VIEWS, pooled_rgba
+from partrm.objects.materials import MaterialTable
+from partrm.rendering.meshes import Instances, Lights, MeshScene, SurfaceMaps, render_meshes, trace_surfaces
+from partrm.synthesis.samples import JointTruth, MotionTargets, StateViews
+from partrm.synthesis.scenarios import (
+    Framing,
+    JointTables,
+    Scenario,
+    carried_parts,
+    first_view,
+    framed_by_outline,
+    joint_in_object_frame,
+    uniform,
+)
+
+
+@dataclass(frozen=True)
+class PosedBatch:
+    """A batch of scenarios with everything that rendering needs, object frames."""
+
+    scenario: Scenario
+    framing: Framing
+    instances: Instances
+    """Source state."""
+    T_motion: Float[Tensor, "b 4 4"]
+    """Motion of the dragged part, object frame."""
+    carried: Bool[Tensor, "b parts"]
+    lights: Lights
+
+
+def pose_batch(
+    scene: MeshScene,
+    tables: JointTables,
+    scenario: Scenario,
+    framing: Framing,
+    materials: MaterialTable,
+    augment: bool,
+    generator: torch.Generator,
+) -> PosedBatch:
+    """Place the objects of a batch in their source states, under a light."""
+    T_source, T_motion, carried = carried_parts(tables, scenario)
+    instances = Instances.of_objects(scene, scenario.object, T_source.float(), materials)
+    b = len(scenario.object)
+    lights = training_lights(b, generator) if augment else Lights.reference(b, scene.device)
+    return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
+
+
+OUTLINE_PX = 96
+"""Side of the coarse renders that training reads outlines off."""
+
+
+OUTLINE_SCALE = 0.6
+"""Canonical units per object diagonal in the first render, so that objects with their doors wide open lie inside."""
+
+
+def outline_framing(
+    framing: Framing, size_px: int, rounds: int, shows: Callable[[Cameras], Bool[Tensor, "b h w"]]
+) -> Framing:
+    """Framings in which ``images.frame_object`` finds first views, from given directions, well framed already.
+
+    Args:
+        framing: whose directions count.
+        size_px: side of the images that outlines are read off.
+        rounds: each reads the outline off the first view as the last one framed it, for a camera that comes nearer sees
+            another one.
+        shows: where first views [b, 1], object frame, show the object.
+    """
+    R, device = framing.R_canonical_object, framing.scale.device
+    framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, OUTLINE_SCALE))
+    for _ in range(rounds):
+        cameras = framing.cameras_to_object(first_view(len(R), size_px, device))
+        framing = framed_by_outline(framing, shows(cameras))
+    return framing
+
+
+def some_framed_by_outline(scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator) -> PosedBatch:
+    """The batch with this share of its framings replaced by those that the objects' outlines give, same directions."""
+    chosen = uniform((len(posed.scenario.object),), 0.0, 1.0, generator) < share
+
+    def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
+        return trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0
+
+    outlined = outline_framing(posed.framing, OUTLINE_PX, 1, shows)
+    target = torch.where(chosen[:, None], outlined.target, posed.framing.target)
+    scale = torch.where(chosen, outlined.scale, posed.framing.scale)
+    return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))
+
+
+def select(posed: PosedBatch, index: Tensor) -> PosedBatch:
+    """Rows of a batch."""
+    inst, lights = posed.instances, posed.lights
+    return PosedBatch(
+        posed.scenario[index],
+        posed.framing[index],
+        Instances(inst.part[index], inst.T_world_part[index], inst.materials[index]),
+        posed.T_motion[index],
+        posed.carried[index],
+        Lights(**{name: getattr(lights, name)[index] for name in lights.__dataclass_fields__}),
+    )
+
+
+def training_lights(b: int, generator: torch.Generator) -> Lights:
+    """The reference's light in three samples of ten, a random one in the others."""
+    random, reference = random_lights(b, generator), Lights.reference(b, generator.device)
+    usual = uniform((b,), 0.0, 1.0, generator) < 0.3
+
+    def either(name: str) -> Tensor:
+        drawn = getattr(random, name)
+        return torch.where(usual.view(-1, *[1] * (drawn.ndim - 1)), getattr(reference, name), drawn)
+
+    return Lights(**{name: either(name) for name in random.__dataclass_fields__})
+
+
+def random_lights(b: int, generator: torch.Generator) -> Lights:
+    """One light somewhere above and a world of random strength and direction, object frame."""
+    device = generator.device
+    direction = torch.randn(b, 3, generator=generator, device=device)
+    direction[:, 2] = direction[:, 2].abs() + 0.3
+    direction[:, 0] += 0.7
+    direction = torch.nn.functional.normalize(direction, dim=-1)
+    sky = torch.randn(b, 3, generator=generator, device=device) * 0.5
+    sky[:, 2] += 1.0
+    warmth = 1 + 0.08 * torch.randn(b, 3, generator=generator, device=device)
+    return Lights(
+        position=direction * uniform((b, 1), 3.0, 9.0, generator),
+        intensity=uniform((b,), 0.1, 0.7, generator),
+        ambient=uniform((b, 1), 0.55, 0.95, generator) * warmth.clamp(0.8, 1.2),
+        sky=torch.nn.functional.normalize(sky, dim=-1),
+        sky_contrast=uniform((b,), 0.2, 0.75, generator),
+    )
+
+
+def moving_mask(maps: SurfaceMaps, carried: Bool[Tensor, "b parts"]) -> Bool[Tensor, "b v h w"]:
+    """Which pixels show a part that the motion carries."""
+    flat = rearrange(maps.part.long(), "b v h w -> b (v h w)")
+    moving = carried.gather(1, flat.clamp(min=0)) & (flat >= 0)
+    _, v, h, w = maps.part.shape
+    return rearrange(moving, "b (v h w) -> b v h w", v=v, h=h, w=w)
+
+
+def distances_from(cameras: Cameras, targets: MotionTargets) -> Float[Tensor, "b v h w"]:
+    """How far the surface lies from the cameras that the network is told of, zero on the background."""
+    distance = (targets.point - cameras.positions[:, :, None, None]).norm(dim=-1)
+    return torch.where(targets.surface, distance, 0.0)
+
+
+def joint_truth(tables: JointTables, posed: PosedBatch) -> JointTruth:
+    """The dragged joints of a batch in its canonical frames."""
+    kind, axis, pivot, amount = joint_in_object_frame(tables, posed.scenario, posed.instances.T_world_part)
+    in_units = torch.where(kind == JointType.PRISMATIC, amount * posed.framing.scale, amount)
+    return JointTruth(
+        type=kind,
+        axis=posed.framing.directions_to_canonical(axis.float()),
+        pivot=posed.framing.points_to_canonical(pivot.float()[:, None])[:, 0],
+        amount=in_units.float(),
+        T_after_before=posed.framing.motion_to_canonical(posed.T_motion),
+    )
+
+
+def moved_instances(posed: PosedBatch) -> Instances:
+    """The batch in its target states."""
+    T = posed.instances.T_world_part
+    moved = torch.where(posed.carried[..., None, None], posed.T_motion[:, None] @ T, T)
+    return replace(posed.instances, T_world_part=moved)
+
+
+def render_states(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> StateViews:
+    """Source and target state from canonical-frame cameras [b, m]."""
+    in_object = posed.framing.cameras_to_object(cameras)
+    before = render_meshes(scene, posed.instances, in_object, posed.lights)
+    after = render_meshes(scene, moved_instances(posed), in_object, posed.lights)
+    return StateViews(cameras, before, after)
+
+
+def motion_targets(
+    scene: MeshScene, posed: PosedBatch, maps: SurfaceMaps, cameras: Cameras, images: Float[Tensor, "b k 4 H W"]
+) -> MotionTargets:
+    """Exact surface, colour and motion of every splat pixel; ``cameras`` are the maps', in object frames."""
+    _, _, h, w = maps.part.shape
+    surface = maps.part >= 0
+    in_object = torch.where(surface[..., None], maps.point_world, torch.zeros_like(maps.point_world))
+    flat = rearrange(in_object, "b v h w c -> b (v h w) c")
+    point = posed.framing.points_to_canonical(flat)
+    T = posed.framing.motion_to_canonical(posed.T_motion)
+    shift = transform_points(T, point) - point
+
+    def maps_of(values: Tensor) -> Tensor:
+        return rearrange(values, "b (v h w) c -> b v h w c", h=h, w=w)
+
+    offset = in_object - cameras.positions[:, :, None, None]
+    distance = offset.norm(dim=-1) * posed.framing.scale[:, None, None, None]
+    k = images.shape[1]
+    rgba = rearrange(pooled_rgba(images, images.shape[-1] // w), "b k c h w -> b k h w c")
+    if k < VIEWS:
+        absent = render_meshes(scene, posed.instances, cameras[:, k:], posed.lights, samples_per_axis=1)
+        rgba = torch.cat([rgba, rearrange(absent, "b k c h w -> b k h w c")], 1)
+    moving = moving_mask(maps, posed.carried)
+    on = surface[..., None]
+    return MotionTargets(
+        point=torch.where(on, maps_of(point), 0.0),
+        distance=torch.where(surface, distance, 0.0),
+        normal=torch.einsum("b i j, b v h w j -> b v h w i", posed.framing.R_canonical_object, maps.normal),
+        surface=surface,
+        coverage=rgba[..., 3],
+        rgb=rgba[..., :3],
+        moving=moving,
+        displacement=torch.where(moving[..., None], maps_of(shift), 0.0),
+    )

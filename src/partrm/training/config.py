@@ -1,0 +1,167 @@
+"""What decides a training run: phases, losses, data; recipes are files of it."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from partrm.synthesis.sampler import SampleConfig
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms, chosen so that their gradients at the start of training are of one size.
+
+    With an unbounded displacement term of weight 1.5 its gradient was 20 to 100 times that of the mask, and neither
+    mask nor depth was learned: 430 000 samples left the depth error where 2 000 had it.
+    """
+
+    distance: float = 3.0
+    """Robust error of ray distances on the surface, canonical units."""
+    point: float = 0.5
+    """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
+    opacity: float = 0.5
+    rgb: float = 1.0
+    shape: float = 0.1
+    """Relative error of covariances against discs on the true surface."""
+    mask: float = 4.0
+    """Class-balanced cross-entropy of the moving part."""
+    dice: float = 1.5
+    displacement: float = 1.0
+    """Robust error of the part's displacements over their mean size. With 0.5 the displacements learned far more slowly
+    than the mask (error over displacement .63 after 500 000 samples; with 2 to 3 it fell to .46 in as many more); with
+    3.0 from the first step its gradient rules the others."""
+    joint_type: float = 0.4
+    """Cross-entropy of the part's votes on the joint's type."""
+    axis: float = 1.0
+    """Distance of the voted axis from the true unit vector."""
+    to_axis: float = 2.0
+    """Robust distance of the voted from the true nearest point of a revolute axis, canonical units."""
+    angle: float = 0.6
+    """Robust error of a revolute joint's angle, radians."""
+    carried: float = 2.0
+    """Robust error of the part carried by the joint that all votes make together, over its mean displacement: what
+    `partrm eval` calls the motion error."""
+    absent_views: float = 0.35
+    """Weight of views that the network does not see, against those that it sees."""
+    image: float = 20.0
+    """Appearance stage: squared error of rendered colour."""
+    image_log: float = 0.0
+    """Appearance stage: natural logarithm of each image's mean squared error, so its PSNR: of ``image``'s gradient the
+    worst quarter of the images has half. 0.5 weighs an image of 22 dB as 60 of ``image`` does."""
+    alpha: float = 5.0
+    similarity: float = 0.5
+    """Appearance stage: 1 - SSIM."""
+
+
+class TrainingError(RuntimeError):
+    """Training that must stop; the message says at which step and why."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training with one image size and one set of losses."""
+
+    name: str
+    steps: int
+    batch: int
+    """Samples a step and process."""
+    image_size_px: int
+    lr: float
+    """Peak learning rate; every phase warms up briefly and falls to ``lr_end`` by a cosine."""
+    lr_end: float
+    appearance: bool = False
+    """Add renders of source and target state to the motion terms."""
+    motion: bool = True
+    """Keep the motion terms; without, renders alone teach, with the part carried by the network's displacements."""
+    novel_views: int = 2
+    novel_size_px: int = 128
+    warmup: int = 200
+    view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
+    """How often 1, 2, 3 and 4 input views are present."""
+
+
+@dataclass(frozen=True)
+class NetworkChanges:
+    """What an ablation changes of a preset's network (:class:`partrm.model.network.NetworkConfig`)."""
+
+    head: Literal["articulated", "state"] = "articulated"
+    """``state``: Gaussians of the target state alone, without part and joint."""
+    drag_levels: tuple[int, ...] = ()
+    """Levels that take the drags, 0 the finest; empty: all of them."""
+    drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
+    """``raw_pixels``: embedded as the reference does."""
+    joint_votes: bool = True
+    """Whether every Gaussian also votes on the joint."""
+    down_channels: tuple[int, ...] = ()
+    """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run; stored in its folder."""
+
+    pool: Path
+    """Packed pool of training objects (``python -m partrm.synthesis.mesh_pool build``)."""
+    out: Path
+    """Run folder: config, log, TensorBoard, checkpoint."""
+    val_pools: tuple[Path, ...] = ()
+    """Pools of held-out objects, watched during training."""
+    preset: str = "base"
+    """``base`` or ``tiny``; ``peer``: the reference architecture, which needs all four views in every phase."""
+    network: NetworkChanges = field(default_factory=NetworkChanges)
+    init: Path | None = None
+    """Checkpoint folder to start from (fresh optimizer)."""
+    resume: bool = False
+    """Go on from the run folder's checkpoint, exactly."""
+    max_minutes: float = math.inf
+    """Stop, with a checkpoint, after this long."""
+    seed: int = 0
+    device: Literal["auto", "cpu"] = "auto"
+    compile: bool = False
+    """torch.compile the U-Net's blocks."""
+    fused_norms: bool = False
+    """Norms of CUDA tensors by Triton kernels that take them as they lie. Not together with ``compile``."""
+    graphs: bool = False
+    """Replay the network's passes as CUDA graphs, so that Python launches few kernels. Not with ``compile``."""
+    batches_at_once: int = 4
+    """Batches made together, with the same number of input views; fewer kernels to launch for each."""
+    ema: float = 0.999
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    log_every: int = 50
+    validate_every: int = 1000
+    val_batches: int = 6
+    checkpoint_minutes: float = 2.0
+    weights: LossWeights = field(default_factory=LossWeights)
+    coarse: Phase = Phase("coarse", 9000, 128, 128, 1e-3, 3e-4)
+    fine: Phase = Phase("fine", 3000, 48, 256, 4e-4, 1e-4)
+    looks: Phase = Phase("looks", 1000, 24, 256, 2e-4, 1e-5, appearance=True)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return tuple(p for p in (self.coarse, self.fine, self.looks) if p.steps > 0)
+
+
+def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
+    """The phase of a global step and the step within it."""
+    for phase in config.phases:
+        if step < phase.steps:
+            return phase, step
+        step -= phase.steps
+    raise IndexError(step)
+
+
+def learning_rate(phase: Phase, step: int) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr_end`` over the phase."""
+    warm = min(phase.warmup, max(1, phase.steps // 10))
+    if step < warm:
+        return phase.lr * (step + 1) / warm
+    progress = (step - warm) / max(1, phase.steps - warm)
+    return phase.lr_end + 0.5 * (phase.lr - phase.lr_end) * (1 + math.cos(math.pi * progress))
+
+
+def sample_config(phase: Phase, views: int) -> SampleConfig:
+    """What the phase's batches hold."""
+    novel = phase.novel_views if phase.appearance else 0
+    return SampleConfig(phase.image_size_px, views, novel_views=novel, novel_size_px=phase.novel_size_px)

@@ -1,0 +1,122 @@
+"""The study of benchmarks/ablations.py: a dry run of all variants, and that a second call goes on instead of anew."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
+pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
+
+from support.boxes import cabinet
+
+from partrm.synthesis.mesh_pool import Pool, save_pool
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ablations.py"
+VARIANTS = {
+    *("both", "motion", "appearance", "joined", "one-scale", "raw-drags", "state-head", "no-votes", "four-views"),
+    *("narrow", "wide", "peer"),
+}
+WITHOUT_PART = {"state-head", "peer"}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("pool") / "boxes.npz"
+    save_pool(Pool.from_objects([cabinet(), cabinet()]), path)
+    return path
+
+
+def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPT), "--pool", str(pool), "--val-pools", str(pool), "--out", str(out)]
+    tiny = ["--preset", "tiny", "--device", "cpu", "--samples", "2"]
+    return subprocess.run([*command, *tiny, *options], capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def study(pool: Path, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    done = run(pool, out, "--steps", "2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    return out
+
+
+def test_every_variant_gets_its_row(study: Path) -> None:
+    results = {r["name"]: r for r in json.loads((study / "ablations.json").read_text())}
+    assert set(results) == VARIANTS
+    for name, result in results.items():
+        assert result["status"] == "done"
+        assert result["steps"]["taken"] == 2
+        assert result["device"]
+        figures = result["scores"]["boxes"]["4 views, 10 drags"]
+        assert figures["model"]["psnr"] > 0
+        assert (figures["model"]["iou"] is None) == (name in WITHOUT_PART)
+        assert ("1 view, 1 drag" in result["scores"]["boxes"]) == (name != "peer")
+        baseline = results["both"]["scores"]["boxes"]["4 views, 10 drags"]["copy"]
+        assert figures["copy"] == baseline, "all variants are scored on the same samples"
+    table = (study / "ablations.md").read_text()
+    assert all(f"`{name}`" in table for name in VARIANTS)
+    assert "copy" in table
+    assert "no motion" in table
+
+
+def test_variants_differ_where_they_say(study: Path) -> None:
+    configs = {name: json.loads((study / name / "weights" / "config.json").read_text()) for name in VARIANTS}
+    plain = configs["both"]["network"]
+
+    def changed(name: str) -> dict:
+        return {key: value for key, value in configs[name]["network"].items() if value != plain[key]}
+
+    same = ("motion", "appearance", "joined", "four-views")
+    assert all(changed(name) == {} for name in same)
+    assert changed("one-scale") == {"drag_levels": [0]}, "32 px have maps of 8 and 4 cells: the finest is the nearest"
+    assert changed("raw-drags") == {"drag_positions": "raw_pixels"}
+    assert changed("state-head") == {"head": "state"}
+    assert changed("no-votes") == {"joint_votes": False}
+    assert changed("narrow") == {"down_channels": [32, 64]}, "halves of 64 and 96, in whole attention heads"
+    assert changed("wide") == {"down_channels": [96, 128]}, "one and a half times 64 and 96, in whole attention heads"
+    assert configs["peer"]["architecture"] == "reference"
+
+
+def test_what_is_done_is_kept_and_other_settings_are_refused(study: Path, pool: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.glob("*/result.json")}
+    again = run(pool, study, "--steps", "2")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert before == {path: path.stat().st_mtime_ns for path in study.glob("*/result.json")}
+    other = run(pool, study, "--steps", "3", "--only", "both")
+    assert other.returncode == 1
+    assert "other settings" in other.stderr
+
+
+def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path) -> None:
+    """Stopped at its 20th step by the clock, then finished by the same command."""
+    options = ("--steps", "22", "--only", "state-head")
+    cut = run(pool, tmp_path, *options, "--stop-after", "0")
+    assert cut.returncode == 0, cut.stderr[-2000:]
+    assert "not done yet: state-head" in cut.stdout
+    assert (tmp_path / "state-head" / "checkpoint-0.pt").is_file(), "stopped in its midst"
+    last = run(pool, tmp_path, *options)
+    assert last.returncode == 0, last.stderr[-2000:]
+    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 22
+
+
+def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_path: Path) -> None:
+    done = run(pool, tmp_path, "--steps", "3", "--lr", "1e30", "--only", "motion", "state-head")
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = json.loads((tmp_path / "ablations.json").read_text())
+    assert [r["name"] for r in results] == ["motion", "state-head"]
+    assert all(r["status"].startswith("diverged") and r["scores"] == {} for r in results)
+    assert (tmp_path / "ablations.md").read_text().count("diverged") == 2
+
+
+def test_equal_seconds_become_steps(pool: Path, tmp_path: Path) -> None:
+    done = run(pool, tmp_path, "--seconds", "1", "--only", "both")
+    assert done.returncode == 0, done.stderr[-2000:]
+    plan = json.loads((tmp_path / "both" / "plan.json").read_text())
+    result = json.loads((tmp_path / "both" / "result.json").read_text())
+    assert min(plan["steps"]) >= 1
+    assert all(rate > 0 for rate in plan["steps_per_second"])
+    assert result["settings"]["seconds"] == 1
+    assert result["seconds"] < 20

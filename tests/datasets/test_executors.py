@@ -1,0 +1,150 @@
+"""Where the work of a build is done never shows in what it writes; devices are spread evenly and pinned."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from support.boxes import cabinet
+
+from partrm.datasets.build import build
+from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks
+from partrm.datasets.object_writer import BuildConfig
+from partrm.objects.partnet import save_partnet
+
+pytest.importorskip("warp")
+
+SMALL = BuildConfig(size_px=48, views=2, states=2, companions=0, points=200, sample_size_px=32)
+
+
+def process_of(folder: str, device: str) -> int:
+    """A task that notes its process and device, long enough for the others to start."""
+    time.sleep(0.2)
+    (Path(folder) / f"{os.getpid()}-{time.time_ns()}").write_text(device)
+    return 1
+
+
+def failing(task: str, device: str) -> int:
+    raise OSError(28, "No space left on device")
+
+
+def dying(task: str, device: str) -> int:
+    os._exit(9)
+
+
+def tree(root):
+    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
+
+
+def folders(tmp_path: Path, count: int = 3) -> tuple[str, ...]:
+    pytest.importorskip("yourdfpy", reason="PartNet-Mobility folders need an extra: pip install 'partrm[data]'")
+    for index in range(count):
+        save_partnet(cabinet(), tmp_path / "objects" / f"{index}")
+    return (str(tmp_path / "objects"),)
+
+
+def test_devices_are_taken_in_turn():
+    assert device_slots(Workers(), 0) == ("cpu",)
+    assert device_slots(Workers(count=3), 8) == ("cpu", "cpu", "cpu")
+    assert device_slots(Workers(gpus=2, per_gpu=2), 8) == ("cuda:0", "cuda:1", "cuda:0", "cuda:1")
+    with pytest.raises(ExecutorError, match="has 1 CUDA cards"):
+        device_slots(Workers(gpus=2), 1)
+
+
+def test_each_process_keeps_one_device_and_all_get_work(tmp_path):
+    # Devices that need no card: torch knows "meta" everywhere.
+    assert sum(run_local(process_of, [str(tmp_path)] * 9, ("cpu", "meta"))) == 9
+    seen: dict[str, set[str]] = {}
+    for path in tmp_path.iterdir():
+        seen.setdefault(path.name.split("-")[0], set()).add(path.read_text())
+    assert sorted(seen.values(), key=str) == [{"cpu"}, {"meta"}]
+
+
+def test_what_a_worker_raises_comes_back_and_a_dead_one_is_named():
+    with pytest.raises(OSError, match="No space left"):
+        list(run_tasks(failing, ["a"], Workers(count=2)))
+    with pytest.raises(ExecutorError, match="a worker died"):
+        list(run_local(dying, ["a"], ("cpu",)))
+
+
+def test_workers_end_with_the_build_that_started_them(tmp_path):
+    code = (
+        "import time; from pathlib import Path; from test_executors import process_of;"
+        "from partrm.datasets.executors import run_local;"
+        f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
+    )
+    script = tmp_path / "main.py"
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
+    run = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    while run.poll() is None and len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) < 2:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    workers = {int(p.name.split("-")[0]) for p in tmp_path.glob("*-*")}
+    assert len(workers) == 2
+    deadline = time.time() + 5
+    while time.time() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
+        time.sleep(0.02)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_the_number_of_processes_does_not_show(tmp_path):
+    words = folders(tmp_path)
+    build(words, tmp_path / "one", SMALL)
+    build(words, tmp_path / "two", SMALL, workers=Workers(count=2))
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_a_ray_cluster_writes_the_same_bytes(tmp_path):
+    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
+    from ray.cluster_utils import Cluster
+
+    words = folders(tmp_path, 4)
+    build(words, tmp_path / "one", SMALL)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        nodes = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=nodes)
+        assert ray.cluster_resources()["CPU"] == 2
+        on_ray = Workers("ray")
+        assert sum(run_tasks(process_of, [str(tmp_path)] * 6, on_ray)) == 6
+        assert len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) >= 2
+        build(words, tmp_path / "ray", SMALL, workers=on_ray)
+        assert tree(tmp_path / "one") == tree(tmp_path / "ray")
+        with pytest.raises(OSError, match="No space left"):
+            list(run_tasks(failing, ["a"], on_ray))
+        with pytest.raises(ExecutorError, match="the Ray cluster has 0"):
+            list(run_tasks(failing, ["a"], Workers("ray", gpus=1)))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutorError, match=r"partrm\[ray\]"):
+        list(run_tasks(failing, ["a"], Workers("ray")))
+
+
+def test_an_address_without_a_cluster_is_named_at_once():
+    pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
+    with pytest.raises(ExecutorError, match=r"no Ray cluster at 127\.0\.0\.1:9"):
+        list(run_tasks(failing, ["a"], Workers("ray", ray_address="127.0.0.1:9")))
+
+
+@pytest.mark.gpu
+def test_a_build_spread_over_the_cards_is_sound(tmp_path):
+    import torch
+
+    from partrm.datasets.check import check_dataset
+
+    workers = Workers(gpus=torch.cuda.device_count(), per_gpu=2)
+    result = build(folders(tmp_path), tmp_path / "data", SMALL, workers=workers)
+    assert (result.objects, result.refused) == (3, ())
+    assert [text for found in check_dataset(tmp_path / "data") for text in found.problems] == []

@@ -1,0 +1,104 @@
+"""No file starts a program: PostScript under an image's name never reaches Ghostscript."""
+
+import os
+import stat
+from io import BytesIO
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
+
+from partrm.cli import main
+from partrm.imaging.formats import IMAGE_FORMATS, open_image, postscript_disabled
+from partrm.objects.articulated_object import ObjectError
+from partrm.objects.urdf import load_urdf
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\nshowpage\n"
+
+
+@pytest.fixture
+def gs_started(tmp_path, monkeypatch):
+    """A ``gs`` on PATH that leaves a trace when it is started."""
+    trace, folder = tmp_path / "gs_was_started", tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {trace}\nexit 0\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    return trace
+
+
+def robot(folder, mesh):
+    (folder / "robot.urdf").write_text(
+        f'<robot name="r"><link name="base"><visual><geometry><mesh filename="{mesh}"/></geometry></visual></link>'
+        '<link name="door"><visual><geometry><box size="1 1 1"/></geometry></visual></link>'
+        '<joint name="j" type="revolute"><parent link="base"/><child link="door"/><axis xyz="0 0 1"/>'
+        '<limit lower="0" upper="1" effort="1" velocity="1"/></joint></robot>'
+    )
+    return folder / "robot.urdf"
+
+
+def test_the_trap_works(gs_started, tmp_path):
+    (tmp_path / "photo.png").write_bytes(POSTSCRIPT)
+    with pytest.raises(OSError, match=r"\w"), Image.open(tmp_path / "photo.png") as image:
+        image.load()
+    assert gs_started.exists()
+
+
+def test_predict(gs_started, tmp_path, capsys):
+    (tmp_path / "photo.png").write_bytes(POSTSCRIPT)
+    code = main(["predict", str(tmp_path / "photo.png"), "--drag", "10,10,50,50", "--out", str(tmp_path / "out")])
+    assert code == 1
+    assert "photo.png" in capsys.readouterr().err
+    assert not gs_started.exists()
+
+
+def test_texture_of_an_mtl(gs_started, tmp_path):
+    (tmp_path / "t.png").write_bytes(POSTSCRIPT)
+    (tmp_path / "m.mtl").write_text("newmtl a\nmap_Kd t.png\n")
+    (tmp_path / "m.obj").write_text("mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl a\nf 1/1 2/1 3/1\n")
+    with pytest.raises(ObjectError, match=r"t\.png"):
+        load_urdf(robot(tmp_path, "m.obj"))
+    assert not gs_started.exists()
+
+
+@pytest.mark.parametrize("suffix", ["glb", "gltf"])
+def test_texture_of_a_gltf(gs_started, tmp_path, suffix):
+    plain = BytesIO()
+    Image.new("RGB", (100, 100), "red").save(plain, "PNG")
+    mesh = trimesh.creation.box()
+    mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), image=Image.open(BytesIO(plain.getvalue())))
+    scene = trimesh.Scene(mesh)
+    if suffix == "glb":
+        packed = scene.export(file_type="glb")
+        start = packed.index(b"\x89PNG")
+        end = packed.index(b"IEND", start) + 8
+        (tmp_path / "m.glb").write_bytes(packed[:start] + POSTSCRIPT.ljust(end - start) + packed[end:])
+    else:
+        for name, content in scene.export(file_type="gltf").items():
+            (tmp_path / name.replace("model", "m")).write_bytes(
+                content.replace(content[content.index(b"\x89PNG") :], POSTSCRIPT) if b"\x89PNG" in content else content
+            )
+    with pytest.raises(ObjectError, match=rf"m\.{suffix}"):
+        load_urdf(robot(tmp_path, f"m.{suffix}"))
+    assert not gs_started.exists()
+
+
+def test_the_list_is_what_is_opened(tmp_path):
+    image = Image.new("RGB", (20, 20), "red")
+    for kind in set(IMAGE_FORMATS):
+        image.save(tmp_path / "x.png", kind)
+        with open_image(tmp_path / "x.png") as opened:
+            assert np.abs(np.asarray(opened.convert("RGB"), int) - (255, 0, 0)).max() < 12
+    for kind in ("EPS", "PDF", "ICO"):
+        image.save(tmp_path / "x.png", kind)
+        with pytest.raises(UnidentifiedImageError):
+            open_image(tmp_path / "x.png")
+
+
+def test_the_switch_is_put_back(gs_started):
+    with postscript_disabled():
+        assert not EpsImagePlugin.has_ghostscript()
+    assert EpsImagePlugin.has_ghostscript()

@@ -1,0 +1,66 @@
+"""Golden files: the good one passes on this machine, a changed one fails, a broken one gives one clear line."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from partrm.paper.verify import GoldenFileError, load_splat_golden, verify_file, verify_splats
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "splat_a.npz"
+
+
+def test_golden_passes_and_names_every_quantity():
+    checks = verify_file(GOLDEN)
+    assert all(check.ok for check in checks)
+    gradients = [f"gradient of {name}" for name in ("means", "opacities", "scales", "quats", "colors")]
+    assert [check.quantity for check in checks if check.backend == "cpu"] == ["image", "alpha", *gradients]
+
+
+def test_a_changed_golden_fails_where_it_was_changed():
+    golden = load_splat_golden(GOLDEN)
+    image, grad = golden.image.clone(), golden.grad_gaussians.clone()
+    image[0, 0, 0, 0] += 0.1
+    grad[:, 3] *= 1.05
+    checks = verify_splats(replace(golden, image=image, grad_gaussians=grad), "cpu", "cpu")
+    assert [check.quantity for check in checks if not check.ok] == ["image", "gradient of opacities"]
+
+
+def test_broken_files_give_one_clear_line(tmp_path):
+    arrays = dict(np.load(GOLDEN))
+    good = GOLDEN.read_bytes()
+    np.savez(tmp_path / "lacking.npz", **{k: v for k, v in arrays.items() if k != "alpha"})
+    np.savez(tmp_path / "misshapen.npz", **{**arrays, "alpha": arrays["alpha"][:, 0]})
+    np.savez(tmp_path / "scalar.npz", **{**arrays, "gaussians": np.float32(1)})
+    np.savez(tmp_path / "nan.npz", **{**arrays, "image": arrays["image"] * np.nan})
+    np.savez(tmp_path / "words.npz", **{**arrays, "image": np.array(["a"])})
+    np.save(tmp_path / "array.npy", arrays["image"])
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "cut.npz").write_bytes(good[: len(good) // 2])
+    (tmp_path / "flipped.npz").write_bytes(good[:5000] + bytes(200) + good[5200:])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    (tmp_path / "text.npz").write_text("not an archive")
+    (tmp_path / "network.safetensors").write_bytes(b"")
+    (tmp_path / "picture.png").write_bytes(b"")
+    paths = [*tmp_path.iterdir(), tmp_path / "absent.npz", tmp_path]
+    assert len(paths) == 14
+    for path in paths:
+        with pytest.raises(GoldenFileError) as caught:
+            verify_file(path)
+        assert str(caught.value).startswith(f"{path}: "), path
+        assert "\n" not in str(caught.value), path
+
+
+@pytest.mark.gpu
+def test_golden_passes_on_cuda_alone():
+    checks = verify_file(GOLDEN, "cuda")
+    assert {check.backend for check in checks} == {"gsplat"}
+    assert all(check.ok for check in checks), checks
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_absent_is_refused():
+    with pytest.raises(ValueError, match="no CUDA device"):
+        verify_file(GOLDEN, "cuda")

@@ -1,0 +1,87 @@
+"""Distributed training is training: several processes take the steps that one takes on the same global batch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
+pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
+
+SCRIPT = '''
+import dataclasses, json, sys, os
+from pathlib import Path
+
+import torch
+
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/training"]
+torch.set_num_threads(1)
+from support.boxes import cabinet
+from test_trainer import tiny
+
+from partrm.synthesis.sampler import OnlineSamples, SampleConfig
+from partrm.synthesis.mesh_pool import Pool, save_pool
+from partrm.training.trainer import Trainer, load_pool_for
+
+
+def rows_of(value, which):
+    """Those rows of every tensor in a nested dataclass."""
+    if isinstance(value, torch.Tensor):
+        return value[which]
+    if dataclasses.is_dataclass(value):
+        return dataclasses.replace(value, **{f.name: rows_of(getattr(value, f.name), which)
+                                             for f in dataclasses.fields(value)})
+    return value
+
+
+out, steps, batch = Path(sys.argv[2]), 8, 6
+out.mkdir(parents=True, exist_ok=True)
+rank = int(os.environ.get("RANK", "0"))
+pool = out / f"boxes-{rank}.npz"
+save_pool(Pool.from_objects([cabinet(), cabinet()]), pool)
+trainer = Trainer(tiny(pool, out, steps))
+data = OnlineSamples(*load_pool_for(pool, trainer.device), seed=7)
+count, losses = trainer.accelerator.num_processes, []
+for step in range(steps):
+    drawn = data.draw(SampleConfig(image_size_px=32, views=1 + step % 4), 3 * batch)
+    good = drawn.valid.nonzero()[:batch, 0]
+    assert len(good) == batch
+    mine = rows_of(drawn, good[rank * batch // count : (rank + 1) * batch // count])
+    loss = trainer.train_step(mine, trainer.config.coarse, 1e-3)["loss"]
+    losses.append(float(trainer.accelerator.reduce(loss, "mean")))
+if rank == 0:
+    weights = torch.cat([w.flatten() for w in trainer.network.state_dict().values()])
+    (out / "result.json").write_text(json.dumps({"losses": losses, "weights": weights.tolist()}))
+trainer.accelerator.wait_for_everyone()
+trainer.accelerator.end_training()
+'''
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> list[dict]:
+    """Losses and final weights of the same steps by one process and by two."""
+    folder = tmp_path_factory.mktemp("processes")
+    script = folder / "steps.py"
+    script.write_text(SCRIPT)
+    found = []
+    for count in (1, 2):
+        out = folder / str(count)
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
+        command = [*launch, "--master-port", "29517", str(script), str(Path(__file__).parents[1]), str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads((out / "result.json").read_text()))
+    return found
+
+
+def test_two_processes_have_the_losses_of_one(results: list[dict]) -> None:
+    one, two = (result["losses"] for result in results)
+    assert two == pytest.approx(one, rel=2e-3)
+    assert one[-1] != pytest.approx(one[0], rel=2e-3), "the steps change something"
+
+
+def test_two_processes_end_at_the_weights_of_one(results: list[dict]) -> None:
+    one, two = (result["weights"] for result in results)
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 2e-3
