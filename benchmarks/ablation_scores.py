@@ -30,7 +30,7 @@ CHANGED = 1 / 16
 SEED = 20260
 """Of the held-out samples."""
 
-Figures = dict[str, dict[str, float | None]]
+SampleMetrics = dict[str, dict[str, float | None]]
 """Metric of each method (``model``, ``no_motion``, ``copy``)."""
 
 
@@ -62,7 +62,7 @@ class Held:
     novel_views: int = 4
 
 
-def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, dict[str, Figures]]:
+def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, dict[str, SampleMetrics]]:
     """Figures of a checkpoint folder by pool and setting; settings that the network does not take are left out.
 
     Raises:
@@ -74,7 +74,7 @@ def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, d
     network = new_network(config).to(device).eval().requires_grad_(False)
     network.load_state_dict(weights)
     least = 1 if isinstance(network, PartRMNetwork) else VIEWS
-    found: dict[str, dict[str, Figures]] = {}
+    found: dict[str, dict[str, SampleMetrics]] = {}
     for path in held.pools:
         pool = load_pool_for(path, device)
         found[path.stem] = {}
@@ -85,7 +85,7 @@ def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, d
     return found
 
 
-def score_setting(network: torch.nn.Module, data: OnlineSamples, setting: Setting, held: Held) -> Figures:
+def score_setting(network: torch.nn.Module, data: OnlineSamples, setting: Setting, held: Held) -> SampleMetrics:
     """Means over the samples."""
     wanted = SampleConfig(
         image_size_px=held.size_px,
@@ -95,7 +95,7 @@ def score_setting(network: torch.nn.Module, data: OnlineSamples, setting: Settin
         novel_size_px=held.size_px,
         augment=False,
     )
-    rows: list[Figures] = []
+    rows: list[SampleMetrics] = []
     while len(rows) < held.samples:
         samples = data.draw(wanted, min(held.batch, held.samples - len(rows)))
         with torch.inference_mode():
@@ -144,7 +144,7 @@ def answers(network: torch.nn.Module, samples: Samples) -> Iterator[Said]:
         yield Said(after.to(device), before.to(device), float(iou), None if ratio is None else float(ratio))
 
 
-def score_samples(network: torch.nn.Module, samples: Samples) -> list[Figures]:
+def score_samples(network: torch.nn.Module, samples: Samples) -> list[SampleMetrics]:
     """Figures of each valid sample of a batch with novel views."""
     assert samples.views is not None
     rows = []
@@ -158,7 +158,7 @@ def score_samples(network: torch.nn.Module, samples: Samples) -> list[Figures]:
         moved = (truth - source).abs().amax(1) > CHANGED
         cameras = samples.views.cameras[row]
         after = render_splats(said.after, cameras).rgb.clamp(0, 1)
-        figures: Figures = {
+        figures: SampleMetrics = {
             "model": {
                 "iou": said.iou,
                 "motion_error_ratio": said.motion_error_ratio,

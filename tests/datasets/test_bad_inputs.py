@@ -22,7 +22,7 @@ from partrm.objects.urdf import load_urdf, save_urdf
 pytest.importorskip("warp")
 pytest.importorskip("yourdfpy")
 
-SMALL = BuildConfig(size_px=32, views=2, states=2, companions=0, points=100, sample_size_px=0)
+SMALL = BuildConfig(size_px=32, views=2, states=2, distractors=0, points=100, sample_size_px=0)
 QUAD = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 CUBE = QUAD + "v 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\nf 4 3 2 1\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"
 

@@ -51,7 +51,7 @@ from partrm.training.prefetch import folder_batches
 pytest.importorskip("warp")
 pytest.importorskip("yourdfpy")
 
-SMALL = BuildConfig(size_px=64, views=3, states=3, companions=1, points=500, sample_size_px=32)
+SMALL = BuildConfig(size_px=64, views=3, states=3, distractors=1, points=500, sample_size_px=32)
 
 
 def sources(folder: Path) -> tuple[str, ...]:
@@ -361,7 +361,7 @@ def test_check_finds_misprojected_entries_and_drags(copy):
 
 def test_command_line(tmp_path, capsys):
     out = str(tmp_path / "data")
-    small = ["--size-px", "48", "--states", "2", "--points", "200", "--companions", "0", "--sample-size-px", "0"]
+    small = ["--size-px", "48", "--states", "2", "--points", "200", "--distractors", "0", "--sample-size-px", "0"]
     assert main(["data", "build", "procedural:Laptop", "--limit", "1", "--out", out, *small]) == 0
     assert "1 objects, 2 states" in capsys.readouterr().out
     assert main(["data", "check", out]) == 0

@@ -12,7 +12,7 @@ from partrm.evaluation import planning
 from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.eval_set import EvalSetError, load_eval_set, save_eval_set
 from partrm.evaluation.mesh_samples import (
-    MeshStage,
+    MeshSamples,
     network_input,
     novel_cameras,
     sample_surface,
@@ -22,8 +22,8 @@ from partrm.evaluation.mesh_samples import (
 from partrm.evaluation.pictures import chosen_samples
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import Answer, score
-from partrm.evaluation.session import Means, evaluate_into, plan_set
+from partrm.evaluation.scoring import MethodOutput, score
+from partrm.evaluation.session import RunOptions, evaluate_into, plan_set
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
@@ -42,13 +42,13 @@ SIZE = TINY.image_size_px
 def evalset():
     """The hand-made cabinet's door and drawer in three transitions each, planned like the real objects."""
     obj = cabinet()
-    ground = planning.Ground.of(obj)
+    ground = planning.ObjectScene.of(obj)
     found = []
     for part in obj.movable:
         for number, (transition, *_) in enumerate(planning.REAL_TRANSITIONS):
             plan = ground.first_shown(planning.fixed_candidates(obj, part, number))
             assert plan is not None
-            found.append(planning.Found(obj, transition, plan))
+            found.append(planning.Candidate(obj, transition, plan))
     return planning.assemble("real", 0, found, ())
 
 
@@ -62,7 +62,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def all_truths(evalset):
-    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad, 48)
     return truths_of(stage, posed, numbers, RunSettings(), cameras, SIZE // 2)
@@ -70,7 +70,7 @@ def all_truths(evalset):
 
 def test_the_truth_scores_the_ceiling_and_no_motion_scores_one(all_truths):
     for truth in all_truths:
-        row = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
+        row = score(truth, MethodOutput(truth.part_mask, truth.joint, truth.after))
         assert row["iou"] == 1
         assert row["motion_error_ratio"] < 1e-5
         assert row["type_correct"] == 1
@@ -82,10 +82,10 @@ def test_the_truth_scores_the_ceiling_and_no_motion_scores_one(all_truths):
         assert row["amount_error_rad" if turns else "amount_error_units"] == pytest.approx(0, abs=1e-6)
         assert (row["pivot_distance"] or 0) < 1e-6
         assert (row["pivot_distance"] is None) != turns
-        copy = score(truth, Answer(None, None, truth.before))
+        copy = score(truth, MethodOutput(None, None, truth.before))
         assert copy["psnr_moved"] < copy["psnr"] < 40
         assert copy["iou"] is copy["axis_error_deg"] is copy["lpips"] is None
-        still = score(truth, Answer(~truth.part_mask, replace(truth.joint, amount=0.0), truth.before))
+        still = score(truth, MethodOutput(~truth.part_mask, replace(truth.joint, amount=0.0), truth.before))
         assert still["motion_error_ratio"] == pytest.approx(1, abs=1e-6)
         assert copy["motion_error_ratio"] == pytest.approx(1, abs=1e-6)
         assert copy["drag_error_px"] == pytest.approx(still["drag_error_px"], abs=1e-3)
@@ -98,7 +98,7 @@ def test_the_amounts_sign_is_read_about_the_true_axis(all_truths):
     for truth in all_truths:
         turned = replace(truth.joint, axis=-truth.joint.axis, amount=-truth.joint.amount)
         flipped = replace(truth.joint, axis=-truth.joint.axis)
-        same, wrong = (score(truth, Answer(truth.part_mask, j, truth.after)) for j in (turned, flipped))
+        same, wrong = (score(truth, MethodOutput(truth.part_mask, j, truth.after)) for j in (turned, flipped))
         name = "amount_error_rad" if truth.joint.type == JointType.REVOLUTE else "amount_error_units"
         assert same[name] == pytest.approx(0, abs=1e-6)
         assert same["motion_error_ratio"] < 1e-5
@@ -108,13 +108,13 @@ def test_the_amounts_sign_is_read_about_the_true_axis(all_truths):
 def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
     truth = all_truths[0]
     slide = JointMotion(JointType.PRISMATIC, truth.joint.axis, truth.joint.pivot, 0.1, 1.0)
-    row = score(truth, Answer(truth.part_mask, slide, truth.after))
+    row = score(truth, MethodOutput(truth.part_mask, slide, truth.after))
     assert row["type_correct"] == 0
     assert row["pivot_distance"] is row["amount_error_rad"] is row["amount_error_units"] is None
 
 
 def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_truths):
-    stage = MeshStage.of(evalset, "cpu")
+    stage = MeshSamples.of(evalset, "cpu")
     numbers = range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(drags=MAX_DRAGS), 128)
@@ -134,13 +134,13 @@ def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_trut
         canonical = posed.framing[[row]].points_to_canonical(point[None])[0]
         pixels, _ = canonical_orbit(1, 128)[0].project(canonical)
         assert_close(drags.end[row] * 128, pixels, atol=0.02, rtol=0)
-    assert drags.start[:, 0].sub(drags.end[:, 0]).norm(dim=-1).min() > planning.LEAST_DRAG / 2
+    assert drags.start[:, 0].sub(drags.end[:, 0]).norm(dim=-1).min() > planning.MIN_DRAG / 2
     one = network_input(stage, posed, numbers, RunSettings(drags=1), 128).drags
     assert one.valid.sum(-1).tolist() == [1] * len(evalset)
 
 
 def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance(evalset):
-    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(views=3), SIZE)
     assert inputs.view_valid.tolist() == [[True, True, True, False]] * len(evalset)
@@ -161,7 +161,7 @@ def test_surface_points_cover_the_part_by_area_and_lie_on_it(evalset):
     assert float((of_face == 1).float().mean()) == pytest.approx(0.75, abs=0.03)
     for face in (0, 1):
         assert_close(points[of_face == face].mean(0), corners[face].mean(0), atol=0.06, rtol=0)
-    stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     found = surface_points(evalset, posed, numbers)
     obj = cabinet()
@@ -199,12 +199,12 @@ def test_textures_and_materials_survive_the_file(tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (8, 6, 3), dtype=np.uint8)
     parts = tuple(replace(p, corner_uv=np.random.default_rng(1).random((len(p.faces), 3, 2))) for p in obj.parts)
     textured = replace(obj, parts=parts, materials=(replace(obj.materials[0], texture=picture), *obj.materials[1:]))
-    plan = planning.Ground.of(textured).first_shown(planning.fixed_candidates(textured, 1, 0))
-    before = planning.assemble("real", 0, [planning.Found(textured, "opening", plan)], ["x: hidden"])
+    plan = planning.ObjectScene.of(textured).first_shown(planning.fixed_candidates(textured, 1, 0))
+    before = planning.assemble("real", 0, [planning.Candidate(textured, "opening", plan)], ["x: hidden"])
     save_eval_set(before, tmp_path / "set.safetensors")
     images = []
     for evalset in (before, load_eval_set(tmp_path / "set.safetensors")):
-        stage = MeshStage.of(evalset, "cpu")
+        stage = MeshSamples.of(evalset, "cpu")
         posed = stage.posed([0])
         view = posed.framing.cameras_to_object(canonical_orbit(1, 48)[None])
         images.append(render_meshes(stage.scene, posed.instances, view, posed.lights))
@@ -217,7 +217,7 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
     rows = evaluate(evalset, load_model(checkpoint), RunSettings(limit=2, novel_size_px=48), lambda count: None)
     settings = RunSettings(limit=2, novel_size_px=48)
     loaded = load_eval_set(tmp_path / "set.safetensors")
-    content = evaluate_into(loaded, tmp_path / "out", Means(str(checkpoint), "cpu"), settings)
+    content = evaluate_into(loaded, tmp_path / "out", RunOptions(str(checkpoint), "cpu"), settings)
     assert content["samples"] == rows
     assert [row["sample"] for row in rows] == [0, 1]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -235,7 +235,7 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     from partrm.inference.pipeline import check_drags, load_source, predict
 
     model = load_model(checkpoint)
-    stage = MeshStage.of(evalset, "cpu")
+    stage = MeshSamples.of(evalset, "cpu")
     posed = stage.posed([0])
     inputs = network_input(stage, posed, [0], RunSettings(), SIZE)
     save_image(inputs.images[0, 0], tmp_path / "source.png")
@@ -247,8 +247,10 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     row = evaluate(evalset, model, RunSettings(limit=1, novel_size_px=48), lambda count: None)[0]
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 48)
     truth = truths_of(stage, posed, [0], RunSettings(), cameras, SIZE // 2)[0]
-    scored = score(truth, Answer(truth.part_mask, prediction.joint, render_on_white(prediction.after, cameras[0])))
-    still = score(truth, Answer(None, None, render_on_white(prediction.before, cameras[0])))
+    scored = score(
+        truth, MethodOutput(truth.part_mask, prediction.joint, render_on_white(prediction.after, cameras[0]))
+    )
+    still = score(truth, MethodOutput(None, None, render_on_white(prediction.before, cameras[0])))
     # The PNG rounds colours to 8 bit.
     for name in ("psnr", "psnr_moved", "motion_error_ratio", "drag_error_px"):
         assert scored[name] == pytest.approx(row[name], rel=0.02), name

@@ -18,11 +18,11 @@ from partrm.cli import main
 from partrm.datasets.build import build
 from partrm.datasets.object_writer import BuildConfig
 from partrm.datasets.partdrag4d import DatasetError
-from partrm.evaluation.folder_samples import Canonical, FolderStage
+from partrm.evaluation.folder_samples import Canonical, FolderSamples
 from partrm.evaluation.folder_sets import open_folder, read_lines
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import METRICS, Answer, score
+from partrm.evaluation.scoring import METRICS, MethodOutput, score
 from partrm.geometry.cameras import save_cameras
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
@@ -34,7 +34,7 @@ from partrm.paper.eval_protocol import published_crops, published_drags
 
 SIZE = TINY.image_size_px
 SETTINGS = RunSettings(novel_size_px=SIZE)
-CONFIG = BuildConfig(preset="reference", size_px=SIZE, states=3, companions=1, points=1500, sample_size_px=0)
+CONFIG = BuildConfig(preset="reference", size_px=SIZE, states=3, distractors=1, points=1500, sample_size_px=0)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_joints_are_those_that_the_build_wrote(root, corrected):
 
 
 def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(corrected):
-    stage, numbers = FolderStage.of(corrected, "cpu"), range(len(corrected))
+    stage, numbers = FolderSamples.of(corrected, "cpu"), range(len(corrected))
     batch = stage.batch(numbers, replace(SETTINGS, views=4, drags=10), 4 * SIZE)
     assert batch.inputs.view_valid.all()
     for row, truth in enumerate(batch.truths):
@@ -110,14 +110,14 @@ def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(correcte
         assert bool((near[y, x] > 0).all())
         arrived, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
         assert_close(arrived / truth.camera.width, drags.end[drags.valid], atol=2e-3, rtol=0)
-        perfect = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
+        perfect = score(truth, MethodOutput(truth.part_mask, truth.joint, truth.after))
         assert (perfect["iou"], perfect["psnr"], perfect["psnr_moved"]) == (1, 60, 60)
         assert perfect["motion_error_ratio"] < 2e-3
         assert perfect["drag_error_px"] < 0.05
-        copy = score(truth, Answer(None, None, truth.before))
+        copy = score(truth, MethodOutput(None, None, truth.before))
         assert copy["motion_error_ratio"] == pytest.approx(1, abs=1e-5)
         assert copy["psnr_moved"] < copy["psnr"] < 45
-        shifted = score(truth, Answer(truth.part_mask, truth.joint, torch.roll(truth.after, 2, -1)))
+        shifted = score(truth, MethodOutput(truth.part_mask, truth.joint, torch.roll(truth.after, 2, -1)))
         wanted = float(psnr(torch.roll(truth.after, 2, -1), truth.after).mean())
         assert shifted["psnr"] == pytest.approx(wanted, abs=1e-5)
         # View 11 repeats view 0, and views 0 to 3 are inputs.
@@ -157,15 +157,15 @@ def test_published_crops_straddle_views_and_flatter_a_blurred_picture():
 
 
 def test_published_figures_leave_out_what_has_no_error(root):
-    stage = FolderStage.of(open_folder(root, "reference"), "cpu")
+    stage = FolderSamples.of(open_folder(root, "reference"), "cpu")
     truth = stage.batch([0], RunSettings(novel_size_px=256), SIZE).truths[0]
     assert len(truth.after) == 12
-    perfect = score(truth, Answer(None, truth.joint, truth.after))
+    perfect = score(truth, MethodOutput(None, truth.joint, truth.after))
     assert perfect["psnr"] is perfect["ssim"] is perfect["psnr_moved"] is None
     one = truth.after.clone()
     one[0, :, :32] = 0.5
     crops, whole = published_crops(one)[:1], published_crops(truth.after)[:1]
-    figures = score(truth, Answer(None, truth.joint, one))
+    figures = score(truth, MethodOutput(None, truth.joint, one))
     # Only the two squares that hold a piece of view 0 differ; the others do not count.
     assert figures["psnr"] < float(psnr(crops, whole)[0]) + 25
     assert figures["psnr"] < 40
@@ -254,7 +254,7 @@ def test_the_simple_layout_gives_the_same_figures(corrected, checkpoint, tmp_pat
     (wanted,) = evaluate(replace(corrected, samples=corrected.samples[:1]), model, SETTINGS, lambda row: None)
     sample = corrected.samples[0].load()
     to_simple(sample, tmp_path / "one")
-    stage = FolderStage.of(corrected, "cpu")
+    stage = FolderSamples.of(corrected, "cpu")
     truth = stage.batch([0], replace(SETTINGS, novel_size_px=SIZE), 2 * SIZE).truths[0]
     for name, masks in (("part_before", truth.moved), ("part_after", truth.moved)):
         (tmp_path / "one" / name).mkdir()

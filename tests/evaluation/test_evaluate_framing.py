@@ -15,12 +15,12 @@ from partrm.evaluation.__main__ import run
 from partrm.evaluation.compare import comparison, load_results
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.mesh_samples import MeshStage
+from partrm.evaluation.mesh_samples import MeshSamples
 from partrm.evaluation.publish import index
 from partrm.evaluation.rows import RowsError
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import Answer, score
-from partrm.evaluation.session import Means, evaluate_into
+from partrm.evaluation.scoring import MethodOutput, score
+from partrm.evaluation.session import RunOptions, evaluate_into
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import frame_object
@@ -37,7 +37,7 @@ def evalset():
 
 @pytest.fixture(scope="module")
 def stage(evalset):
-    return MeshStage.of(evalset, "cpu")
+    return MeshSamples.of(evalset, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def finished(evalset, checkpoint, tmp_path_factory):
     """Folders of results under both framings."""
     out = tmp_path_factory.mktemp("eval")
     for settings in (CANONICAL, OUTLINE):
-        evaluate_into(evalset, out / settings.framing, Means(str(checkpoint), "cpu"), settings)
+        evaluate_into(evalset, out / settings.framing, RunOptions(str(checkpoint), "cpu"), settings)
     return out
 
 
@@ -116,14 +116,14 @@ def test_errors_are_in_object_diagonals_whatever_the_framing(two_batches):
     for batch in two_batches:
         found = []
         for truth in batch.truths:
-            perfect = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
+            perfect = score(truth, MethodOutput(truth.part_mask, truth.joint, truth.after))
             assert perfect["motion_error_ratio"] < 1e-5
             assert perfect["psnr"] == 60
             axis, slides = truth.joint.axis, truth.joint.type == JointType.PRISMATIC
             aside = torch.nn.functional.normalize(torch.linalg.cross(axis, axis.roll(1)), dim=0)
             amount = truth.joint.amount + 0.05 * (truth.diagonal if slides else 1)
             wrong = replace(truth.joint, pivot=truth.joint.pivot + 0.1 * truth.diagonal * aside, amount=amount)
-            found.append(score(truth, Answer(truth.part_mask, wrong, truth.before)))
+            found.append(score(truth, MethodOutput(truth.part_mask, wrong, truth.before)))
         rows.append(found)
     for one, two in zip(*rows, strict=True):
         name = "amount_error_rad" if one["amount_error_units"] is None else "amount_error_units"
@@ -174,7 +174,7 @@ def test_rows_of_the_other_framing_are_refused(evalset, checkpoint, finished, tm
     known["code"] = {key: known["code"][key] for key in ("version", "source")}
     (tmp_path / "rows.jsonl").write_text(json.dumps(known) + "\n" + json.dumps(content["samples"][0]) + "\n")
     with pytest.raises(RowsError, match="another settings"):
-        evaluate_into(evalset, tmp_path, Means(str(checkpoint), "cpu"), OUTLINE)
+        evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), OUTLINE)
 
 
 def test_packed_sets_take_the_framing_too(evalset, checkpoint, finished, tmp_path):
@@ -189,7 +189,7 @@ def test_settings_that_do_not_go_together_are_refused(checkpoint, tmp_path):
         RunSettings(views=4, framing="outline")
     own = FolderSet("own", 0, "simple", (), (), "0" * 16)
     with pytest.raises(ValueError, match="own: its images are framed as they are"):
-        evaluate_into(own, tmp_path / "out", Means(str(checkpoint), "cpu"), OUTLINE)
+        evaluate_into(own, tmp_path / "out", RunOptions(str(checkpoint), "cpu"), OUTLINE)
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,7 @@ from partrm.evaluation.parallel import Job, WorkerError, evaluate_on_workers
 from partrm.evaluation.runner import CPU_BATCH, batches, evaluate
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.scoring import METRICS
-from partrm.evaluation.session import Means, evaluate_into
+from partrm.evaluation.session import RunOptions, evaluate_into
 from partrm.metrics.lpips import Lpips, features_of, stages_of
 from partrm.model.checkpoints import load_model
 
@@ -104,7 +104,7 @@ def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("report:") == 1
     two = json.loads((tmp_path / "two" / "metrics.json").read_text())
-    one = evaluate_into(evalset, tmp_path / "one", Means(str(checkpoint), "cpu"), SETTINGS)
+    one = evaluate_into(evalset, tmp_path / "one", RunOptions(str(checkpoint), "cpu"), SETTINGS)
     assert_same_rows(two["samples"], one["samples"])
     assert two["summary"]["all"]["samples"] == 6
     assert two["data"] == one["data"]
@@ -143,7 +143,7 @@ def test_workers_end_with_the_evaluation_that_started_them(evalset, checkpoint, 
 
 
 def test_metrics_file_is_as_its_schema_says(evalset, checkpoint, tmp_path):
-    evaluate_into(evalset, tmp_path, Means(str(checkpoint), "cpu"), RunSettings(limit=1, novel_size_px=48))
+    evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), RunSettings(limit=1, novel_size_px=48))
     content = json.loads((tmp_path / "metrics.json").read_text())
     schema = json.loads((resources.files("partrm.evaluation") / "metrics.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)

@@ -19,15 +19,15 @@ from partrm.evaluation import parallel, published, session
 from partrm.evaluation.baselines import baseline_answers, render_on_white, true_surfaces
 from partrm.evaluation.compare import CompareError, load_results, paired_differences
 from partrm.evaluation.html_report import HISTOGRAMS, histogram_svg
-from partrm.evaluation.mesh_samples import MeshStage, input_cameras, novel_cameras, truths_of
+from partrm.evaluation.mesh_samples import MeshSamples, input_cameras, novel_cameras, truths_of
 from partrm.evaluation.provenance import code_version
 from partrm.evaluation.publish import PublishError, publish
 from partrm.evaluation.report import results
 from partrm.evaluation.rows import RowsError
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import METHODS, METRICS, Answer, bootstrap_interval, score, summarise, summarise_by
-from partrm.evaluation.session import Means
+from partrm.evaluation.scoring import METHODS, METRICS, MethodOutput, bootstrap_interval, score, summarise, summarise_by
+from partrm.evaluation.session import RunOptions
 from partrm.evaluation.tables import number, partdrag_table
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import pose
@@ -52,7 +52,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(evalset, checkpoint, tmp_path_factory):
     out = tmp_path_factory.mktemp("eval") / "out"
-    content = session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
+    content = session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), SETTINGS)
     return out, content
 
 
@@ -63,7 +63,7 @@ def row_of(**figures):
 
 def test_oracles_bound_what_a_model_can_reach(evalset):
     """Without a network: true Gaussians find the part, beat their unmoved selves, and lose with a wrong motion."""
-    stage, numbers = MeshStage.of(evalset, "cpu"), [0, 3]
+    stage, numbers = MeshSamples.of(evalset, "cpu"), [0, 3]
     posed = stage.posed(numbers)
     around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
     truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
@@ -92,7 +92,7 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
 
 
 def test_true_gaussians_reproduce_the_input_view(evalset):
-    stage = MeshStage.of(evalset, "cpu")
+    stage = MeshSamples.of(evalset, "cpu")
     posed = stage.posed([0])
     cameras, _ = input_cameras(posed, 4, 128)
     surface = true_surfaces(stage.scene, posed, cameras)
@@ -154,7 +154,7 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
     with monkeypatch.context() as patch:
         patch.setattr(parallel, "add_rows", killed)
         with pytest.raises(KeyboardInterrupt):
-            session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
+            session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), SETTINGS)
     assert [p.name for p in out.iterdir()] == ["rows.jsonl"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     lines = (out / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -162,12 +162,12 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
     (out / "rows.jsonl").write_text("".join(lines[:-1]) + lines[-1][:40])
 
     with pytest.raises(RowsError, match="another settings"):
-        session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), replace(SETTINGS, drags=2))
+        session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), replace(SETTINGS, drags=2))
     made = []
     monkeypatch.setattr(
         parallel, "add_rows", lambda rows, more, keep: real(rows, more, lambda r: (made.append(r["sample"]), keep(r)))
     )
-    session.evaluate_into(evalset, out, Means(str(checkpoint), "cpu"), SETTINGS)
+    session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), SETTINGS)
     assert made == [4, 5]
     assert (out / "metrics.json").read_text() == whole
     assert not (out / "rows.jsonl").exists()
@@ -180,7 +180,7 @@ def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_p
         json.dumps({k: known[k] for k in keys} | {"code": code_version()}) + '\n{"sample": 3}\n'
     )
     with pytest.raises(RowsError, match="rows are missing"):
-        session.evaluate_into(evalset, tmp_path, Means(str(checkpoint), "cpu"), SETTINGS)
+        session.evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), SETTINGS)
 
 
 def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
@@ -241,7 +241,7 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
 def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
     monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))
-    cells = session.evaluate_grid(evalset, tmp_path, Means(str(checkpoint), "cpu"), 1)
+    cells = session.evaluate_grid(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), 1)
     assert [(c["settings"]["views"], c["settings"]["drags"]) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     lines = [line for line in (tmp_path / "grid.md").read_text().splitlines() if line.startswith("| model")]
     assert [line.split(" | ")[1:3] for line in lines] == [["1", "1"], ["1", "3"], ["2", "1"], ["2", "3"]]
@@ -284,7 +284,7 @@ def test_a_network_without_parts_is_refused_before_anything_is_written(evalset, 
     torch.manual_seed(0)
     save_checkpoint(PartRMNetwork(config).state_dict(), config, tmp_path / "state")
     with pytest.raises(CheckpointError, match="state head"):
-        session.evaluate_into(evalset, tmp_path / "out", Means(str(tmp_path / "state"), "cpu"), SETTINGS)
+        session.evaluate_into(evalset, tmp_path / "out", RunOptions(str(tmp_path / "state"), "cpu"), SETTINGS)
     assert not (tmp_path / "out").exists()
 
 
@@ -352,13 +352,13 @@ def test_a_shifted_picture_loses_what_skimage_says(evalset, shift):
     """A prediction that is right but for a shift by whole pixels: its PSNR and SSIM by an independent package."""
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-    stage = MeshStage.of(evalset, "cpu")
+    stage = MeshSamples.of(evalset, "cpu")
     posed = stage.posed([0])
     around = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 64)
     truth = truths_of(stage, posed, [0], RunSettings(), around, 32)[0]
     moved = torch.roll(truth.after, shift, -1)
-    row = score(truth, Answer(truth.part_mask, truth.joint, moved))
-    ends = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
+    row = score(truth, MethodOutput(truth.part_mask, truth.joint, moved))
+    ends = score(truth, MethodOutput(truth.part_mask, truth.joint, truth.after))
     assert (ends["psnr"], ends["psnr_moved"]) == (60, 60)
     pairs = list(zip(truth.after.double().numpy(), moved.double().numpy(), strict=True))
     wanted = np.mean([peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs])

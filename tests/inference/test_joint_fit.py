@@ -70,9 +70,9 @@ def votes_for(axis, pivot, prismatic: bool, amount: float, points, seed: int, no
         return values + noise * torch.randn(values.shape, generator=g, dtype=torch.float64)
 
     to_pivot = pivot - points
-    to_axis = to_pivot - (to_pivot @ axis)[:, None] * axis
+    offset_to_axis = to_pivot - (to_pivot @ axis)[:, None] * axis
     logit = torch.full((len(points),), -3.0 if prismatic else 3.0, dtype=torch.float64)
-    return shaken(logit), shaken(axis.expand_as(points)), shaken(to_axis), shaken(torch.full_like(logit, amount))
+    return shaken(logit), shaken(axis.expand_as(points)), shaken(offset_to_axis), shaken(torch.full_like(logit, amount))
 
 
 @pytest.mark.parametrize("seed", range(3))

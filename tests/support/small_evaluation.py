@@ -13,13 +13,13 @@ from support.boxes import cabinet
 
 def cabinet_set(dropped: list[str]) -> EvalSet:
     obj = cabinet()
-    ground = planning.Ground.of(obj)
+    ground = planning.ObjectScene.of(obj)
     plans = [
         (name, ground.first_shown(planning.fixed_candidates(obj, part, number)))
         for part in obj.movable
         for number, (name, *_) in enumerate(planning.REAL_TRANSITIONS)
     ]
-    return planning.assemble("real", 0, [planning.Found(obj, name, plan) for name, plan in plans], dropped)
+    return planning.assemble("real", 0, [planning.Candidate(obj, name, plan) for name, plan in plans], dropped)
 
 
 def untrained_checkpoint(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from partrm.geometry.transforms import screw_motion, transform_points
 from partrm.imaging.images import frame_object
 from partrm.rendering.meshes import Lights, MeshScene, material_table
 from partrm.synthesis._sample_packing import pack, unpack
-from partrm.synthesis.augmentation import Tone, camera_noise, through_other_lenses
+from partrm.synthesis.augmentation import PhotometricJitter, camera_noise, jitter_field_of_view
 from partrm.synthesis.posed_scenes import training_lights
 from partrm.synthesis.sampler import SampleConfig, make_samples
 from partrm.synthesis.samples import Samples, load_samples, save_samples
@@ -26,7 +26,7 @@ from partrm.synthesis.scenarios import (
     JointTables,
     ScenarioConfig,
     frame_from,
-    framed_by_outline,
+    framed_by_mask_box,
     sample_framing,
     sample_input_cameras,
     sample_scenarios,
@@ -97,7 +97,7 @@ def test_the_present_views_show_what_the_targets_say() -> None:
 def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
     images = made(augment=False, batch=1).inputs.images[:, :2].expand(64, -1, -1, -1, -1).contiguous()
     generator = torch.Generator().manual_seed(0)
-    seen = camera_noise(images, Tone.random(64, generator), generator)
+    seen = camera_noise(images, PhotometricJitter.random(64, generator), generator)
     assert seen.min() >= 0
     assert seen.max() <= 1
     moved = (seen[:, :, 3] - images[:, :, 3]).abs().amax((1, 2, 3))
@@ -126,7 +126,7 @@ def test_targets_have_the_tone_of_the_images() -> None:
 
 def test_tones_differ_between_samples_and_are_one_for_colours_and_images() -> None:
     generator = torch.Generator().manual_seed(1)
-    tone = Tone.random(50, generator)
+    tone = PhotometricJitter.random(50, generator)
     rgba = torch.rand(50, 2, 4, 5, 5, generator=generator)
     images = tone.of_images(rgba)
     assert torch.equal(images[:, :, 3], rgba[:, :, 3])
@@ -153,9 +153,9 @@ def test_other_lenses_keep_size_and_change_perspective() -> None:
     told = canonical_orbit(4, 64)[torch.arange(4).expand(500, 4)]
     config = SampleConfig()
     generator = torch.Generator().manual_seed(0)
-    taken = through_other_lenses(told, config.other_lens, config.lens_fovy_deg, generator)
+    taken = jitter_field_of_view(told, config.fov_jitter, config.fov_jitter_deg, generator)
     same = taken.fovy_rad[:, 0] == told.fovy_rad[:, 0]
-    assert abs(float(same.float().mean()) - (1 - config.other_lens)) < 0.06
+    assert abs(float(same.float().mean()) - (1 - config.fov_jitter)) < 0.06
     assert torch.equal(taken.T_world_camera[:, 1:], told.T_world_camera[:, 1:])
     side = torch.tensor([[0.3, 0.2, 0.0], [0.3, 0.2, 0.4]]).expand(500, 2, 3)
     pixels, _ = taken[:, 0].project(side)
@@ -165,7 +165,7 @@ def test_other_lenses_keep_size_and_change_perspective() -> None:
 
 
 def test_samples_through_other_lenses_tell_the_true_surface() -> None:
-    samples = made(views=1, other_lens=1.0, drags=3, drag_noise=0.0)
+    samples = made(views=1, fov_jitter=1.0, drags=3, drag_noise=0.0)
     t, cameras = samples.targets, samples.inputs.cameras.resized(32)
     on = t.surface[:, 0]
     distance = (t.point - cameras.positions[:, :, None, None]).norm(dim=-1)
@@ -268,7 +268,7 @@ def test_half_of_the_framings_are_canonical_and_the_others_shift_little_in_depth
 
 
 def test_outlines_frame_single_views_as_predict_frames_photos() -> None:
-    config = ScenarioConfig(outline_probability=1.0)
+    config = ScenarioConfig(mask_box_probability=1.0)
     samples = made(views=1, batch=12, augment=False, scenario=config, image_size_px=128)
     for image in samples.inputs.images[:, 0]:
         framed = frame_object(image, 128, "auto")
@@ -285,7 +285,7 @@ def test_outlines_frame_single_views_as_predict_frames_photos() -> None:
 
 def test_an_outline_that_is_not_seen_changes_nothing() -> None:
     framing = sample_framing(3, ScenarioConfig(), torch.Generator().manual_seed(0))
-    same = framed_by_outline(framing, torch.zeros(3, 8, 8, dtype=torch.bool))
+    same = framed_by_mask_box(framing, torch.zeros(3, 8, 8, dtype=torch.bool))
     torch.testing.assert_close(same.scale, framing.scale)
     torch.testing.assert_close(same.target, framing.target)
 

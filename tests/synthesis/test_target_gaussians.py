@@ -1,7 +1,7 @@
 import torch
 
 from partrm.geometry.transforms import matrix_from_quaternion
-from partrm.synthesis.target_gaussians import MOST_STRETCH, THICKNESS, covariance, discs
+from partrm.synthesis.target_gaussians import MAX_STRETCH, THICKNESS, covariance, discs
 from partrm.training.losses import frobenius
 
 
@@ -17,7 +17,7 @@ def matrices(entries: torch.Tensor) -> torch.Tensor:
 def test_discs_look_round_along_the_ray_and_lie_on_the_surface() -> None:
     """Seen along its ray, a disc's outline is a circle: the projected covariance is the identity across the ray."""
     normal, ray = some_directions(500, 0), some_directions(500, 1)
-    slanted = (normal * ray).sum(-1).abs() > 1 / MOST_STRETCH
+    slanted = (normal * ray).sum(-1).abs() > 1 / MAX_STRETCH
     quats, stretch = discs(normal, ray)
     C = matrices(covariance(quats, stretch))
     # Shadow of the flat part (thickness removed) on the plane across the ray, thrown along the ray.
@@ -34,7 +34,7 @@ def test_grazing_and_missing_surfaces_stay_finite() -> None:
     for normal in (sideways, torch.zeros(3, 3), ray, -ray):
         quats, stretch = discs(normal, ray)
         assert torch.allclose(quats.norm(dim=-1), torch.ones(3), atol=1e-5)
-        assert float(stretch.max()) <= MOST_STRETCH + 1e-4
+        assert float(stretch.max()) <= MAX_STRETCH + 1e-4
 
 
 def test_covariance_equals_the_sum_over_axes() -> None:

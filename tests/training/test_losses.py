@@ -19,7 +19,7 @@ from partrm.synthesis.scenarios import JointTables
 from partrm.training.config import LossWeights
 from partrm.training.losses import REVOLUTE_SHARE, SMALL_MOTION, motion_error_loss, motion_losses, robust
 
-VOTES = ("joint_type", "axis", "to_axis", "angle", "carried")
+VOTES = ("joint_type", "axis", "offset_to_axis", "angle", "carried")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_the_voted_joint_carries_true_points_to_their_goals(samples: Samples, ou
 def test_the_voted_joint_teaches_votes_and_no_depths(samples: Samples, output: NetworkOutput) -> None:
     moving = rearrange(samples.targets.moving, "b v h w -> b v (h w)").float()
     assert output.votes is not None
-    leaves = [output.ray_distance, output.votes.to_axis, output.votes.axis]
+    leaves = [output.ray_distance, output.votes.offset_to_axis, output.votes.axis]
     grads = torch.autograd.grad(motion_error_loss(output, samples, moving).sum(), leaves, allow_unused=True)
     assert grads[0] is None
     assert all(g is not None and float(g.abs().max()) > 0 for g in grads[1:])

@@ -54,7 +54,7 @@ class Build:
     """Side of the images."""
     states: int = 6
     """States of each moving part, 2 to 100."""
-    companions: int = 2
+    distractors: int = 2
     """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
     points: int = 10_000
     """Surface points of each point cloud."""
@@ -107,7 +107,7 @@ def _build(command: Build) -> int:
     wrong = [name for name, value in positive if value is not None and value < 1]
     wrong += ["--size-px"] if not 16 <= command.size_px <= 4096 else []
     wrong += ["--states"] if not 2 <= command.states <= 100 else []
-    wrong += ["--companions"] if not 0 <= command.companions <= 4 else []
+    wrong += ["--distractors"] if not 0 <= command.distractors <= 4 else []
     wrong += ["--sample-size-px"] if command.sample_size_px and not 32 <= command.sample_size_px <= 1024 else []
     wrong += ["--seed"] if command.seed < 0 else []
     wrong += ["--gpus"] if not 0 <= command.gpus <= 1024 else []

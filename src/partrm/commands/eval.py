@@ -99,7 +99,7 @@ def evaluate(
     from partrm.commands.console import evaluation_listener
     from partrm.evaluation.parallel import Ranks
     from partrm.evaluation.samples import RunSettings
-    from partrm.evaluation.session import SILENT, Means, evaluate_grid, evaluate_into
+    from partrm.evaluation.session import SILENT, RunOptions, evaluate_grid, evaluate_into
     from partrm.files import check_writable
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
@@ -108,7 +108,7 @@ def evaluate(
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(model)
-    means = Means(model, device, workers, lpips=find_lpips(lpips))
+    means = RunOptions(model, device, workers, lpips=find_lpips(lpips))
     ranks = Ranks.of(device)
     if ranks.main:
         check_writable(out)

@@ -44,7 +44,7 @@ def contact_sheet(root: Path, limit: int = 12) -> UInt8[np.ndarray, "h w 3"]:
         names = [EntryName.parse(text) for text in record["entries"]]
         for part in sorted({n.part for n in names}):
             of_part = [n for n in names if n.part == part]
-            closed = [n for n in of_part if n.companions == of_part[0].companions]
+            closed = [n for n in of_part if n.distractors == of_part[0].distractors]
             pairs.append((record["category"], closed[0], closed[-1]))
     chosen = [pairs[i] for i in np.unique(np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).astype(int))]
     rows = [_row(data, category, before, after) for category, before, after in chosen]

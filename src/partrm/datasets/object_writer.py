@@ -62,7 +62,7 @@ class BuildConfig:
     views: int = 12
     states: int = 6
     """States of a moving part over its limits."""
-    companions: int = 2
+    distractors: int = 2
     """Other parts, at most, that take both their extremes beside a moving part."""
     points: int = 10_000
     """Surface points of a cloud."""
@@ -134,14 +134,14 @@ def entries_of(obj: ArticulatedObject, config: BuildConfig) -> list[tuple[EntryN
             k for k, p in enumerate(moving)
             if k != number and k <= 9 and last <= 9 and obj.parts[p].joint.type != JointType.CONTINUOUS  # pyright: ignore[reportOptionalMemberAccess]
         ]  # fmt: skip
-        chosen = rng.permutation(others)[: config.companions].tolist()
+        chosen = rng.permutation(others)[: config.distractors].tolist()
         for state, extremes in product(range(config.states), product((0, last), repeat=len(chosen))):
             q = obj.closed_q()
             q[part] = values[number][state]
-            companions = tuple(zip(chosen, extremes, strict=True))
-            for k, extreme in companions:
+            distractors = tuple(zip(chosen, extremes, strict=True))
+            for k, extreme in distractors:
                 q[moving[k]] = values[k][extreme]
-            found.append((EntryName(obj.name, number, state, companions), q))
+            found.append((EntryName(obj.name, number, state, distractors), q))
     return found
 
 

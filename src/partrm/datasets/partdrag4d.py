@@ -1,10 +1,10 @@
 """PartDrag-4D on disk: names, cameras, point clouds, file lists; what we write and what the official downloads hold.
 
-    render_PartDrag4D/<mesh>_<part>_<state>[_<companions>]/NNN.png, NNN_camera.json
-    processed_data_partdrag4d/<Category>/<mesh>/motion/<part>_<state>[_<companions>].{obj,ply}, ..._visible.npy
+    render_PartDrag4D/<mesh>_<part>_<state>[_<distractors>]/NNN.png, NNN_camera.json
+    processed_data_partdrag4d/<Category>/<mesh>/motion/<part>_<state>[_<distractors>].{obj,ply}, ..._visible.npy
     processed_data_partdrag4d/<Category>/<mesh>/motion.json
 
-World: z up, front towards +x. ``<companions>`` is part and state digits run together: ``7120_0_3_2010`` is mesh 7120,
+World: z up, front towards +x. ``<distractors>`` is part and state digits run together: ``7120_0_3_2010`` is mesh 7120,
 part 0 in state 3, part 2 in state 0, part 1 in state 0. Points are in correspondence over the states of a mesh.
 """
 
@@ -50,17 +50,17 @@ class EntryName:
     part: int
     """Number of the moving part among the object's moving parts."""
     state: int
-    companions: tuple[tuple[int, int], ...] = ()
-    """(part, state) of the companions that stand open or closed, one digit each."""
+    distractors: tuple[tuple[int, int], ...] = ()
+    """(part, state) of the distractors that stand open or closed, one digit each."""
 
     def __post_init__(self) -> None:
-        if "_" in self.mesh or not self.mesh or any(not 0 <= d <= 9 for pair in self.companions for d in pair):
-            raise DatasetError(f"{self.mesh!r} with companions {self.companions} has no PartDrag-4D name")
+        if "_" in self.mesh or not self.mesh or any(not 0 <= d <= 9 for pair in self.distractors for d in pair):
+            raise DatasetError(f"{self.mesh!r} with distractors {self.distractors} has no PartDrag-4D name")
 
     @property
     def motion(self) -> str:
         """Name without the mesh."""
-        digits = "".join(f"{part}{state}" for part, state in self.companions)
+        digits = "".join(f"{part}{state}" for part, state in self.distractors)
         return f"{self.part}_{self.state}" + (f"_{digits}" if digits else "")
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class EntryName:
         """
         found = re.fullmatch(r"([^_]+)_(\d+)_(\d+)(?:_((?:\d\d)+))?", text)
         if found is None:
-            raise DatasetError(f"{text!r} is not <mesh>_<part>_<state>[_<companions>]")
+            raise DatasetError(f"{text!r} is not <mesh>_<part>_<state>[_<distractors>]")
         digits = found[4] or ""
         pairs = tuple((int(digits[i]), int(digits[i + 1])) for i in range(0, len(digits), 2))
         return EntryName(found[1], int(found[2]), int(found[3]), pairs)

@@ -13,7 +13,7 @@ from partrm.evaluation.eval_set import load_eval_set, save_eval_set
 from partrm.evaluation.publish import publish
 from partrm.evaluation.published import digest_lines
 from partrm.evaluation.samples import InputFraming, RunSettings
-from partrm.evaluation.session import Listener, Means, evaluate_into, plan_set
+from partrm.evaluation.session import Listener, RunOptions, evaluate_into, plan_set
 from partrm.metrics.lpips import find_lpips
 
 
@@ -76,7 +76,7 @@ def run(
     """
     settings = RunSettings(views, drags, limit, novel_size_px, framing)
     evaluate_into(
-        load_eval_set(set), out, Means(model, device, workers, lpips=find_lpips(lpips)), settings, Listener(print)
+        load_eval_set(set), out, RunOptions(model, device, workers, lpips=find_lpips(lpips)), settings, Listener(print)
     )
 
 

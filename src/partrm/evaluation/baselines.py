@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.evaluation.samples import OPAQUE, TrueSurface
-from partrm.evaluation.scoring import Answer, Truth
+from partrm.evaluation.scoring import GroundTruth, MethodOutput
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.inference.decode import apply_joint_motion, widened
@@ -47,12 +47,12 @@ def true_surfaces(
 
 
 def baseline_answers(
-    truth: Truth,
+    truth: GroundTruth,
     reconstruction: Gaussians,
     still: Float[Tensor, "views 3 h w"],
     surface: TrueSurface | None,
     cameras: Cameras,
-) -> dict[str, Answer]:
+) -> dict[str, MethodOutput]:
     """The answers of all baselines to one sample; without oracles where the data do not tell surface and motion.
 
     Args:
@@ -60,7 +60,7 @@ def baseline_answers(
         still: that reconstruction seen from ``cameras`` [views].
         surface: [n].
     """
-    answers = {"copy": Answer(None, None, truth.before), "no_motion": Answer(None, None, still)}
+    answers = {"copy": MethodOutput(None, None, truth.before), "no_motion": MethodOutput(None, None, still)}
     if surface is None or truth.T_after_before is None:
         return answers
     T = truth.T_after_before.to(cameras.device)
@@ -71,8 +71,8 @@ def baseline_answers(
     seen = first_view_grid(surface.network_moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
     true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
     return answers | {
-        "oracle_motion": Answer(seen, truth.joint, render_on_white(ours, cameras)),
-        "oracle_geometry": Answer(true_seen, truth.joint, render_on_white(true, cameras)),
+        "oracle_motion": MethodOutput(seen, truth.joint, render_on_white(ours, cameras)),
+        "oracle_geometry": MethodOutput(true_seen, truth.joint, render_on_white(true, cameras)),
     }
 
 

@@ -58,7 +58,7 @@ class SceneArrays:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvalSamples:
     """The samples of a set: states, first camera (canonical framing: scale 1, no offset) and drag points."""
 
     object: Int[Tensor, " n"]
@@ -76,15 +76,15 @@ class Plan:
     def __len__(self) -> int:
         return len(self.object)
 
-    def __getitem__(self, index) -> "Plan":
-        return Plan(*(getattr(self, f.name)[index] for f in fields(self)))
+    def __getitem__(self, index) -> "EvalSamples":
+        return EvalSamples(*(getattr(self, f.name)[index] for f in fields(self)))
 
     @property
     def scenario(self) -> Scenario:
         return Scenario(self.object, self.part, self.q_source, self.q_target)
 
-    def to(self, device: torch.device | str) -> "Plan":
-        return Plan(*(getattr(self, f.name).to(device) for f in fields(self)))
+    def to(self, device: torch.device | str) -> "EvalSamples":
+        return EvalSamples(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class EvalSet:
     tables: JointTables
     materials: MaterialTable
     """[objects, slots]."""
-    plan: Plan
+    plan: EvalSamples
 
     def __post_init__(self) -> None:
         assert len(self.transitions) == len(self.plan)
@@ -171,7 +171,7 @@ def load_eval_set(path: Path) -> EvalSet:
             scene=read(SceneArrays, "scene."),
             tables=read(JointTables, "tables."),
             materials=read(MaterialTable, "materials."),
-            plan=read(Plan, "plan."),
+            plan=read(EvalSamples, "plan."),
         )
     except TypeError as error:
         raise EvalSetError(f"{path}: an array is missing ({error}); pack the set again") from error

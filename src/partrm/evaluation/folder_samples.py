@@ -12,8 +12,8 @@ from partrm.datasets.partdrag4d import DatasetError
 from partrm.evaluation.baselines import true_surfaces
 from partrm.evaluation.folder_sets import FolderSet
 from partrm.evaluation.samples import DRAG_SIZE_PX, EvalBatch, FirstViews, RunSettings, TrueSurface
-from partrm.evaluation.scoring import Truth
-from partrm.evaluation.world_samples import Solid, WorldSample
+from partrm.evaluation.scoring import GroundTruth
+from partrm.evaluation.world_samples import LabelledMesh, WorldSample
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise
 from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.joints import JointMotion, JointType
@@ -64,15 +64,15 @@ class Canonical:
 
 
 @dataclass(frozen=True)
-class FolderStage:
+class FolderSamples:
     """A set of files and the device where its samples are scored."""
 
     evalset: FolderSet
     device: torch.device
 
     @staticmethod
-    def of(evalset: FolderSet, device: torch.device | str) -> "FolderStage":
-        return FolderStage(evalset, torch.device(device))
+    def of(evalset: FolderSet, device: torch.device | str) -> "FolderSamples":
+        return FolderSamples(evalset, torch.device(device))
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples.
@@ -182,7 +182,7 @@ def joined(inputs: Sequence[NetworkInput], device: torch.device) -> NetworkInput
 
 
 def posed_solid(
-    sample: WorldSample, solid: Solid, frame: Canonical, device: torch.device
+    sample: WorldSample, solid: LabelledMesh, frame: Canonical, device: torch.device
 ) -> tuple[MeshScene, PosedBatch]:
     """The sample's surface, canonical frame, as an object of a still and a moving part."""
     scene = MeshScene.from_arrays(
@@ -210,7 +210,7 @@ def truth_of(
     around: Cameras,
     settings: RunSettings,
     splat_px: int,
-) -> Truth:
+) -> GroundTruth:
     """What a sample really is, canonical frame; images on the device of ``around`` [views]."""
     scored, size, device = list(sample.scored), settings.novel_size_px, around.device
     before, after = (on_white(images[scored], size).to(device) for images in (sample.before, sample.after))
@@ -228,7 +228,7 @@ def truth_of(
         if sample.moved is not None:
             moved = mask_at(sample.moved[scored], size).to(device)
     points = sample.drag_points
-    return Truth(
+    return GroundTruth(
         part_mask=part,
         points=None if sample.points is None else frame.points(sample.points),
         joint=None if sample.joint is None else frame.joint(sample.joint),

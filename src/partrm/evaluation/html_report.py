@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from partrm.evaluation.pictures import PANELS, Case
+from partrm.evaluation.pictures import PANELS, QualitativeExample
 from partrm.evaluation.tables import Table, report_tables
 
 BINS = 24
@@ -48,7 +48,7 @@ svg line { stroke: #b9c2cd; } svg line.mark { stroke: #d2452d; stroke-width: 2; 
 """
 
 
-def page(content: dict[str, Any], cases: Sequence[Case], headline: str) -> str:
+def page(content: dict[str, Any], cases: Sequence[QualitativeExample], headline: str) -> str:
     """The whole file.
 
     Args:
@@ -126,7 +126,7 @@ def histogram_svg(values: Sequence[float], label: str, low: float, high: float) 
     )
 
 
-def case_html(case: Case) -> str:
+def case_html(case: QualitativeExample) -> str:
     """A sample's panels over its label."""
     images = "".join(
         f'<div><img alt="{html.escape(name)}" src="{data_uri(Image.fromarray(panel))}"><span>{html.escape(name)}'

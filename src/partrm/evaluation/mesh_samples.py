@@ -13,7 +13,7 @@ from partrm.evaluation.baselines import true_surfaces
 from partrm.evaluation.eval_set import EvalSet
 from partrm.evaluation.planning import canonical_framing
 from partrm.evaluation.samples import DRAG_SIZE_PX, SURFACE_POINTS, EvalBatch, FirstViews, InputFraming, RunSettings
-from partrm.evaluation.scoring import Truth
+from partrm.evaluation.scoring import GroundTruth
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
 from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.joints import JointMotion, JointType
@@ -24,9 +24,9 @@ from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
 from partrm.synthesis.posed_scenes import (
     PosedBatch,
     joint_truth,
+    mask_box_framing,
     moved_instances,
     moving_mask,
-    outline_framing,
     pose_batch,
     render_states,
 )
@@ -35,23 +35,23 @@ from partrm.synthesis.scenarios import Framing, first_view, turned_cameras
 NOVEL_VIEWS = 8
 NOVEL_ELEVATION_DEG = 20.0
 
-OUTLINE_PX = 256
+MASK_BOX_PX = 256
 """Side of the images that outlines are read off."""
 
-OUTLINE_ROUNDS = 3
+MASK_BOX_ROUNDS = 3
 """What two give ``images.frame_object`` would scale by up to 2.9 % more, what three give by 0.8 % (45 real samples)."""
 
 
 @dataclass(frozen=True)
-class MeshStage:
+class MeshSamples:
     """A set of meshes on the device where it is rendered."""
 
     evalset: EvalSet
     scene: MeshScene
 
     @staticmethod
-    def of(evalset: EvalSet, device: torch.device | str) -> "MeshStage":
-        return MeshStage(evalset, evalset.scene.scene(device))
+    def of(evalset: EvalSet, device: torch.device | str) -> "MeshSamples":
+        return MeshSamples(evalset, evalset.scene.scene(device))
 
     @property
     def device(self) -> torch.device:
@@ -75,7 +75,7 @@ class MeshStage:
         def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
             return render_meshes(self.scene, posed.instances, cameras, posed.lights, shadows=False)[:, 0, 3] > 0.5
 
-        return replace(posed, framing=outline_framing(true, OUTLINE_PX, OUTLINE_ROUNDS, shows))
+        return replace(posed, framing=mask_box_framing(true, MASK_BOX_PX, MASK_BOX_ROUNDS, shows))
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples."""
@@ -144,7 +144,7 @@ def input_cameras(posed: PosedBatch, views: int, size_px: int) -> tuple[Cameras,
 
 
 def network_input(
-    stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, size_px: int
+    stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, size_px: int
 ) -> NetworkInput:
     """What the network sees of some samples."""
     cameras, valid = input_cameras(posed, settings.views, size_px)
@@ -161,7 +161,9 @@ def network_input(
     return NetworkInput(images, cameras, valid, drags)
 
 
-def drag_points(stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], count: int) -> Float[Tensor, "b count 3"]:
+def drag_points(
+    stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], count: int
+) -> Float[Tensor, "b count 3"]:
     """The planned drag points of some samples, canonical frame."""
     return posed.framing.points_to_canonical(stage.evalset.plan.drag_point[list(numbers), :count].to(stage.device))
 
@@ -182,8 +184,13 @@ def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"], size_px: 
 
 
 def truths_of(
-    stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, cameras: Cameras, splat_px: int
-) -> list[Truth]:
+    stage: MeshSamples,
+    posed: PosedBatch,
+    numbers: Sequence[int],
+    settings: RunSettings,
+    cameras: Cameras,
+    splat_px: int,
+) -> list[GroundTruth]:
     """The truths of some samples; images from ``cameras`` [b, views], masks of the first view at ``splat_px``."""
     joint = joint_truth(stage.evalset.tables.to(stage.device), posed)
     first = posed.framing.cameras_to_object(first_view(len(numbers), splat_px, stage.device))
@@ -199,7 +206,7 @@ def truths_of(
     surface = surface_points(stage.evalset, posed, numbers)
     views = about_the_object(posed.framing, first_view(len(numbers), DRAG_SIZE_PX, stage.device))[:, 0].to("cpu")
     return [
-        Truth(
+        GroundTruth(
             part_mask=part_mask[row],
             points=surface[row],
             joint=JointMotion(

@@ -1,7 +1,7 @@
 """PartDrag-4D, built here or downloaded, as pairs of states: which there are, and everything of one of them.
 
 The published script takes, for each mesh, one start state at random, and from each entry of the list in that state all
-other states of the same part and companions. So do we, with a seeded choice.
+other states of the same part and distractors. So do we, with a seeded choice.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from torch import Tensor
 from partrm.datasets.partdrag4d import RENDERS, DatasetError, EntryName, PartDrag4D, State
 from partrm.evaluation.planning import spread_points
 from partrm.evaluation.samples import SURFACE_POINTS
-from partrm.evaluation.world_samples import Solid, WorldSample
+from partrm.evaluation.world_samples import LabelledMesh, WorldSample
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
@@ -34,7 +34,7 @@ INPUTS = (0, 1, 2, 3)
 STILL = 1e-5
 """Points that move less than this share of the object's extent count as still."""
 
-LEAST_ANGLE_RAD = 1e-3
+MIN_ANGLE_RAD = 1e-3
 """A motion that turns by less is a translation."""
 
 RIGID = 2e-3
@@ -74,8 +74,8 @@ class StatePair:
 
     @property
     def transition(self) -> str:
-        others = "".join(f"{part}{state}" for part, state in self.source.companions)
-        return f"state {self.source.state} to {self.target.state}" + (f", companions {others}" if others else "")
+        others = "".join(f"{part}{state}" for part, state in self.source.distractors)
+        return f"state {self.source.state} to {self.target.state}" + (f", distractors {others}" if others else "")
 
     def files(self) -> list[Path]:
         """Everything that the sample is read from."""
@@ -164,14 +164,14 @@ def state_pairs(dataset: PartDrag4D, lines: dict[int, EntryName], protocol: Prot
     renders = (p.name for p in (dataset.root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
     siblings: dict[tuple, list[EntryName]] = defaultdict(list)
     for name in sorted((EntryName.parse(text) for text in renders), key=lambda n: n.state):
-        siblings[name.mesh, name.part, name.companions].append(name)
+        siblings[name.mesh, name.part, name.distractors].append(name)
     states: dict[str, set[int]] = defaultdict(set)
     for name in lines.values():
         states[name.mesh].add(name.state)
     start = {mesh: sorted(some)[name_seed(mesh, seed) % len(some)] for mesh, some in states.items()}
     for line, source in lines.items():
         if source.state == start[source.mesh]:
-            for target in siblings[source.mesh, source.part, source.companions]:
+            for target in siblings[source.mesh, source.part, source.distractors]:
                 if target.state != source.state:
                     yield StatePair(dataset, source, target, line, protocol, seed, lines)
 
@@ -223,7 +223,7 @@ def joint_of(T_after_before: Float[Tensor, "4 4"], centre: Float[Tensor, "3"]) -
     """The joint that a rigid motion is the motion of."""
     T = T_after_before.double()
     axis, pivot, angle = screw_of_rotation(T[:3, :3], T[:3, 3], centre.double())
-    if angle >= LEAST_ANGLE_RAD:
+    if angle >= MIN_ANGLE_RAD:
         return JointMotion(JointType.REVOLUTE, axis.float(), pivot.float(), angle, 1.0)
     shift = (transform_points(T, centre.double()[None])[0] - centre.double()).float()
     return JointMotion(JointType.PRISMATIC, shift / shift.norm(), centre, float(shift.norm()), 1.0)
@@ -260,14 +260,14 @@ def scored_views(cameras: Cameras) -> tuple[int, ...]:
     return tuple(found) if found else tuple(taken)
 
 
-def solid_of(dataset: PartDrag4D, source: EntryName, target: EntryName) -> Solid:
+def solid_of(dataset: PartDrag4D, source: EntryName, target: EntryName) -> LabelledMesh:
     """The source's surface, and which of its faces move."""
     meshes = [load_geometry(dataset.motion_file(name, ".obj")) for name in (source, target)]
     (vertices, faces), (moved, _) = meshes
     if len(vertices) != len(moved):
         raise DatasetError(f"{source} and {target}: their meshes differ in their numbers of vertices")
     moves = moving_points(vertices, moved)
-    return Solid(dataset.scale * vertices + dataset.offset, faces, moves[faces].any(-1))
+    return LabelledMesh(dataset.scale * vertices + dataset.offset, faces, moves[faces].any(-1))
 
 
 def load_geometry(path: Path) -> tuple[Float[Tensor, "v 3"], Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.eval_set import EvalSet
 from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.runner import first_view_mask, stage_of
+from partrm.evaluation.runner import first_view_mask, sample_source_of
 from partrm.evaluation.samples import RunSettings
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
 from partrm.model.checkpoints import LoadedModel
@@ -32,7 +32,7 @@ PANELS = ("source with drag", "predicted part", "prediction", "truth", "differen
 
 
 @dataclass(frozen=True)
-class Case:
+class QualitativeExample:
     """One sample in pictures, first view."""
 
     kind: str
@@ -65,18 +65,18 @@ def chosen_samples(rows: Sequence[dict[str, Any]]) -> dict[int, str]:
     return chosen
 
 
-def cases_of(
+def examples_of(
     evalset: EvalSet | FolderSet,
     model: LoadedModel,
     settings: RunSettings,
     rows: Sequence[dict[str, Any]],
     chosen: Mapping[int, str] | None = None,
-) -> list[Case]:
+) -> list[QualitativeExample]:
     """Samples in pictures: those ``chosen``, with a word for each, or the best, median and worst."""
     chosen = chosen_samples(rows) if chosen is None else chosen
     numbers = list(chosen)
     by_sample = {row["sample"]: row for row in rows}
-    stage = stage_of(evalset, next(model.network.parameters()).device)
+    stage = sample_source_of(evalset, next(model.network.parameters()).device)
     inputs = stage.inputs(numbers, settings, model.config.image_size_px)
     output = run_network(model.articulated, inputs)
     views = stage.first_views(numbers, settings, PANEL_PX)
@@ -97,11 +97,11 @@ def cases_of(
             to_bytes(after),
             to_bytes(1 - (predicted - after).abs()),
         )
-        cases.append(Case(chosen[number], by_sample[number], panels))
+        cases.append(QualitativeExample(chosen[number], by_sample[number], panels))
     return cases
 
 
-def contact_sheet(cases: Sequence[Case]) -> UInt8[np.ndarray, "h w 3"]:
+def contact_sheet(cases: Sequence[QualitativeExample]) -> UInt8[np.ndarray, "h w 3"]:
     """Cases under each other, each below a line of text."""
     return np.concatenate([labelled(np.concatenate(case.panels, 1), case.label) for case in cases], 0)
 

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.evaluation.eval_set import EvalSet, EvalSetError, Plan, SceneArrays
+from partrm.evaluation.eval_set import EvalSamples, EvalSet, EvalSetError, SceneArrays
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.transforms import transform_points
 from partrm.objects.articulated_object import ArticulatedObject
@@ -43,10 +43,10 @@ UNEVALUATED = frozenset(
 PLAN_SIZE_PX = 128
 """Side of the surface maps that choose views and drag points."""
 
-LEAST_MOVING = 0.004
+MIN_MOVING = 0.004
 """Least share of the first view's pixels that must show the moving part."""
 
-LEAST_DRAG = 0.02
+MIN_DRAG = 0.02
 """Least mean motion of the part's visible points in the first view, fraction of the image."""
 
 DRAG_QUANTILE = 0.75
@@ -101,13 +101,13 @@ def plan_procedural(
     if not 0 < motion_share <= 1:
         raise EvalSetError(f"a share of the motions of {motion_share:g}: it must be above 0, and 1 at most")
     categories = kinds or [category for category in CATEGORIES if category not in UNEVALUATED]
-    found: list[Found] = []
+    found: list[Candidate] = []
     dropped: list[str] = []
     for index in range(2 * limit + len(categories)):
         if len(found) == limit:
             break
         obj = generate(categories[index % len(categories)], PROCEDURAL_SEED + index)
-        ground = Ground.of(obj)
+        ground = ObjectScene.of(obj)
         generator = torch.Generator().manual_seed(1_000_003 * seed + index)
         candidates = (_random_candidates(ground.tables, generator) for _ in range(ROUNDS))
         plan = next((p for p in map(ground.first_shown, candidates) if p is not None), None)
@@ -115,7 +115,7 @@ def plan_procedural(
             dropped.append(f"{obj.name}: no draw shows the part and its motion")
         else:
             shortened = torch.lerp(plan.q_source, plan.q_target, motion_share)
-            found.append(Found(obj, "random", replace(plan, q_target=shortened)))
+            found.append(Candidate(obj, "random", replace(plan, q_target=shortened)))
             advance()
     if len(found) < limit:
         raise EvalSetError(f"only {len(found)} of {limit} procedural samples show their motion")
@@ -130,25 +130,25 @@ def _random_candidates(tables: JointTables, generator: torch.Generator) -> Candi
 
 
 def plan_real(names: Sequence[str], advance: Callable[[], None]) -> EvalSet:
-    """Every joint of the named real objects in three transitions, companions closed, from fixed first views.
+    """Every joint of the named real objects in three transitions, distractors closed, from fixed first views.
 
     Raises:
         ObjectError: an unknown name, or a wheel that is not installed.
     """
     from partrm.objects.real_objects import load_real_object
 
-    found: list[Found] = []
+    found: list[Candidate] = []
     dropped: list[str] = []
     for name in names:
         obj = load_real_object(name)
-        ground = Ground.of(obj)
+        ground = ObjectScene.of(obj)
         for part, number in itertools.product(obj.movable, range(len(REAL_TRANSITIONS))):
             plan = ground.first_shown(fixed_candidates(obj, part, number))
             transition = REAL_TRANSITIONS[number][0]
             if plan is None:
                 dropped.append(f"{name}/{obj.parts[part].name} {transition}: no view shows the part and its motion")
             else:
-                found.append(Found(obj, transition, plan))
+                found.append(Candidate(obj, transition, plan))
         advance()
     return assemble("real", 0, found, dropped)
 
@@ -173,15 +173,15 @@ def fixed_candidates(obj: ArticulatedObject, part: int, number: int) -> Candidat
 
 
 @dataclass(frozen=True)
-class Found:
+class Candidate:
     """A usable sample of one object; the plan's object index is set when the set is assembled."""
 
     object: ArticulatedObject
     transition: str
-    plan: Plan
+    plan: EvalSamples
 
 
-def assemble(name: str, seed: int, found: Sequence[Found], dropped: Sequence[str]) -> EvalSet:
+def assemble(name: str, seed: int, found: Sequence[Candidate], dropped: Sequence[str]) -> EvalSet:
     """One set of all samples, each object held once."""
     if not found:
         raise EvalSetError(f"the set {name} has no usable sample")
@@ -212,12 +212,14 @@ def assemble(name: str, seed: int, found: Sequence[Found], dropped: Sequence[str
         scene=SceneArrays.of(MeshScene.from_objects(objects)),
         tables=tables,
         materials=material_table(objects),
-        plan=Plan(*(torch.cat([getattr(p, column) for p in plans]) for column in Plan.__dataclass_fields__)),
+        plan=EvalSamples(
+            *(torch.cat([getattr(p, column) for p in plans]) for column in EvalSamples.__dataclass_fields__)
+        ),
     )
 
 
 @dataclass(frozen=True)
-class Ground:
+class ObjectScene:
     """One object ready for looking at."""
 
     scene: MeshScene
@@ -225,10 +227,10 @@ class Ground:
     materials: MaterialTable
 
     @staticmethod
-    def of(obj: ArticulatedObject) -> "Ground":
-        return Ground(MeshScene.from_objects([obj]), JointTables.from_objects([obj]), material_table([obj]))
+    def of(obj: ArticulatedObject) -> "ObjectScene":
+        return ObjectScene(MeshScene.from_objects([obj]), JointTables.from_objects([obj]), material_table([obj]))
 
-    def first_shown(self, candidates: Candidates) -> Plan | None:
+    def first_shown(self, candidates: Candidates) -> EvalSamples | None:
         """The first candidate that shows its motion, as a plan of one sample."""
         scenario, b = candidates.scenario, len(candidates.azimuth_rad)
         framing = canonical_framing(candidates.azimuth_rad, candidates.elevation_rad)
@@ -243,13 +245,13 @@ class Ground:
         for row in range(b):
             on = moving[row].flatten()
             length = (end[row, on] - start[row, on]).norm(dim=-1) / PLAN_SIZE_PX
-            if float(on.float().mean()) < LEAST_MOVING or bool((depth[row, on] < 0.1).any()):
+            if float(on.float().mean()) < MIN_MOVING or bool((depth[row, on] < 0.1).any()):
                 continue
             drags = drag_points(points[row], start[row], end[row], moving[row])
-            if drags is None or float(length.mean()) < LEAST_DRAG:
+            if drags is None or float(length.mean()) < MIN_DRAG:
                 continue
             chosen, index = scenario[[row]], [row]
-            return Plan(
+            return EvalSamples(
                 chosen.object, chosen.part, chosen.q_source.float(), chosen.q_target.float(),
                 candidates.azimuth_rad[index], candidates.elevation_rad[index], drags[None],
             )  # fmt: skip

@@ -10,7 +10,7 @@ from partrm.evaluation.scoring import METHODS
 from partrm.evaluation.tables import Table, framed, group_table, with_interval
 from partrm.files import staged_folder
 
-MOST_BYTES = 3_000_000
+MAX_BYTES = 3_000_000
 """Of all that is published."""
 
 COLUMNS = {
@@ -42,7 +42,7 @@ def publish(results: Sequence[Path], docs: Path) -> list[Path]:
 
     Raises:
         CompareError: a folder without ``metrics.json``.
-        PublishError: two folders of one name, a missing page, or more than :data:`MOST_BYTES`.
+        PublishError: two folders of one name, a missing page, or more than :data:`MAX_BYTES`.
         OutputError: the folder cannot be written.
     """
     if len({folder.name for folder in results}) < len(results):
@@ -54,8 +54,8 @@ def publish(results: Sequence[Path], docs: Path) -> list[Path]:
         raise PublishError(f"{missing[0]}: the page is missing; evaluate again")
     text = index(contents)
     size = sum(path.stat().st_size for path in pages.values()) + len(text.encode())
-    if size > MOST_BYTES:
-        raise PublishError(f"{size} bytes are more than {MOST_BYTES}: publish fewer evaluations")
+    if size > MAX_BYTES:
+        raise PublishError(f"{size} bytes are more than {MAX_BYTES}: publish fewer evaluations")
     with staged_folder(docs) as folder:
         for name, path in pages.items():
             shutil.copyfile(path, folder / f"{name}.html")

@@ -12,7 +12,7 @@ from partrm.evaluation.eval_set import EvalSet
 from partrm.evaluation.folder_sets import FolderSet
 from partrm.evaluation.html_report import page
 from partrm.evaluation.mesh_samples import NOVEL_ELEVATION_DEG, NOVEL_VIEWS
-from partrm.evaluation.pictures import Case, contact_sheet
+from partrm.evaluation.pictures import QualitativeExample, contact_sheet
 from partrm.evaluation.provenance import code_version, git_commit
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.scoring import COVERAGE, METHODS, METRICS, RESAMPLES, summarise, summarise_by
@@ -68,7 +68,7 @@ def results(known: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, 
     }
 
 
-def save_results(content: dict[str, Any], cases: Sequence[Case], seconds: float, folder: Path) -> None:
+def save_results(content: dict[str, Any], cases: Sequence[QualitativeExample], seconds: float, folder: Path) -> None:
     """Write the four files into an existing folder."""
     text = json.dumps(content, indent=1, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from partrm.evaluation.baselines import baseline_answers, first_view_grid, render_on_white
 from partrm.evaluation.eval_set import EvalSet
-from partrm.evaluation.folder_samples import FolderStage
+from partrm.evaluation.folder_samples import FolderSamples
 from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.mesh_samples import MeshStage
-from partrm.evaluation.samples import OPAQUE, RunSettings, Stage, TrueSurface
-from partrm.evaluation.scoring import METHODS, Answer, Truth, score_answers
+from partrm.evaluation.mesh_samples import MeshSamples
+from partrm.evaluation.samples import OPAQUE, RunSettings, SampleSource, TrueSurface
+from partrm.evaluation.scoring import METHODS, GroundTruth, MethodOutput, score_answers
 from partrm.geometry.cameras import Cameras
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
 from partrm.metrics.lpips import Lpips
@@ -32,9 +32,9 @@ CPU_BATCH, CUDA_BATCH = 4, 32
 """Samples scored together; figures do not depend on who scores which batch."""
 
 
-def stage_of(evalset: EvalSet | FolderSet, device: torch.device | str) -> Stage:
+def sample_source_of(evalset: EvalSet | FolderSet, device: torch.device | str) -> SampleSource:
     """A set opened on a device."""
-    return MeshStage.of(evalset, device) if isinstance(evalset, EvalSet) else FolderStage.of(evalset, device)
+    return MeshSamples.of(evalset, device) if isinstance(evalset, EvalSet) else FolderSamples.of(evalset, device)
 
 
 def sample_count(evalset: EvalSet | FolderSet, settings: RunSettings) -> int:
@@ -56,7 +56,7 @@ def check_framing(evalset: EvalSet | FolderSet, settings: RunSettings) -> None:
 class Scorer:
     """A model, a set and the settings, on one device."""
 
-    stage: Stage
+    stage: SampleSource
     model: LoadedModel
     settings: RunSettings
     lpips: Lpips | None
@@ -73,7 +73,7 @@ class Scorer:
         """
         check_framing(evalset, settings)
         device = next(model.network.parameters()).device
-        return Scorer(stage_of(evalset, device), model, settings, None if lpips is None else lpips.to(device))
+        return Scorer(sample_source_of(evalset, device), model, settings, None if lpips is None else lpips.to(device))
 
     def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         """The rows of some samples: what each is, and the figures of every method."""
@@ -139,13 +139,18 @@ def check_complete(rows: Sequence[dict[str, Any]], count: int) -> None:
 
 
 def answers_of(
-    output: NetworkOutput, inputs: NetworkInput, row: int, truth: Truth, surface: TrueSurface | None, cameras: Cameras
-) -> dict[str, Answer]:
+    output: NetworkOutput,
+    inputs: NetworkInput,
+    row: int,
+    truth: GroundTruth,
+    surface: TrueSurface | None,
+    cameras: Cameras,
+) -> dict[str, MethodOutput]:
     """What every method says of one sample of a batch; the model exactly as ``predict`` reads it."""
     gaussians, part, joint = read_motion(output, inputs, row)
     after = render_on_white(apply_joint_motion(gaussians, part, joint.T_after_before), cameras)
     still = render_on_white(gaussians, cameras)
-    answers = {"model": Answer(first_view_mask(output, row), joint, after)}
+    answers = {"model": MethodOutput(first_view_mask(output, row), joint, after)}
     return answers | baseline_answers(truth, output.gaussians[row], still, surface, cameras)
 
 

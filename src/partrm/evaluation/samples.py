@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.evaluation.scoring import Truth
+from partrm.evaluation.scoring import GroundTruth
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.gaussians import Gaussians
@@ -74,7 +74,7 @@ class EvalBatch:
     """Some samples, ready for the network and for scoring."""
 
     inputs: NetworkInput
-    truths: tuple[Truth, ...]
+    truths: tuple[GroundTruth, ...]
     cameras: tuple[Cameras, ...]
     """[views] of each sample, canonical frame: whence every method's result is seen."""
     surfaces: tuple[TrueSurface | None, ...]
@@ -97,7 +97,7 @@ class FirstViews:
 
 
 @runtime_checkable
-class Stage(Protocol):
+class SampleSource(Protocol):
     """A set on the device where it is rendered and scored."""
 
     @property

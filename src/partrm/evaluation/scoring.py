@@ -60,7 +60,7 @@ COVERAGE = 0.95
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What one sample really is, canonical frame; None where the data do not tell."""
 
     part_mask: Bool[Tensor, "side side"] | None
@@ -87,7 +87,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Answer:
+class MethodOutput:
     """What a method says of one sample."""
 
     part_mask: Bool[Tensor, "side side"] | None
@@ -98,14 +98,16 @@ class Answer:
     """On white, from the truth's cameras."""
 
 
-Figures = dict[str, float | None]
+SampleMetrics = dict[str, float | None]
 """The columns of :data:`METRICS`; None where a figure has no meaning, no truth, or nothing that computes it."""
 
 
-def score_answers(truth: Truth, answers: Mapping[str, Answer], lpips: Lpips | None = None) -> dict[str, Figures]:
+def score_answers(
+    truth: GroundTruth, answers: Mapping[str, MethodOutput], lpips: Lpips | None = None
+) -> dict[str, SampleMetrics]:
     """The figures of each of :data:`METHODS` for one sample; of those without an answer, all None."""
     images = score_images({name: answer.after for name, answer in answers.items()}, truth, lpips)
-    found: dict[str, Figures] = {name: dict.fromkeys(METRICS) for name in METHODS}
+    found: dict[str, SampleMetrics] = {name: dict.fromkeys(METRICS) for name in METHODS}
     for name, answer in answers.items():
         row = found[name] | score_motion(truth, answer.joint) | images[name]
         if answer.part_mask is not None and truth.part_mask is not None:
@@ -115,7 +117,7 @@ def score_answers(truth: Truth, answers: Mapping[str, Answer], lpips: Lpips | No
     return found
 
 
-def score(truth: Truth, answer: Answer, lpips: Lpips | None = None) -> Figures:
+def score(truth: GroundTruth, answer: MethodOutput, lpips: Lpips | None = None) -> SampleMetrics:
     """The figures of one answer to one sample.
 
     The axis error counts every sample, those of the wrong joint type too. Pivot distance and amount errors need the
@@ -124,10 +126,10 @@ def score(truth: Truth, answer: Answer, lpips: Lpips | None = None) -> Figures:
     return score_answers(truth, {"model": answer}, lpips)["model"]
 
 
-def score_motion(truth: Truth, joint: JointMotion | None) -> Figures:
+def score_motion(truth: GroundTruth, joint: JointMotion | None) -> SampleMetrics:
     """Figures of where the part is carried, and of the joint if there is one."""
     T = torch.eye(4) if joint is None else joint.T_after_before
-    figures: Figures = {} if joint is None else {"confidence": joint.confidence}
+    figures: SampleMetrics = {} if joint is None else {"confidence": joint.confidence}
     if truth.T_after_before is None:
         return figures
     if truth.points is not None:
@@ -142,7 +144,7 @@ def score_motion(truth: Truth, joint: JointMotion | None) -> Figures:
     return figures | score_joint(truth.joint, joint, truth.diagonal)
 
 
-def score_joint(true: JointMotion, joint: JointMotion, diagonal: float = 1.0) -> Figures:
+def score_joint(true: JointMotion, joint: JointMotion, diagonal: float = 1.0) -> SampleMetrics:
     """Figures of a joint against the true one, lengths in units of ``diagonal``."""
     turns = true.type == JointType.REVOLUTE
     right = joint.type == true.type
@@ -159,8 +161,8 @@ def score_joint(true: JointMotion, joint: JointMotion, diagonal: float = 1.0) ->
 
 
 def score_images(
-    images: Mapping[str, Float[Tensor, "views 3 h w"]], truth: Truth, lpips: Lpips | None = None
-) -> dict[str, Figures]:
+    images: Mapping[str, Float[Tensor, "views 3 h w"]], truth: GroundTruth, lpips: Lpips | None = None
+) -> dict[str, SampleMetrics]:
     """Figures of every method's images as means over the views; the moved part's over the views that show it."""
     if truth.as_published:
         return {name: score_as_published(image, truth.after, lpips) for name, image in images.items()}
@@ -184,21 +186,21 @@ def score_images(
 
 def score_as_published(
     image: Float[Tensor, "views 3 h w"], target: Float[Tensor, "views 3 h w"], lpips: Lpips | None
-) -> Figures:
+) -> SampleMetrics:
     """Means over the crops that the published script takes; those without any error are left out, as it does."""
     pred, true = published_crops(image), published_crops(target)
     differs = (pred != true).flatten(1).any(1)
     if not bool(differs.any()):
         return {}
     pred, true = pred[differs], true[differs]
-    figures: Figures = {"psnr": float(psnr(pred, true).mean()), "ssim": float(ssim(pred, true).mean())}
+    figures: SampleMetrics = {"psnr": float(psnr(pred, true).mean()), "ssim": float(ssim(pred, true).mean())}
     if lpips is not None:
         # Its images stay in [0, 1], where the network wants [-1, 1].
         figures["lpips"] = float(lpips.distances([pred], true, centred=False)[0].mean())
     return figures
 
 
-def figures_of(row: dict[str, Any], method: str) -> dict[str, Any]:
+def metrics_of(row: dict[str, Any], method: str) -> dict[str, Any]:
     """The columns of :data:`METRICS` of one of :data:`METHODS` in a row."""
     return row if method == "model" else row["baselines"][method]
 
@@ -208,7 +210,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     summary: dict[str, Any] = {"samples": len(rows)}
     objects = [row["object"] for row in rows]
     for method in METHODS:
-        table = [figures_of(row, method) for row in rows]
+        table = [metrics_of(row, method) for row in rows]
         summary[method] = {name: summarise_values([line[name] for line in table], objects) for name in METRICS}
     return summary
 

@@ -14,7 +14,7 @@ from partrm.evaluation import published
 from partrm.evaluation.eval_set import EvalSet, EvalSetError
 from partrm.evaluation.folder_sets import FolderSet
 from partrm.evaluation.parallel import Job, Ranks, Row, evaluate_on_ranks, evaluate_on_workers
-from partrm.evaluation.pictures import cases_of
+from partrm.evaluation.pictures import examples_of
 from partrm.evaluation.report import identity, results, save_results
 from partrm.evaluation.rows import NAME as ROWS
 from partrm.evaluation.rows import keeping_rows, load_rows
@@ -93,7 +93,7 @@ def plan_set(
 
 
 @dataclass(frozen=True)
-class Means:
+class RunOptions:
     """What an evaluation runs with, beside the set and the settings."""
 
     model: str = "base"
@@ -110,7 +110,7 @@ class Means:
 def evaluate_into(
     evalset: EvalSet | FolderSet,
     out: Path,
-    means: Means | None = None,
+    means: RunOptions | None = None,
     settings: RunSettings | None = None,
     listener: Listener = SILENT,
 ) -> dict:
@@ -130,7 +130,7 @@ def evaluate_into(
         DatasetError: a file of a folder's sample is missing or broken.
         WorkerError: a worker failed.
     """
-    means, settings = means or Means(), settings or RunSettings()
+    means, settings = means or RunOptions(), settings or RunSettings()
     check_framing(evalset, settings)
     if means.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
@@ -156,7 +156,7 @@ def evaluate_into(
     content = results(known, rows)
     assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
     if ranks.main:
-        seconds, cases = time.perf_counter() - started, cases_of(evalset, model, settings, rows)
+        seconds, cases = time.perf_counter() - started, examples_of(evalset, model, settings, rows)
         with staged_folder(out) as folder:
             save_results(content, cases, seconds, folder)
         path.unlink()
@@ -167,7 +167,7 @@ def evaluate_into(
 
 def _rows_of(
     job: Job,
-    means: Means,
+    means: RunOptions,
     model: LoadedModel,
     ranks: Ranks,
     earlier: Sequence[Row],
@@ -193,7 +193,7 @@ def _rows_of(
 def evaluate_grid(
     evalset: EvalSet | FolderSet,
     out: Path,
-    means: Means | None = None,
+    means: RunOptions | None = None,
     limit: int | None = None,
     listener: Listener = SILENT,
 ) -> list[dict]:
@@ -208,7 +208,7 @@ def evaluate_grid(
     Raises:
         as :func:`evaluate_into`.
     """
-    means = means or Means()
+    means = means or RunOptions()
     cells = []
     for views, drags in itertools.product(GRID_VIEWS, GRID_DRAGS):
         settings = RunSettings(views, drags, limit)

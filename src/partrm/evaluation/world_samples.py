@@ -10,7 +10,7 @@ from partrm.geometry.joints import JointMotion
 
 
 @dataclass(frozen=True)
-class Solid:
+class LabelledMesh:
     """The object's surface in the source state."""
 
     vertices: Float[Tensor, "v 3"]
@@ -46,7 +46,7 @@ class WorldSample:
     """Where the part is seen before or after; taken from ``solid`` where there is one."""
     part: Bool[Tensor, "h w"] | None = None
     """Where the first view shows the part before; likewise."""
-    solid: Solid | None = None
+    solid: LabelledMesh | None = None
     input_images: Float[Tensor, "inputs 4 h w"] | None = None
     """What the network sees where that is not ``before[inputs]`` (faults of the published protocol)."""
     as_published: bool = False

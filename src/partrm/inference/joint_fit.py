@@ -98,7 +98,7 @@ def joint_from_votes(
     weights: Float[Tensor, " n"],
     revolute_logit: Float[Tensor, " n"],
     axis: Float[Tensor, "n 3"],
-    to_axis: Float[Tensor, "n 3"],
+    offset_to_axis: Float[Tensor, "n 3"],
     angle: Float[Tensor, " n"],
 ) -> JointMotion:
     """The joint that points vote for, each with its weight; how far it moved is agreed with their displacements.
@@ -109,21 +109,21 @@ def joint_from_votes(
         weights: how far each counts, >= 0.
         revolute_logit: log-odds of a revolute joint.
         axis: direction of the motion's axis; a short vector counts for less.
-        to_axis: from each point to the axis, if the joint is revolute.
+        offset_to_axis: from each point to the axis, if the joint is revolute.
         angle: radians turned, if the joint is revolute.
 
     Raises:
         ValueError: no positive weight, or values that are not finite.
     """
-    votes = torch.cat([points, displacement, revolute_logit[:, None], axis, to_axis, angle[:, None]], 1).double()
+    votes = torch.cat([points, displacement, revolute_logit[:, None], axis, offset_to_axis, angle[:, None]], 1).double()
     w = weights.double()
     if not bool(w.sum() > 0) or not bool(torch.isfinite(votes).all()):
         raise ValueError("a joint needs finite votes with some positive weight")
-    points, displacement, logit, axis, to_axis, angles = votes.split((3, 3, 1, 3, 3, 1), 1)
+    points, displacement, logit, axis, offset_to_axis, angles = votes.split((3, 3, 1, 3, 3, 1), 1)
     centre, summed = _mean(points, w), _mean(axis, w)
     direction = summed / summed.norm().clamp(min=1e-9)
     if float(_mean(logit, w)) > 0:
-        pivot = _robust_mean(points + to_axis, w)
+        pivot = _robust_mean(points + offset_to_axis, w)
         pivot = pivot + direction * (direction @ (centre - pivot))
         amount = 0.5 * (float(_robust_mean(angles, w)) + _turned(points - pivot, displacement, w, direction))
         kind = JointType.REVOLUTE

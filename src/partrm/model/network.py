@@ -103,7 +103,7 @@ class JointVotes:
     """Log-odds of a revolute joint against a prismatic one."""
     axis: Float[Tensor, "b n 3"]
     """Direction of the axis, the motion right-handed about it or along it; shorter than 1 where unsure."""
-    to_axis: Float[Tensor, "b n 3"]
+    offset_to_axis: Float[Tensor, "b n 3"]
     """From the Gaussian to the nearest point of a revolute joint's axis."""
     angle: Float[Tensor, "b n"]
     """Radians that a revolute joint turns, >= 0."""
@@ -335,8 +335,8 @@ def votes_of(raw: Float[Tensor, "b v h w c"]) -> JointVotes | None:
     """The head's last channels as votes on the joint; None if it has none."""
     if raw.shape[-1] == 0:
         return None
-    revolute, axis, to_axis, angle = rearrange(raw, "b v h w c -> b (v h w) c").split(VOTE_CHANNELS, -1)
-    return JointVotes(revolute[..., 0], axis, to_axis, angle[..., 0])
+    revolute, axis, offset_to_axis, angle = rearrange(raw, "b v h w c -> b (v h w) c").split(VOTE_CHANNELS, -1)
+    return JointVotes(revolute[..., 0], axis, offset_to_axis, angle[..., 0])
 
 
 WIDTH_IN_FOOTPRINTS = 0.28

@@ -29,7 +29,7 @@ from partrm.objects._mjcf_geoms import (
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError, Part
 from partrm.objects.materials import Material, Role
 
-LEAST_TURN_RAD = math.radians(1)
+MIN_TURN_RAD = math.radians(1)
 """Hinges of smaller ranges are refused: files meant to be included elsewhere leave out that they are in radians."""
 
 
@@ -184,7 +184,7 @@ def _joint(builder: "_ObjectBuilder", index: int, parent: int) -> Joint:
     limited, (lower, upper) = _limits(builder, index, name)
     if not hinge and not limited:
         raise ObjectError(f"{where}: slide joint {name!r} has no range; give it one")
-    if hinge and upper - lower < LEAST_TURN_RAD:
+    if hinge and upper - lower < MIN_TURN_RAD:
         range_deg = math.degrees(upper - lower)
         raise ObjectError(
             f"{where}: hinge {name!r} turns by {range_deg:.2g} degrees only; if its range is in radians, say so in the "

@@ -30,7 +30,7 @@ CROPS = 8
 CROP_PX = 256
 """Side of the squares that the script cuts, and height of its strips."""
 
-MOST_STRIP_PX = 4096
+MAX_STRIP_PX = 4096
 """What is wider is cut off."""
 
 JPEG_QUALITY = 95
@@ -49,7 +49,7 @@ def published_crops(images: Float[Tensor, "views 3 h w"]) -> Float[Tensor, "crop
     file = io.BytesIO()
     Image.fromarray((strip * 255).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=JPEG_QUALITY)
     with open_image(file) as stored:
-        pixels = torch.from_numpy(np.asarray(stored).copy())[:, :MOST_STRIP_PX]
+        pixels = torch.from_numpy(np.asarray(stored).copy())[:, :MAX_STRIP_PX]
     whole = rearrange(pixels, "h w c -> 1 c h w").float()
     # Bilinear without low-pass filter, on 8 bit, as OpenCV resizes by default.
     squeezed = torch.nn.functional.interpolate(whole, (CROP_PX, CROPS * CROP_PX), mode="bilinear").round()

@@ -12,7 +12,7 @@ from partrm.synthesis.scenarios import uniform
 
 
 @dataclass(frozen=True)
-class Tone:
+class PhotometricJitter:
     """Exposure, white balance and contrast of a camera, one for all images of a sample.
 
     Targets have the same tone as inputs: which colours are the object's own no image tells, and a network that has to
@@ -23,10 +23,10 @@ class Tone:
     contrast: Float[Tensor, " b"]
 
     @staticmethod
-    def random(b: int, generator: torch.Generator) -> "Tone":
+    def random(b: int, generator: torch.Generator) -> "PhotometricJitter":
         """Of b cameras: exposure and contrast within 15 %, each channel within 6 % of the others."""
         exposure = uniform((b, 1), 0.85, 1.15, generator) * uniform((b, 3), 0.94, 1.06, generator)
-        return Tone(exposure, uniform((b,), 0.85, 1.15, generator))
+        return PhotometricJitter(exposure, uniform((b,), 0.85, 1.15, generator))
 
     def of_colors(self, rgb: Float[Tensor, "b *pixels 3"]) -> Float[Tensor, "b *pixels 3"]:
         """Colours in [0, 1] as the cameras show them, in [0, 1]."""
@@ -41,7 +41,7 @@ class Tone:
 
 
 def camera_noise(
-    images: Float[Tensor, "b k 4 h w"], tone: Tone, generator: torch.Generator
+    images: Float[Tensor, "b k 4 h w"], tone: PhotometricJitter, generator: torch.Generator
 ) -> Float[Tensor, "b k 4 h w"]:
     """Images as a camera takes them: its tone, softness and sensor noise; in some samples a rough cut-out."""
     b, k = images.shape[:2]
@@ -68,7 +68,7 @@ def camera_noise(
     return torch.cat([rgb.clamp(0, 1), alpha], 2)
 
 
-def through_other_lenses(
+def jitter_field_of_view(
     cameras: Cameras, share: float, fovy_deg: tuple[float, float], generator: torch.Generator
 ) -> Cameras:
     """The cameras [b, v] that really took the first views: a share nearer or farther, with a lens to match.

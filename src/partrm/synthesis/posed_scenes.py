@@ -21,7 +21,7 @@ from partrm.synthesis.scenarios import (
     Scenario,
     carried_parts,
     first_view,
-    framed_by_outline,
+    framed_by_mask_box,
     joint_in_object_frame,
     uniform,
 )
@@ -58,15 +58,15 @@ def pose_batch(
     return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
 
 
-OUTLINE_PX = 96
+MASK_BOX_PX = 96
 """Side of the coarse renders that training reads outlines off."""
 
 
-OUTLINE_SCALE = 0.6
+MASK_BOX_SCALE = 0.6
 """Canonical units per object diagonal in the first render, so that objects with their doors wide open lie inside."""
 
 
-def outline_framing(
+def mask_box_framing(
     framing: Framing, size_px: int, rounds: int, shows: Callable[[Cameras], Bool[Tensor, "b h w"]]
 ) -> Framing:
     """Framings in which ``images.frame_object`` finds first views, from given directions, well framed already.
@@ -79,21 +79,23 @@ def outline_framing(
         shows: where first views [b, 1], object frame, show the object.
     """
     R, device = framing.R_canonical_object, framing.scale.device
-    framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, OUTLINE_SCALE))
+    framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, MASK_BOX_SCALE))
     for _ in range(rounds):
         cameras = framing.cameras_to_object(first_view(len(R), size_px, device))
-        framing = framed_by_outline(framing, shows(cameras))
+        framing = framed_by_mask_box(framing, shows(cameras))
     return framing
 
 
-def some_framed_by_outline(scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator) -> PosedBatch:
+def some_framed_by_mask_box(
+    scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator
+) -> PosedBatch:
     """The batch with this share of its framings replaced by those that the objects' outlines give, same directions."""
     chosen = uniform((len(posed.scenario.object),), 0.0, 1.0, generator) < share
 
     def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
         return trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0
 
-    outlined = outline_framing(posed.framing, OUTLINE_PX, 1, shows)
+    outlined = mask_box_framing(posed.framing, MASK_BOX_PX, 1, shows)
     target = torch.where(chosen[:, None], outlined.target, posed.framing.target)
     scale = torch.where(chosen, outlined.scale, posed.framing.scale)
     return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))

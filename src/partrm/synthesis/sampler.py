@@ -15,7 +15,7 @@ from partrm.geometry.transforms import transform_points
 from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
-from partrm.synthesis.augmentation import Tone, camera_noise, through_other_lenses
+from partrm.synthesis.augmentation import PhotometricJitter, camera_noise, jitter_field_of_view
 from partrm.synthesis.mesh_pool import ObjectPool
 from partrm.synthesis.posed_scenes import (
     PosedBatch,
@@ -26,7 +26,7 @@ from partrm.synthesis.posed_scenes import (
     pose_batch,
     render_states,
     select,
-    some_framed_by_outline,
+    some_framed_by_mask_box,
 )
 from partrm.synthesis.samples import MotionTargets, Samples
 from partrm.synthesis.scenarios import (
@@ -65,16 +65,16 @@ class SampleConfig:
     """Sub-samples per pixel side of the input images."""
     augment: bool = True
     """Random light, lens, exposure and image noise; without, the reference's light and the canonical lens."""
-    other_lens: float = 0.3
+    fov_jitter: float = 0.3
     """How often a single view was taken through another lens than the canonical one that the network is told of."""
-    lens_fovy_deg: tuple[float, float] = (26.0, 58.0)
+    fov_jitter_deg: tuple[float, float] = (26.0, 58.0)
     """Vertical fields of view of those: a photo of unknown lens is cropped to the canonical framing all the same."""
-    least_moving: float = 0.004
+    min_moving: float = 0.004
     """Least share of the first view's pixels that must show the dragged part."""
-    least_drag: float = 0.015
+    min_drag: float = 0.015
     """Least mean length of the part's motion in the first view, fraction of the image."""
     scenario: ScenarioConfig = field(
-        default_factory=lambda: ScenarioConfig(small_probability=0.3, outline_probability=0.35)
+        default_factory=lambda: ScenarioConfig(small_probability=0.3, mask_box_probability=0.35)
     )
 
 
@@ -99,8 +99,8 @@ def make_samples(
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
     framing = sample_framing(len(objects), config.scenario, generator)
     posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
-    if config.views == 1 and config.scenario.outline_probability > 0:
-        posed = some_framed_by_outline(scene, posed, config.scenario.outline_probability, generator)
+    if config.views == 1 and config.scenario.mask_box_probability > 0:
+        posed = some_framed_by_mask_box(scene, posed, config.scenario.mask_box_probability, generator)
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
     return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
@@ -118,7 +118,7 @@ def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> B
     length = (after - before).norm(dim=-1) / cameras.width
     count = moving.sum(-1)
     mean = torch.where(moving & (depth > 0.1), length, torch.zeros_like(length)).sum(-1) / count.clamp(min=1)
-    return (count >= config.least_moving * moving.shape[-1]) & (mean >= config.least_drag)
+    return (count >= config.min_moving * moving.shape[-1]) & (mean >= config.min_drag)
 
 
 def samples_of(
@@ -134,7 +134,7 @@ def samples_of(
     cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
     taken = cameras
     if config.augment and config.views == 1:
-        taken = through_other_lenses(cameras, config.other_lens, config.lens_fovy_deg, generator)
+        taken = jitter_field_of_view(cameras, config.fov_jitter, config.fov_jitter_deg, generator)
     in_object = posed.framing.cameras_to_object(taken)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
@@ -143,7 +143,7 @@ def samples_of(
     joint = joint_truth(tables, posed)
     drags = sample_drags(targets, taken, joint.T_after_before, config, generator)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
-    tone = Tone.random(len(images), generator) if config.augment else None
+    tone = PhotometricJitter.random(len(images), generator) if config.augment else None
     seen = images if tone is None else camera_noise(images, tone, generator)
     if tone is not None:
         targets = replace(targets, rgb=tone.of_colors(targets.rgb))

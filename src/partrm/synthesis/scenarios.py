@@ -88,10 +88,10 @@ class ScenarioConfig:
     """The same along the first view's axis, where an offset looks like another size."""
     canonical_probability: float = 0.5
     """How often the framing is exactly canonical, with neither offset nor scale."""
-    outline_probability: float = 0.0
+    mask_box_probability: float = 0.0
     """How often a single view is framed by the object's outline instead, as an image of unknown camera is."""
     closed_probability: float = 0.45
-    """How often a joint starts at its closed end; companions likewise."""
+    """How often a joint starts at its closed end; distractors likewise."""
     smallest_change: float = 0.15
     """Least motion of the dragged joint, as a share of its range."""
     small_probability: float = 0.0
@@ -260,7 +260,7 @@ def frame_from(
     return Framing(R, target, scale)
 
 
-def framed_by_outline(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
+def framed_by_mask_box(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
     """The framings that single images of unknown camera get: by the box about the object (``images.frame_object``).
 
     The camera is moved where a photo is cropped: the same but for the perspective of what lies off the middle.

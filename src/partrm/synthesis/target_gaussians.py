@@ -15,7 +15,7 @@ from partrm.geometry.transforms import matrix_from_quaternion, quaternion_from_m
 from partrm.model.network import WIDTH_IN_FOOTPRINTS
 from partrm.synthesis.samples import MotionTargets
 
-MOST_STRETCH = 5.0
+MAX_STRETCH = 5.0
 """How much longer a true Gaussian is along a surface seen at a slant, at most."""
 
 THICKNESS = 0.1
@@ -59,7 +59,7 @@ def discs(
     across = torch.nn.functional.normalize(across, dim=-1)
     along = torch.cross(normal, across, dim=-1)
     quats = quaternion_from_matrix(torch.stack([across, along, normal], -1))
-    stretch = 1 / cosine.clamp(min=1 / MOST_STRETCH)
+    stretch = 1 / cosine.clamp(min=1 / MAX_STRETCH)
     ones = torch.ones_like(stretch)
     return quats, torch.cat([ones, stretch, THICKNESS * ones], -1)
 

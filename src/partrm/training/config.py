@@ -35,7 +35,7 @@ class LossWeights:
     """Cross-entropy of the part's votes on the joint's type."""
     axis: float = 1.0
     """Distance of the voted axis from the true unit vector."""
-    to_axis: float = 2.0
+    offset_to_axis: float = 2.0
     """Robust distance of the voted from the true nearest point of a revolute axis, canonical units."""
     angle: float = 0.6
     """Robust error of a revolute joint's angle, radians."""

@@ -150,17 +150,17 @@ def vote_losses(
     axis = (joint.axis * forward[:, None])[:, None, None]
     point = rearrange(samples.targets.point, "b v h w c -> b v (h w) c")
     to_pivot = joint.pivot[:, None, None] - point
-    to_axis = to_pivot - (to_pivot * axis).sum(-1, keepdim=True) * axis
+    offset_to_axis = to_pivot - (to_pivot * axis).sum(-1, keepdim=True) * axis
     logit = by_view(votes.revolute_logit, samples)
     type_error = binary_cross_entropy_with_logits(logit, turns[:, None, None].expand_as(logit), reduction="none")
     evened = 0.5 / torch.where(joint.type == JointType.REVOLUTE, REVOLUTE_SHARE, 1 - REVOLUTE_SHARE)
     axis_error = robust(length(by_view(votes.axis, samples) - axis), 0.1)
-    place_error = robust(length(by_view(votes.to_axis, samples) - to_axis), 0.03)
+    place_error = robust(length(by_view(votes.offset_to_axis, samples) - offset_to_axis), 0.03)
     angle_error = robust((by_view(votes.angle, samples) - joint.amount.abs()[:, None, None]).abs(), 0.1)
     return {
         "joint_type": evened * mean_over(type_error, moving, view_weight),
         "axis": mean_over(axis_error, moving, view_weight),
-        "to_axis": turns * mean_over(place_error, moving, view_weight),
+        "offset_to_axis": turns * mean_over(place_error, moving, view_weight),
         "angle": turns * mean_over(angle_error, moving, view_weight),
     }
 
@@ -187,7 +187,7 @@ def motion_error_loss(output: NetworkOutput, samples: Samples, moving: Float[Ten
     slid = (axis * mean(output.displacement)).sum(-1)
     amount = torch.where(slides, slid, mean(votes.angle[..., None])[..., 0])
     # Places held fast: through them this term's noise was five times the depths' own signal.
-    T = screw_motion(axis, mean(output.gaussians.means.detach() + votes.to_axis), amount, slides)
+    T = screw_motion(axis, mean(output.gaussians.means.detach() + votes.offset_to_axis), amount, slides)
     points = rearrange(samples.targets.point, "b v h w c -> b (v h w) c")
     goal = points + rearrange(samples.targets.displacement, "b v h w c -> b (v h w) c")
     shift = rearrange(samples.targets.displacement.norm(dim=-1), "b v h w -> b (v h w)")

@@ -12,7 +12,7 @@ from partrm.geometry.tensor_record import rows_of, to_device
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples, load_samples
 
-Plan = Callable[[int], tuple[SampleConfig, int, int] | None]
+BatchPlan = Callable[[int], tuple[SampleConfig, int, int] | None]
 """What step i needs, the samples of its batch, and how many steps from it on need the like; None past the end."""
 
 
@@ -22,7 +22,7 @@ class Prefetcher:
     Several at once, because making samples is some thousand small kernels, however many samples they make.
     """
 
-    def __init__(self, data: OnlineSamples, plan: Plan, skip: int = 0) -> None:
+    def __init__(self, data: OnlineSamples, plan: BatchPlan, skip: int = 0) -> None:
         """``plan`` may draw from ``data.choices``; ``skip``: see :meth:`state`, whose data have been restored."""
         self.data = data
         self.plan = plan

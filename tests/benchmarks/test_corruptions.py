@@ -1,4 +1,4 @@
-"""The study of benchmarks/disturbances.py: undisturbed it says what the evaluation says, and every row disturbs."""
+"""The study of benchmarks/corruptions.py: undisturbed it says what the evaluation says, and every row disturbs."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def study(tmp_path_factory) -> Path:
 
 def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path) -> None:
     paths = ["--set", study / "set.st", "--model", study / "model", "--out", study / "out.json"]
-    command = [sys.executable, BENCHMARKS / "disturbances.py", *paths, "--limit", "3", "--only", "lens of 58°"]
+    command = [sys.executable, BENCHMARKS / "corruptions.py", *paths, "--limit", "3", "--only", "lens of 58°"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads((study / "out.json").read_text())
@@ -44,14 +44,14 @@ def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path) -> 
 
 def test_every_row_disturbs_the_image_or_the_drags(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import disturbances
+    import corruptions
 
-    stage = disturbances.MeshStage.of(load_eval_set(study / "set.st"), "cpu")
+    stage = corruptions.MeshSamples.of(load_eval_set(study / "set.st"), "cpu")
     numbers = range(2)
-    inputs = stage.inputs(numbers, disturbances.SETTINGS, 64)
+    inputs = stage.inputs(numbers, corruptions.SETTINGS, 64)
     posed, opaque = stage.posed(numbers), {}
-    for name, disturb in disturbances.ROWS.items():
-        scene = disturbances.Scene(stage, posed, numbers, inputs, torch.Generator().manual_seed(0))
+    for name, disturb in corruptions.ROWS.items():
+        scene = corruptions.Scene(stage, posed, numbers, inputs, torch.Generator().manual_seed(0))
         other = disturb(scene)
         image = (other.images - inputs.images).abs().amax((1, 2, 3, 4))
         drags = (other.drags.start - inputs.drags.start).abs() + (other.drags.end - inputs.drags.end).abs()

@@ -1,7 +1,7 @@
 """What worse images than renders cost: real objects' samples, disturbed in one way at a time; the motion is scored.
 
     python -m partrm.evaluation pack --data real --out real.st
-    python benchmarks/disturbances.py --set real.st --out disturbances.json
+    python benchmarks/corruptions.py --set real.st --out disturbances.json
 
 IoU of the moving part in the image; motion-error ratio, mean and median; its mean difference to the same samples
 as they are, with its standard error; joint types right. Only the inputs differ, what is scored is the same truth (IoU
@@ -25,10 +25,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
 from partrm.evaluation.eval_set import load_eval_set
-from partrm.evaluation.mesh_samples import MeshStage, drag_points, network_input
+from partrm.evaluation.mesh_samples import MeshSamples, drag_points, network_input
 from partrm.evaluation.runner import batches, first_view_mask
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import Truth, score_motion
+from partrm.evaluation.scoring import GroundTruth, score_motion
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.cutout import cut_out
@@ -38,7 +38,7 @@ from partrm.model.checkpoints import load_model
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import PartRMNetwork
 from partrm.rendering.meshes import render_meshes, trace_surfaces
-from partrm.synthesis.augmentation import through_other_lenses
+from partrm.synthesis.augmentation import jitter_field_of_view
 from partrm.synthesis.posed_scenes import PosedBatch, moving_mask, random_lights
 from partrm.synthesis.scenarios import first_view
 
@@ -53,7 +53,7 @@ GREY = 0.82
 class Scene:
     """A few samples as they are."""
 
-    stage: MeshStage
+    stage: MeshSamples
     posed: PosedBatch
     numbers: Sequence[int]
     inputs: NetworkInput
@@ -94,7 +94,7 @@ class Lens:
     def cameras(self, scene: Scene, size_px: int) -> Cameras:
         """[b, 1] that took the first images."""
         told = first_view(len(scene.numbers), size_px, scene.stage.device)
-        return through_other_lenses(told, 1.0, (self.fovy_deg, self.fovy_deg), scene.generator)
+        return jitter_field_of_view(told, 1.0, (self.fovy_deg, self.fovy_deg), scene.generator)
 
     def __call__(self, scene: Scene) -> NetworkInput:
         size = scene.inputs.images.shape[-1]
@@ -233,7 +233,7 @@ def main() -> None:
     if args.limit is not None and args.limit < 1:
         parser.error("--limit: at least 1")
     try:
-        stage, model = MeshStage.of(load_eval_set(args.set), "cpu"), load_model(args.model)
+        stage, model = MeshSamples.of(load_eval_set(args.set), "cpu"), load_model(args.model)
         articulated = model.articulated
     except ValueError as error:  # ours say what is wrong, in one line
         parser.error(str(error))
@@ -255,7 +255,7 @@ def main() -> None:
 
 
 def scored(
-    network: PartRMNetwork, scene: Scene, disturb: Disturbance, truths: Sequence[Truth]
+    network: PartRMNetwork, scene: Scene, disturb: Disturbance, truths: Sequence[GroundTruth]
 ) -> list[dict[str, float]]:
     """IoU, motion-error ratio and type of some samples, disturbed."""
     inputs = disturb(scene)
