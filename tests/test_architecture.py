@@ -229,6 +229,18 @@ def test_no_swallowed_exceptions(name):
     ]
 
 
+def test_every_error_is_a_partrm_error():
+    """Users write ``except PartRMError``; and no two of its children have one name."""
+    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    bases = {c.name: {ast.unparse(b) for b in c.bases} for c in classes}
+    errors = {name for name, of in bases.items() if any(b.endswith(("Error", "Exception")) for b in of)}
+    ours, names = {"PartRMError"}, [c.name for c in classes if c.name in errors]
+    while grown := {name for name in errors if bases[name] & ours} - ours:
+        ours |= grown
+    assert errors == ours
+    assert sorted(names) == sorted(set(names))
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_images_are_opened_by_a_list_of_formats(name):
     calls = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Image.open"]

@@ -94,8 +94,6 @@ def evaluate(
     _check_framing(framing, data, views, grid)
 
     # Heavy imports stay below what can be said without them.
-    import torch
-
     from partrm.commands.console import evaluation_listener
     from partrm.evaluation.parallel import Ranks
     from partrm.evaluation.samples import RunSettings
@@ -103,9 +101,9 @@ def evaluate(
     from partrm.files import check_writable
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
+    from partrm.model.devices import select_device
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    select_device(device)
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(model)
     means = RunOptions(model, device, workers, lpips=find_lpips(lpips))

@@ -85,7 +85,6 @@ def predict(
     check_extra(extra, source)
 
     # Heavy imports stay below what can be said without them.
-    import torch
 
     from partrm.commands.console import plain_console
     from partrm.files import check_writable
@@ -98,10 +97,7 @@ def predict(
     from partrm.paper.novel_views import CONDITION_PX
     from partrm.paper.pipeline import predict_state, save_state_prediction
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device_name = select_device(device)
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out)
     console = plain_console()

@@ -1,6 +1,6 @@
 """Images from disk as RGBA tensors, cutting an object out of a plain background, and the canonical framing.
 
-Everything here speaks pixel coordinates of DESIGN: x right, y down, the centre of the first pixel is (0.5, 0.5).
+Pixel coordinates are those of docs/conventions.md: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
 import warnings
@@ -151,7 +151,7 @@ def _to_rgba(path: Path, image: Image.Image) -> tuple[Float[np.ndarray, "h w 4"]
 def frame_object(
     rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "canonical"] = "auto"
 ) -> FramedImage:
-    """Bring an image of an object to the canonical framing (DESIGN §2): a square of ``size_px``.
+    """Bring an image of an object to the canonical framing (docs/conventions.md): a square of ``size_px``.
 
     ``auto`` centres the bounding box of the alpha mask and scales it to :data:`CANONICAL_BOX_DIAGONAL`; ``canonical``
     says that a square image already has the canonical camera, so it is only resized.

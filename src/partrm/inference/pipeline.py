@@ -18,6 +18,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
 from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.gaussians import Gaussians
@@ -36,7 +37,7 @@ MIN_DRAG_PX = 1.0
 """A shorter drag has no direction."""
 
 
-class DragError(ValueError):
+class DragError(PartRMError):
     """A drag that cannot be used; the message says which and why."""
 
 

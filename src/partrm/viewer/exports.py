@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import save_ply
 from partrm.inference.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
@@ -45,7 +46,7 @@ if (location.protocol === "file:") {
 splats would then be drawn in the wrong order; it runs one given as a data: URL."""
 
 
-class ExportError(ValueError):
+class ExportError(PartRMError):
     """Something that cannot be taken from the page yet; the message says why."""
 
 

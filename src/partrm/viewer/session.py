@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from partrm.errors import PartRMError
 from partrm.imaging.images import FramedImage
 from partrm.inference.pipeline import MIN_DRAG_PX, DragError, Prediction
 from partrm.viewer.display import ObjectDisplay, Shown
@@ -373,6 +374,6 @@ class Session:
 
     def _export(self, kind: str) -> None:
         if self._result is None:
-            raise ValueError("there is nothing to export yet: draw a drag first")
+            raise PartRMError("there is nothing to export yet: draw a drag first")
         name, content = export(kind, self._result)
         self._client.send_file_download(name, content, save_immediately=True)
