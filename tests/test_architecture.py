@@ -185,7 +185,9 @@ def test_functions_use_only_names_that_exist(name):
 
 
 def test_no_import_cycle():
-    graph = {name: {m for m in IMPORTS[name] if m in MODULES and m != name} for name in MODULES}
+    # The root package loads its names only when they are asked for.
+    below = set(MODULES) - {"partrm"}
+    graph = {name: {m for m in IMPORTS[name] if m in below and m != name} for name in below}
     done: set[str] = set()
     while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
         done |= ready

@@ -232,7 +232,8 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
 def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     """The row of a sample equals scoring ``predict`` itself on the rendered image and the drag in pixels."""
     from partrm.imaging.images import save_image
-    from partrm.inference.pipeline import check_drags, load_source, predict
+    from partrm.inference.pipeline import predict
+    from partrm.inference.source import check_drags, load_source
 
     model = load_model(checkpoint)
     stage = MeshSamples.of(evalset, "cpu")

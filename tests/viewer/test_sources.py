@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.geometry.gaussians import save_ply
 from partrm.imaging.images import save_image
-from partrm.inference.outputs import save_prediction
-from partrm.inference.pipeline import check_drags
+from partrm.inference.prediction import save_prediction
+from partrm.inference.source import check_drags
 from partrm.objects.urdf import save_urdf
 from partrm.procedural import generate
 from partrm.viewer import sources

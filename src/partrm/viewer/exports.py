@@ -16,8 +16,7 @@ from PIL import Image
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import save_ply
-from partrm.inference.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
-from partrm.inference.pipeline import Prediction
+from partrm.inference.prediction import DEFAULT_VIEWS, Prediction, before_after, describe, save_motion, save_prediction
 from partrm.viewer.display import ObjectDisplay, Shown
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LocalServer

@@ -12,7 +12,8 @@ import numpy as np
 
 from partrm.errors import PartRMError
 from partrm.imaging.images import FramedImage
-from partrm.inference.pipeline import MIN_DRAG_PX, DragError, Prediction
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import ObjectDisplay, Shown
 from partrm.viewer.drag_3d import Pull
 from partrm.viewer.engine import Engine

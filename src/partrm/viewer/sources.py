@@ -20,7 +20,7 @@ from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import FramedImage, crop_square, frame_object, load_image
-from partrm.inference.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source
 from partrm.viewer.display import Shown
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
