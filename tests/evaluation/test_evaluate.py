@@ -301,9 +301,9 @@ def test_settings_out_of_range_are_refused():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--data", "real", "--views", "5"], 2, "--views 5: give 1 to 4"),
-        (["--data", "real", "--drags", "0"], 2, "--drags 0: give 1 to 10"),
-        (["--data", "procedural", "--limit", "0"], 2, "--limit 0"),
+        (["--data", "real", "--views", "5"], 2, "views must be 1 to 4"),
+        (["--data", "real", "--drags", "0"], 2, "drags 1 to 10"),
+        (["--data", "procedural", "--limit", "0"], 2, "a limit at least 1"),
         (["--data", "elsewhere"], 2, "elsewhere"),
         ([], 2, "give --data and --out"),
         (["--data", "real", "--grid", "--views", "4"], 2, "--grid sets views"),

@@ -52,7 +52,10 @@ def golden_arrays(
     """What a splat golden file holds, in float64 from the oracle: 14 parameters [n, 14] seen on white."""
     parameters = gaussians.double().requires_grad_()
     means, opacities, scales, quats, colors = parameters.split([3, 1, 3, 4, 3], -1)
-    seen = [oracle(Gaussians(means, quats, scales, opacities[:, 0], colors), cameras[i]) for i in range(len(cameras.fovy_rad))]
+    seen = [
+        oracle(Gaussians(means, quats, scales, opacities[:, 0], colors), cameras[i])
+        for i in range(len(cameras.fovy_rad))
+    ]
     alpha = torch.stack([alpha for _, alpha in seen])[:, None]
     image = torch.stack([rgb for rgb, _ in seen]) + 1 - alpha
     (grad,) = torch.autograd.grad((image, alpha), parameters, (v_image.double(), v_alpha.double()))

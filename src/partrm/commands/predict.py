@@ -28,9 +28,10 @@ Writes into the folder OUT:
 A reference network (partrm import) knows the state after the drag alone: it writes no gaussians_before.ply, motion.mp4
 and part_mask.png, and needs four views.
 
---multiview zero123 lets Zero123++ v1.2 draw the other views of a single image (needs partrm[zero123]; its weights are
-under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
---propagate sam lets SAM find the dragged part and drags other points of it too, ten in all (needs partrm[sam]): the
+With --multiview zero123, Zero123++ v1.2 draws the other views of a single image (needs partrm[zero123]; its weights
+are under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
+
+With --propagate sam, SAM finds the dragged part and drags other points of it too, ten in all (needs partrm[sam]): the
 reference's weights want that, the bundled ones do not.
 
 Examples:

@@ -11,6 +11,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -107,6 +108,11 @@ class SplatGolden:
     """Cotangent of alpha."""
     grad_gaussians: Float[Tensor, "n 14"]
     """The reference's gradient."""
+
+
+def packaged_goldens() -> list[Path]:
+    """The golden files of the package: splats as the reference's, but from brute force in float64."""
+    return sorted(Path(str(resources.files("partrm.paper") / "golden")).glob("*.npz"))
 
 
 def verify_file(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> list[Check]:
