@@ -92,7 +92,7 @@ def run(python: Path, *arguments: str, timeout: int = 200) -> subprocess.Complet
 
 
 def test_what_the_extras_bring_is_not_there(bare):
-    names = ("accelerate", "warp", "ray", "mujoco", "trimesh", "diffusers", "transformers")
+    names = ("accelerate", "warp", "ray", "mujoco", "yourdfpy", "diffusers", "transformers")
     code = (
         "from importlib.util import find_spec; import partrm;"
         f"print([n for n in {names} if find_spec(n)], partrm.__file__)"
