@@ -218,9 +218,7 @@ class OnlineSamples:
 
     def draw(self, config: SampleConfig, batch: int) -> Samples:
         """One batch, asynchronous on the current CUDA stream."""
-        device = self.pool.scene.device
-        candidates = int(batch * self.oversampling)
-        objects = torch.randint(self.pool.count, (candidates,), generator=self.generator, device=device)
+        objects = self.pool.sample(int(batch * self.oversampling), self.generator)
         materials = self.sample_materials(self.pool.roles[objects], self.generator)
         return make_samples(self.pool.scene, self.pool.tables, objects, materials, config, self.generator, batch)
 
