@@ -1,6 +1,7 @@
 """State heads, the peer and renders alone: what they are taught, and that the right answer costs nothing."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,6 @@ from ablation_losses import (
     PEER,
     RENDERS_ONLY,
     STATE,
-    peer_appearance_losses,
     peer_losses,
     state_appearance_losses,
     state_losses,
@@ -91,10 +91,8 @@ def test_appearance_compares_the_target_state_alone(samples: Samples) -> None:
     assert samples.views is not None
     output = true_state(samples)
     lied = dataclasses.replace(samples, views=dataclasses.replace(samples.views, before=samples.views.after * 0))
-    for answer, losses in (
-        (output, state_appearance_losses),
-        (output.gaussians, lambda g, s, w: peer_appearance_losses(g, s)),
-    ):
+    of_peer = partial(peer_losses, appearance=True)
+    for answer, losses in ((output, state_appearance_losses), (output.gaussians, of_peer)):
         first, second = losses(answer, samples, WEIGHTS), losses(answer, lied, WEIGHTS)
         assert all(torch.equal(first[name], second[name]) for name in first)
     assert set(peer_losses(output.gaussians, samples, WEIGHTS, True)) == {"image", "alpha"}

@@ -72,10 +72,9 @@ def test_variants_differ_where_they_say() -> None:
 
     def changed(name: str) -> set[str]:
         """Weights that are no longer there, of another shape, or new."""
-        shapes = [
-            {k: tuple(v.shape) for k, v in n.state_dict().items()} for n in (ablations.new_network(args, name), plain)
-        ]
-        return {key for key, _ in shapes[0].items() ^ shapes[1].items()}
+        networks = (ablations.new_network(args, name), plain)
+        one, other = ({k: tuple(v.shape) for k, v in network.state_dict().items()} for network in networks)
+        return {key for key, _ in one.items() ^ other.items()}
 
     assert all(changed(name) == set() for name in ("both", "motion", "appearance", "joined", "four-views"))
     assert changed("state-head") == changed("no-votes") == {"head.weight", "head.bias"}

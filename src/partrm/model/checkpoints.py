@@ -148,7 +148,8 @@ def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig 
         raise CheckpointError(f"{path}: fields {sorted(missing)} are missing")
     if unknown := set(values) - known:
         raise CheckpointError(f"{path}: fields {sorted(unknown)} are not known here")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**read)
 
 
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:

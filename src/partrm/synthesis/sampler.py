@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -30,6 +30,7 @@ from partrm.synthesis.posed_scenes import (
 )
 from partrm.synthesis.samples import MotionTargets, Samples
 from partrm.synthesis.scenarios import (
+    TRAINING_SCENARIOS,
     JointTables,
     ScenarioConfig,
     choose,
@@ -73,9 +74,7 @@ class SampleConfig:
     """Least share of the first view's pixels that must show the dragged part."""
     min_drag: float = 0.015
     """Least mean length of the part's motion in the first view, fraction of the image."""
-    scenario: ScenarioConfig = field(
-        default_factory=lambda: ScenarioConfig(small_probability=0.3, mask_box_probability=0.35)
-    )
+    scenario: ScenarioConfig = TRAINING_SCENARIOS
 
 
 def make_samples(
