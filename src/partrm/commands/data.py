@@ -1,12 +1,15 @@
-"""``partrm data build|check|show``: datasets in PartDrag-4D's layout, from any articulated objects."""
+"""``partrm data build|pool|check|show``: datasets in PartDrag-4D's layout and pools to train on, from any objects."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-DESCRIPTION = """Make a dataset of states, views, point clouds and drags from articulated objects; check it; look at it.
+from partrm.datasets.pools import ProceduralCounts
+from partrm.datasets.sources import SourceError
+
+DESCRIPTION = """Pack articulated objects to train on; make a dataset of states, views and point clouds of them.
 
 Examples:
   partrm data build procedural --limit 16 --out data16
@@ -14,6 +17,9 @@ Examples:
   partrm data build 7120 --preset reference --backend blender --out like-the-paper
   partrm data build procedural --limit 20000 --out big --gpus 4 --workers-per-gpu 8
   partrm data build procedural --limit 20000 --out /shared/big --executor ray
+  partrm data pool procedural --per-category 140 --out train.npz --workers 8
+  partrm data pool drawer.urdf door.urdf lamp.xml --out own.npz
+  partrm data pool real --out real.npz
   partrm data check data16
   partrm data show data16
 """
@@ -65,6 +71,20 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """Pack objects into one file that `partrm train --pool` takes. Sources that are refused are listed, with why."""
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """procedural, procedural:CATEGORY, real, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml
+    files. real: the objects of two robotics benchmarks that the evaluation takes."""
+    out: Path
+    """File to write."""
+    counts: Annotated[ProceduralCounts, tyro.conf.arg(name="")] = field(default_factory=ProceduralCounts)
+    workers: int = 2
+    """Processes."""
+
+
+@dataclass(frozen=True)
 class Check:
     """Find missing, corrupt, misprojected or unsplit entries: exit code 0 when every entry is sound."""
 
@@ -86,6 +106,7 @@ class Show:
 
 Command = (
     Annotated[Build, tyro.conf.subcommand("build")]
+    | Annotated[Pool, tyro.conf.subcommand("pool")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Show, tyro.conf.subcommand("show")]
 )
@@ -95,6 +116,8 @@ def data(command: Annotated[Command, tyro.conf.arg(name="")]) -> int:
     """Run one of the commands."""
     if isinstance(command, Build):
         return _build(command)
+    if isinstance(command, Pool):
+        return _pool(command)
     return _check(command.folder) if isinstance(command, Check) else _show(command)
 
 
@@ -135,9 +158,8 @@ def _build_with_progress(command: Build) -> int:
     from partrm.datasets.build import build
     from partrm.datasets.executors import Workers
     from partrm.datasets.object_writer import BuildConfig
-    from partrm.datasets.sources import SourceError
 
-    known = {field.name for field in fields(BuildConfig)}
+    known = {f.name for f in fields(BuildConfig)}
     config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
     workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
     console = plain_console()
@@ -160,6 +182,37 @@ def _build_with_progress(command: Build) -> int:
     for where, reason in result.refused:
         console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
     console.print(f"{result.objects} objects, {result.entries} states in {command.out} ({result.made} made now)")
+    return 0
+
+
+def _pool(command: Pool) -> int:
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from partrm.commands import UsageError
+    from partrm.commands.console import plain_console
+    from partrm.datasets.pools import pack_sources, plan_pool
+    from partrm.synthesis.mesh_pool import save_pool
+
+    if command.workers < 1:
+        raise UsageError("--workers: out of range")
+    if not command.out.parent.is_dir():
+        raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
+    try:
+        sources = plan_pool(command.sources, command.counts)
+    except SourceError as error:
+        raise UsageError(str(error)) from error
+    console = plain_console()
+    with Progress(console=console) as progress:
+        task = progress.add_task("objects", total=len(sources))
+        packed = pack_sources(
+            sources, command.workers, lambda done, of: progress.update(task, completed=done, total=of)
+        )
+        save_pool(packed.pool, command.out)
+    for where, reason in packed.refused:
+        console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
+    pool = packed.pool
+    console.print(f"{pool.count} objects of {len(pool.category_names)} categories in {command.out}")
     return 0
 
 
