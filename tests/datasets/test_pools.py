@@ -114,7 +114,7 @@ def test_workers_change_nothing_and_are_told_apart() -> None:
 
 
 def test_three_urdfs_of_ones_own_are_learned_end_to_end_on_a_cpu(tmp_path: Path) -> None:
-    """The commands of docs/finetune.md, in small: a pool, a fine-tune beside other objects, weights that predict."""
+    """The commands of docs/train.md, in small: a pool, a fine-tune beside other objects, weights that predict."""
     pytest.importorskip("warp")
     pytest.importorskip("accelerate")
     from partrm.model.checkpoints import load_model, read_checkpoint

@@ -105,8 +105,8 @@ class TrainConfig:
     preset: str = "base"
     """``base`` or ``tiny``."""
     network: NetworkChanges = field(default_factory=NetworkChanges)
-    init: Path | None = None
-    """Checkpoint folder to start from (fresh optimizer)."""
+    init: str | None = None
+    """Weights to start from, with a fresh optimizer: ``base`` or a checkpoint folder."""
     resume: bool = False
     """Go on from the run folder's checkpoint, exactly."""
     max_minutes: float = math.inf
