@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from partrm import __version__
 from partrm.commands import UsageError
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         if debug:
             raise
         print(f"partrm {name}: {one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, (UsageError, ConfigError)) else 1
 
 
 def run(name: str, arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ from support.boxes import cabinet
 from partrm.cli import main
 from partrm.datasets.pools import ProceduralCounts, pack_sources, plan_pool
 from partrm.datasets.sources import SourceError
+from partrm.errors import ConfigError
 from partrm.objects.mjcf_export import save_mjcf
 from partrm.objects.partnet import save_partnet
 from partrm.objects.urdf import save_urdf
@@ -49,8 +50,9 @@ def test_words_and_numbers_that_mean_nothing_are_refused() -> None:
     ):
         with pytest.raises(SourceError, match=said):
             plan_pool(words, ProceduralCounts())
-    with pytest.raises(SourceError, match="--per-category -1"):
+    with pytest.raises(ConfigError, match="--per-category -1"):
         ProceduralCounts(per_category=-1)
+    assert main(["data", "pool", "procedural", "--per-category", "-1", "--out", "x.npz"]) == 2
     with pytest.raises(PoolError, match="no object"):
         pack_sources(plan_pool(["procedural:chest"], ProceduralCounts(per_category=0)))
 

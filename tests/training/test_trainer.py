@@ -14,6 +14,7 @@ import itertools
 
 from support.boxes import cabinet
 
+from partrm.errors import ConfigError
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
@@ -147,7 +148,7 @@ def test_an_experiment_brings_its_network_and_its_objective(pool: Path, tmp_path
 
 @pytest.mark.parametrize("faster", ["fused_norms", "graphs"])
 def test_what_cannot_be_compiled_is_refused(pool: Path, tmp_path: Path, faster: str) -> None:
-    with pytest.raises(TrainingError, match="leave --compile out"):
+    with pytest.raises(ConfigError, match="leave --compile out"):
         Trainer(tiny(pool, tmp_path, 2, compile=True, **{faster: True}))
 
 
@@ -194,7 +195,7 @@ def test_presets_and_shares_that_mean_nothing_are_refused(pool: Path, tmp_path: 
     with pytest.raises(TrainingError, match="none of base, tiny"):
         Trainer(tiny(pool, tmp_path, 2, preset="large"))
     for shares in ((1.0, 2.0), (0.0,), (-1.0,)):
-        with pytest.raises(TrainingError, match="--pool-shares"):
+        with pytest.raises(ConfigError, match="--pool-shares"):
             tiny(pool, tmp_path, 2, pool_shares=shares)
 
 

@@ -1,11 +1,12 @@
 """``partrm data build|pool|check|show``: datasets in PartDrag-4D's layout and pools to train on, from any objects."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from partrm.datasets.object_writer import BuildConfig
 from partrm.datasets.pools import ProceduralCounts
 from partrm.datasets.sources import SourceError
 
@@ -37,15 +38,9 @@ class Build:
     """procedural, procedural:CATEGORY, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml files."""
     out: Path
     """Folder of the dataset: empty, or this build's."""
-    preset: Literal["default", "reference"] = "default"
-    """reference: the paper's cameras, scale and light."""
+    config: Annotated[BuildConfig, tyro.conf.arg(name="")] = field(default_factory=BuildConfig)
     limit: int | None = None
     """Most objects in all (procedural sources make 96 without)."""
-    seed: int = 0
-    backend: Literal["warp", "blender"] = "warp"
-    """warp: our ray caster; blender: Cycles, slow, the reference's look (extra `blender`)."""
-    cycles_samples: int = 32
-    """Paths per pixel of the Blender backend."""
     executor: Literal["local", "ray"] = "local"
     """local: processes of this machine; ray: tasks on a Ray cluster that shares the output folder (extra `ray`)."""
     ray_address: str | None = None
@@ -56,18 +51,6 @@ class Build:
     """Build on so many CUDA cards instead of on CPUs."""
     workers_per_gpu: int = 1
     """Processes that share a card."""
-    size_px: int = 512
-    """Side of the images."""
-    states: int = 6
-    """States of each moving part, 2 to 100."""
-    distractors: int = 2
-    """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
-    points: int = 10_000
-    """Surface points of each point cloud."""
-    lighting: Literal["reference", "random"] = "reference"
-    """random: another light and sky for each object."""
-    textures: Literal["own", "images"] = "own"
-    """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
 
 
 @dataclass(frozen=True)
@@ -124,21 +107,8 @@ def data(command: Annotated[Command, tyro.conf.arg(name="")]) -> int:
 def _build(command: Build) -> int:
     from partrm.commands import UsageError
 
-    positive = (("--limit", command.limit), ("--workers", command.workers), ("--points", command.points))
-    wrong = [name for name, value in positive if value is not None and value < 1]
-    wrong += ["--size-px"] if not 16 <= command.size_px <= 4096 else []
-    wrong += ["--states"] if not 2 <= command.states <= 100 else []
-    wrong += ["--distractors"] if not 0 <= command.distractors <= 4 else []
-    wrong += ["--seed"] if command.seed < 0 else []
-    wrong += ["--gpus"] if not 0 <= command.gpus <= 1024 else []
-    wrong += ["--workers-per-gpu"] if not 1 <= command.workers_per_gpu <= 64 else []
-    wrong += ["--cycles-samples"] if not 1 <= command.cycles_samples <= 65536 else []
-    if wrong:
-        raise UsageError(f"{wrong[0]}: out of range")
-    if command.gpus and command.workers is not None:
-        raise UsageError("--workers counts processes on CPUs; with --gpus give --workers-per-gpu")
-    if command.ray_address is not None and command.executor != "ray":
-        raise UsageError("--ray-address needs --executor ray")
+    if command.limit is not None and command.limit < 1:
+        raise UsageError(f"--limit {command.limit}: give 1 or more")
     return _build_with_progress(command)
 
 
@@ -157,10 +127,7 @@ def _build_with_progress(command: Build) -> int:
     from partrm.commands.console import plain_console
     from partrm.datasets.build import build
     from partrm.datasets.executors import Workers
-    from partrm.datasets.object_writer import BuildConfig
 
-    known = {f.name for f in fields(BuildConfig)}
-    config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
     workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
     console = plain_console()
     columns = (
@@ -176,7 +143,9 @@ def _build_with_progress(command: Build) -> int:
             progress.update(task, completed=done, total=planned, rate=rate)
 
         try:
-            result = build(command.sources, command.out, config, limit=command.limit, workers=workers, report=report)
+            result = build(
+                command.sources, command.out, command.config, limit=command.limit, workers=workers, report=report
+            )
         except SourceError as error:
             raise UsageError(str(error)) from error
     for where, reason in result.refused:

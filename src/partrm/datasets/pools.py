@@ -5,6 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
+from partrm.errors import ConfigError
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.objects.real_objects import real_object_names
 from partrm.procedural import CATEGORIES, OWN_CATEGORIES, generate
@@ -32,11 +33,11 @@ class ProceduralCounts:
         """Refuse numbers that no pool has.
 
         Raises:
-            SourceError: a negative one.
+            ConfigError: a negative one.
         """
         for name, value in vars(self).items():
             if value is not None and value < 0:
-                raise SourceError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: give 0 or more")
 
     def of(self, generator: str) -> int:
         """Number of objects of a generator."""
