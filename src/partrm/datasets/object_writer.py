@@ -34,7 +34,6 @@ from partrm.datasets.partdrag4d import (
 )
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
-from partrm.geometry.tensor_record import to_device
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
@@ -188,7 +187,7 @@ class ObjectWriter:
         self.points = sample_surface(self.obj, config.points, object_seed(obj.name, config.seed))
         generator = torch.Generator().manual_seed(object_seed(obj.name, config.seed) + 1)
         lights = Lights.reference(1) if config.lighting == "reference" else random_lights(1, generator)
-        self.lights: Lights = to_device(lights, device)
+        self.lights: Lights = lights.to(device)
 
     def write(self) -> Iterator[str]:
         """Write whatever is not there yet, yielding the names of new entries."""
@@ -294,7 +293,7 @@ class ObjectWriter:
         objects = torch.zeros(3 * wanted, dtype=torch.long, device=self.device)
         scene = MeshScene.from_objects([self.source], self.device)
         materials = material_table([self.source]).to(self.device)
-        tables = to_device(JointTables.from_objects([self.source]), self.device)
+        tables = JointTables.from_objects([self.source]).to(self.device)
         samples = make_samples(scene, tables, objects, materials[objects], config, generator, wanted)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_samples(samples, path)

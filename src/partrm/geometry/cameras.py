@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose
 
 CANONICAL_FOVY_RAD = 2 * math.atan(36 / 2 / 50)
@@ -31,7 +32,7 @@ class CameraFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Cameras:
+class Cameras(TensorRecord):
     """A batch of pinhole cameras that share one image size."""
 
     T_world_camera: Float[Tensor, "*batch 4 4"]
@@ -74,12 +75,6 @@ class Cameras:
     def positions(self) -> Float[Tensor, "*batch 3"]:
         """Optical centres in the world frame."""
         return self.T_world_camera[..., :3, 3]
-
-    def __getitem__(self, index) -> "Cameras":
-        return replace(self, T_world_camera=self.T_world_camera[index], fovy_rad=self.fovy_rad[index])
-
-    def to(self, device: torch.device | str) -> "Cameras":
-        return replace(self, T_world_camera=self.T_world_camera.to(device), fovy_rad=self.fovy_rad.to(device))
 
     def resized(self, width: int, height: int | None = None) -> "Cameras":
         """The same cameras with another number of pixels; the aspect ratio must stay."""
@@ -190,7 +185,7 @@ def canonicalise(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"]
 
 
 def load_cameras(path: Path) -> Cameras:
-    """Read ``cameras.json`` (DESIGN §9): ``{"fovy_deg", "width", "height", "cameras": [4x4 OpenCV c2w, ...]}``.
+    """Read ``cameras.json``: ``{"fovy_deg", "width", "height", "cameras": [4x4 OpenCV c2w, ...]}``.
 
     Raises:
         CameraFileError: missing file, malformed JSON, or poses that are not rigid.

@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import matrix_from_quaternion
 from partrm.model.inputs import NetworkInput, pooled_rgba
 
@@ -66,7 +67,7 @@ WIDTHS = (1.0, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class Splats:
+class Splats(TensorRecord):
     """Some splats of all samples of a batch in one list."""
 
     sample: Int[Tensor, " m"]
@@ -74,9 +75,6 @@ class Splats:
     index: Int[Tensor, " m"]
     """Among its sample's splats."""
     means: Float[Tensor, "m 3"]
-
-    def __getitem__(self, chosen: Bool[Tensor, " m"]) -> "Splats":
-        return Splats(self.sample[chosen], self.view[chosen], self.index[chosen], self.means[chosen])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import lzma
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.geometry.joints import JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.procedural.simplify import visible_shares
 from partrm.rendering.meshes import MeshScene
@@ -34,7 +35,7 @@ class PoolError(ValueError):
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(TensorRecord):
     """Many articulated objects; object i has the parts ``part_offset[i]`` to ``part_offset[i + 1]``, in its order."""
 
     vertices: Float[Tensor, "vertices 3"]
@@ -71,10 +72,6 @@ class Pool:
     @property
     def count(self) -> int:
         return len(self.part_offset) - 1
-
-    def to(self, device: torch.device | str) -> "Pool":
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "category_names"}
-        return Pool(**moved, category_names=self.category_names)
 
     @staticmethod
     def from_objects(objects: Sequence[ArticulatedObject], device: torch.device | str = "cpu") -> "Pool":
@@ -165,7 +162,7 @@ def _narrowest(values: np.ndarray) -> np.ndarray:
 
 def save_pool(pool: Pool, path: Path) -> None:
     """Writes the pool to one file, complete or not at all; vertices move by at most half a step of ``QUANTA``."""
-    arrays = {f.name: getattr(pool, f.name).cpu().numpy() for f in fields(pool) if f.name != "category_names"}
+    arrays = {name: column.cpu().numpy() for name, column in pool.leaves().items()}
     parts = int(arrays["part_offset"][-1])
     part_faces = np.bincount(arrays["face_part"], minlength=parts)
     if (np.diff(arrays["face_part"]) < 0).any():

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import transform_points
 from partrm.model.inputs import NetworkInput
 from partrm.synthesis._sample_packing import pack, unpack
 
 
 @dataclass(frozen=True)
-class MotionTargets:
+class MotionTargets(TensorRecord):
     """The exact surface behind every splat pixel of every view (our Gaussian database, DESIGN §6)."""
 
     point: Float[Tensor, "b v h w 3"]
@@ -44,7 +45,7 @@ class MotionTargets:
 
 
 @dataclass(frozen=True)
-class JointTruth:
+class JointTruth(TensorRecord):
     """The joint behind each sample's motion, canonical frame."""
 
     type: Int[Tensor, " b"]
@@ -57,7 +58,7 @@ class JointTruth:
 
 
 @dataclass(frozen=True)
-class StateViews:
+class StateViews(TensorRecord):
     """Renders of the source and the target state from cameras of their own (appearance stage, evaluation)."""
 
     cameras: Cameras
@@ -69,7 +70,7 @@ class StateViews:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(TensorRecord):
     """A batch of training or evaluation samples."""
 
     inputs: NetworkInput

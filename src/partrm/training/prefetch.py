@@ -8,7 +8,6 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from partrm.geometry.tensor_record import rows_of, to_device
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples, load_samples
 
@@ -67,7 +66,7 @@ class Prefetcher:
             samples = interleave(self.data.draw(config, batch * count), count)
         for position in range(skip, count):
             rows = slice(position * batch, (position + 1) * batch)
-            self._made.append((step - skip + position, rows_of(samples, rows), before, position))
+            self._made.append((step - skip + position, samples[rows], before, position))
 
 
 def interleave(samples: Samples, count: int) -> Samples:
@@ -78,7 +77,7 @@ def interleave(samples: Samples, count: int) -> Samples:
     if count == 1:
         return samples
     order = torch.arange(len(samples.valid), device=samples.valid.device)
-    return rows_of(samples, rearrange(order, "(batch count) -> (count batch)", count=count))
+    return samples[rearrange(order, "(batch count) -> (count batch)", count=count)]
 
 
 def _record(value: object, stream: torch.cuda.Stream) -> None:
@@ -99,4 +98,4 @@ def folder_batches(folder: Path, device: torch.device | str = "cpu") -> Iterator
     if not paths:
         raise ValueError(f"{folder}: holds no *.samples.safetensors files")
     for path in paths:
-        yield to_device(load_samples(path), device)
+        yield load_samples(path).to(device)
