@@ -12,7 +12,7 @@ from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import matrix_from_quaternion
 from partrm.inference.decode import run_network
-from partrm.inference.multiview_consistency import ENDS, OPAQUE, SWEEP, WIDTHS, Lines, Shown, agree
+from partrm.inference.multiview_consistency import ENDS, OPAQUE, SWEEP, WIDTHS, GivenViews, Lines, agree
 from partrm.inference.space_carving import carve
 from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.model.network import TINY, PartRMNetwork
@@ -85,7 +85,7 @@ def on_background(gaussians: Gaussians, inputs: NetworkInput) -> int:
 
 def test_a_view_looks_as_its_camera_projects() -> None:
     _, inputs = scene()
-    shown = Shown(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
+    shown = GivenViews(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
     generator = torch.Generator().manual_seed(0)
     points, direction = (4 * torch.rand(2, 500, 3, generator=generator) - 2).unbind()
     view, steps = torch.randint(VIEWS, (500,), generator=generator), torch.tensor([-0.5, 0.0, 2.0])
