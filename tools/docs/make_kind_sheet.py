@@ -1,4 +1,4 @@
-"""Draw procedural objects closed and open, one row a kind: python tools/docs/make_kind_sheet.py KIND… --out sheet.jpg"""
+"""Draw procedural objects closed and open, a row a kind: python tools/docs/make_kind_sheet.py KIND… --out sheet.jpg"""
 
 from pathlib import Path
 
