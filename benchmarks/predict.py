@@ -14,7 +14,8 @@ from importlib import resources
 
 import torch
 
-from partrm.inference.pipeline import check_drags, load_source, predict
+from partrm.inference.pipeline import predict
+from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import load_model
 
 DRAG = (164.0, 170.0, 112.0, 203.0)

@@ -1,3 +1,5 @@
+import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -76,7 +78,7 @@ def make_source(kind, path, good):
     elif kind == "transparent":
         Image.new("RGBA", (64, 64)).save(path)
     elif kind == "animated":
-        frames = [Image.new("P", (64, 64), i) for i in range(3)]
+        frames = [Image.new("RGB", (64, 64), (80 * i, 0, 0)) for i in range(3)]  # equal ones would become one
         frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
     elif kind == "huge":
         Image.new("1", (12_000, 12_000)).save(path)
@@ -93,7 +95,9 @@ def test_bad_source_fails_with_one_line(kind, folder, tmp_path, capsys):
     source = tmp_path / "source.png"
     make_source(kind, source, folder / "good.png")
     assert run_predict(folder, source, "--drag", DRAG, out=tmp_path / "out") == 1
-    assert "source.png" in only_line(capsys)
+    reason = only_line(capsys)
+    assert "source.png" in reason
+    assert kind != "animated" or "animated" in reason
     assert not list(tmp_path.glob(".out*"))
     assert not (tmp_path / "out").exists(), "bad input leaves nothing"
 
@@ -202,6 +206,28 @@ def test_debug_shows_the_traceback(folder, tmp_path):
 def test_every_command_has_help_with_examples(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"partrm {command} " in capsys.readouterr().out.split("Examples:")[1]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_keeps_lists_apart_from_paragraphs(command, capsys):
+    """tyro joins a line with the one above it unless it is indented or an empty line stands between."""
+    lines = importlib.import_module(COMMANDS[command].module).DESCRIPTION.splitlines()
+    joined = [b for a, b in itertools.pairwise(lines) if a.startswith("  ") and b and not b.startswith("  ")]
+    assert not joined
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.startswith("  ") and line not in shown]
+
+
+def test_verify_takes_the_packaged_goldens(capsys):
+    assert main(["verify", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.count("gradient of") == 10
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("partrm.commands.find_spec", lambda name: None if name == "accelerate" else object())
+    assert main(["train", "--pool", "p.npz", "--out", "o"]) == 1
+    assert "accelerate: pip install 'partrm[train]'" in only_line(capsys)
 
 
 def test_help_and_version_are_quick():

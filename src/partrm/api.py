@@ -1,15 +1,24 @@
-"""Weights as users of the Hugging Face Hub expect them: ``from_pretrained``, ``save_pretrained``, ``push_to_hub``."""
+"""The product in Python: load weights, predict, and share weights as users of the Hugging Face Hub expect it."""
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
 
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians
+from partrm.inference.pipeline import predict
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import DragInput, DragPixels, SourceInput, SourceViews, check_drags, load_source
 from partrm.model.checkpoints import CheckpointError, LoadedModel, bundled_names, load_model, save_checkpoint
+from partrm.model.devices import select_device
+from partrm.model.inputs import NetworkInput
+from partrm.model.network import NetworkOutput, PartRMNetwork
+from partrm.model.reference import ReferenceNetwork
 from partrm.paper.import_weights import IMPORTED_SHARD_BYTES, check_replaceable
+from partrm.paper.pipeline import StatePrediction, predict_state
 
 FILES = ["config.json", "model-*-of-*.safetensors"]
 """What is fetched of a repository on the Hub."""
@@ -29,7 +38,8 @@ hash `{hash}`.
 
     from partrm import PartRM
 
-    model = PartRM.from_pretrained("{repository}")
+    prediction = PartRM.from_pretrained("{repository}").predict("photo.jpg", [(812, 640, 700, 655)])
+    prediction.save("result")
 
 Say here what these weights were trained on, and under which licence they are.
 """
@@ -37,27 +47,25 @@ Say here what these weights were trained on, and under which licence they are.
 
 @dataclass(frozen=True)
 class PartRM:
-    """A network with its weights: call it with a :class:`partrm.model.inputs.NetworkInput`."""
+    """The weights and what they predict.
+
+    Example::
+
+        model = PartRM.from_pretrained("base")
+        prediction = model.predict("photo.jpg", [(812, 640, 700, 655)])
+        prediction.save("result")
+    """
 
     model: LoadedModel
     """The network in evaluation mode, its config, name and hash."""
 
-    @property
-    def network(self) -> nn.Module:
-        """The module itself: articulated or reference."""
-        return self.model.network
-
-    def __call__(self, inputs: Any) -> Any:
-        """One forward pass without gradients: ``NetworkOutput`` (articulated) or ``Gaussians`` (reference)."""
-        with torch.inference_mode():
-            return self.model.network(inputs)
-
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | Path,
+        name_or_path: str | Path = "base",
+        device: torch.device | str = "auto",
+        *,
         revision: str | None = None,
-        device: torch.device | str = "cpu",
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
@@ -66,22 +74,86 @@ class PartRM:
 
         Args:
             name_or_path: what to load.
+            device: where the network runs; ``auto`` takes a CUDA device if there is one.
             revision: branch, tag or commit of a repository.
-            device: where the network shall lie.
             token: of the Hub, for private repositories; None takes the one that you are logged in with.
             cache_dir: where repositories are kept instead of the Hub's usual folder.
             local_files_only: whether to look no further than that.
 
         Raises:
             CheckpointError: none of these, or one that cannot be fetched or used.
+            DeviceError: no such device on this machine.
         """
+        device = select_device(device)
         name = str(name_or_path)
         if name not in bundled_names() and not Path(name).is_dir() and name.count("/") == 1 and name[0] not in "./~":
-            found = _snapshot(
+            name_or_path = _snapshot(
                 name, revision=revision, token=token, cache_dir=cache_dir, local_files_only=local_files_only
             )
-            return cls(load_model(found, device))
         return cls(load_model(name_or_path, device))
+
+    @property
+    def network(self) -> PartRMNetwork | ReferenceNetwork:
+        """The module itself."""
+        return self.model.network
+
+    @property
+    def gives_state_alone(self) -> bool:
+        """Whether these are a reference network's weights, which know the state after the drag and nothing else."""
+        return isinstance(self.network, ReferenceNetwork)
+
+    def open(
+        self,
+        image: SourceInput,
+        framing: Literal["auto", "canonical"] = "auto",
+        cameras: Cameras | None = None,
+    ) -> SourceViews:
+        """Check images and frame them for the network, once for any number of drags; see :meth:`predict`."""
+        return load_source(image, self.model.config.image_size_px, framing, cameras)
+
+    def predict(
+        self,
+        image: SourceInput | SourceViews,
+        drags: DragInput | DragPixels,
+        framing: Literal["auto", "canonical"] = "auto",
+        cameras: Cameras | None = None,
+    ) -> Prediction:
+        """Move the part that is dragged: exactly what ``partrm predict`` does.
+
+        Args:
+            image: a file, a PIL image, an array [h, w, 3 or 4] or a tensor [3 or 4, h, w] (uint8, or floats in
+                [0, 1]) of one object: RGBA, or RGB with a plain background; a folder of 1 to 4 posed views with
+                ``cameras.json``; a sequence of such images with ``cameras``; or what :meth:`open` made of them.
+            drags: 1 to 10 rows (x0, y0, x1, y1), pixels of the first image, from a point of the part to where it goes.
+            framing: ``auto`` finds a single image's object from its mask; ``canonical`` says that the image has the
+                canonical camera already.
+            cameras: [views] of a sequence of images, in any world frame.
+
+        Raises:
+            ImageError: an image that cannot be used, or images that do not fit their cameras.
+            CameraFileError: a broken ``cameras.json``.
+            DragError: drags that cannot be used.
+            CheckpointError: weights that do not tell parts and joints; see :meth:`predict_state`.
+        """
+        views = image if isinstance(image, SourceViews) else self.open(image, framing, cameras)
+        return predict(views, drags if isinstance(drags, DragPixels) else check_drags(drags, views), self.model)
+
+    def predict_state(self, views: SourceViews, drags: DragPixels) -> StatePrediction:
+        """What a reference network answers to four views: the object after the drag, without part and joint.
+
+        Raises:
+            ImageError: fewer views.
+            CheckpointError: weights of an articulated network; see :meth:`predict`.
+        """
+        return predict_state(views, drags, self.model)
+
+    def forward(self, inputs: NetworkInput) -> NetworkOutput | Gaussians:
+        """One forward pass of the bare network without gradients, ``Gaussians`` from a reference network.
+
+        What an image contradicts is still in there; :meth:`predict` takes it out and reads off part and joint.
+        """
+        with torch.inference_mode():
+            return self.network(inputs)
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write a checkpoint folder that :meth:`from_pretrained` and ``--model`` read.

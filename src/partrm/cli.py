@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from partrm import __version__
 from partrm.commands import UsageError
+from partrm.errors import PartRMError
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,4 @@ def run(name: str, arguments: list[str]) -> int:
 def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
     text = " ".join(str(error).split())
-    ours = type(error).__module__.startswith("partrm.")
-    expected = ours or type(error) in (ValueError, ImportError, NotImplementedError)
-    return text if expected and text else f"{type(error).__name__}: {text} (--debug shows where)"
+    return text if isinstance(error, PartRMError) and text else f"{type(error).__name__}: {text} (--debug shows where)"

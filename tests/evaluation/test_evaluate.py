@@ -232,7 +232,8 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
 def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     """The row of a sample equals scoring ``predict`` itself on the rendered image and the drag in pixels."""
     from partrm.imaging.images import save_image
-    from partrm.inference.pipeline import check_drags, load_source, predict
+    from partrm.inference.pipeline import predict
+    from partrm.inference.source import check_drags, load_source
 
     model = load_model(checkpoint)
     stage = MeshSamples.of(evalset, "cpu")
@@ -300,9 +301,9 @@ def test_settings_out_of_range_are_refused():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--data", "real", "--views", "5"], 2, "--views 5: give 1 to 4"),
-        (["--data", "real", "--drags", "0"], 2, "--drags 0: give 1 to 10"),
-        (["--data", "procedural", "--limit", "0"], 2, "--limit 0"),
+        (["--data", "real", "--views", "5"], 2, "views must be 1 to 4"),
+        (["--data", "real", "--drags", "0"], 2, "drags 1 to 10"),
+        (["--data", "procedural", "--limit", "0"], 2, "a limit at least 1"),
         (["--data", "elsewhere"], 2, "elsewhere"),
         ([], 2, "give --data and --out"),
         (["--data", "real", "--grid", "--views", "4"], 2, "--grid sets views"),

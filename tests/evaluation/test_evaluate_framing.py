@@ -196,8 +196,8 @@ def test_settings_that_do_not_go_together_are_refused(checkpoint, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data", "real", "--views", "4"], "--framing outline is for single images, not --views 4"),
-        (["--data", "real", "--grid"], "--framing outline is for single images, not --grid"),
+        (["--data", "real", "--views", "4"], "is for single images, not 4 views"),
+        (["--data", "real", "--grid"], "--grid sets views, drags and framing"),
         (["--data", "."], "a folder's images are framed as they are"),
         (["--data", "elsewhere"], "no folder is there"),
     ],

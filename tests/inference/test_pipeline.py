@@ -12,7 +12,8 @@ from partrm.geometry.transforms import matrix_from_quaternion, pose, screw_motio
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import CANONICAL_BOX_DIAGONAL, save_image
 from partrm.inference.decode import MOVING_WIDTH
-from partrm.inference.pipeline import DragError, check_drags, load_source, network_input, predict
+from partrm.inference.pipeline import network_input, predict
+from partrm.inference.source import DragError, check_drags, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 
@@ -166,9 +167,9 @@ def test_several_posed_views_keep_their_cameras(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("no images", "holds 0 images"),
+        ("no images", ": 0 images, needs 1 to 4"),
         ("too few cameras", "do not go with 1 cameras"),
-        ("other size", "cameras.json says 96x96"),
+        ("other size", "its camera says 96x96"),
         ("not square", "must be square"),
     ],
 )

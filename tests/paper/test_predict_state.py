@@ -12,8 +12,9 @@ from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.geometry.gaussians import load_ply
 from partrm.imaging.images import save_image
 from partrm.inference.decode import MIN_OPACITY
-from partrm.inference.outputs import render_rgba
-from partrm.inference.pipeline import check_drags, load_source, network_input
+from partrm.inference.pipeline import network_input
+from partrm.inference.prediction import render_rgba
+from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.viewer.sources import open_path

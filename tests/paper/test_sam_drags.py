@@ -9,7 +9,7 @@ import torch
 from partrm.cli import main
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.imaging.images import save_image
-from partrm.inference.pipeline import check_drags, load_source
+from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.paper.pipeline import propagated_drags

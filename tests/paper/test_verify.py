@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.splat_oracle import golden_arrays
 
-from partrm.paper.verify import GoldenFileError, load_splat_golden, verify_file, verify_splats
+from partrm.geometry.cameras import Cameras
+from partrm.paper.verify import GoldenFileError, load_splat_golden, packaged_goldens, verify_file, verify_splats
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "splat_a.npz"
 
@@ -17,6 +19,25 @@ def test_golden_passes_and_names_every_quantity():
     assert all(check.ok for check in checks)
     gradients = [f"gradient of {name}" for name in ("means", "opacities", "scales", "quats", "colors")]
     assert [check.quantity for check in checks if check.backend == "cpu"] == ["image", "alpha", *gradients]
+
+
+@pytest.mark.parametrize("path", packaged_goldens(), ids=lambda path: path.stem)
+def test_packaged_goldens_are_what_brute_force_makes(path):
+    golden = load_splat_golden(path)
+    height, width = golden.image.shape[-2:]
+    fovy_rad = torch.deg2rad(golden.fovy_deg).expand(len(golden.c2w_opencv))
+    cameras = Cameras(golden.c2w_opencv, fovy_rad, width, height)
+    expected = golden_arrays(golden.gaussians, cameras, golden.v_image, golden.v_alpha)
+    for name in ("image", "alpha", "background"):
+        np.testing.assert_allclose(getattr(golden, name), expected[name], atol=1e-5)
+    error = golden.grad_gaussians.numpy() - expected["grad_gaussians"]
+    assert np.linalg.norm(error) < 1e-5 * np.linalg.norm(expected["grad_gaussians"])
+
+
+def test_packaged_goldens_are_two_and_small_and_pass():
+    assert len(packaged_goldens()) == 2
+    assert sum(path.stat().st_size for path in packaged_goldens()) <= 200 * 2**10
+    assert all(check.ok for path in packaged_goldens() for check in verify_file(path, "cpu"))
 
 
 def test_a_changed_golden_fails_where_it_was_changed():

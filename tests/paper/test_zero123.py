@@ -11,7 +11,8 @@ from partrm.cli import main
 from partrm.geometry.cameras import CANONICAL_DISTANCE
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import save_image
-from partrm.inference.pipeline import check_drags, load_source, network_input, predict
+from partrm.inference.pipeline import network_input, predict
+from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.paper.novel_views import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN, plan_cameras

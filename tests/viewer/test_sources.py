@@ -10,14 +10,14 @@ from torch.testing import assert_close
 from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.geometry.gaussians import save_ply
 from partrm.imaging.images import save_image
-from partrm.inference.outputs import save_prediction
-from partrm.inference.pipeline import check_drags
+from partrm.inference.prediction import save_prediction
+from partrm.inference.source import check_drags
 from partrm.objects.urdf import save_urdf
 from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.examples import load_examples
-from partrm.viewer.sources import SourceError, needs_model, open_path, open_picture, open_upload
+from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload
 
 SIZE = 64
 
@@ -82,12 +82,12 @@ def test_other_uploads_are_refused(content, reason, tmp_path):
 
 
 def test_uploads_are_limited_before_they_are_decoded(tmp_path, monkeypatch):
-    with pytest.raises(SourceError, match="larger than 20 MB"):
+    with pytest.raises(ViewError, match="larger than 20 MB"):
         open_upload("a.png", bytes(20_000_001), tmp_path, SIZE)
     bomb = encoded("PNG", (8000, 8000), "RGB")
     assert len(bomb) < 10**6
     monkeypatch.setattr(sources, "load_image", None)
-    with pytest.raises(SourceError, match="8000x8000 pixels are too many"):
+    with pytest.raises(ViewError, match="8000x8000 pixels are too many"):
         open_upload("a.png", bomb, tmp_path, SIZE)
 
 
@@ -115,7 +115,7 @@ def test_a_prediction_on_disk_comes_back(tmp_path, engine):
     assert bool((shown.moving == prediction.moving).all())
     assert_close(shown.at(1.0).means, prediction.after.means, atol=1e-5, rtol=0)
     (tmp_path / "out" / "prediction.json").write_text('{"joint": {"type": "ball"}}')
-    with pytest.raises(SourceError, match=r"prediction\.json"):
+    with pytest.raises(ViewError, match=r"prediction\.json"):
         open_path(tmp_path / "out", None)
 
 
@@ -157,7 +157,7 @@ def test_articulated_objects_are_photographed_by_the_canonical_camera(name, tmp_
 
 
 def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
-    with pytest.raises(SourceError, match="no such file"):
+    with pytest.raises(ViewError, match="no such file"):
         open_path(tmp_path / "nothing.png", SIZE)
     save_urdf(generate("microwave", 3_000_001), tmp_path / "object.urdf")
     path = tmp_path / "object.urdf"

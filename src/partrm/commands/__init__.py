@@ -1,5 +1,28 @@
 """One module a subcommand of ``partrm``; its function's signature is the command line, its docstring the help."""
 
+from importlib.util import find_spec
 
-class UsageError(ValueError):
+from partrm.errors import PartRMError
+
+
+class UsageError(PartRMError):
     """Arguments that are wrong whatever the files hold: exit code 2."""
+
+
+class ExtraMissingError(PartRMError):
+    """A command that needs packages which the bare install has not."""
+
+
+def require_extra(extra: str, *packages: str) -> None:
+    """Find out before the work that an extra's packages are there.
+
+    Args:
+        extra: its name in ``pip install 'partrm[EXTRA]'``.
+        packages: what is imported of it.
+
+    Raises:
+        ExtraMissingError: one of them is not installed.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ExtraMissingError(f"this needs {', '.join(missing)}: pip install 'partrm[{extra}]'")

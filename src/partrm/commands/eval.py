@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from partrm.commands import UsageError
+from partrm.errors import PartRMError
 
 if TYPE_CHECKING:
     from partrm.evaluation.eval_set import EvalSet
     from partrm.evaluation.folder_sets import FolderSet
+    from partrm.evaluation.samples import RunSettings
     from partrm.evaluation.session import Listener
 
 DESCRIPTION = """Evaluate a model on fixed samples: which part moves, how, and how the result looks from all around.
@@ -86,26 +88,26 @@ def evaluate(
         return
     if data is None or out is None:
         raise UsageError("give --data and --out, or --compare")
-    _check_numbers(limit, views, drags, workers, grid)
+    if workers < 1:
+        raise UsageError(f"--workers {workers}: give at least 1")
     if data not in ("procedural", "real") and not Path(data).is_dir():
         raise UsageError(f"--data {data}: give procedural, real or a folder; no folder is there")
     if data in ("procedural", "real") and (protocol is not None or file_list is not None):
         raise UsageError("--protocol and --file-list are for PartDrag-4D folders")
-    _check_framing(framing, data, views, grid)
+    if framing != "canonical" and data not in ("procedural", "real"):
+        raise UsageError(f"--framing {framing} is for procedural and real: a folder's images are framed as they are")
+    settings = _settings(views, drags, limit, framing, grid)
 
     # Heavy imports stay below what can be said without them.
-    import torch
-
     from partrm.commands.console import evaluation_listener
     from partrm.evaluation.parallel import Ranks
-    from partrm.evaluation.samples import RunSettings
     from partrm.evaluation.session import SILENT, RunOptions, evaluate_grid, evaluate_into
     from partrm.files import check_writable
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
+    from partrm.model.devices import select_device
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    select_device(device)
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(model)
     means = RunOptions(model, device, workers, lpips=find_lpips(lpips))
@@ -117,30 +119,21 @@ def evaluate(
     if grid:
         evaluate_grid(evalset, out, means, limit, listener)
     else:
-        evaluate_into(evalset, out, means, RunSettings(views, drags, limit, framing=framing), listener)
+        evaluate_into(evalset, out, means, settings, listener)
 
 
-def _check_numbers(limit: int | None, views: int, drags: int, workers: int, grid: bool) -> None:
-    if grid and (views, drags) != (1, 1):
-        raise UsageError("--grid sets views and drags itself")
-    if not 1 <= views <= 4:
-        raise UsageError(f"--views {views}: give 1 to 4")
-    if not 1 <= drags <= 10:
-        raise UsageError(f"--drags {drags}: give 1 to 10")
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit}: give at least 1")
-    if workers < 1:
-        raise UsageError(f"--workers {workers}: give at least 1")
+def _settings(
+    views: int, drags: int, limit: int | None, framing: Literal["canonical", "outline"], grid: bool
+) -> "RunSettings":
+    """What the evaluation varies; which values there are is said by :class:`RunSettings`, once."""
+    from partrm.evaluation.samples import RunSettings
 
-
-def _check_framing(framing: Literal["canonical", "outline"], data: str, views: int, grid: bool) -> None:
-    if framing == "canonical":
-        return
-    if data not in ("procedural", "real"):
-        raise UsageError(f"--framing {framing} is for procedural and real: a folder's images are framed as they are")
-    if views > 1 or grid:
-        what = "--grid" if grid else f"--views {views}"
-        raise UsageError(f"--framing {framing} is for single images, not {what}: posed views have known cameras")
+    if grid and (views, drags, framing) != (1, 1, "canonical"):
+        raise UsageError("--grid sets views, drags and framing itself")
+    try:
+        return RunSettings(views, drags, limit, framing=framing)
+    except PartRMError as error:
+        raise UsageError(str(error)) from error
 
 
 def _open(

@@ -9,9 +9,8 @@ import tyro
 from partrm.commands import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from partrm.inference.pipeline import DragPixels, Prediction, SourceViews
+    from partrm.inference.prediction import Prediction
+    from partrm.inference.source import DragPixels, SourceViews
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -25,12 +24,14 @@ Writes into the folder OUT:
   motion.mp4            the part moving
   part_mask.png         the moving part in the first image
   prediction.json       the joint (type, axis, pivot, amount, confidence), timings, model
+
 A reference network (partrm import) knows the state after the drag alone: it writes no gaussians_before.ply, motion.mp4
 and part_mask.png, and needs four views.
 
---multiview zero123 lets Zero123++ v1.2 draw the other views of a single image (needs partrm[zero123]; its weights are
-under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
---propagate sam lets SAM find the dragged part and drags other points of it too, ten in all (needs partrm[sam]): the
+With --multiview zero123, Zero123++ v1.2 draws the other views of a single image (needs partrm[zero123]; its weights
+are under CC-BY-NC 4.0). --zero123-unet gives it weights fine-tuned on PartDrag-4D, whose cameras it then draws.
+
+With --propagate sam, SAM finds the dragged part and drags other points of it too, ten in all (needs partrm[sam]): the
 reference's weights want that, the bundled ones do not.
 
 Examples:
@@ -85,56 +86,41 @@ def predict(
     check_extra(extra, source)
 
     # Heavy imports stay below what can be said without them.
-    import torch
-
+    from partrm.api import PartRM
     from partrm.commands.console import plain_console
     from partrm.files import check_writable
     from partrm.geometry.cameras import load_cameras
-    from partrm.inference.outputs import save_prediction
-    from partrm.inference.pipeline import check_drags, load_source
-    from partrm.inference.pipeline import predict as predict_motion
-    from partrm.model.checkpoints import load_model
-    from partrm.model.reference import ReferenceNetwork
-    from partrm.paper.novel_views import CONDITION_PX
-    from partrm.paper.pipeline import predict_state, save_state_prediction
+    from partrm.inference.source import check_drags
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out)
     console = plain_console()
-    loaded = load_model(model, device)
-    views = load_source(source, loaded.config.image_size_px, framing)
+    loaded = PartRM.from_pretrained(model, device)
+    views = loaded.open(source, framing)
     checked = check_drags(drags, views)
     if extra != Extra():
         with console.status("other models look at the image"):
-            views, checked = _add(views, checked, load_source(source, CONDITION_PX, framing), extra, device)
-    if isinstance(loaded.network, ReferenceNetwork):
-        state = predict_state(views, checked, loaded)
-        save_state_prediction(state, out, target)
-        console.print(
-            f"the state after the drag ({loaded.name} tells no joint); network {state.timings_s['network']:.1f} s"
-        )
-        console.print(f"pictures: {out / 'before_after.png'}, {out / 'views'}")
-        return
-    prediction = predict_motion(views, checked, loaded)
-    save_prediction(prediction, out, target)
-    _report(prediction, out, console)
+            views, checked = _add(views, checked, source, framing, extra, device)
+    if loaded.gives_state_alone:
+        prediction = loaded.predict_state(views, checked)
+        shown = "before_after.png", "views"
+        found = f"the state after the drag ({loaded.model.name} tells no joint)"
+    else:
+        prediction = loaded.predict(views, checked)
+        shown = "before_after.png", "motion.mp4", "views"
+        found = _found(prediction)
+    prediction.save(out, target)
+    console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
+    console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
 
 
-def _report(prediction: "Prediction", out: Path, console: "Console") -> None:
-    """What was found, and where the pictures are."""
+def _found(prediction: "Prediction") -> str:
+    """The joint in words."""
     joint = prediction.joint
-    amount = f"{joint.amount:.2f} rad" if joint.type.name == "REVOLUTE" else f"{joint.amount:.3f} object diagonals"
-    console.print(
-        f"{joint.type.name.lower()} joint, moved by {amount}, confidence {joint.confidence:.2f}; "
-        f"network {prediction.timings_s['network']:.1f} s"
-    )
     if not bool(prediction.moving.any()):
-        console.print("nothing moves: the network found no part under the drag", style="yellow")
-    console.print(f"pictures: {out / 'before_after.png'}, {out / 'motion.mp4'}, {out / 'views'}")
+        return "nothing moves: the network found no part under the drag"
+    amount = f"{joint.amount:.2f} rad" if joint.type.name == "REVOLUTE" else f"{joint.amount:.3f} object diagonals"
+    return f"{joint.type.name.lower()} joint, moved by {amount}, confidence {prediction.confidence:.2f}"
 
 
 def check_extra(extra: Extra, source: Path) -> None:
@@ -152,18 +138,26 @@ def check_extra(extra: Extra, source: Path) -> None:
 
 
 def _add(
-    views: "SourceViews", drags: "DragPixels", condition: "SourceViews", extra: Extra, device: str
+    views: "SourceViews",
+    drags: "DragPixels",
+    source: Path,
+    framing: Literal["auto", "canonical"],
+    extra: Extra,
+    device: Literal["auto", "cpu", "cuda"],
 ) -> tuple["SourceViews", "DragPixels"]:
     """The views completed by Zero123++, the drags by SAM, where asked for."""
-    from partrm.paper.novel_views import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
+    from partrm.inference.source import load_source
+    from partrm.model.devices import select_device
+    from partrm.paper.novel_views import CONDITION_PX, PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO123_PLAN
     from partrm.paper.pipeline import propagated_drags, with_drawn_views
     from partrm.paper.sam_drags import load_sam
     from partrm.paper.zero123 import load_zero123
 
+    condition, device_name = load_source(source, CONDITION_PX, framing), select_device(device)
     if extra.propagate == "sam":
-        drags = propagated_drags(drags, condition, load_sam(extra.sam, device))
+        drags = propagated_drags(drags, condition, load_sam(extra.sam, device_name))
     if extra.multiview == "zero123":
-        artist = load_zero123(extra.zero123, extra.zero123_unet, device)
+        artist = load_zero123(extra.zero123, extra.zero123_unet, device_name)
         plan, usual = (PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG) if artist.fine_tuned else (ZERO123_PLAN, 20.0)
         elevation = usual if extra.elevation_deg is None else extra.elevation_deg
         views = with_drawn_views(views, condition, artist.draw, plan, elevation, artist.background)
@@ -185,7 +179,7 @@ def parse_drags(texts: tuple[str, ...]) -> list[tuple[float, ...]]:
         except ValueError as error:
             raise UsageError(f"--drag {text}: not numbers X0,Y0,X1,Y1") from error
 
-    from partrm.inference.pipeline import DragError, check_drag_numbers
+    from partrm.inference.source import DragError, check_drag_numbers
 
     try:
         check_drag_numbers(drags)

@@ -8,7 +8,9 @@ from partrm.training.config import TrainConfig
 
 DESCRIPTION = """Train a network on a packed pool of objects, in three phases: motion at 128 px, at 256 px, looks.
 
-Make a pool first: python -m partrm.synthesis.mesh_pool build --out pool.npz --per-category 140
+Make a pool first:
+  python -m partrm.synthesis.mesh_pool build --out pool.npz --per-category 140
+
 The run folder holds log.jsonl, a TensorBoard log, the checkpoint and, at every stop, weights/ for --model.
 
 Examples:
@@ -22,6 +24,10 @@ Examples:
 
 def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> None:
     """Run or resume a training."""
+    from partrm.commands import require_extra
+
+    require_extra("train", "accelerate", "warp")
+
     from partrm.training.trainer import train as run
 
     run(config)

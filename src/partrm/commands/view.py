@@ -45,19 +45,15 @@ def view(
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give 0 to 65535")
 
-    import torch
-
     from partrm.model.checkpoints import load_model
+    from partrm.model.devices import select_device
     from partrm.viewer.engine import Engine
     from partrm.viewer.server import serving
     from partrm.viewer.sources import needs_model, open_path
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device_name = select_device(device)
     at_once = needs_model(source)  # else only once something that can be dragged is opened on the page
-    engine = Engine(load_model(model, device) if at_once else lambda: load_model(model, device))
+    engine = Engine(load_model(model, device_name) if at_once else lambda: load_model(model, device_name))
     start = None if source is None else open_path(source, engine.size_px if at_once else None)
     told = threading.Event()
     with serving(start, engine, host, port) as address:

@@ -22,8 +22,10 @@ from partrm.datasets.executors import ExecutorError, Workers, require_workers, r
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError
 from partrm.datasets.sources import Source, plan_sources
+from partrm.errors import PartRMError
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.objects.textures import textured
+from partrm.rendering.meshes import RendererMissingError
 
 FORMAT = "partrm-partdrag4d-1"
 SPLITS = ("train", "val", "test")
@@ -34,7 +36,7 @@ HELD_OUT = 0.05
 LISTED_PACKAGES = ("numpy", "torch", "warp-lang", "trimesh", "yourdfpy", "mujoco", "scene-synthesizer", "bpy")
 
 
-class BuildError(ValueError):
+class BuildError(PartRMError):
     """A build that cannot go on; the message says why and what to do."""
 
 
@@ -208,7 +210,7 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
             "shared": digest(shared_files(root, loaded.category, source.mesh)),
             "entries": {str(n): digest(entry_files(root, loaded.category, n)) for n, _ in writer.entries},
         }
-    except PackageMissingError as error:
+    except (PackageMissingError, RendererMissingError) as error:
         raise BuildError(f"{error}, then run again") from error
     except MemoryError as error:
         message = f"{source.where}: out of memory; run again with more of it, or with fewer workers"

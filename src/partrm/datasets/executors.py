@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import torch
 
+from partrm.errors import PartRMError
+
 Work = Callable[[Any, str], int]
 """``work(task, device)``: do a task on a torch device; the number of things made."""
 
 
-class ExecutorError(ValueError):
+class ExecutorError(PartRMError):
     """Workers that cannot be had, or that died; the message says which and what to do."""
 
 

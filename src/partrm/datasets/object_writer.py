@@ -32,6 +32,7 @@ from partrm.datasets.partdrag4d import (
     camera_record,
     save_points,
 )
+from partrm.files import staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject
@@ -307,9 +308,8 @@ def save_rgba(image: Float[Tensor, "4 h w"], path: Path) -> None:
 
 def replace_text(path: Path, text: str) -> None:
     """Write a file under another name and rename it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with staged_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def digest(paths: list[Path]) -> str:

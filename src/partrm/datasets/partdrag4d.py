@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
 from partrm.imaging.formats import open_image
 
@@ -38,7 +39,7 @@ CATEGORIES = (
 """The dataset's eight categories."""
 
 
-class DatasetError(ValueError):
+class DatasetError(PartRMError):
     """A dataset folder that cannot be used; the message says which file and why."""
 
 

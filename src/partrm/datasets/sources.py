@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from partrm.datasets.partdrag4d import CATEGORIES as OFFICIAL
+from partrm.errors import PartRMError
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError
 from partrm.objects.mjcf import load_mjcf
 from partrm.objects.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
@@ -34,7 +35,7 @@ GENERATORS: dict[str, tuple[str, ...]] = partdrag_generators()
 """Procedural generators of PartDrag-4D's categories, taken in turn."""
 
 
-class SourceError(ValueError):
+class SourceError(PartRMError):
     """A SOURCE of the command line that means nothing; the message says which and what would."""
 
 

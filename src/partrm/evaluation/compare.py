@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from partrm.errors import PartRMError
 from partrm.evaluation.report import SCHEMA
 from partrm.evaluation.scoring import METRICS, bootstrap_interval
 from partrm.evaluation.tables import Table, framed, number
 
 
-class CompareError(ValueError):
+class CompareError(PartRMError):
     """Evaluations that cannot be compared; the message says why."""
 
 

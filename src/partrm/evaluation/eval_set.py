@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import staged_file
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, Textures
 from partrm.synthesis.scenarios import JointTables, Scenario
@@ -17,7 +19,7 @@ from partrm.synthesis.scenarios import JointTables, Scenario
 FORMAT = "partrm.eval_set/1"
 
 
-class EvalSetError(ValueError):
+class EvalSetError(PartRMError):
     """A set that cannot be read or made; the message says why."""
 
 
@@ -136,11 +138,10 @@ def save_eval_set(evalset: EvalSet, path: Path) -> None:
     from safetensors.torch import save_file
 
     tensors, record = _flat(evalset)
-    part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"format": FORMAT, "record": json.dumps(record)}
-    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, part, metadata)
-    part.replace(path)
+    with staged_file(path) as part:
+        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, part, metadata)
 
 
 def load_eval_set(path: Path) -> EvalSet:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from partrm.datasets.executors import end_with_parent
+from partrm.errors import PartRMError
 from partrm.evaluation.eval_set import EvalSet
 from partrm.evaluation.folder_sets import FolderSet
 from partrm.evaluation.runner import Scorer, add_rows, batches, check_complete, sample_count
@@ -28,7 +29,7 @@ POLL_SECONDS = 2.0
 """How often the parent looks whether its workers live."""
 
 
-class WorkerError(RuntimeError):
+class WorkerError(PartRMError):
     """A process of the evaluation failed; the message says why."""
 
 
@@ -138,7 +139,7 @@ class Ranks:
         """The group that this process belongs to; a group of one for a plain start.
 
         Raises:
-            ImportError: started as one of several without accelerate.
+            PartRMError: started as one of several without accelerate.
         """
         if not torch.distributed.is_torchelastic_launched():
             kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -146,7 +147,7 @@ class Ranks:
         try:
             from accelerate import PartialState
         except ImportError as error:
-            raise ImportError("an evaluation by several ranks needs accelerate: pip install 'partrm[train]'") from error
+            raise PartRMError("an evaluation by several ranks needs accelerate: pip install 'partrm[train]'") from error
         state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
         return Ranks(state.process_index, state.num_processes, torch.device(state.device or "cpu"))
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from partrm.errors import PartRMError
 from partrm.evaluation.compare import load_results
 from partrm.evaluation.scoring import METHODS
 from partrm.evaluation.tables import Table, framed, group_table, with_interval
@@ -26,7 +27,7 @@ COLUMNS = {
 }
 
 
-class PublishError(ValueError):
+class PublishError(PartRMError):
     """Results that cannot be published; the message says why."""
 
 

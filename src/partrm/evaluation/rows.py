@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from partrm.errors import PartRMError
+from partrm.files import atomic_write
+
 NAME = "rows.jsonl"
 
 
-class RowsError(ValueError):
+class RowsError(PartRMError):
     """Rows that do not belong to this evaluation; the message says what to do."""
 
 
@@ -51,10 +54,8 @@ def keeping_rows(
 
     The file is replaced as a whole at the start, then grows by whole lines, each on disk before the next row is made.
     """
-    part = path.with_name(path.name + ".part")
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in [identity, *earlier])
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    atomic_write(path, text)
     with path.open("a", encoding="utf-8") as file:
 
         def keep(row: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.evaluation.baselines import baseline_answers, first_view_grid, render_on_white
 from partrm.evaluation.eval_set import EvalSet
 from partrm.evaluation.folder_samples import FolderSamples
@@ -46,10 +47,10 @@ def check_framing(evalset: EvalSet | FolderSet, settings: RunSettings) -> None:
     """Files are framed as they are.
 
     Raises:
-        ValueError: another framing is asked of a folder.
+        PartRMError: another framing is asked of a folder.
     """
     if settings.framing != "canonical" and not isinstance(evalset, EvalSet):
-        raise ValueError(f"{evalset.name}: its images are framed as they are, framing is for procedural and real")
+        raise PartRMError(f"{evalset.name}: its images are framed as they are, framing is for procedural and real")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Scorer:
         """Everything on the device of the model's weights.
 
         Raises:
-            ValueError: another framing is asked of a folder.
+            PartRMError: another framing is asked of a folder.
         """
         check_framing(evalset, settings)
         device = next(model.network.parameters()).device

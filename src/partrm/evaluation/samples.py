@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.evaluation.scoring import GroundTruth
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS
@@ -44,11 +45,11 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):
-            raise ValueError(f"views must be 1 to {VIEWS}, drags 1 to {MAX_DRAGS}, a limit at least 1")
+            raise PartRMError(f"views must be 1 to {VIEWS}, drags 1 to {MAX_DRAGS}, a limit at least 1")
         if self.framing not in get_args(InputFraming):
-            raise ValueError(f"framing {self.framing!r}: must be canonical or outline")
+            raise PartRMError(f"framing {self.framing!r}: must be canonical or outline")
         if self.framing == "outline" and self.views > 1:
-            raise ValueError(
+            raise PartRMError(
                 f"framing by the outline is for single images, not {self.views} views: posed views have known cameras"
             )
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 
+from partrm.errors import PartRMError
 from partrm.evaluation import published
 from partrm.evaluation.eval_set import EvalSet, EvalSetError
 from partrm.evaluation.folder_sets import FolderSet
@@ -24,6 +25,7 @@ from partrm.evaluation.tables import absent, grid_table, number
 from partrm.files import staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
+from partrm.model.devices import select_device
 
 PROCEDURAL_SAMPLES = 500
 """Size of the procedural set unless another is asked for."""
@@ -123,7 +125,7 @@ def evaluate_into(
         the content of ``metrics.json``.
 
     Raises:
-        ValueError: no CUDA device, workers beside one, or another framing for a folder.
+        PartRMError: no CUDA device, workers beside one, or another framing for a folder.
         CheckpointError: the model cannot be loaded, or does not tell parts and joints.
         OutputError: the folder cannot be written.
         RowsError: the folder holds rows of another unfinished evaluation.
@@ -132,13 +134,12 @@ def evaluate_into(
     """
     means, settings = means or RunOptions(), settings or RunSettings()
     check_framing(evalset, settings)
-    if means.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    select_device(means.device)
     ranks = Ranks.of(means.device)
     if means.workers > 1 and (ranks.device.type != "cpu" or ranks.count > 1):
-        raise ValueError("--workers are processes on the CPU: give --device cpu, and no torchrun")
+        raise PartRMError("--workers are processes on the CPU: give --device cpu, and no torchrun")
     if ranks.first(evalset.checksum) != evalset.checksum:
-        raise ValueError(
+        raise PartRMError(
             "the ranks made different samples: pack the set on one machine (python -m partrm.evaluation pack)"
         )
     model = load_model(means.model, ranks.device)

@@ -17,7 +17,7 @@ from partrm.evaluation.world_samples import WorldSample
 from partrm.geometry.cameras import CameraFileError, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.pipeline import DragError, drags_on
+from partrm.inference.source import DragError, drags_on
 from partrm.model.inputs import VIEWS
 
 RECORD = "sample.json"

@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import atomic_write
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose
 
@@ -27,7 +29,7 @@ MAX_SIDE_PX = 8192
 """Of the images of a ``cameras.json``."""
 
 
-class CameraFileError(ValueError):
+class CameraFileError(PartRMError):
     """A camera file that cannot be used; the message says where and why."""
 
 
@@ -80,7 +82,7 @@ class Cameras(TensorRecord):
         """The same cameras with another number of pixels; the aspect ratio must stay."""
         height = width if height is None else height
         if width * self.height != height * self.width:
-            raise ValueError(f"{self.width}x{self.height} cameras cannot become {width}x{height}: other aspect ratio")
+            raise PartRMError(f"{self.width}x{self.height} cameras cannot become {width}x{height}: other aspect ratio")
         return replace(self, width=width, height=height)
 
     def transformed(self, T_target_world: Float[Tensor, "*#batch 4 4"]) -> "Cameras":
@@ -187,6 +189,8 @@ def canonicalise(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"]
 def load_cameras(path: Path) -> Cameras:
     """Read ``cameras.json``: ``{"fovy_deg", "width", "height", "cameras": [4x4 OpenCV c2w, ...]}``.
 
+    docs/conventions.md describes the file.
+
     Raises:
         CameraFileError: missing file, malformed JSON, or poses that are not rigid.
     """
@@ -214,14 +218,19 @@ def load_cameras(path: Path) -> Cameras:
 
 
 def save_cameras(cameras: Cameras, path: Path) -> None:
-    """Write cameras [views] that share one field of view as ``cameras.json`` (inverse of :func:`load_cameras`)."""
+    """Write cameras [views] that share one field of view as ``cameras.json`` (inverse of :func:`load_cameras`).
+
+    Raises:
+        CameraFileError: cameras of several fields of view, or in several batch dimensions.
+        OutputError: the file cannot be written.
+    """
     fovy = cameras.fovy_rad.double()
     if cameras.fovy_rad.ndim != 1 or not torch.allclose(fovy, fovy[:1].expand_as(fovy)):
-        raise ValueError("cameras.json holds one list of cameras with one field of view")
+        raise CameraFileError("cameras.json holds one list of cameras with one field of view")
     content = {
         "fovy_deg": math.degrees(float(fovy[0])),
         "width": cameras.width,
         "height": cameras.height,
         "cameras": cameras.T_world_camera.tolist(),
     }
-    Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    atomic_write(path, json.dumps(content, indent=1))

@@ -1,7 +1,5 @@
 """3D Gaussians as one immutable value, and the PLY files of 3D Gaussian splatting."""
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import atomic_write
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import multiply_quaternions, quaternion_from_matrix
 
@@ -31,13 +31,13 @@ _PLY_TYPES = {
 _MAX_HEADER_LINES = 1000
 
 
-class GaussianFileError(ValueError):
-    """A Gaussian PLY file that cannot be used; the message says where and why."""
+class GaussianFileError(PartRMError):
+    """Gaussians that cannot be read from or written to a PLY file; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Gaussians(TensorRecord):
-    """A batch of sets of ``n`` Gaussians, all values activated (14 parameters each)."""
+    """A batch of sets of ``n`` Gaussians, all values activated (3 + 4 + 3 + 1 + 3 parameters)."""
 
     means: Float[Tensor, "*batch n 3"]
     """Centres, in the frame of the prediction (canonical unless said otherwise)."""
@@ -80,11 +80,13 @@ def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -
         min_opacity: Gaussians below it are left out. 0 keeps all, in order.
 
     Raises:
-        ValueError: batched or non-finite Gaussians.
-        GaussianFileError: the file cannot be written.
+        GaussianFileError: batched or non-finite Gaussians.
+        OutputError: the file cannot be written.
     """
     if gaussians.opacities.ndim != 1:
-        raise ValueError(f"save_ply writes one set of Gaussians, not a batch {tuple(gaussians.opacities.shape[:-1])}")
+        raise GaussianFileError(
+            f"save_ply writes one set of Gaussians, not a batch {tuple(gaussians.opacities.shape[:-1])}"
+        )
     kept = gaussians[gaussians.opacities >= min_opacity] if min_opacity > 0 else gaussians
     groups = {
         _POSITION: kept.means,
@@ -97,12 +99,12 @@ def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -
     for names, values in groups.items():
         array = values.detach().cpu().numpy()
         if not np.isfinite(array).all():
-            raise ValueError(f"Gaussians with non-finite {names[0]} cannot be saved")
+            raise GaussianFileError(f"Gaussians with non-finite {names[0]} cannot be saved")
         for i, name in enumerate(names):
             vertices[name] = array[:, i]
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(kept)}"]
     header += [f"property float {name}" for name in _WRITTEN] + ["end_header", ""]
-    _write_atomically(Path(path), "\n".join(header).encode("ascii") + vertices.tobytes())
+    atomic_write(path, "\n".join(header).encode("ascii") + vertices.tobytes())
 
 
 def load_ply(path: Path | str) -> Gaussians:
@@ -177,20 +179,3 @@ def _read_ply_header(file: BinaryIO, path: Path) -> tuple[int, np.dtype]:
     if count is None or missing:
         raise GaussianFileError(f"{path}: no 3D Gaussians; missing {', '.join(missing) or 'vertices'}")
     return count, np.dtype(list(properties.items()))
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it never stands half-written under its name."""
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise GaussianFileError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

@@ -8,6 +8,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
+from partrm.errors import PartRMError
+
 WORK_SIDE_PX = 1024
 """The background is found on a copy of at most this side."""
 
@@ -40,7 +42,7 @@ MIN_OBJECT_SHARE = 0.002
 """Share of the image that the object must fill."""
 
 
-class ImageError(ValueError):
+class ImageError(PartRMError):
     """An image that cannot be used; the message says which, why, and what to do."""
 
 

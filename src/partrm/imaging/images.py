@@ -1,9 +1,11 @@
 """Images from disk as RGBA tensors, cutting an object out of a plain background, and the canonical framing.
 
-Everything here speaks pixel coordinates of DESIGN: x right, y down, the centre of the first pixel is (0.5, 0.5).
+Pixel coordinates are those of docs/conventions.md: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,12 @@ from torch.nn.functional import interpolate, pad
 
 from partrm.imaging.cutout import ImageError, cut_out
 from partrm.imaging.formats import open_image
+
+ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+"""An image as users have it: a file, a PIL image, an array [h, w, 3 or 4], or a tensor [3 or 4, h, w].
+
+Arrays and tensors are RGB or RGBA (straight alpha), uint8 in 0..255 or floating-point in [0, 1].
+"""
 
 MIN_SIDE_PX = 16
 """Smaller images hold no object that could be reconstructed."""
@@ -70,7 +78,7 @@ class FramedImage:
 
 
 def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
-    """Read an image of one object as RGBA in [0, 1], straight alpha.
+    """Read an image file of one object as RGBA in [0, 1], straight alpha.
 
     An alpha channel that is not all opaque is taken as the object's mask. Otherwise the background must be plain and is
     removed (:func:`cut_out`). The EXIF orientation is applied, grey becomes RGB, 16-bit grey is divided by 65535,
@@ -80,15 +88,47 @@ def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
         ImageError: missing, empty, corrupt, animated, smaller than 16 px, larger than 64 megapixels, fully transparent,
             or opaque with a background that is not plain.
     """
-    pixels, has_alpha = _decode(Path(path))
+    return _with_mask(str(path), *_decode(Path(path)))
+
+
+def as_rgba(image: ImageInput, name: str = "the image") -> Float[Tensor, "4 h w"]:
+    """An image of one object as RGBA in [0, 1], straight alpha, like :func:`load_image` from the same pixels.
+
+    Args:
+        image: a file, or pixels (:data:`ImageInput`).
+        name: what errors call an image that is no file.
+
+    Raises:
+        ImageError: as :func:`load_image`; or an array of another shape or type, or with values outside of its range.
+    """
+    if isinstance(image, str | Path):
+        return load_image(image)
+    if isinstance(image, Image.Image):
+        with _told_as_image_errors(name):
+            _check_header(name, image)
+            return _with_mask(name, *_to_rgba(name, ImageOps.exif_transpose(image)))
+    if isinstance(image, Tensor):
+        pixels = image.detach().cpu().numpy()
+        if pixels.ndim == 3:
+            pixels = rearrange(pixels, "c h w -> h w c")
+        layout = "[3 or 4, h, w]"
+    else:
+        pixels, layout = image, "[h, w, 3 or 4]"
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise ImageError(f"{name}: has the shape {list(image.shape)}, needs {layout}")
+    return _with_mask(name, *_from_array(name, pixels))
+
+
+def _with_mask(name: str, pixels: Float[np.ndarray, "h w 4"], has_alpha: bool) -> Float[Tensor, "4 h w"]:
+    """The image, cut out of its background where its alpha channel tells no object."""
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     if not has_alpha or bool((image[3] == 1).all()):
         try:
             return cut_out(image[:3])
         except ImageError as error:
-            raise ImageError(f"{path}: {error}") from error
+            raise ImageError(f"{name}: {error}") from error
     if not bool((image[3] > 0.5).any()):
-        raise ImageError(f"{path}: the image is fully transparent, there is no object in it")
+        raise ImageError(f"{name}: the image is fully transparent, there is no object in it")
     return image
 
 
@@ -105,53 +145,78 @@ def _decode(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
         raise ImageError(f"{path}: there is no such image file")
     if path.stat().st_size == 0:
         raise ImageError(f"{path}: the file is empty")
+    with _told_as_image_errors(str(path)), warnings.catch_warnings():
+        # The limit below is ours, lower than the one that Pillow warns about.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
+        with open_image(path) as image:
+            _check_header(str(path), image)
+            return _to_rgba(str(path), ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _told_as_image_errors(name: str) -> Iterator[None]:
+    """Turn what Pillow's decoders raise on damaged files into our error."""
     try:
-        with warnings.catch_warnings():
-            # The limit below is ours, lower than the one that Pillow warns about.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
-            with open_image(path) as image:
-                _check_header(path, image)
-                return _to_rgba(path, ImageOps.exif_transpose(image))
+        yield
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
+        raise ImageError(f"{name}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
     except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, MemoryError, ArithmeticError) as error:
-        # What Pillow's decoders raise on damaged files.
-        raise ImageError(f"{path}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
+        raise ImageError(f"{name}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
 
 
-def _check_header(path: Path, image: Image.Image) -> None:
-    width, height = image.size
-    if min(width, height) < MIN_SIDE_PX:
-        raise ImageError(f"{path}: {width}x{height} pixels are too few, each side needs at least {MIN_SIDE_PX}")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{path}: {width}x{height} pixels are too many, at most {MAX_PIXELS // 10**6} megapixels: make it smaller"
-        )
+def _check_header(name: str, image: Image.Image) -> None:
+    _check_size(name, *image.size)
     # Phones put a gain map or a second eye's picture behind the photo, as "MPO".
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ImageError(f"{path}: the image is animated or has several pages, give one still image")
+        raise ImageError(f"{name}: the image is animated or has several pages, give one still image")
 
 
-def _to_rgba(path: Path, image: Image.Image) -> tuple[Float[np.ndarray, "h w 4"], bool]:
+def _check_size(name: str, width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE_PX:
+        raise ImageError(f"{name}: {width}x{height} pixels are too few, each side needs at least {MIN_SIDE_PX}")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width}x{height} pixels are too many, at most {MAX_PIXELS // 10**6} megapixels: make it smaller"
+        )
+
+
+def _to_rgba(name: str, image: Image.Image) -> tuple[Float[np.ndarray, "h w 4"], bool]:
     if image.mode == "F":
-        raise ImageError(f"{path}: floating-point images have no fixed range, give an 8- or 16-bit image")
+        raise ImageError(f"{name}: floating-point images have no fixed range, give an 8- or 16-bit image")
     if image.mode.startswith("I"):
         grey = np.asarray(image, dtype=np.float32) / 65535
         if grey.min() < 0 or grey.max() > 1:
-            raise ImageError(f"{path}: 32-bit integer images have no fixed range, give an 8- or 16-bit image")
+            raise ImageError(f"{name}: 32-bit integer images have no fixed range, give an 8- or 16-bit image")
         return np.stack([grey, grey, grey, np.ones_like(grey)], -1), False
     has_alpha = image.has_transparency_data
     converted = image.convert("RGBA" if has_alpha else "RGB").convert("RGBA")
     return np.asarray(converted, dtype=np.float32) / 255, has_alpha
 
 
+def _from_array(name: str, array: np.ndarray) -> tuple[Float[np.ndarray, "h w 4"], bool]:
+    """Pixels in [0, 1] of an array [h, w, 3 or 4], and whether it has an alpha channel."""
+    _check_size(name, array.shape[1], array.shape[0])
+    if array.dtype == np.uint8:
+        pixels = array.astype(np.float32) / 255
+    elif np.issubdtype(array.dtype, np.floating):
+        pixels = array.astype(np.float32)
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise ImageError(f"{name}: floating-point pixels must lie in [0, 1]; divide by 255, or give uint8")
+    else:
+        raise ImageError(f"{name}: pixels of type {array.dtype} have no known range, give uint8 or floats in [0, 1]")
+    has_alpha = pixels.shape[2] == 4
+    if not has_alpha:
+        pixels = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
+    return pixels, has_alpha
+
+
 def frame_object(
     rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "canonical"] = "auto"
 ) -> FramedImage:
-    """Bring an image of an object to the canonical framing (DESIGN §2): a square of ``size_px``.
+    """Bring an image of an object to the canonical framing (docs/conventions.md): a square of ``size_px``.
 
     ``auto`` centres the bounding box of the alpha mask and scales it to :data:`CANONICAL_BOX_DIAGONAL`; ``canonical``
     says that a square image already has the canonical camera, so it is only resized.

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from partrm.errors import PartRMError
+
 Net = Literal["vgg", "alex"]
 
 FILES: dict[Net, str] = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
@@ -30,7 +32,7 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 EPSILON = 1e-8
 
 
-class LpipsError(ValueError):
+class LpipsError(PartRMError):
     """Weights that cannot be used; the message says which file and why."""
 
 

@@ -6,8 +6,6 @@ A checkpoint is a folder with ``config.json`` (architecture, the network's confi
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -18,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import staged_folder
 from partrm.model.network import NetworkConfig, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
@@ -31,7 +31,7 @@ LATER_FIELDS = {"head", "drag_levels", "drag_positions"}
 """Fields of ``NetworkConfig`` that older checkpoints lack; those networks are as the defaults say."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(PartRMError):
     """Weights that cannot be used; the message says which file and why."""
 
 
@@ -86,9 +86,6 @@ def save_checkpoint(
         half: store float16 instead of float32.
         shard_bytes: largest size of one shard, ``SHARD_BYTES`` by default.
     """
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     shards: list[dict[str, Tensor]] = [{}]
     used, most = 0, SHARD_BYTES if shard_bytes is None else shard_bytes
     for name, value in weights.items():
@@ -99,14 +96,12 @@ def save_checkpoint(
             used = 0
         shards[-1][name] = tensor
         used += size
-    for index, shard in enumerate(shards):
-        save_file(shard, part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors")
     architecture = next(name for name, kind in ARCHITECTURES.items() if isinstance(config, kind))
     content = {"architecture": architecture, "network": asdict(config), "card": card or {}}
-    (part / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(part, folder)
+    with staged_folder(folder, without=["model-*-of-*.safetensors"]) as part:
+        for index, shard in enumerate(shards):
+            save_file(shard, part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors")
+        (part / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | ReferenceConfig, str]:

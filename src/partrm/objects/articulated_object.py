@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from partrm.errors import PartRMError
 from partrm.geometry.joints import JointType, forward_kinematics
 from partrm.objects.materials import Material
 
 
-class ObjectError(ValueError):
+class ObjectError(PartRMError):
     """An articulated object that cannot be used; the message says which, where and why."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from partrm.files import staged_file
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion
 from partrm.objects._description_meshes import PartsBuilder, read_visual
@@ -306,6 +307,5 @@ def numbers(values) -> str:
 def write_xml(root: ET.Element, path: Path) -> None:
     """Write under another name first, so that no half file keeps its final one."""
     ET.indent(root)
-    part = path.with_name(path.name + ".part")
-    ET.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)
-    part.replace(path)
+    with staged_file(path) as part:
+        ET.ElementTree(root).write(part, encoding="utf-8", xml_declaration=True)

@@ -17,7 +17,8 @@ from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import save_image
 from partrm.inference.decode import MIN_OPACITY
-from partrm.inference.outputs import (
+from partrm.inference.pipeline import network_input
+from partrm.inference.prediction import (
     DEFAULT_VIEWS,
     describe_given,
     on_white,
@@ -25,8 +26,8 @@ from partrm.inference.outputs import (
     to_bytes,
     with_drags,
 )
-from partrm.inference.pipeline import DragPixels, SourceViews, network_input
-from partrm.model.checkpoints import LoadedModel
+from partrm.inference.source import DragPixels, SourceViews
+from partrm.model.checkpoints import CheckpointError, LoadedModel
 from partrm.model.inputs import VIEWS
 from partrm.model.reference import ReferenceNetwork
 from partrm.paper.novel_views import Draw, ViewPlan, complete_views
@@ -47,6 +48,10 @@ class StatePrediction:
     model_hash: str
     timings_s: dict[str, float]
     """Seconds of each step."""
+
+    def save(self, folder: str | Path, cameras: Cameras | None = None) -> None:
+        """Write what there is of a prediction into ``folder``; see :func:`save_state_prediction`."""
+        save_state_prediction(self, folder, cameras)
 
 
 def with_drawn_views(
@@ -95,9 +100,11 @@ def predict_state(source: SourceViews, drags: DragPixels, model: LoadedModel) ->
 
     Raises:
         ImageError: fewer views than it needs.
+        CheckpointError: the weights of an articulated network.
     """
     network = model.network
-    assert isinstance(network, ReferenceNetwork)
+    if not isinstance(network, ReferenceNetwork):
+        raise CheckpointError(f"model {model.name!r} tells parts and joints: predict does not need four views of it")
     if len(source.framed) != VIEWS:
         raise ImageError(
             f"model {model.name!r} needs {VIEWS} views of the object, not {len(source.framed)}: give a folder of posed "

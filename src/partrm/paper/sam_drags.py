@@ -16,6 +16,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
+
 MODEL = "facebook/sam-vit-base"
 """On the Hugging Face Hub, 375 MB, Apache-2.0; the paper took facebook/sam-vit-huge."""
 
@@ -32,7 +34,7 @@ CANDIDATES = 256
 """Random points of a mask out of which far apart ones are taken."""
 
 
-class SegmentationError(RuntimeError):
+class SegmentationError(PartRMError):
     """A model that cannot be loaded, or packages that are missing; the message says what to do."""
 
 

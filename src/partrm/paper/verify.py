@@ -11,6 +11,7 @@ import math
 import zipfile
 import zlib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -20,15 +21,17 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.model.devices import select_device
 from partrm.model.reference import PixelDrags, ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import GROUPS, SKIP_SCALE
 from partrm.paper.import_weights import convert_weights
 from partrm.rendering.splats import render_splats
 
 
-class GoldenFileError(ValueError):
+class GoldenFileError(PartRMError):
     """A golden file that cannot be used; the message says where and why."""
 
 
@@ -107,20 +110,24 @@ class SplatGolden:
     """The reference's gradient."""
 
 
+def packaged_goldens() -> list[Path]:
+    """The golden files of the package: splats as the reference's, but from brute force in float64."""
+    return sorted(Path(str(resources.files("partrm.paper") / "golden")).glob("*.npz"))
+
+
 def verify_file(path: Path | str, device: Literal["auto", "cpu", "cuda"] = "auto") -> list[Check]:
     """Compute a golden file's quantities on the backends of a device: by default, of every one that this machine has.
 
     Raises:
         GoldenFileError: a missing, broken or unknown file.
-        ValueError: ``cuda`` where there is no such device.
+        DeviceError: ``cuda`` where there is no such device.
     """
     path = Path(path)
     if not path.is_file():
         raise GoldenFileError(f"{path}: no such file")
     if path.suffix not in (".safetensors", ".npz"):
         raise GoldenFileError(f"{path}: a golden file ends in .npz (splats) or .safetensors (network)")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device is available here, use --device cpu")
+    select_device(device)
     found = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     devices = found if device == "auto" else (device,)
     if path.suffix == ".safetensors":

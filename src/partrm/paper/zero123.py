@@ -25,6 +25,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.model.checkpoints import CheckpointError
 from partrm.paper.import_weights import read_public_weights
 
@@ -50,7 +51,7 @@ SCHEDULE_BUFFERS = ("betas", "alphas_cumprod", "sqrt_")
 """Beginnings of names that a training run keeps beside the U-Net, and that are not needed."""
 
 
-class Zero123Error(RuntimeError):
+class Zero123Error(PartRMError):
     """A model that cannot be loaded, or packages that are missing; the message says what to do."""
 
 

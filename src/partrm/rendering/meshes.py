@@ -15,6 +15,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid
@@ -22,7 +23,7 @@ from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.materials import MaterialTable
 
 
-class RendererMissingError(ImportError):
+class RendererMissingError(PartRMError, ImportError):
     """The ray caster's package is not installed; the message names the extra to install."""
 
 

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 
 
-class SplatBackendError(RuntimeError):
+class SplatBackendError(PartRMError):
     """The backend asked for cannot run here; the message says what to install."""
 
 
@@ -73,14 +74,14 @@ def render_splats(
     expected = (gaussians.opacities.shape[0],) if batched else ()
     if gaussians.opacities.ndim > 2 or cameras.batch_shape[:-1] != expected or len(cameras.batch_shape) == 0:
         shapes = f"{tuple(gaussians.opacities.shape)} and {tuple(cameras.batch_shape)}"
-        raise ValueError(f"Gaussians [n] with cameras [v], or [b, n] with [b, v], are needed; got {shapes}")
+        raise PartRMError(f"Gaussians [n] with cameras [v], or [b, n] with [b, v], are needed; got {shapes}")
     device = gaussians.means.device
     if cameras.device != device:
-        raise ValueError(f"Gaussians on {device} cannot be seen by cameras on {cameras.device}")
+        raise PartRMError(f"Gaussians on {device} cannot be seen by cameras on {cameras.device}")
     if backend == "auto":
         backend = "cpu" if device.type == "cpu" else "gsplat"
     if (backend == "cpu") != (device.type == "cpu"):
-        raise ValueError(f"the {backend} splat backend cannot render tensors on {device}")
+        raise PartRMError(f"the {backend} splat backend cannot render tensors on {device}")
     if not batched:
         gaussians, cameras = gaussians[None], cameras[None]
     if backend == "cpu":

@@ -7,7 +7,6 @@ a :class:`Pool` go straight into ``MeshScene.from_arrays``.
 
 import io
 import lzma
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import atomic_write
 from partrm.geometry.joints import JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
@@ -30,7 +31,7 @@ QUANTA = 32767
 FORMAT = "partrm-pool-1"
 
 
-class PoolError(ValueError):
+class PoolError(PartRMError):
     """A pool file that cannot be read, or objects that cannot be packed; the message says which and why."""
 
 
@@ -191,9 +192,7 @@ def save_pool(pool: Pool, path: Path) -> None:
     }
     plain = io.BytesIO()
     np.savez(plain, **stored)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_bytes(lzma.compress(plain.getvalue(), preset=4))
-    os.replace(scratch, path)
+    atomic_write(path, lzma.compress(plain.getvalue(), preset=4))
 
 
 def _vertex_counts(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from partrm.errors import PartRMError
+from partrm.files import staged_file
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
 from partrm.geometry.tensor_record import TensorRecord
@@ -103,17 +105,16 @@ def save_samples(samples: Samples, path: Path) -> None:
             tensors[name], layout["packed"][name] = pack(value, _ROW_AXES[name])
         else:
             tensors[name] = value.contiguous().cpu()
-    part = path.with_name(path.name + ".part")
-    # One entry: safetensors writes several in an order of chance, and equal batches shall have equal bytes.
-    save_file(tensors, part, {"layout": json.dumps(layout)})
-    part.replace(path)
+    with staged_file(path) as part:
+        # One entry: safetensors writes several in an order of chance, and equal batches shall have equal bytes.
+        save_file(tensors, part, {"layout": json.dumps(layout)})
 
 
 def load_samples(path: Path) -> Samples:
     """Read a batch that :func:`save_samples` wrote.
 
     Raises:
-        ValueError: not a file of samples.
+        PartRMError: not a file of samples.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -123,7 +124,7 @@ def load_samples(path: Path) -> Samples:
             layout = json.loads((file.metadata() or {})["layout"])
             flat |= layout["sizes"] | {name: unpack(flat[name], how) for name, how in layout["packed"].items()}
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a file of samples ({error}); build the samples again") from error
+        raise PartRMError(f"{path}: not a file of samples ({error}); build the samples again") from error
     for name, value in flat.items():
         if isinstance(value, Tensor) and value.dtype == torch.uint8:
             flat[name] = value.float() / 255
@@ -146,7 +147,7 @@ def load_samples(path: Path) -> Samples:
             else None,
         )
     except KeyError as error:
-        raise ValueError(f"{path}: the field {error} is missing; build the samples again") from error
+        raise PartRMError(f"{path}: the field {error} is missing; build the samples again") from error
 
 
 def _derived(flat: dict[str, Any], cameras: Cameras, joint: JointTruth) -> dict[str, Tensor]:

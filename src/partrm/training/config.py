@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from partrm.errors import PartRMError
 from partrm.synthesis.sampler import SampleConfig
 
 
@@ -54,7 +55,7 @@ class LossWeights:
     """Appearance stage: 1 - SSIM."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(PartRMError):
     """Training that must stop; the message says at which step and why."""
 
 

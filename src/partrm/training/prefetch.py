@@ -8,6 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples, load_samples
 
@@ -96,6 +97,6 @@ def folder_batches(folder: Path, device: torch.device | str = "cpu") -> Iterator
     """
     paths = sorted(folder.glob("*.samples.safetensors"))
     if not paths:
-        raise ValueError(f"{folder}: holds no *.samples.safetensors files")
+        raise PartRMError(f"{folder}: holds no *.samples.safetensors files")
     for path in paths:
         yield load_samples(path).to(device)

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from partrm.files import staged_file
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint, with_new_outputs
 from partrm.model.inputs import VIEWS
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
@@ -140,9 +141,8 @@ class Trainer:
         if self.accelerator.is_main_process:
             state |= {"network": self.network.state_dict(), "averaged": self.averaged, "best": self.best}
             state["optimizer"] = self.optimizer.state_dict()
-        part = self.checkpoint_path().with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint_path())
+        with staged_file(self.checkpoint_path()) as part:
+            torch.save(state, part)
 
     def restore(self) -> None:
         """Continue the run of the folder, on as many processes as it had."""

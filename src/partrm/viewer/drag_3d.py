@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from partrm.inference.pipeline import SourceViews
+from partrm.inference.source import SourceViews
 from partrm.viewer.display import ObjectDisplay
 from partrm.viewer.geometry import inside, pick_gaussian, pixels_of
 

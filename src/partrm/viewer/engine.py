@@ -5,7 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from partrm.inference.pipeline import Prediction, SourceViews, check_drags, predict
+from partrm.inference.pipeline import predict
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import SourceViews, check_drags
 from partrm.model.checkpoints import LoadedModel
 
 FAST_S = 0.15

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import save_ply
-from partrm.inference.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
-from partrm.inference.pipeline import Prediction
+from partrm.inference.prediction import DEFAULT_VIEWS, Prediction, before_after, describe, save_motion, save_prediction
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LocalServer
@@ -45,7 +45,7 @@ if (location.protocol === "file:") {
 splats would then be drawn in the wrong order; it runs one given as a data: URL."""
 
 
-class ExportError(ValueError):
+class ExportError(PartRMError):
     """Something that cannot be taken from the page yet; the message says why."""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD
 from partrm.geometry.gaussians import Gaussians
-from partrm.inference.pipeline import SourceViews
+from partrm.inference.source import SourceViews
 
 PICTURE_HEIGHT = 1.15
 """Of the picture on the page, world units."""

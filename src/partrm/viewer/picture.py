@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from partrm.imaging.images import FramedImage
-from partrm.inference.outputs import DRAG_COLOR, PART_COLOR, on_white
+from partrm.inference.prediction import DRAG_COLOR, PART_COLOR, on_white
 from partrm.viewer.geometry import PicturePlane
 
 MAX_SIDE_PX = 768

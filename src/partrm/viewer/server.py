@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from partrm.errors import PartRMError
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
@@ -35,7 +36,7 @@ def address(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
-class ServerError(ValueError):
+class ServerError(PartRMError):
     """A page that cannot be served; the message says where and why."""
 
 

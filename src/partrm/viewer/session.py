@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from partrm.errors import PartRMError
 from partrm.imaging.images import FramedImage
-from partrm.inference.pipeline import MIN_DRAG_PX, DragError, Prediction
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.drag_3d import Pull
 from partrm.viewer.engine import Engine
@@ -374,6 +376,6 @@ class Session:
 
     def _export(self, kind: str) -> None:
         if self._result is None:
-            raise ValueError("there is nothing to export yet: draw a drag first")
+            raise PartRMError("there is nothing to export yet: draw a drag first")
         name, content = export(kind, self._result)
         self._client.send_file_download(name, content, save_immediately=True)

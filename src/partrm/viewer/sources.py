@@ -14,12 +14,13 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import FramedImage, crop_square, frame_object, load_image
-from partrm.inference.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source
 from partrm.viewer.display import MovableGaussians
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
@@ -38,7 +39,7 @@ UPLOAD_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp",
 """Image formats taken from the page, by their content, and the names that they get on disk."""
 
 
-class SourceError(ValueError):
+class ViewError(PartRMError):
     """Something that cannot be looked at; the message says what and why."""
 
 
@@ -63,18 +64,18 @@ def open_path(path: Path, size_px: int | None) -> OpenedPicture | MovableGaussia
         size_px: side of the network's images; None where there is no network, so that only Gaussians can be opened.
 
     Raises:
-        SourceError: none of these, or a picture where there is no network.
+        ViewError: none of these, or a picture where there is no network.
         ImageError, CameraFileError, GaussianFileError, ObjectError: broken files.
         ImportError: an articulated object without the packages that read and render it; names the extra.
     """
     if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
+        raise ViewError(f"{path}: no such file or folder")
     if (path / "prediction.json").is_file():
         return open_prediction(path)
     if path.suffix.lower() == ".ply":
         return open_gaussians(path)
     if size_px is None:
-        raise SourceError(f"{path}: drags need a model")
+        raise ViewError(f"{path}: drags need a model")
     if path.suffix.lower() in OBJECT_SUFFIXES:
         return photograph_object(path, size_px)
     if path.is_dir():
@@ -116,7 +117,7 @@ def recropped(picture: OpenedPicture, base: FramedImage, scale: float, right: fl
     )
     framed = crop_square(picture.rgba, corner, new, size_px)
     if not bool((framed.image[3] > 0.5).any()):
-        raise SourceError("the crop shows nothing of the object")
+        raise ViewError("the crop shows nothing of the object")
     return replace(picture, views=replace(picture.views, framed=(framed,)))
 
 
@@ -152,7 +153,7 @@ def open_gaussians(path: Path) -> MovableGaussians:
 def in_view(gaussians: Gaussians) -> Gaussians:
     """Gaussians as they are if most lie within the page's object frame, else centred and scaled to it."""
     if len(gaussians) == 0:
-        raise SourceError("the file holds no Gaussians")
+        raise ViewError("the file holds no Gaussians")
     center = gaussians.means.median(0).values
     reach = float((gaussians.means - center).norm(dim=-1).quantile(0.9)) if len(gaussians) < 10**7 else 1.0
     if float(center.norm()) < 0.5 and 0.1 < reach < 0.8:
@@ -165,14 +166,14 @@ def open_prediction(folder: Path) -> MovableGaussians:
     """The folder that ``partrm predict`` wrote; of a network that tells no joint the state after the drag, at rest.
 
     Raises:
-        SourceError: files that do not belong together, or a broken ``prediction.json``.
+        ViewError: files that do not belong together, or a broken ``prediction.json``.
     """
     told = _read_joint(folder)
     if told is None:
         return open_gaussians(folder / "gaussians.ply")
     before, after = load_ply(folder / "gaussians_before.ply"), load_ply(folder / "gaussians.ply")
     if len(before) != len(after):
-        raise SourceError(f"{folder}: {len(before)} Gaussians before and {len(after)} after do not belong together")
+        raise ViewError(f"{folder}: {len(before)} Gaussians before and {len(after)} after do not belong together")
     moving = (after.means - before.means).abs().amax(-1) > 1e-6
     return MovableGaussians(before, moving, told)
 
@@ -191,7 +192,7 @@ def _read_joint(folder: Path) -> JointMotion | None:
             confidence=float(joint["confidence"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise SourceError(f"{folder}/prediction.json: not a prediction's description ({error})") from error
+        raise ViewError(f"{folder}/prediction.json: not a prediction's description ({error})") from error
 
 
 def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> OpenedPicture:
@@ -203,10 +204,10 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
         folder: temporary folder.
 
     Raises:
-        SourceError: too large, not one of :data:`UPLOAD_FORMATS`, too many pixels, damaged, or no object in it.
+        ViewError: too large, not one of :data:`UPLOAD_FORMATS`, too many pixels, damaged, or no object in it.
     """
     if len(content) > MAX_UPLOAD_BYTES:
-        raise SourceError(f"the file is larger than {MAX_UPLOAD_BYTES // 10**6} MB")
+        raise ViewError(f"the file is larger than {MAX_UPLOAD_BYTES // 10**6} MB")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -214,9 +215,9 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
                 kind = "JPEG" if image.format == "MPO" else str(image.format)  # a phone's JPEG with a second picture
                 suffix, (width, height) = UPLOAD_FORMATS[kind], image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SourceError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
+        raise ViewError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
     if width * height > MAX_UPLOAD_PIXELS:
-        raise SourceError(f"{width}x{height} pixels are too many, at most {MAX_UPLOAD_PIXELS // 10**6} megapixels")
+        raise ViewError(f"{width}x{height} pixels are too many, at most {MAX_UPLOAD_PIXELS // 10**6} megapixels")
     title = "".join(c for c in Path(name).name if c.isprintable())[:60] or "upload"
     with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix) as file:
         file.write(content)
@@ -224,4 +225,4 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
         try:
             return open_picture(Path(file.name), size_px, title=title)
         except ImageError as error:  # which names the temporary file
-            raise SourceError(str(error).replace(file.name, title)) from error
+            raise ViewError(str(error).replace(file.name, title)) from error

@@ -1,14 +1,15 @@
-"""A prediction on disk: PLY files, views, before-and-after picture, motion video, ``prediction.json`` (DESIGN §9)."""
+"""A prediction, and its files: PLY, views, before-and-after picture, motion video, ``prediction.json``."""
 
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -16,8 +17,10 @@ from partrm import __version__
 from partrm.files import staged_folder
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians, save_ply
+from partrm.geometry.joints import JointMotion
 from partrm.imaging.images import FramedImage, save_image
-from partrm.inference.pipeline import DragPixels, Prediction, SourceViews
+from partrm.inference.decode import apply_joint_motion
+from partrm.inference.source import DragPixels, SourceViews
 from partrm.rendering.splats import render_splats
 
 DEFAULT_VIEWS = 8
@@ -33,6 +36,59 @@ PART_COLOR = (230, 60, 40)
 
 DRAG_COLOR = (20, 90, 230)
 """The drags in that picture."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one forward pass says about the dragged object, on the CPU, in the canonical frame."""
+
+    before: Gaussians
+    """[n] the object as given."""
+    after: Gaussians
+    """[n] the same Gaussians after the drag."""
+    moving: Bool[Tensor, " n"]
+    """Which of them belong to the dragged part."""
+    joint: JointMotion
+    """The joint and how far it moved."""
+    part_mask: Float[Tensor, "h w"]
+    """Moving part in the first image, user pixels: 1 on the part, else 0."""
+    source: SourceViews
+    """The views that it was made from, with the maps to the user's pixels."""
+    drags: DragPixels
+    """The drags that it was made from."""
+    model_name: str
+    """Of the weights: a bundled name or a checkpoint's."""
+    model_hash: str
+    """First 16 hex digits of the SHA-256 over the weights' files."""
+    timings_s: dict[str, float]
+    """Seconds of each step."""
+
+    def at(self, t: float) -> Gaussians:
+        """The object after the fraction ``t`` of the motion (0: before, 1: after)."""
+        return apply_joint_motion(self.before, self.moving, self.joint.motion(t))
+
+    @property
+    def confidence(self) -> float:
+        """Share of the predicted motion's energy that the joint explains, [0, 1]."""
+        return self.joint.confidence
+
+    def render(self, cameras: Cameras | None = None, t: float = 1.0) -> Float[Tensor, "views 4 h w"]:
+        """Straight-alpha RGBA images, [0, 1], of the object after the fraction ``t`` of the motion.
+
+        Args:
+            cameras: [views] in the canonical frame; by default 8 around the object, the first of them the image's own.
+            t: 0 before the motion, 1 after it.
+        """
+        return render_rgba(self.at(t), default_cameras(self.source) if cameras is None else cameras)
+
+    def save(self, folder: str | Path, cameras: Cameras | None = None) -> None:
+        """Write what ``partrm predict`` writes into ``folder``; see :func:`save_prediction`."""
+        save_prediction(self, folder, cameras)
+
+
+def default_cameras(source: SourceViews) -> Cameras:
+    """Eight cameras around the object, in the canonical frame; the first is the first image's own."""
+    return canonical_orbit(DEFAULT_VIEWS, source.cameras.width)
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
@@ -56,7 +112,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
     Raises:
         OutputError: the folder cannot be written.
     """
-    cameras = canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width) if cameras is None else cameras
+    cameras = default_cameras(prediction.source) if cameras is None else cameras
     with staged_folder(out_dir) as folder:
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")

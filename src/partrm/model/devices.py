@@ -1,0 +1,25 @@
+"""Where networks run."""
+
+from typing import Literal
+
+import torch
+
+from partrm.errors import PartRMError
+
+
+class DeviceError(PartRMError):
+    """A device that this machine does not have."""
+
+
+def select_device(device: Literal["auto", "cpu", "cuda"] | str | torch.device = "auto") -> str:
+    """A device by its name for torch; ``auto`` is CUDA where there is a card, else the CPU.
+
+    Raises:
+        DeviceError: a CUDA device where there is none.
+    """
+    name = str(device)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(f"--device {name}: no CUDA device is available here, use --device cpu")
+    return name

@@ -1,0 +1,153 @@
+"""The wheel with the runtime dependencies alone: every help text, every missing extra by its name, one prediction.
+
+The dependencies are those of the environment that runs the tests, linked one by one into a new one: nothing is fetched,
+and what only an extra brings is really absent.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from partrm.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+MICROWAVE = str(files("partrm") / "example_images" / "microwave.png")
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def plain_name(requirement: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", requirement.strip())[0].lower().replace("_", "-")
+
+
+def runtime_distributions() -> dict[str, object]:
+    """Distributions that the package needs, and those that they need, as far as they are installed."""
+    found, todo = {}, [plain_name(d) for d in project()["dependencies"]]
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:
+            continue  # of another platform
+        needed = [r for r in found[name].requires or [] if "extra ==" not in r]
+        todo += [plain_name(r) for r in needed]
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Python of an environment with the built wheel and the runtime dependencies."""
+    root = tmp_path_factory.mktemp("bare")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(root)]
+    copy = root / "source"
+    copy_sources(copy)
+    subprocess.run([*build, str(copy)], check=True, timeout=300)
+    venv.create(root / "venv", with_pip=False, symlinks=True)
+    python = root / "venv" / "bin" / "python"
+    where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    site = Path(subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip())
+    link_distributions(site)
+    (wheel,) = root.glob("partrm-*.whl")
+    target = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
+    subprocess.run([*target, str(wheel)], check=True, timeout=300)
+    return python
+
+
+def copy_sources(target: Path) -> None:
+    """What the wheel is built from, apart from the checkout: a build leaves folders beside the sources."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    shutil.copytree(ROOT / "src", target / "src", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, target / name)
+
+
+def link_distributions(site: Path) -> None:
+    libraries = {Path(sysconfig.get_paths()[key]) for key in ("purelib", "platlib")}
+    for found in runtime_distributions().values():
+        for file in found.files or []:  # pyright: ignore[reportAttributeAccessIssue]
+            top = file.parts[0]
+            sources = [library / top for library in libraries if (library / top).exists()]
+            if top in ("..", "__pycache__") or not sources or (site / top).exists():
+                continue
+            (site / top).symlink_to(sources[0])
+
+
+def run(python: Path, *arguments: str, timeout: int = 200) -> subprocess.CompletedProcess:
+    command = [str(python), "-I", "-m", "partrm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=python.parent)
+
+
+def test_what_the_extras_bring_is_not_there(bare):
+    names = ("accelerate", "warp", "ray", "mujoco", "yourdfpy", "diffusers", "transformers")
+    code = (
+        "from importlib.util import find_spec; import partrm;"
+        f"print([n for n in {names} if find_spec(n)], partrm.__file__)"
+    )
+    shown = subprocess.run([str(bare), "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("[] ")
+    assert str(bare.parents[1]) in shown.stdout
+
+
+@pytest.mark.parametrize("command", [*sorted(COMMANDS), "data build", "data check", "data show"])
+def test_every_help(command, bare):
+    shown = run(bare, *command.split(), "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert f"usage: partrm {command}" in shown.stdout
+
+
+def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
+    (tmp_path / "cabinet.urdf").write_text("<robot name='x'/>")
+    out = str(tmp_path / "out")
+    image = [MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--out", out]
+    wanting = [
+        ("train", ["train", "--pool", "pool.npz", "--out", out]),
+        ("data", ["data", "build", "procedural", "--limit", "1", "--out", out]),
+        ("data", ["view", str(tmp_path / "cabinet.urdf"), "--port", "0"]),
+        ("data", ["eval", "--data", "procedural", "--limit", "1", "--device", "cpu", "--out", out]),
+        ("zero123", ["predict", *image, "--multiview", "zero123"]),
+        ("sam", ["predict", *image, "--propagate", "sam"]),
+    ]
+    for extra, arguments in wanting:
+        failed = run(bare, *arguments)
+        assert failed.returncode == 1, (arguments, failed.stdout, failed.stderr)
+        assert f"pip install 'partrm[{extra}]'" in failed.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in failed.stderr
+        print(failed.stderr)
+
+
+def test_verify_and_predict_run(bare, tmp_path):
+    assert run(bare, "verify").returncode == 0
+    arguments = [
+        "--drag",
+        "164,170,112,203",
+        "--framing",
+        "canonical",
+        "--device",
+        "cpu",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = run(bare, "predict", MICROWAVE, *arguments)
+    assert done.returncode == 0, done.stderr
+    joint = json.loads((tmp_path / "out" / "prediction.json").read_text())["joint"]
+    assert joint["type"] == "revolute"
+    assert (tmp_path / "out" / "motion.mp4").stat().st_size > 0
+
+
+def test_types_are_shipped(bare):
+    code = "from importlib.resources import files; assert (files('partrm') / 'py.typed').is_file()"
+    subprocess.run([str(bare), "-I", "-c", code], check=True)
