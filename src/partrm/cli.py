@@ -17,6 +17,8 @@ class Command:
     module: str
     """Holds the function, and DESCRIPTION, the help above its arguments."""
     function: str
+    by_arguments: bool = False
+    """Whether the function, given the arguments, answers with the command: its defaults depend on them."""
 
 
 COMMANDS = {
@@ -26,7 +28,7 @@ COMMANDS = {
     "view": Command("drag parts by mouse and watch them move in 3D, in the browser", "partrm.commands.view", "view"),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
     "data": Command("build, check and look at datasets of articulated objects", "partrm.commands.data", "data"),
-    "train": Command("train a network on a pool of objects", "partrm.commands.train", "train"),
+    "train": Command("train a network on a pool of objects", "partrm.commands.train", "train", by_arguments=True),
     "import": Command("public PartRM or LGM weights to a model", "partrm.commands.importing", "import_weights"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
@@ -83,6 +85,8 @@ def run(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     function = getattr(module, command.function)
+    if command.by_arguments:
+        function = function(arguments)
     try:
         code = tyro.cli(function, prog=f"partrm {name}", description=module.DESCRIPTION, args=arguments)
     except SystemExit as stop:

@@ -23,8 +23,8 @@ Examples:
 class Build:
     """Build a dataset. A build that was stopped, even killed, goes on when it is started again.
 
-    Writes PartDrag-4D's folders (render_PartDrag4D, processed_data_partdrag4d), file lists split by object, compact
-    samples for training and manifest.json, which lists every source that was refused and why.
+    Writes PartDrag-4D's folders (render_PartDrag4D, processed_data_partdrag4d), file lists split by object
+    and manifest.json, which lists every source that was refused and why.
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
@@ -62,8 +62,6 @@ class Build:
     """random: another light and sky for each object."""
     textures: Literal["own", "images"] = "own"
     """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
-    sample_size_px: int = 256
-    """Side of the compact samples' images; 0 makes none."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,6 @@ def _build(command: Build) -> int:
     wrong += ["--size-px"] if not 16 <= command.size_px <= 4096 else []
     wrong += ["--states"] if not 2 <= command.states <= 100 else []
     wrong += ["--distractors"] if not 0 <= command.distractors <= 4 else []
-    wrong += ["--sample-size-px"] if command.sample_size_px and not 32 <= command.sample_size_px <= 1024 else []
     wrong += ["--seed"] if command.seed < 0 else []
     wrong += ["--gpus"] if not 0 <= command.gpus <= 1024 else []
     wrong += ["--workers-per-gpu"] if not 1 <= command.workers_per_gpu <= 64 else []
@@ -170,21 +167,14 @@ def _check(folder: Path) -> int:
     from rich.progress import track
 
     from partrm.commands.console import plain_console
-    from partrm.datasets.check import DragFigures, check_dataset
+    from partrm.datasets.check import check_dataset
 
     console, problems, checked = plain_console(), [], 0
-    total = DragFigures(0, 0, 0, 0.0)
     for found in track(check_dataset(folder), description="checked", console=console):
         problems += found.problems
-        total = total + (found.drags or DragFigures(0, 0, 0, 0.0))
         checked += 1
     for problem in problems:
         console.print(problem)
-    if total.drags:
-        console.print(
-            f"{total.drags} drags of {total.samples} samples: {total.on_part / total.drags:.2%} start on their part "
-            f"in view 0, and none is further than {total.worst_px:.1g} px from its material point before and after"
-        )
     console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
     return 1 if problems else 0
 

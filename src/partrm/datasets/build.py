@@ -198,15 +198,11 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
             loaded = textured(loaded, object_seed(source.mesh, config.seed) + 3)
         writer = ObjectWriter(root, loaded, config, device)
         yield from writer.write()
-        samples = root / "samples" / split / f"{source.mesh}.samples.safetensors"
-        if config.sample_size_px:
-            writer.write_samples(samples)
         record |= {
             "category": loaded.category,
             "source": loaded.source,
             "moving": [loaded.parts[i].name for i in loaded.movable],
             "faces": sum(len(p.faces) for p in loaded.parts),
-            "samples": digest([samples]) if config.sample_size_px else "",
             "shared": digest(shared_files(root, loaded.category, source.mesh)),
             "entries": {str(n): digest(entry_files(root, loaded.category, n)) for n, _ in writer.entries},
         }
@@ -238,8 +234,6 @@ def _remove_entries(root: Path, mesh: str) -> None:
     for below, pattern in ((RENDERS, f"{mesh}_*"), (RENDERS, f".{mesh}_*.part"), (PROCESSED, f"*/{mesh}")):
         for folder in list((root / below).glob(pattern)):
             shutil.rmtree(folder)
-    for path in (root / "samples").glob(f"*/{mesh}.samples.safetensors"):
-        path.unlink()
 
 
 def shared_files(root: Path, category: str, mesh: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""All entries of one object in a PartDrag-4D folder: states, views, point clouds, visibility, compact samples.
+"""All entries of one object in a PartDrag-4D folder: states, views, point clouds, visibility.
 
 An entry's render folder is renamed into place last, so that where it stands the entry is whole. Everything follows from
 the object's name and the build's seed: an entry made again has the same bytes.
@@ -40,9 +40,6 @@ from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
 from partrm.synthesis.posed_scenes import random_lights
-from partrm.synthesis.sampler import SampleConfig, make_samples
-from partrm.synthesis.samples import save_samples
-from partrm.synthesis.scenarios import JointTables
 
 REFERENCE_HEIGHT = 1.5
 """Height of the reference's cameras, at the canonical distance from the origin."""
@@ -71,13 +68,11 @@ class BuildConfig:
     textures: Literal["own", "images"] = "own"
     """images: surfaces without an image get a seeded one (wood, metal, paint, glass, dials, labels)."""
     backend: Literal["warp", "blender"] = "warp"
-    """What renders the images: our ray caster, or Cycles. Compact samples are always the ray caster's."""
+    """What renders the images: our ray caster, or Cycles."""
     samples_per_axis: int = 2
     """Sub-samples per pixel side (warp)."""
     cycles_samples: int = 32
     """Paths per pixel (blender)."""
-    sample_size_px: int = 256
-    """Side of the input images of the compact samples; 0 makes none."""
 
     @property
     def points_scale(self) -> float:
@@ -285,19 +280,6 @@ class ObjectWriter:
             self.obj.materials,
             np.concatenate(uv),
         )
-
-    def write_samples(self, path: Path) -> None:
-        """Compact samples of the object: two a moving part where its motion shows, 1 to 4 of 4 views, exact targets."""
-        generator = torch.Generator(self.device).manual_seed(object_seed(self.obj.name, self.config.seed) + 2)
-        config = SampleConfig(self.config.sample_size_px, views=4, augment=False)
-        wanted = 2 * len(self.obj.movable)
-        objects = torch.zeros(3 * wanted, dtype=torch.long, device=self.device)
-        scene = MeshScene.from_objects([self.source], self.device)
-        materials = material_table([self.source]).to(self.device)
-        tables = JointTables.from_objects([self.source]).to(self.device)
-        samples = make_samples(scene, tables, objects, materials[objects], config, generator, wanted)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_samples(samples, path)
 
 
 def save_rgba(image: Float[Tensor, "4 h w"], path: Path) -> None:

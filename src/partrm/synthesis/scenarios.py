@@ -72,27 +72,58 @@ class JointTables(TensorRecord):
 class ScenarioConfig:
     """Ranges that states, cameras and framings are drawn from."""
 
-    front_azimuth_deg: float = 70.0
+    front_azimuth_deg: float
     """First view's azimuth lies within this of the object's front in nine samples of ten, else anywhere."""
-    elevation_deg: tuple[float, float] = (0.0, 50.0)
-    scale: tuple[float, float] = (0.82, 1.2)
+    elevation_deg: tuple[float, float]
+    scale: tuple[float, float]
     """Size of the object relative to the canonical framing (a user's image is framed from its mask)."""
-    offset: float = 0.05
+    offset: float
     """Standard deviation of the object's centre from the origin in the image plane, canonical units."""
-    depth_offset: float = 0.015
+    depth_offset: float
     """The same along the first view's axis, where an offset looks like another size."""
-    canonical_probability: float = 0.5
+    canonical_probability: float
     """How often the framing is exactly canonical, with neither offset nor scale."""
-    mask_box_probability: float = 0.0
+    mask_box_probability: float
     """How often a single view is framed by the object's outline instead, as an image of unknown camera is."""
-    closed_probability: float = 0.45
+    closed_probability: float
     """How often a joint starts at its closed end; distractors likewise."""
-    smallest_change: float = 0.15
+    smallest_change: float
     """Least motion of the dragged joint, as a share of its range."""
-    small_probability: float = 0.0
+    small_probability: float
     """How often the dragged joint moves only a little."""
-    small_change: tuple[float, float] = (0.04, 0.3)
+    small_change: tuple[float, float]
     """Motions of those, at most, as shares of the joint's range; each is at least half as long."""
+
+
+PUBLISHED_SCENARIOS = ScenarioConfig(
+    front_azimuth_deg=70.0,
+    elevation_deg=(0.0, 50.0),
+    scale=(0.82, 1.2),
+    offset=0.05,
+    depth_offset=0.015,
+    canonical_probability=0.5,
+    mask_box_probability=0.0,
+    closed_probability=0.45,
+    smallest_change=0.15,
+    small_probability=0.0,
+    small_change=(0.04, 0.3),
+)
+"""Of the published evaluation samples: never changed."""
+
+TRAINING_SCENARIOS = ScenarioConfig(
+    front_azimuth_deg=70.0,
+    elevation_deg=(0.0, 50.0),
+    scale=(0.82, 1.2),
+    offset=0.05,
+    depth_offset=0.015,
+    canonical_probability=0.5,
+    mask_box_probability=0.35,
+    closed_probability=0.45,
+    smallest_change=0.15,
+    small_probability=0.3,
+    small_change=(0.04, 0.3),
+)
+"""Of training: also small motions, and single views framed as photographs of unknown cameras are."""
 
 
 @dataclass(frozen=True)
