@@ -36,7 +36,6 @@ from partrm.errors import require_ranges
 from partrm.files import staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
-from partrm.geometry.tensor_record import to_device
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
@@ -206,7 +205,7 @@ class ObjectWriter:
         self.points = sample_surface(self.obj, config.points, object_seed(obj.name, config.seed))
         generator = torch.Generator().manual_seed(object_seed(obj.name, config.seed) + 1)
         lights = Lights.reference(1) if config.lighting == "reference" else random_lights(1, generator)
-        self.lights: Lights = to_device(lights, device)
+        self.lights: Lights = lights.to(device)
 
     def write(self) -> Iterator[str]:
         """Write whatever is not there yet, yielding the names of new entries."""

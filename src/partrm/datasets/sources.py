@@ -14,7 +14,7 @@ from partrm.objects.mjcf import load_mjcf
 from partrm.objects.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
 from partrm.objects.real_objects import load_real_object
 from partrm.objects.urdf import load_urdf
-from partrm.procedural import CATEGORIES, generate
+from partrm.procedural import CATEGORIES, generate, partdrag_generators
 
 PROCEDURAL_DEFAULT = 96
 """Objects of a procedural source when no limit is given."""
@@ -32,19 +32,7 @@ OBJECTS_PER_BUILD = 500_000
 NAME_BYTES = 100
 """Longest name of an object; those of its files are longer, and file systems take 255 bytes."""
 
-GENERATORS: dict[str, tuple[str, ...]] = {
-    "Dishwasher": ("dishwasher", "kitchen_dishwasher"),
-    "Laptop": ("laptop",),
-    "Microwave": ("microwave", "kitchen_microwave"),
-    "Oven": ("oven", "kitchen_range", "toaster_oven"),
-    "Refrigerator": ("refrigerator", "kitchen_refrigerator"),
-    "StorageFurniture": (
-        "cabinet", "mixed_cabinet", "kitchen_base_cabinet", "drawers", "chest", "sliding_cabinet", "desk",
-        "kitchen_wall_cabinet", "kitchen_sink_cabinet", "kitchen_recursive_cabinet", "kitchen_island",
-    ),
-    "TrashCan": ("trash_can",),
-    "WashingMachine": ("washing_machine",),
-}  # fmt: skip
+GENERATORS: dict[str, tuple[str, ...]] = partdrag_generators()
 """Procedural generators of PartDrag-4D's categories, taken in turn."""
 
 

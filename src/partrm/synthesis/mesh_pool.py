@@ -8,7 +8,7 @@ a :class:`Pool` go straight into ``MeshScene.from_arrays``.
 import io
 import lzma
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 from partrm.errors import PartRMError
 from partrm.files import atomic_write
 from partrm.geometry.joints import JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.procedural.simplify import visible_shares
 from partrm.rendering.meshes import MeshScene
@@ -34,7 +35,7 @@ class PoolError(PartRMError):
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(TensorRecord):
     """Many articulated objects; object i has the parts ``part_offset[i]`` to ``part_offset[i + 1]``, in its order."""
 
     vertices: Float[Tensor, "vertices 3"]
@@ -87,10 +88,6 @@ class Pool:
     @property
     def count(self) -> int:
         return len(self.part_offset) - 1
-
-    def to(self, device: torch.device | str) -> "Pool":
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "category_names"}
-        return Pool(**moved, category_names=self.category_names)
 
     @staticmethod
     def from_objects(objects: Sequence[ArticulatedObject], device: torch.device | str = "cpu") -> "Pool":
@@ -181,7 +178,7 @@ def _narrowest(values: np.ndarray) -> np.ndarray:
 
 def save_pool(pool: Pool, path: Path) -> None:
     """Writes the pool to one file, complete or not at all; vertices move by at most half a step of ``QUANTA``."""
-    arrays = {f.name: getattr(pool, f.name).cpu().numpy() for f in fields(pool) if f.name != "category_names"}
+    arrays = {name: column.cpu().numpy() for name, column in pool.leaves().items()}
     parts = int(arrays["part_offset"][-1])
     part_faces = np.bincount(arrays["face_part"], minlength=parts)
     if (np.diff(arrays["face_part"]) < 0).any():
@@ -258,7 +255,7 @@ def concatenated(pools: Sequence[Pool]) -> Pool:
     parts, slots = (max(getattr(pool, key).shape[1] for pool in pools) for key in ("parent", "roles"))
     vertices = [0, *np.cumsum([len(pool.vertices) for pool in pools]).tolist()]
     owned = [0, *np.cumsum([int(pool.part_offset[-1]) for pool in pools]).tolist()]
-    columns: dict[str, list[Tensor]] = {f.name: [] for f in fields(Pool) if f.name != "category_names"}
+    columns: dict[str, list[Tensor]] = {name: [] for name in pools[0].leaves()}
     for index, pool in enumerate(pools):
         first = pool.part_offset if index == 0 else pool.part_offset[1:]
         own = torch.tensor([names.index(name) for name in pool.category_names], device=pool.category.device)

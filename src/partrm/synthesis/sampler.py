@@ -25,7 +25,6 @@ from partrm.synthesis.posed_scenes import (
     moving_mask,
     pose_batch,
     render_states,
-    select,
     some_framed_by_mask_box,
 )
 from partrm.synthesis.samples import MotionTargets, Samples
@@ -102,7 +101,7 @@ def make_samples(
         posed = some_framed_by_mask_box(scene, posed, config.scenario.mask_box_probability, generator)
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
-    return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
+    return samples_of(scene, tables, posed[keep], shown[keep], config, generator)
 
 
 def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:

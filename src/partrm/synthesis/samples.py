@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.model.inputs import NetworkInput
 
 
 @dataclass(frozen=True)
-class MotionTargets:
+class MotionTargets(TensorRecord):
     """The exact surface behind every splat pixel of every view: our Gaussian database."""
 
     point: Float[Tensor, "b v h w 3"]
@@ -36,7 +37,7 @@ class MotionTargets:
 
 
 @dataclass(frozen=True)
-class JointTruth:
+class JointTruth(TensorRecord):
     """The joint behind each sample's motion, canonical frame."""
 
     type: Int[Tensor, " b"]
@@ -49,7 +50,7 @@ class JointTruth:
 
 
 @dataclass(frozen=True)
-class StateViews:
+class StateViews(TensorRecord):
     """Renders of the source and the target state from cameras of their own (appearance stage, evaluation)."""
 
     cameras: Cameras
@@ -61,7 +62,7 @@ class StateViews:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(TensorRecord):
     """A batch of training or evaluation samples."""
 
     inputs: NetworkInput

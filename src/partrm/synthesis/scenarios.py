@@ -21,6 +21,7 @@ from partrm.geometry.cameras import (
     look_at,
 )
 from partrm.geometry.joints import JointType, forward_kinematics
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose, rotation_from_axis_angle
 from partrm.imaging.images import CANONICAL_BOX_DIAGONAL
 from partrm.model.inputs import VIEWS
@@ -28,7 +29,7 @@ from partrm.objects.articulated_object import ArticulatedObject
 
 
 @dataclass(frozen=True)
-class JointTables:
+class JointTables(TensorRecord):
     """Kinematic trees of many objects, padded to one number of parts."""
 
     parent: Int[Tensor, "objects parts"]
@@ -41,9 +42,6 @@ class JointTables:
     upper: Float[Tensor, "objects parts"]
     drag_weight: Float[Tensor, "objects parts"]
     """How often each part is the one dragged, relative to its siblings; zero for fixed parts and padding."""
-
-    def __getitem__(self, index) -> "JointTables":
-        return JointTables(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     @staticmethod
     def from_objects(objects: Sequence[ArticulatedObject]) -> "JointTables":
@@ -64,9 +62,6 @@ class JointTables:
             upper=limits[..., 1],
             drag_weight=(columns["joint_type"] != JointType.FIXED).float(),
         )
-
-    def to(self, device: torch.device | str) -> "JointTables":
-        return JointTables(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def poses(self, q: Float[Tensor, "objects parts"]) -> Float[Tensor, "objects parts 4 4"]:
         """``T_object_part(q)`` of every part."""
@@ -132,7 +127,7 @@ TRAINING_SCENARIOS = ScenarioConfig(
 
 
 @dataclass(frozen=True)
-class Scenario:
+class Scenario(TensorRecord):
     """States of a batch of objects; one joint of each differs between source and target."""
 
     object: Int[Tensor, " b"]
@@ -141,12 +136,9 @@ class Scenario:
     q_source: Float[Tensor, "b parts"]
     q_target: Float[Tensor, "b parts"]
 
-    def __getitem__(self, index) -> "Scenario":
-        return Scenario(self.object[index], self.part[index], self.q_source[index], self.q_target[index])
-
 
 @dataclass(frozen=True)
-class Framing:
+class Framing(TensorRecord):
     """The similarity between the object frame (z up, diagonal 1) and the canonical frame of the first view."""
 
     R_canonical_object: Float[Tensor, "b 3 3"]
@@ -154,9 +146,6 @@ class Framing:
     """Point of the object frame that becomes the canonical origin."""
     scale: Float[Tensor, " b"]
     """Canonical units per object unit."""
-
-    def __getitem__(self, index) -> "Framing":
-        return Framing(self.R_canonical_object[index], self.target[index], self.scale[index])
 
     def points_to_canonical(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
         return self.scale[:, None, None] * ((points - self.target[:, None]) @ self.R_canonical_object.mT)

@@ -6,9 +6,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
 
-from partrm.geometry.tensor_record import rows_of
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples
 
@@ -75,7 +73,8 @@ class Prefetcher:
         if self.stream is not None:
             current = torch.cuda.current_stream()
             current.wait_stream(self.stream)
-            _record(batch, current)
+            for tensor in batch.leaves().values():
+                tensor.record_stream(current)  # tells the allocator that they are used here too
         if step + 1 == chunk.end:
             self._chunk = self._made()
         return batch
@@ -94,7 +93,7 @@ class Prefetcher:
             return None
         with torch.cuda.stream(self.stream):  # does nothing where it is None
             samples = interleave(self.data.draw(plan.config, plan.batch * plan.count), plan.count)
-        batches = (rows_of(samples, slice(i * plan.batch, (i + 1) * plan.batch)) for i in range(plan.count))
+        batches = (samples[i * plan.batch : (i + 1) * plan.batch] for i in range(plan.count))
         self._next_step = first + plan.count
         return Chunk(first, tuple(batches), before)
 
@@ -107,12 +106,4 @@ def interleave(samples: Samples, count: int) -> Samples:
     if count == 1:
         return samples
     order = torch.arange(len(samples.valid), device=samples.valid.device)
-    return rows_of(samples, rearrange(order, "(batch count) -> (count batch)", count=count))
-
-
-def _record(value: object, stream: torch.cuda.Stream) -> None:
-    """Tell the allocator that every tensor of a nested dataclass is used on ``stream``."""
-    if isinstance(value, Tensor):
-        value.record_stream(stream)
-    for name in getattr(value, "__dataclass_fields__", {}):
-        _record(getattr(value, name), stream)
+    return samples[rearrange(order, "(batch count) -> (count batch)", count=count)]
