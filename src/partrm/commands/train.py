@@ -25,7 +25,7 @@ Examples:
   partrm train --recipe base --pool pool.npz --out runs/a
   torchrun --nproc-per-node 2 -m partrm train --pool pool.npz --out runs/b --fused-norms --graphs
   partrm train --recipe mine.toml --pool pool.npz own.npz --pool-shares 1 3 --out runs/c
-  partrm train --pool own.npz --out runs/d --init runs/a/weights --coarse.steps 0 --fine.steps 0
+  partrm train --pool own.npz --out runs/d --init base --coarse.steps 0 --fine.steps 0 --appearance.steps 1000
 """
 
 

@@ -21,9 +21,9 @@ from partrm import __version__
 from partrm.datasets.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError
-from partrm.datasets.sources import Source, plan_sources
+from partrm.datasets.sources import Source, load_source, plan_sources
 from partrm.errors import PartRMError
-from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
+from partrm.objects.articulated_object import PackageMissingError
 from partrm.objects.textures import textured
 from partrm.rendering.meshes import RendererMissingError
 
@@ -193,7 +193,7 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
     (root / "objects").mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
     try:
-        loaded = _loaded(source)
+        loaded = load_source(source)
         if config.textures == "images":
             loaded = textured(loaded, object_seed(source.mesh, config.seed) + 3)
         writer = ObjectWriter(root, loaded, config, device)
@@ -215,18 +215,6 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
         _remove_entries(root, source.mesh)
         record |= {"refused": " ".join(str(error).split()) or type(error).__name__}
     replace_text(_record_path(root, source.mesh), json.dumps(record, indent=1, ensure_ascii=False))
-
-
-def _loaded(source: Source) -> ArticulatedObject:
-    """The source's object; whatever a broken file makes a loader raise becomes the reason of its refusal."""
-    try:
-        return source.load()
-    except (ObjectError, MemoryError):
-        raise
-    except ImportError as error:
-        raise PackageMissingError(f"{source.where}: a package cannot be imported ({error}); install it") from error
-    except Exception as error:
-        raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _remove_entries(root: Path, mesh: str) -> None:

@@ -32,6 +32,7 @@ from partrm.datasets.partdrag4d import (
     camera_record,
     save_points,
 )
+from partrm.errors import require_ranges
 from partrm.files import staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
@@ -52,27 +53,48 @@ class BuildConfig:
     """What is made of every object."""
 
     preset: Literal["default", "reference"] = "default"
-    """default: diagonal 1, distinct azimuths, varied elevations; reference: the paper's scale and cameras."""
+    """default: diagonal 1, distinct azimuths, varied elevations; reference: the paper's cameras, scale and light."""
     seed: int = 0
+    """Of random states, cameras, light and textures; procedural objects are those of seed N times a million on."""
     size_px: int = 512
     """Side of the images."""
     views: int = 12
+    """Cameras around each state."""
     states: int = 6
-    """States of a moving part over its limits."""
+    """States of each moving part over its limits, 2 to 100."""
     distractors: int = 2
-    """Other parts, at most, that take both their extremes beside a moving part."""
+    """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
     points: int = 10_000
-    """Surface points of a cloud."""
+    """Surface points of each point cloud."""
     lighting: Literal["reference", "random"] = "reference"
     """random: another light and sky for each object."""
     textures: Literal["own", "images"] = "own"
-    """images: surfaces without an image get a seeded one (wood, metal, paint, glass, dials, labels)."""
+    """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
     backend: Literal["warp", "blender"] = "warp"
-    """What renders the images: our ray caster, or Cycles."""
+    """warp: our ray caster; blender: Cycles, slow, the reference's look (extra `blender`)."""
     samples_per_axis: int = 2
     """Sub-samples per pixel side (warp)."""
     cycles_samples: int = 32
-    """Paths per pixel (blender)."""
+    """Paths per pixel of the Blender backend."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no dataset has.
+
+        Raises:
+            ConfigError: one out of its range.
+        """
+        require_ranges(
+            {
+                "--seed": (self.seed, 0, 2**31),
+                "--size-px": (self.size_px, 16, 4096),
+                "--views": (self.views, 1, 100),
+                "--states": (self.states, 2, 100),
+                "--distractors": (self.distractors, 0, 4),
+                "--points": (self.points, 1, 10**8),
+                "--samples-per-axis": (self.samples_per_axis, 1, 16),
+                "--cycles-samples": (self.cycles_samples, 1, 65536),
+            }
+        )
 
     @property
     def points_scale(self) -> float:

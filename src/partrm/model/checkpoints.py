@@ -160,18 +160,28 @@ def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | Re
         return ReferenceNetwork(config)
 
 
+def checkpoint_folder(name_or_path: str | Path) -> Path:
+    """The folder of a bundled model (``base``), or the checkpoint folder that the path already is.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    name, folder = str(name_or_path), Path(name_or_path)
+    if name in bundled_names():
+        return Path(str(resources.files("partrm.model") / "weights" / name))
+    if not folder.is_dir():
+        known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
+        raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
+    return folder
+
+
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
     """A network in evaluation mode: a bundled name (``base``) or a checkpoint folder.
 
     Raises:
         CheckpointError: unknown name, broken files, or weights that do not fit the config.
     """
-    name, folder = str(name_or_path), Path(name_or_path)
-    if name in bundled_names():
-        folder = Path(str(resources.files("partrm.model") / "weights" / name))
-    elif not folder.is_dir():
-        known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
-        raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
+    folder = checkpoint_folder(name_or_path)
     weights, config, digest = read_checkpoint(folder)
     try:
         network = build_network(config)

@@ -69,6 +69,22 @@ class Pool(TensorRecord):
     """Seed of a procedural object, -1 for others."""
     category_names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together, by their shapes alone.
+
+        Raises:
+            PoolError: arrays of different numbers of objects, parts or faces.
+        """
+        tables = (*_PER_PART_TABLES[:-1], "part_valid")
+        counts = {name: tuple(getattr(self, name).shape[:2]) for name in tables}
+        objects = {name: (len(getattr(self, name)),) for name in ("roles", "category", "seed")}
+        faces = {name: (len(getattr(self, name)),) for name in ("faces", "face_part", "face_material")}
+        for group, first in ((counts, "parent"), (objects, "category"), (faces, "faces")):
+            if odd := [name for name, shape in group.items() if shape != group[first]]:
+                raise PoolError(f"{odd[0]} has the shape {group[odd[0]]}, {first} has {group[first]}")
+        if len(self.part_offset) != self.category.shape[0] + 1 or counts["parent"][0] != len(self.category):
+            raise PoolError(f"{len(self.category)} categories of {self.count} objects")
+
     @property
     def count(self) -> int:
         return len(self.part_offset) - 1

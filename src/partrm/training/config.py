@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError
 from partrm.synthesis.sampler import SampleConfig
 
 
@@ -105,8 +105,8 @@ class TrainConfig:
     preset: str = "base"
     """``base`` or ``tiny``."""
     network: NetworkChanges = field(default_factory=NetworkChanges)
-    init: Path | None = None
-    """Checkpoint folder to start from (fresh optimizer)."""
+    init: str | None = None
+    """Weights to start from, with a fresh optimizer: ``base`` or a checkpoint folder."""
     resume: bool = False
     """Go on from the run folder's checkpoint, exactly."""
     max_minutes: float = math.inf
@@ -137,12 +137,12 @@ class TrainConfig:
         """Refuse what contradicts itself.
 
         Raises:
-            TrainingError: shares that do not fit the pools, or ways to be fast that exclude each other.
+            ConfigError: shares that do not fit the pools, or ways to be fast that exclude each other.
         """
         if self.pool_shares and (len(self.pool_shares) != len(self.pool) or min(self.pool_shares) <= 0):
-            raise TrainingError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
+            raise ConfigError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
         if self.compile and (self.fused_norms or self.graphs):
-            raise TrainingError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
+            raise ConfigError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from partrm.files import staged_file
-from partrm.model.checkpoints import read_checkpoint, save_checkpoint
+from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
 from partrm.procedural.materials import sample_materials
@@ -59,18 +59,21 @@ def network_config(config: TrainConfig) -> NetworkConfig:
     return dataclasses.replace(PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v != ()})
 
 
-def start_from(network: nn.Module, folder: Path) -> None:
-    """Give a network the weights of a checkpoint folder.
+def start_from(network: nn.Module, name_or_path: str) -> None:
+    """Give a network the weights of a bundled model or of a checkpoint folder.
 
     Raises:
         CheckpointError: no checkpoint there, or a broken one.
         TrainingError: weights of another network.
     """
-    weights, _, _ = read_checkpoint(folder)
+    weights, _, _ = read_checkpoint(checkpoint_folder(name_or_path))
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise TrainingError(f"--init {folder}: weights of another network than the one to train ({error})") from error
+        first = " ".join(str(error).splitlines()[1:2]).strip()
+        raise TrainingError(
+            f"--init {name_or_path}: weights of another network than the one to train ({first})"
+        ) from error
 
 
 class Trainer:
