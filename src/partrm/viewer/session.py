@@ -26,7 +26,7 @@ from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.playback import Player
 from partrm.viewer.request import Generation, Request
-from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recropped
+from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recrop
 from partrm.viewer.viewpoint import Viewpoint
 
 Drag = tuple[float, float, float, float]
@@ -361,7 +361,7 @@ class Session:
     def _crop(self, scale: float, right: float, down: float) -> None:
         if self._opened is None or self._base_frame is None:
             return
-        self._opened = recropped(self._opened, self._base_frame, scale, right, down)
+        self._opened = recrop(self._opened, self._base_frame, scale, right, down)
         self._draw_crop()
         if self._drags:
             self._ask(self._drags)

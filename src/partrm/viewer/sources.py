@@ -106,7 +106,7 @@ def picture_of(
     return OpenedPicture(title, rgba, views, adjustable=True)
 
 
-def recropped(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
+def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
     """The picture with another square for the network: ``base``'s, scaled and shifted by shares of its side."""
     size_px = base.image.shape[-1]
     side = size_px / base.scale
