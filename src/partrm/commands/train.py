@@ -1,6 +1,8 @@
 """``partrm train``: the phases of training, resumable and limited in time."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -43,15 +45,22 @@ def train(arguments: list[str]) -> Callable[..., None]:
     Raises:
         TrainingError: no such recipe, or a broken one.
     """
-    defaults = TrainConfig(pool=tyro.MISSING, out=tyro.MISSING, **load_recipe(named_recipe(arguments)))
+    defaults = TrainConfig(pool=(), out=Path(), **load_recipe(named_recipe(arguments)))
 
     def command(
+        pool: tuple[Path, ...],
+        out: Path,
+        pool_shares: tuple[float, ...] = (),
         config: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults,
         recipe: str = DEFAULT_RECIPE,
     ) -> None:
         """Run or resume a training.
 
         Args:
+            pool: packed pools of training objects (``partrm data pool``), drawn from as one.
+            out: run folder: config, log, TensorBoard, checkpoint.
+            pool_shares: share of the samples from each of several pools, relative to the others; empty: every object
+                equally often.
             config: of the run.
             recipe: where the other arguments' defaults come from: ``base`` or a .toml file like it.
         """
@@ -61,7 +70,7 @@ def train(arguments: list[str]) -> Callable[..., None]:
 
         from partrm.training.trainer import train as run
 
-        run(config, LISTENER)
+        run(replace(config, pool=pool, out=out, pool_shares=pool_shares), LISTENER)
 
     return command
 

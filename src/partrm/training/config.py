@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from partrm.errors import ConfigError, PartRMError
 from partrm.synthesis.sampler import SampleConfig
 
@@ -94,11 +96,11 @@ class NetworkChanges:
 class TrainConfig:
     """Everything that decides a run; stored in its folder."""
 
-    pool: tuple[Path, ...]
+    pool: tyro.conf.Suppress[tuple[Path, ...]]
     """Packed pools of training objects (``partrm data pool``), drawn from as one."""
-    out: Path
+    out: tyro.conf.Suppress[Path]
     """Run folder: config, log, TensorBoard, checkpoint."""
-    pool_shares: tuple[float, ...] = ()
+    pool_shares: tyro.conf.Suppress[tuple[float, ...]] = ()
     """Share of the samples from each of several pools, relative to the others; empty: every object equally often."""
     val_pools: tuple[Path, ...] = ()
     """Pools of held-out objects, watched during training."""
