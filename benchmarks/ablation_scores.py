@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -13,13 +14,12 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
 from partrm.metrics.images import composite_on_white, masked_psnr, psnr
 from partrm.metrics.motion import mask_iou, motion_error_ratio
-from partrm.model.checkpoints import read_checkpoint
 from partrm.model.inputs import VIEWS, NetworkInput
-from partrm.model.network import PartRMNetwork
+from partrm.model.network import NetworkOutput, PartRMNetwork
 from partrm.rendering.splats import render_splats
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples
-from partrm.training.trainer import load_pool_for, new_network
+from partrm.training.trainer import load_pool_for
 
 OPAQUE = 0.5
 """Opacity above which a splat counts as seen in part masks."""
@@ -62,24 +62,29 @@ class Held:
     novel_views: int = 4
 
 
-def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, dict[str, SampleMetrics]]:
-    """Figures of a checkpoint folder by pool and setting; settings that the network does not take are left out.
+def score_network(
+    network: torch.nn.Module, held: Held, min_views: int, device: torch.device
+) -> dict[str, dict[str, SampleMetrics]]:
+    """Figures of a network by pool and setting.
+
+    Args:
+        network: on any device.
+        held: what is scored.
+        min_views: settings with fewer views are left out.
+        device: to score on.
 
     Raises:
         ValueError: weights that are not finite.
     """
-    weights, config, _ = read_checkpoint(folder)
-    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+    if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
         raise ValueError("the weights are not finite")
-    network = new_network(config).to(device).eval().requires_grad_(False)
-    network.load_state_dict(weights)
-    least = 1 if isinstance(network, PartRMNetwork) else VIEWS
+    network = network.to(device).eval().requires_grad_(False)
     found: dict[str, dict[str, SampleMetrics]] = {}
     for path in held.pools:
-        pool = load_pool_for(path, device)
+        pool = load_pool_for((path,), device)
         found[path.stem] = {}
         for setting in SETTINGS:
-            if setting.views >= least:
+            if setting.views >= min_views:
                 data = OnlineSamples(*pool, seed=SEED)
                 found[path.stem][setting.name] = score_setting(network, data, setting, held)
     return found
@@ -125,12 +130,12 @@ def answers(network: torch.nn.Module, samples: Samples) -> Iterator[Said]:
     """What the network says of every sample of a batch."""
     inputs: NetworkInput = samples.inputs
     device = inputs.images.device
-    if not isinstance(network, PartRMNetwork) or network.config.head == "state":
-        output = network(inputs)
+    output = network(inputs)
+    if not isinstance(output, NetworkOutput):
         gaussians = output if isinstance(output, Gaussians) else output.gaussians
         yield from (Said(gaussians[row], None, None, None) for row in range(len(samples.valid)))
         return
-    output = run_network(network, inputs)
+    output = run_network(cast(PartRMNetwork, network), inputs)
     seen = rearrange((output.moving > 0.5) & (output.gaussians.opacities > OPAQUE), "b (v n) -> b v n", v=VIEWS)[:, 0]
     for row in range(len(samples.valid)):
         before, part, joint = read_motion(output, inputs, row)

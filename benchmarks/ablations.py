@@ -20,22 +20,36 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from ablation_losses import PEER as PEER_OBJECTIVE
+from ablation_losses import RENDERS_ONLY, STATE
+from ablation_networks import (
+    PEER,
+    SMALLEST_PEER,
+    PeerNetwork,
+    embedding_at,
+    head_without_votes,
+    raw_drag_embedding,
+    state_head,
+)
 from ablation_report import write_report
-from ablation_scores import Held, score_weights
+from ablation_scores import Held, score_network
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from partrm.commands.train import LISTENER
 from partrm.model.checkpoints import save_checkpoint
-from partrm.model.network import PRESETS, STRIDE
+from partrm.model.network import PRESETS, STRIDE, Head, NetworkConfig, PartRMNetwork, articulated_head, drag_embedding
 from partrm.synthesis.mesh_pool import ObjectPool
 from partrm.synthesis.sampler import MaterialSampler
-from partrm.training.config import NetworkChanges, Phase, TrainConfig, TrainingError
+from partrm.training.config import LossWeights, Phase, TrainConfig, TrainingError
+from partrm.training.losses import ARTICULATED, Objective
 from partrm.training.trainer import Trainer, load_pool_for
 
 MOTION_SHARE = 0.7
@@ -51,6 +65,14 @@ OVERTIME = 1.2
 """A variant that takes more than this share of its budget is stopped."""
 
 FOUR_VIEWS = (0.0, 0.0, 0.0, 1.0)
+ODDS = (0.6, 0.1, 0.1, 0.2)
+"""How often 1, 2, 3 and 4 views are given, as in the published tables."""
+
+WEIGHTS = LossWeights(
+    distance=3.0, point=0.5, shape=0.1, displacement=1.0, joint_type=0.4, axis=1.0, offset_to_axis=2.0,
+    image=20.0, image_log=0.0, similarity=0.5,
+)  # fmt: skip
+"""Weights of the losses in the published tables, whose gradients are of one size at the start of training."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +82,14 @@ class Variant:
     title: str
     motion: float = MOTION_SHARE
     """Share of the budget for the motion stage; the appearance stage has the rest."""
-    motion_terms: bool = True
-    """Whether the appearance stage keeps the motion terms in its loss."""
     one_map: bool = False
     """Drags enter at the level of 32² cells alone."""
-    changes: NetworkChanges = field(default_factory=NetworkChanges)
+    raw_drags: bool = False
+    """The reference's embedding of drags."""
+    head: Callable[[NetworkConfig], Head] = articulated_head
+    objective: Objective = ARTICULATED
     peer: bool = False
+    """The reference architecture."""
     four_views: bool = False
     """All input views always present in training."""
     width: float = 1.0
@@ -75,18 +99,21 @@ class Variant:
 VARIANTS = {
     "both": Variant("motion stage, then appearance stage"),
     "motion": Variant("motion stage only", motion=1.0),
-    "appearance": Variant("appearance stage only: renders teach everything", motion=0.0, motion_terms=False),
+    "appearance": Variant("appearance stage only: renders teach everything", motion=0.0, objective=RENDERS_ONLY),
     "joined": Variant("one stage: motion and appearance terms from the start", motion=0.0),
     "one-scale": Variant("drag maps at one scale, 32²", one_map=True),
-    "raw-drags": Variant(
-        "raw-pixel drag features, transposed maps", changes=NetworkChanges(drag_positions="raw_pixels")
-    ),
-    "state-head": Variant("state head", changes=NetworkChanges(head="state")),
-    "no-votes": Variant("without votes on the joint", changes=NetworkChanges(joint_votes=False)),
+    "raw-drags": Variant("raw-pixel drag features, transposed maps", raw_drags=True),
+    "state-head": Variant("state head", head=state_head, objective=STATE),
+    "no-votes": Variant("without votes on the joint", head=head_without_votes),
     "four-views": Variant("as `both`, trained with all four views", four_views=True),
     "narrow": Variant("half as wide", width=0.5),
     "wide": Variant("one and a half times as wide", width=1.5),
-    "peer": Variant("reference architecture, its own losses, trained with all four views", peer=True, four_views=True),
+    "peer": Variant(
+        "reference architecture, its own losses, trained with all four views",
+        objective=PEER_OBJECTIVE,
+        peer=True,
+        four_views=True,
+    ),
 }
 
 
@@ -115,7 +142,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="base")
     parser.add_argument("--size", type=int, help="side of the images, px (128; tiny: 32)")
     parser.add_argument("--batch", type=int, help="samples a step and process, motion stage (128; tiny: 2)")
-    parser.add_argument("--looks-batch", type=int, help="the same, appearance stage (half of --batch)")
+    parser.add_argument("--appearance-batch", type=int, help="the same, appearance stage (half of --batch)")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--seconds", type=float, default=240.0, help="training time of each variant")
     parser.add_argument("--steps", type=int, help="equal steps instead of equal seconds")
@@ -133,10 +160,10 @@ def parse() -> argparse.Namespace:
     small = args.preset == "tiny"
     args.size = args.size or (32 if small else 128)
     args.batch = args.batch or (2 if small else 128)
-    args.looks_batch = args.looks_batch or max(1, args.batch // 2)
+    args.appearance_batch = args.appearance_batch or max(1, args.batch // 2)
     missing = [str(path) for path in (args.pool, *args.val_pools) if not path.is_file()]
     if missing:
-        parser.error(f"{', '.join(missing)}: no such pool; make one with python -m partrm.synthesis.mesh_pool build")
+        parser.error(f"{', '.join(missing)}: no such pool; make one with partrm data pool")
     if args.gpus > 1 and "RANK" in os.environ:
         parser.error("--gpus trains one variant a GPU by itself: give it without torchrun")
     return args
@@ -144,7 +171,7 @@ def parse() -> argparse.Namespace:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """What makes results comparable."""
-    names = ("preset", "size", "batch", "looks_batch", "lr", "seconds", "steps", "samples", "seed")
+    names = ("preset", "size", "batch", "appearance_batch", "lr", "seconds", "steps", "samples", "seed")
     chosen = {name: getattr(args, name) for name in (*names, "compile", "fused_norms", "graphs")}
     pools = {"pool": args.pool.name, "val_pools": [path.name for path in args.val_pools]}
     return chosen | pools | ({"seconds": None} if args.steps else {})
@@ -191,7 +218,7 @@ def run_all(args: argparse.Namespace, names: list[str], deadline: float) -> None
     pending = agreed([name for name in names if not done_before(args, name)])
     if not pending:
         return
-    data = load_pool_for(args.pool, device)
+    data = load_pool_for((args.pool,), device)
     for name in pending:
         if name != pending[0] and agreed(time.monotonic() > deadline):
             return
@@ -224,7 +251,8 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
     steps = plan(args, name, data)
     config = train_config(args, name, folder, steps)
     resume = (folder / "checkpoint-0.pt").is_file()
-    trainer = Trainer(dataclasses.replace(config, resume=resume), data)
+    network = new_network(args, name)
+    trainer = Trainer(dataclasses.replace(config, resume=resume), data, network, VARIANTS[name].objective, LISTENER)
     total, budget = sum(steps), math.inf if args.steps else OVERTIME * args.seconds
     status = "done"
     left = agreed(min(deadline - time.monotonic(), budget - trainer.seconds))
@@ -242,7 +270,7 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
         "name": name,
         "title": VARIANTS[name].title,
         "settings": settings_of(args),
-        "gives_part": not VARIANTS[name].peer and VARIANTS[name].changes.head == "articulated",
+        "gives_part": VARIANTS[name].objective not in (STATE, PEER_OBJECTIVE),
         "date": datetime.now(UTC).date().isoformat(),
         "steps": {"motion": steps[0], "appearance": steps[1], "taken": trainer.step},
         "samples_seen": trainer.samples_seen,
@@ -254,6 +282,7 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
     main_process, wait, device = trainer.accelerator.is_main_process, trainer.accelerator, trainer.device
     if main_process and not status.startswith("diverged"):
         save_checkpoint(trainer.averaged, trainer.network.config, folder / "weights", trainer.card())
+    network.load_state_dict(trainer.averaged)
     del trainer
     free_memory()
     if main_process:
@@ -261,7 +290,7 @@ def run_variant(args: argparse.Namespace, name: str, data: tuple[ObjectPool, Mat
         scores: dict[str, Any] = {}
         if not status.startswith("diverged"):
             try:
-                scores = score_weights(folder / "weights", held, device)
+                scores = score_network(network, held, VARIANTS[name].objective.views, device)
             except ValueError as error:
                 status = f"diverged ({error})"
         write_json(folder / "result.json", facts | {"status": status, "scores": scores})
@@ -297,7 +326,7 @@ def measured_rate(
     warm, timed = CALIBRATION
     count = warm + timed + 1
     config = train_config(args, name, args.out / name / "calibration", (count * which[0], count * which[1]))
-    trainer = Trainer(config, data)
+    trainer = Trainer(config, data, new_network(args, name), VARIANTS[name].objective)
     (phase,) = config.phases
     started = 0.0
     for step in range(warm + timed):
@@ -325,36 +354,43 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[int, int]) -> TrainConfig:
-    """The run of a variant; ``partrm train`` takes the same by flags."""
-    variant = VARIANTS[name]
-    odds = FOUR_VIEWS if variant.four_views else Phase.view_odds
-    changes = variant.changes
+def new_network(args: argparse.Namespace, name: str) -> PartRMNetwork:
+    """Fresh weights of a variant, the same for each seed."""
+    variant, config = VARIANTS[name], PRESETS[args.preset]
+    torch.manual_seed(args.seed)
+    if variant.peer:
+        return cast(PartRMNetwork, PeerNetwork(PEER if args.preset == "base" else SMALLEST_PEER))
+    embed = raw_drag_embedding if variant.raw_drags else drag_embedding
     if variant.one_map:
         finest = args.size // STRIDE
-        levels = range(len(PRESETS[args.preset].down_channels))
-        level = min(levels, key=lambda i: abs((finest >> i) - ONE_MAP_SIDE))
-        changes = dataclasses.replace(changes, drag_levels=(level,))
+        levels = range(len(config.down_channels))
+        embed = embedding_at(min(levels, key=lambda i: abs((finest >> i) - ONE_MAP_SIDE)))
     if variant.width != 1:
-        widths = (variant.width * channels for channels in PRESETS[args.preset].down_channels)
-        changes = dataclasses.replace(changes, down_channels=tuple(32 * max(1, round(width / 32)) for width in widths))
-    peer = "peer" if args.preset == "base" else "smallest-peer"
+        widths = (variant.width * channels for channels in config.down_channels)
+        config = dataclasses.replace(config, down_channels=tuple(32 * max(1, round(width / 32)) for width in widths))
+    return PartRMNetwork(config, embed, variant.head)
+
+
+def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[int, int]) -> TrainConfig:
+    """The run of a variant, but for its network and its objective."""
+    variant = VARIANTS[name]
+    odds = FOUR_VIEWS if variant.four_views else ODDS
     motion = Phase("motion", steps[0], args.batch, args.size, args.lr, args.lr / 5 if steps[1] else args.lr / 50)
-    looks = Phase(
+    appearance = Phase(
         "appearance",
         steps[1],
-        args.looks_batch,
+        args.appearance_batch,
         args.size,
         args.lr / 5 if steps[0] else args.lr,
         args.lr / 50,
         appearance=True,
-        motion=variant.motion_terms,
+        novel_views=2,
+        novel_size_px=128,
     )
     return TrainConfig(
-        pool=args.pool,
+        pool=(args.pool,),
         out=out,
-        preset=peer if variant.peer else args.preset,
-        network=changes,
+        preset=args.preset,
         seed=args.seed,
         device=args.device,
         compile=args.compile,
@@ -364,7 +400,8 @@ def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[in
         checkpoint_minutes=1.0,
         coarse=dataclasses.replace(motion, view_odds=odds),
         fine=Phase("none", 0, 1, args.size, args.lr, args.lr),
-        looks=dataclasses.replace(looks, view_odds=odds),
+        appearance=dataclasses.replace(appearance, view_odds=odds),
+        weights=WEIGHTS,
     )
 
 

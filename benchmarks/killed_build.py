@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SMALL = ("--size-px", "192", "--states", "4", "--companions", "1", "--points", "2000", "--sample-size-px", "64")
+SMALL = ("--size-px", "192", "--states", "4", "--distractors", "1", "--points", "2000")
 
 
 def command(out: Path, objects: int, workers: int) -> list[str]:

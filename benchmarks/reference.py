@@ -27,6 +27,7 @@ import torch
 import torch.distributed as dist
 import tyro
 from perceptual_loss import PerceptualLoss
+from reference_graphs import GraphedReference, graph_training, half_copy
 from reference_inputs import Batch, Perceptual, placed, random_batch, random_weights
 from reference_loops import LoopedNetwork, looped_step
 from reference_profile import matrix_peak, profiled
@@ -46,7 +47,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from partrm.geometry.gaussians import Gaussians
 from partrm.model.inputs import NetworkInput
 from partrm.model.reference import REFERENCE_PRESETS, PixelDrags, ReferenceNetwork
-from partrm.paper.graphed import GraphedReference, graph_training, half_copy
 from partrm.rendering.splats import SplatImages, render_splats
 
 BASELINE_SECONDS = 240

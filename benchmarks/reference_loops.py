@@ -1,6 +1,6 @@
 """The baseline of ``benchmarks/reference.py``: the same network and step with the loops of the public implementation.
 
-Our own words for what DESIGN says of it: drag maps are filled by a Python loop over samples, views and drags at every
+Our own words for what the reference does: drag maps are filled by a Python loop over samples, views and drags at every
 scale, each cell's place read back to Python; convolutions lie NCHW with PyTorch's GroupNorm; attention forms its whole
 matrix; every image is rasterized by a call of its own; the loss is read back at each step. The weights are those of the
 fast network, so that both must give the same Gaussians. The rasterizer is gsplat, faster than the one it had.

@@ -16,7 +16,7 @@ POOLS = {
     "new": "unseen, kinds new in the run",
     "held": "kinds not trained on",
 }
-BATCHES = {"coarse": 128, "fine": 64, "looks": 64, "looks, one GPU": 32}
+BATCHES = {"coarse": 128, "fine": 64, "looks": 64, "looks, one GPU": 32, "appearance": 32}
 """Samples a step of each phase, all processes together."""
 WATCHED = {
     "iou": "IoU of the moving part",

@@ -164,6 +164,23 @@ def test_names_come_from_where_they_are_defined(name):
     assert not wrong
 
 
+PACKAGES = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
+OTHER_TESTS = {"support", "golden", "benchmarks", "fuzz", "examples", "docs"}
+"""Folders of tests that mirror no package."""
+LOOSE_MODULES = {f"test_{path.stem}.py" for path in SOURCE.glob("*.py")}
+LOOSE_TESTS = {"conftest.py", "test_architecture.py", "test_bare_install.py", "test_base_weights.py", "test_docs.py"}
+"""Tests of the package as a whole."""
+
+
+def test_tests_lie_where_the_code_lies():
+    tests = ROOT / "tests"
+    files = [path.relative_to(tests) for path in tests.rglob("*.py")]
+    misplaced = [path for path in files if path.parts[0] not in PACKAGES | OTHER_TESTS and len(path.parts) > 1]
+    loose = {path.name for path in files if len(path.parts) == 1}
+    assert not misplaced
+    assert not loose - LOOSE_MODULES - LOOSE_TESTS, "these belong into the folder of the package that they test"
+
+
 def code_objects(code):
     """A code object and all within it."""
     yield code

@@ -1,8 +1,9 @@
 """PartRM: part-level dynamics of articulated objects from images and drags.
 
-from partrm import PartRM
+Example::
 
-prediction = PartRM.from_pretrained("base").predict("photo.jpg", [(812, 640, 700, 655)])
+    from partrm import PartRM
+    prediction = PartRM.from_pretrained("base").predict("photo.jpg", [(812, 640, 700, 655)])
 """
 
 import importlib

@@ -47,11 +47,13 @@ Say here what these weights were trained on, and under which licence they are.
 
 @dataclass(frozen=True)
 class PartRM:
-    """The weights and what they predict::
+    """The weights and what they predict.
 
-    model = PartRM.from_pretrained("base")
-    prediction = model.predict("photo.jpg", [(812, 640, 700, 655)])
-    prediction.save("result")
+    Example::
+
+        model = PartRM.from_pretrained("base")
+        prediction = model.predict("photo.jpg", [(812, 640, 700, 655)])
+        prediction.save("result")
     """
 
     model: LoadedModel

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from partrm import __version__
 from partrm.commands import UsageError
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Command:
     module: str
     """Holds the function, and DESCRIPTION, the help above its arguments."""
     function: str
+    by_arguments: bool = False
+    """Whether the function, given the arguments, answers with the command: its defaults depend on them."""
 
 
 COMMANDS = {
@@ -25,8 +27,8 @@ COMMANDS = {
     ),
     "view": Command("drag parts by mouse and watch them move in 3D, in the browser", "partrm.commands.view", "view"),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
-    "data": Command("build, check and look at datasets of articulated objects", "partrm.commands.data", "data"),
-    "train": Command("train a network on a pool of objects", "partrm.commands.train", "train"),
+    "data": Command("pack objects to train on; build, check and look at datasets", "partrm.commands.data", "data"),
+    "train": Command("train a network on a pool of objects", "partrm.commands.train", "train", by_arguments=True),
     "import": Command("public PartRM or LGM weights to a model", "partrm.commands.importing", "import_weights"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
@@ -67,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         if debug:
             raise
         print(f"partrm {name}: {one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        return 2 if isinstance(error, (UsageError, ConfigError)) else 1
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -83,6 +85,8 @@ def run(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     function = getattr(module, command.function)
+    if command.by_arguments:
+        function = function(arguments)
     try:
         code = tyro.cli(function, prog=f"partrm {name}", description=module.DESCRIPTION, args=arguments)
     except SystemExit as stop:

@@ -6,3 +6,21 @@ class PartRMError(ValueError):
 
     The message is one line: where, what is wrong, and how to mend it. Each module defines its own children of it.
     """
+
+
+class ConfigError(PartRMError):
+    """A setting that has no meaning, or that another one excludes; raised where the settings are put together."""
+
+
+def require_ranges(settings: dict[str, tuple[int, int, int]]) -> None:
+    """Refuse settings outside of their ranges.
+
+    Args:
+        settings: by option: its value, the least and the greatest that mean something.
+
+    Raises:
+        ConfigError: the first one outside.
+    """
+    for option, (value, least, greatest) in settings.items():
+        if not least <= value <= greatest:
+            raise ConfigError(f"{option} {value}: give {least} to {greatest}")

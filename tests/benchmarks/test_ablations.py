@@ -1,5 +1,6 @@
 """The study of benchmarks/ablations.py: a dry run of all variants, and that a second call goes on instead of anew."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,8 +11,11 @@ import pytest
 pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
 pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
 
+import ablations
+from ablation_losses import RENDERS_ONLY
 from support.boxes import cabinet
 
+from partrm.model.reference import ReferenceNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ablations.py"
@@ -62,22 +66,24 @@ def test_every_variant_gets_its_row(study: Path) -> None:
     assert "no motion" in table
 
 
-def test_variants_differ_where_they_say(study: Path) -> None:
-    configs = {name: json.loads((study / name / "weights" / "config.json").read_text()) for name in VARIANTS}
-    plain = configs["both"]["network"]
+def test_variants_differ_where_they_say() -> None:
+    args = argparse.Namespace(preset="tiny", seed=0, size=32)
+    plain = ablations.new_network(args, "both")
 
-    def changed(name: str) -> dict:
-        return {key: value for key, value in configs[name]["network"].items() if value != plain[key]}
+    def changed(name: str) -> set[str]:
+        """Weights that are no longer there, of another shape, or new."""
+        networks = (ablations.new_network(args, name), plain)
+        one, other = ({k: tuple(v.shape) for k, v in network.state_dict().items()} for network in networks)
+        return {key for key, _ in one.items() ^ other.items()}
 
-    same = ("motion", "appearance", "joined", "four-views")
-    assert all(changed(name) == {} for name in same)
-    assert changed("one-scale") == {"drag_levels": [0]}, "32 px have maps of 8 and 4 cells: the finest is the nearest"
-    assert changed("raw-drags") == {"drag_positions": "raw_pixels"}
-    assert changed("state-head") == {"head": "state"}
-    assert changed("no-votes") == {"joint_votes": False}
-    assert changed("narrow") == {"down_channels": [32, 64]}, "halves of 64 and 96, in whole attention heads"
-    assert changed("wide") == {"down_channels": [96, 128]}, "one and a half times 64 and 96, in whole attention heads"
-    assert configs["peer"]["architecture"] == "reference"
+    assert all(changed(name) == set() for name in ("both", "motion", "appearance", "joined", "four-views"))
+    assert changed("state-head") == changed("no-votes") == {"head.weight", "head.bias"}
+    assert {key.split(".")[1] for key in changed("one-scale")} == {"1"}, "32 px have maps of 8 and 4: the finest stays"
+    assert {key.split(".")[2] for key in changed("raw-drags")} == {"mlp"}
+    widths = {name: ablations.new_network(args, name).config.down_channels for name in ("narrow", "wide")}
+    assert widths == {"narrow": (32, 64), "wide": (96, 128)}, "of 64 and 96, in whole attention heads"
+    assert isinstance(ablations.new_network(args, "peer"), ReferenceNetwork)
+    assert ablations.VARIANTS["appearance"].objective is RENDERS_ONLY
 
 
 def test_what_is_done_is_kept_and_other_settings_are_refused(study: Path, pool: Path) -> None:

@@ -22,7 +22,7 @@ from partrm.objects.urdf import load_urdf, save_urdf
 pytest.importorskip("warp")
 pytest.importorskip("yourdfpy")
 
-SMALL = BuildConfig(size_px=32, views=2, states=2, distractors=0, points=100, sample_size_px=0)
+SMALL = BuildConfig(size_px=32, views=2, states=2, distractors=0, points=100)
 QUAD = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"
 CUBE = QUAD + "v 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1\nf 4 3 2 1\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"
 
@@ -96,15 +96,15 @@ def test_a_refused_source_is_tried_again_when_the_build_is(tmp_path):
 
 def test_an_object_refused_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
     def failing(*_):
-        raise ValueError("no sample shows the part")
+        raise ValueError("no view shows the part")
 
     save_urdf(cabinet(), tmp_path / "a.urdf")
     save_urdf(cabinet(), tmp_path / "b.urdf")
-    words, config = (str(tmp_path / "a.urdf"), str(tmp_path / "b.urdf")), replace(SMALL, sample_size_px=32)
+    words, config = (str(tmp_path / "a.urdf"), str(tmp_path / "b.urdf")), SMALL
     build(words[:1], tmp_path / "one", config)
     with monkeypatch.context() as patched:
-        patched.setattr("partrm.datasets.object_writer.make_samples", failing)
-        with pytest.raises(BuildError, match="no sample shows"):
+        patched.setattr("partrm.datasets.object_writer.visible", failing)
+        with pytest.raises(BuildError, match="no view shows"):
             build(words, tmp_path / "data", config)
     assert {p.parent.name for p in (tmp_path / "data").rglob("*") if p.is_file()} == {"data", "objects"}
     assert build(words, tmp_path / "data", config).refused == ()

@@ -46,7 +46,7 @@ def test_paths_are_printed_as_they_are(tmp_path, monkeypatch, capsys, folder):
     save_urdf(cabinet(), tmp_path / folder / "good.urdf")
     (tmp_path / folder / "bad.urdf").write_text("<robot name='x'/>")
     out = f"{folder}/data"
-    small = ["--states", "2", "--distractors", "0", "--size-px", "32", "--points", "200", "--sample-size-px", "0"]
+    small = ["--states", "2", "--distractors", "0", "--size-px", "32", "--points", "200"]
     assert main(["data", "build", f"{folder}/good.urdf", f"{folder}/bad.urdf", "--out", out, *small]) == 0
     printed = capsys.readouterr().out
     assert f"refused {tmp_path / folder / 'bad.urdf'}: {tmp_path / folder / 'bad.urdf'}: no link\n" in printed

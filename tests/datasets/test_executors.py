@@ -18,7 +18,7 @@ from partrm.objects.partnet import save_partnet
 
 pytest.importorskip("warp")
 
-SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200, sample_size_px=32)
+SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
 
 
 def process_of(folder: str, device: str) -> int:

@@ -21,7 +21,7 @@ pytest.importorskip("yourdfpy")
 @pytest.mark.parametrize("preset", ["default", "reference"])
 def test_build_check_show(tmp_path, preset, capsys):
     folder, out = str(real_folder()), str(tmp_path / "data")
-    small = ["--size-px", "64", "--states", "2", "--points", "500", "--sample-size-px", "64", "--preset", preset]
+    small = ["--size-px", "64", "--states", "2", "--points", "500", "--preset", preset]
     assert main(["data", "build", folder, "--out", out, *small]) == 0
     assert main(["data", "check", out]) == 0
     assert "all sound" in capsys.readouterr().out

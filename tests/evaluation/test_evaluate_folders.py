@@ -34,7 +34,7 @@ from partrm.paper.eval_protocol import published_crops, published_drags
 
 SIZE = TINY.image_size_px
 SETTINGS = RunSettings(novel_size_px=SIZE)
-CONFIG = BuildConfig(preset="reference", size_px=SIZE, states=3, distractors=1, points=1500, sample_size_px=0)
+CONFIG = BuildConfig(preset="reference", size_px=SIZE, states=3, distractors=1, points=1500)
 
 
 @pytest.fixture(scope="module")

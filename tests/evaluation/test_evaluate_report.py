@@ -33,7 +33,7 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import pose
 from partrm.inference.decode import MOVING_WIDTH
 from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
+from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.procedural import CATEGORIES
 
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
@@ -280,9 +280,8 @@ def test_report_page_is_whole_and_loads_nothing(finished):
 
 
 def test_a_network_without_parts_is_refused_before_anything_is_written(evalset, tmp_path):
-    config = replace(TINY, head="state")
-    torch.manual_seed(0)
-    save_checkpoint(PartRMNetwork(config).state_dict(), config, tmp_path / "state")
+    config = ReferenceConfig("mini", 32, (32, 64, 96), (False, False, True), (96, 64), (True, False))
+    save_checkpoint(ReferenceNetwork(config).state_dict(), config, tmp_path / "state")
     with pytest.raises(CheckpointError, match="state head"):
         session.evaluate_into(evalset, tmp_path / "out", RunOptions(str(tmp_path / "state"), "cpu"), SETTINGS)
     assert not (tmp_path / "out").exists()

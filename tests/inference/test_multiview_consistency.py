@@ -10,10 +10,9 @@ from einops import rearrange
 from partrm.geometry.cameras import CANONICAL_DISTANCE, canonical_orbit
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.tensor_record import to_device
 from partrm.geometry.transforms import matrix_from_quaternion
 from partrm.inference.decode import run_network
-from partrm.inference.multiview_consistency import ENDS, OPAQUE, SWEEP, WIDTHS, Lines, Shown, agree
+from partrm.inference.multiview_consistency import ENDS, OPAQUE, SWEEP, WIDTHS, GivenViews, Lines, agree
 from partrm.inference.space_carving import carve
 from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.model.network import TINY, PartRMNetwork
@@ -86,7 +85,7 @@ def on_background(gaussians: Gaussians, inputs: NetworkInput) -> int:
 
 def test_a_view_looks_as_its_camera_projects() -> None:
     _, inputs = scene()
-    shown = Shown(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
+    shown = GivenViews(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
     generator = torch.Generator().manual_seed(0)
     points, direction = (4 * torch.rand(2, 500, 3, generator=generator) - 2).unbind()
     view, steps = torch.randint(VIEWS, (500,), generator=generator), torch.tensor([-0.5, 0.0, 2.0])
@@ -187,21 +186,8 @@ def test_less_than_two_views_change_nothing(present: int) -> None:
 def test_samples_of_a_batch_do_not_touch_each_other() -> None:
     error = 0.05 * torch.randn(VIEWS, PER_VIEW, generator=torch.Generator().manual_seed(0))
     rows = [(pushed(scene(count)[0], error), scene(count)[1]) for count in (1, 4, 2)]
-    together = Gaussians(
-        **{
-            name: torch.cat([getattr(gaussians, name) for gaussians, _ in rows])
-            for name in ("means", "quats", "scales", "opacities", "colors")
-        }
-    )
-    first = rows[0][1]
-    poses, fovy = (torch.cat([getattr(i.cameras, n) for _, i in rows]) for n in ("T_world_camera", "fovy_rad"))
-    drags = Drags(*(value.repeat(3, *[1] * (value.ndim - 1)) for value in vars(first.drags).values()))
-    inputs = NetworkInput(
-        torch.cat([i.images for _, i in rows]),
-        replace(first.cameras, T_world_camera=poses, fovy_rad=fovy),
-        torch.cat([i.view_valid for _, i in rows]),
-        drags,
-    )
+    together = Gaussians.cat([gaussians for gaussians, _ in rows])
+    inputs = NetworkInput.cat([given for _, given in rows])
     agreed = agree(together, inputs)
     assert torch.equal(agreed.means[0], together.means[0])
     assert torch.equal(agreed.scales[0], together.scales[0])
@@ -241,7 +227,7 @@ def test_cuda_agrees_as_the_cpu() -> None:
     gaussians, inputs = scene()
     error = 0.05 * torch.randn(VIEWS, PER_VIEW, generator=torch.Generator().manual_seed(0))
     wrong = pushed(gaussians, error)
-    cpu, cuda = agree(wrong, inputs), agree(wrong.to("cuda"), to_device(inputs, "cuda")).to("cpu")
+    cpu, cuda = agree(wrong, inputs), agree(wrong.to("cuda"), inputs.to("cuda")).to("cpu")
     opaque = wrong.opacities > OPAQUE
     assert float((cpu.means - wrong.means)[opaque].norm(dim=-1).mean()) > 0.01  # so there is something to compare
     assert float(((cpu.means - cuda.means)[opaque].norm(dim=-1) > 1e-3).float().mean()) < 0.02

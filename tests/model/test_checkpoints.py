@@ -1,11 +1,11 @@
 import json
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from partrm.model import checkpoints
-from partrm.model.checkpoints import LATER_FIELDS, CheckpointError, load_model, save_checkpoint
+from partrm.model.checkpoints import DROPPED_FIELDS, CheckpointError, load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
 
@@ -73,7 +73,7 @@ def unknown_field(folder):
         (missing_shard, "missing"),
         (other_config, "do not fit"),
         (bad_json, "not a checkpoint's config"),
-        (unknown_field, "do not match"),
+        (unknown_field, "are not known here"),
     ],
 )
 def test_broken_checkpoints_are_refused(saved, spoil, message) -> None:
@@ -89,30 +89,38 @@ def test_unknown_name_is_refused(tmp_path) -> None:
         load_model(tmp_path / "nothing")
 
 
-def test_checkpoints_from_before_the_ablations_load(saved) -> None:
-    """Fields that came later may be missing; the network is what it was, bit for bit."""
+def test_fields_that_older_checkpoints_have_are_dropped_where_they_say_nothing(saved) -> None:
     network, folder = saved
     content = json.loads((folder / "config.json").read_text())
-    for name in LATER_FIELDS:
-        del content["network"][name]
-    (folder / "config.json").write_text(json.dumps(content))
+    path = folder / "config.json"
+    path.write_text(json.dumps(content | {"network": content["network"] | DROPPED_FIELDS}))
     loaded = load_model(folder)
     assert loaded.config == TINY
     assert all(torch.equal(loaded.network.state_dict()[k], v) for k, v in network.state_dict().items())
-    del content["network"]["joint_votes"]
-    (folder / "config.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="joint_votes"):
+    others = {"head": "state", "joint_votes": False, "drag_levels": [1], "drag_positions": "raw_pixels"}
+    for name, value in others.items():
+        path.write_text(json.dumps(content | {"network": content["network"] | {name: value}}))
+        with pytest.raises(CheckpointError, match=f"{name} .* is an experiment's"):
+            load_model(folder)
+
+
+def test_the_bundled_weights_say_of_dropped_fields_what_the_product_is() -> None:
+    folder = Path(checkpoints.__file__).parent / "weights"
+    for name in checkpoints.bundled_names():
+        written = json.loads((folder / name / "config.json").read_text())["network"]
+        assert {key: written[key] for key in DROPPED_FIELDS if key in written}.items() <= DROPPED_FIELDS.items()
+
+
+def test_fields_that_are_missing_or_unknown_are_named(saved) -> None:
+    _, folder = saved
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"network": content["network"] | {"colour": 1}}))
+    with pytest.raises(CheckpointError, match=r"colour.* not known"):
         load_model(folder)
-
-
-def test_a_state_head_says_that_it_gives_no_part(tmp_path) -> None:
-    config = replace(TINY, head="state", drag_levels=(1,), drag_positions="raw_pixels")
-    save_checkpoint(PartRMNetwork(config).state_dict(), config, tmp_path / "s")
-    loaded = load_model(tmp_path / "s")
-    assert loaded.config == config
-    with pytest.raises(CheckpointError, match="state head, without the moving part") as error:
-        _ = loaded.articulated
-    assert "\n" not in str(error.value)
+    del content["network"]["mid_depth"]
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"mid_depth.* missing"):
+        load_model(folder)
 
 
 def test_failed_save_leaves_the_old_one(saved, monkeypatch) -> None:

@@ -4,32 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 from einops import rearrange
+from support.network_inputs import some_drags, some_input
 
-from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import Drags
-from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding, scatter_to_map
-from partrm.model.inputs import NetworkInput, pooled_rgba
+from partrm.model.drag_embedding import DragEmbedding, scatter_to_map
+from partrm.model.inputs import pooled_rgba
 from partrm.model.network import BASE, TINY, PartRMNetwork
-from partrm.model.reference import fourier_of_pixels
-
-
-def some_drags(b: int, n: int, seed: int = 0) -> Drags:
-    g = torch.Generator().manual_seed(seed)
-    return Drags(
-        start=torch.rand(b, n, 2, generator=g),
-        end=torch.rand(b, n, 2, generator=g),
-        view=torch.zeros(b, n, dtype=torch.long),
-        valid=torch.ones(b, n, dtype=torch.bool),
-    )
-
-
-def some_input(b: int = 2, size: int = 64, views: int = 1) -> NetworkInput:
-    g = torch.Generator().manual_seed(1)
-    one = canonical_orbit(4, size)
-    cameras = Cameras(one.T_world_camera.expand(b, 4, 4, 4), one.fovy_rad.expand(b, 4), size, size)
-    valid = (torch.arange(4) < views).expand(b, 4)
-    images = torch.rand(b, 4, 4, size, size, generator=g) * valid[..., None, None, None]
-    return NetworkInput(images, cameras, valid, some_drags(b, 3))
 
 
 @pytest.fixture(scope="module")
@@ -173,48 +153,12 @@ def test_low_precision_blurs_features_but_not_rays(network: PartRMNetwork) -> No
     assert torch.allclose(depth[inside], expected[inside], atol=1e-5)
 
 
-def test_raw_drags_are_the_references() -> None:
-    """The ablation's embedding: x along the rows, starts and ends by one MLP, the first view's drags in all views."""
-    embed = RawDragEmbedding(32, 8)
-    point = torch.tensor([[[0.8, 0.1]]])
-    view, valid = torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1, dtype=torch.bool)
-    maps = embed.maps(Drags(point, point, view, valid), 4, 40)
-    assert maps.shape == (4, 16, 40, 40)
-    energy = maps.abs().sum(1)
-    assert [divmod(int(e.argmax()), 40) for e in energy] == [(32, 4)] * 4
-    assert torch.equal(maps[:, :8], maps[:, 8:])
-    assert torch.equal(maps[0], maps[3])
-    vector = embed.mlp(fourier_of_pixels(point[0, 0] * 512))
-    assert torch.allclose(maps[0, :8, 32, 4], vector, atol=1e-5)
-    assert torch.count_nonzero(embed.maps(Drags(point, point, view + 1, valid), 4, 40)) == 0
-    assert torch.count_nonzero(embed.maps(Drags(point, point, view, ~valid), 4, 40)) == 0
-
-
-def test_one_level_alone_takes_the_drags() -> None:
-    config = replace(TINY, drag_levels=(1,))
-    network = PartRMNetwork(config)
-    assert [type(module) for module in network.drags] == [NoDrags, DragEmbedding]
-    assert not [name for name in network.state_dict() if name.startswith("drags.0")]
-
-
-def test_drags_reach_the_output_of_every_variant() -> None:
-    for changes in ({"head": "state"}, {"drag_levels": (0,)}, {"drag_positions": "raw_pixels"}):
-        torch.manual_seed(0)
-        net = PartRMNetwork(replace(TINY, **changes)).eval()
-        for embed in net.drags:
-            if isinstance(embed, DragEmbedding):
-                torch.nn.init.normal_(embed.fuse.weight, std=0.05)
-        inputs = some_input()
-        other = replace(inputs, drags=some_drags(2, 3, seed=9))
-        moved = (net(inputs).gaussians.means - net(other).gaussians.means).abs().max()
-        assert float(moved) > 1e-5, changes
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("head", "x"), ("drag_levels", (2,)), ("drag_positions", "polar")),
-        *(("down_channels", (64,)), ("down_channels", (64, 100)), ("down_channels", (64, 0))),
+        ("down_channels", (64,)),
+        ("down_channels", (64, 100)),
+        ("down_channels", (64, 0)),
     ],
 )
 def test_configs_of_no_network_are_refused(name: str, value) -> None:

@@ -160,7 +160,7 @@ def test_a_build_with_blender_is_sound_and_shows_what_the_ray_caster_shows(tmp_p
     from partrm.objects.partnet import save_partnet
 
     save_partnet(cabinet(), tmp_path / "7")
-    small = BuildConfig(size_px=96, views=2, states=2, distractors=0, points=500, sample_size_px=32, cycles_samples=16)
+    small = BuildConfig(size_px=96, views=2, states=2, distractors=0, points=500, cycles_samples=16)
     for backend in ("warp", "blender"):
         build((str(tmp_path / "7"),), tmp_path / backend, replace(small, backend=backend))
         assert not [p for found in check_dataset(tmp_path / backend) for p in found.problems]

@@ -1,7 +1,5 @@
-"""The packed pool: exact packing, round trip through its file, refusals, the command line."""
+"""The packed pool: exact packing, round trip through its file, refusals."""
 
-import subprocess
-import sys
 from dataclasses import fields
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 
 from partrm.geometry.joints import forward_kinematics
 from partrm.procedural import generate
-from partrm.synthesis.mesh_pool import QUANTA, Pool, PoolError, build_pool, load_pool, save_pool
+from partrm.synthesis.mesh_pool import QUANTA, Pool, PoolError, load_pool, save_pool
 
 JOBS = [("cabinet", 0), ("laptop", 1), ("drawers", 2), ("washing_machine", 3), ("door", 4)]
 
@@ -88,20 +86,3 @@ def test_what_is_no_pool_is_refused(tmp_path, objects):
 
     with pytest.raises(PoolError, match="no part of it moves"):
         Pool.from_objects([replace(objects[0], parts=objects[0].parts[:1])])
-
-
-def test_workers_change_nothing():
-    jobs = [("lidded_box", 0), ("press", 1), ("valve", 2)]
-    one, two = build_pool(jobs, 1), build_pool(jobs, 2)
-    assert torch.equal(one.vertices, two.vertices)
-    assert torch.equal(one.faces, two.faces)
-
-
-def test_command_line_builds_a_pool(tmp_path):
-    out = tmp_path / "small.npz"
-    arguments = ["build", "--out", str(out), "--per-category", "2", "--seed", "7", "--workers", "1"]
-    command = [sys.executable, "-m", "partrm.synthesis.mesh_pool", *arguments, "--categories", "chest", "kettle"]
-    subprocess.run(command, check=True, capture_output=True)
-    pool = load_pool(out)
-    assert pool.count == 4
-    assert pool.seed.tolist() == [7, 8, 7, 8]

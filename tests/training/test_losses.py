@@ -121,12 +121,6 @@ def test_the_voted_joint_teaches_votes_and_no_depths(samples: Samples, output: N
     assert all(g is not None and float(g.abs().max()) > 0 for g in grads[1:])
 
 
-def test_networks_without_votes_have_no_such_terms(samples: Samples) -> None:
-    network = PartRMNetwork(dataclasses.replace(TINY, joint_votes=False))
-    losses = motion_losses(network(samples.inputs), samples, LossWeights())
-    assert not set(VOTES) & set(losses)
-
-
 def test_gradients_are_finite_where_votes_are_exact_or_zero(samples: Samples, output: NetworkOutput) -> None:
     for votes in (true_votes(samples), JointVotes(*(torch.zeros_like(v) for v in vars(true_votes(samples)).values()))):
         leaves = JointVotes(*(value.clone().requires_grad_() for value in vars(votes).values()))

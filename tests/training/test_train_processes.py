@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
 pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
 
-SCRIPT = '''
-import dataclasses, json, sys, os
+SCRIPT = """
+import json, sys, os
 from pathlib import Path
 
 import torch
@@ -26,29 +26,19 @@ from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.training.trainer import Trainer, load_pool_for
 
 
-def rows_of(value, which):
-    """Those rows of every tensor in a nested dataclass."""
-    if isinstance(value, torch.Tensor):
-        return value[which]
-    if dataclasses.is_dataclass(value):
-        return dataclasses.replace(value, **{f.name: rows_of(getattr(value, f.name), which)
-                                             for f in dataclasses.fields(value)})
-    return value
-
-
 out, steps, batch = Path(sys.argv[2]), 8, 6
 out.mkdir(parents=True, exist_ok=True)
 rank = int(os.environ.get("RANK", "0"))
 pool = out / f"boxes-{rank}.npz"
 save_pool(Pool.from_objects([cabinet(), cabinet()]), pool)
 trainer = Trainer(tiny(pool, out, steps))
-data = OnlineSamples(*load_pool_for(pool, trainer.device), seed=7)
+data = OnlineSamples(*load_pool_for((pool,), trainer.device), seed=7)
 count, losses = trainer.accelerator.num_processes, []
 for step in range(steps):
     drawn = data.draw(SampleConfig(image_size_px=32, views=1 + step % 4), 3 * batch)
     good = drawn.valid.nonzero()[:batch, 0]
     assert len(good) == batch
-    mine = rows_of(drawn, good[rank * batch // count : (rank + 1) * batch // count])
+    mine = drawn[good[rank * batch // count : (rank + 1) * batch // count]]
     loss = trainer.train_step(mine, trainer.config.coarse, 1e-3)["loss"]
     losses.append(float(trainer.accelerator.reduce(loss, "mean")))
 if rank == 0:
@@ -56,7 +46,7 @@ if rank == 0:
     (out / "result.json").write_text(json.dumps({"losses": losses, "weights": weights.tolist()}))
 trainer.accelerator.wait_for_everyone()
 trainer.accelerator.end_training()
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import inspect
 import io
 import urllib.error
 import urllib.request
@@ -46,6 +48,23 @@ def test_no_page_can_open_a_tunnel():
             assert server._share_tunnel is None
         finally:
             server.stop()
+
+
+def test_viser_has_the_private_names_that_the_limits_rest_on():
+    with contextlib.redirect_stdout(io.StringIO()):
+        server = LocalServer(host="127.0.0.1", port=0, verbose=False)
+    try:
+        assert server._websock_server._live_connections == {}
+        assert server.gui._current_file_upload_states == {}
+        for name in ("_handle_file_transfer_start", "_handle_file_transfer_part"):
+            assert list(inspect.signature(getattr(server.gui, name)).parameters) == ["client_id", "message"]
+        kinds = (_messages.FileTransferStartUpload, _messages.FileTransferPart)
+        assert set(kinds) <= set(server._websock_server._incoming_handlers)
+        sent = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+        assert {"size_bytes", "part_count", "transfer_uuid", "content"} <= sent
+        assert "_websock_connection" in viser.ClientHandle.__init__.__code__.co_names
+    finally:
+        server.stop()
 
 
 def test_binds_to_loopback_and_serves_no_path_of_the_disk(engine):

@@ -15,7 +15,7 @@ from partrm.inference.source import check_drags
 from partrm.objects.urdf import save_urdf
 from partrm.procedural import generate
 from partrm.viewer import sources
-from partrm.viewer.display import Shown
+from partrm.viewer.display import MovableGaussians
 from partrm.viewer.examples import load_examples
 from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload
 
@@ -111,7 +111,7 @@ def test_a_prediction_on_disk_comes_back(tmp_path, engine):
     prediction = engine.predict(picture.views, [(70.0, 45.0, 80.0, 40.0)])
     save_prediction(prediction, tmp_path / "out", canonical_orbit(1, 16))
     shown = open_path(tmp_path / "out", None)
-    assert isinstance(shown, Shown)
+    assert isinstance(shown, MovableGaussians)
     assert bool((shown.moving == prediction.moving).all())
     assert_close(shown.at(1.0).means, prediction.after.means, atol=1e-5, rtol=0)
     (tmp_path / "out" / "prediction.json").write_text('{"joint": {"type": "ball"}}')

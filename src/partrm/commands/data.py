@@ -1,12 +1,16 @@
-"""``partrm data build|check|show``: datasets in PartDrag-4D's layout, from any articulated objects."""
+"""``partrm data build|pool|check|show``: datasets in PartDrag-4D's layout and pools to train on, from any objects."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-DESCRIPTION = """Make a dataset of states, views, point clouds and drags from articulated objects; check it; look at it.
+from partrm.datasets.object_writer import BuildConfig
+from partrm.datasets.pools import ProceduralCounts
+from partrm.datasets.sources import SourceError
+
+DESCRIPTION = """Pack articulated objects to train on; make a dataset of states, views and point clouds of them.
 
 Examples:
   partrm data build procedural --limit 16 --out data16
@@ -14,6 +18,9 @@ Examples:
   partrm data build 7120 --preset reference --backend blender --out like-the-paper
   partrm data build procedural --limit 20000 --out big --gpus 4 --workers-per-gpu 8
   partrm data build procedural --limit 20000 --out /shared/big --executor ray
+  partrm data pool procedural --per-category 140 --out train.npz --workers 8
+  partrm data pool drawer.urdf door.urdf lamp.xml --out own.npz
+  partrm data pool real --out real.npz
   partrm data check data16
   partrm data show data16
 """
@@ -23,23 +30,17 @@ Examples:
 class Build:
     """Build a dataset. A build that was stopped, even killed, goes on when it is started again.
 
-    Writes PartDrag-4D's folders (render_PartDrag4D, processed_data_partdrag4d), file lists split by object, compact
-    samples for training and manifest.json, which lists every source that was refused and why.
+    Writes PartDrag-4D's folders (render_PartDrag4D, processed_data_partdrag4d), file lists split by object
+    and manifest.json, which lists every source that was refused and why.
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
     """procedural, procedural:CATEGORY, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml files."""
     out: Path
     """Folder of the dataset: empty, or this build's."""
-    preset: Literal["default", "reference"] = "default"
-    """reference: the paper's cameras, scale and light."""
+    config: Annotated[BuildConfig, tyro.conf.arg(name="")] = field(default_factory=BuildConfig)
     limit: int | None = None
     """Most objects in all (procedural sources make 96 without)."""
-    seed: int = 0
-    backend: Literal["warp", "blender"] = "warp"
-    """warp: our ray caster; blender: Cycles, slow, the reference's look (extra `blender`)."""
-    cycles_samples: int = 32
-    """Paths per pixel of the Blender backend."""
     executor: Literal["local", "ray"] = "local"
     """local: processes of this machine; ray: tasks on a Ray cluster that shares the output folder (extra `ray`)."""
     ray_address: str | None = None
@@ -50,20 +51,20 @@ class Build:
     """Build on so many CUDA cards instead of on CPUs."""
     workers_per_gpu: int = 1
     """Processes that share a card."""
-    size_px: int = 512
-    """Side of the images."""
-    states: int = 6
-    """States of each moving part, 2 to 100."""
-    distractors: int = 2
-    """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
-    points: int = 10_000
-    """Surface points of each point cloud."""
-    lighting: Literal["reference", "random"] = "reference"
-    """random: another light and sky for each object."""
-    textures: Literal["own", "images"] = "own"
-    """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
-    sample_size_px: int = 256
-    """Side of the compact samples' images; 0 makes none."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pack objects into one file that `partrm train --pool` takes. Sources that are refused are listed, with why."""
+
+    sources: tyro.conf.Positional[tuple[str, ...]]
+    """procedural, procedural:CATEGORY, real, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml
+    files. real: the objects of two robotics benchmarks that the evaluation takes."""
+    out: Path
+    """File to write."""
+    counts: Annotated[ProceduralCounts, tyro.conf.arg(name="")] = field(default_factory=ProceduralCounts)
+    workers: int = 2
+    """Processes."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Show:
 
 Command = (
     Annotated[Build, tyro.conf.subcommand("build")]
+    | Annotated[Pool, tyro.conf.subcommand("pool")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Show, tyro.conf.subcommand("show")]
 )
@@ -97,28 +99,16 @@ def data(command: Annotated[Command, tyro.conf.arg(name="")]) -> int:
     """Run one of the commands."""
     if isinstance(command, Build):
         return _build(command)
+    if isinstance(command, Pool):
+        return _pool(command)
     return _check(command.folder) if isinstance(command, Check) else _show(command)
 
 
 def _build(command: Build) -> int:
     from partrm.commands import UsageError
 
-    positive = (("--limit", command.limit), ("--workers", command.workers), ("--points", command.points))
-    wrong = [name for name, value in positive if value is not None and value < 1]
-    wrong += ["--size-px"] if not 16 <= command.size_px <= 4096 else []
-    wrong += ["--states"] if not 2 <= command.states <= 100 else []
-    wrong += ["--distractors"] if not 0 <= command.distractors <= 4 else []
-    wrong += ["--sample-size-px"] if command.sample_size_px and not 32 <= command.sample_size_px <= 1024 else []
-    wrong += ["--seed"] if command.seed < 0 else []
-    wrong += ["--gpus"] if not 0 <= command.gpus <= 1024 else []
-    wrong += ["--workers-per-gpu"] if not 1 <= command.workers_per_gpu <= 64 else []
-    wrong += ["--cycles-samples"] if not 1 <= command.cycles_samples <= 65536 else []
-    if wrong:
-        raise UsageError(f"{wrong[0]}: out of range")
-    if command.gpus and command.workers is not None:
-        raise UsageError("--workers counts processes on CPUs; with --gpus give --workers-per-gpu")
-    if command.ray_address is not None and command.executor != "ray":
-        raise UsageError("--ray-address needs --executor ray")
+    if command.limit is not None and command.limit < 1:
+        raise UsageError(f"--limit {command.limit}: give 1 or more")
     return _build_with_progress(command)
 
 
@@ -137,11 +127,7 @@ def _build_with_progress(command: Build) -> int:
     from partrm.commands.console import plain_console
     from partrm.datasets.build import build
     from partrm.datasets.executors import Workers
-    from partrm.datasets.object_writer import BuildConfig
-    from partrm.datasets.sources import SourceError
 
-    known = {field.name for field in fields(BuildConfig)}
-    config = BuildConfig(**{name: value for name, value in vars(command).items() if name in known})
     workers = Workers(command.executor, command.workers, command.gpus, command.workers_per_gpu, command.ray_address)
     console = plain_console()
     columns = (
@@ -157,7 +143,9 @@ def _build_with_progress(command: Build) -> int:
             progress.update(task, completed=done, total=planned, rate=rate)
 
         try:
-            result = build(command.sources, command.out, config, limit=command.limit, workers=workers, report=report)
+            result = build(
+                command.sources, command.out, command.config, limit=command.limit, workers=workers, report=report
+            )
         except SourceError as error:
             raise UsageError(str(error)) from error
     for where, reason in result.refused:
@@ -166,25 +154,49 @@ def _build_with_progress(command: Build) -> int:
     return 0
 
 
+def _pool(command: Pool) -> int:
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from partrm.commands import UsageError
+    from partrm.commands.console import plain_console
+    from partrm.datasets.pools import pack_sources, plan_pool
+    from partrm.synthesis.mesh_pool import save_pool
+
+    if command.workers < 1:
+        raise UsageError("--workers: out of range")
+    if not command.out.parent.is_dir():
+        raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
+    try:
+        sources = plan_pool(command.sources, command.counts)
+    except SourceError as error:
+        raise UsageError(str(error)) from error
+    console = plain_console()
+    with Progress(console=console) as progress:
+        task = progress.add_task("objects", total=len(sources))
+        packed = pack_sources(
+            sources, command.workers, lambda done, of: progress.update(task, completed=done, total=of)
+        )
+        save_pool(packed.pool, command.out)
+    for where, reason in packed.refused:
+        console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
+    pool = packed.pool
+    console.print(f"{pool.count} objects of {len(pool.category_names)} categories in {command.out}")
+    return 0
+
+
 def _check(folder: Path) -> int:
     from rich.progress import track
 
     from partrm.commands.console import plain_console
-    from partrm.datasets.check import DragFigures, check_dataset
+    from partrm.datasets.check import check_dataset
 
     console, problems, checked = plain_console(), [], 0
-    total = DragFigures(0, 0, 0, 0.0)
     for found in track(check_dataset(folder), description="checked", console=console):
         problems += found.problems
-        total = total + (found.drags or DragFigures(0, 0, 0, 0.0))
         checked += 1
     for problem in problems:
         console.print(problem)
-    if total.drags:
-        console.print(
-            f"{total.drags} drags of {total.samples} samples: {total.on_part / total.drags:.2%} start on their part "
-            f"in view 0, and none is further than {total.worst_px:.1g} px from its material point before and after"
-        )
     console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
     return 1 if problems else 0
 

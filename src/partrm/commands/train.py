@@ -1,33 +1,77 @@
-"""``partrm train``: both stages of training, resumable and limited in time."""
+"""``partrm train``: the phases of training, resumable and limited in time."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import tyro
 
 from partrm.training.config import TrainConfig
+from partrm.training.recipe import load_recipe
+from partrm.training.run_log import Listener
 
-DESCRIPTION = """Train a network on a packed pool of objects, in three phases: motion at 128 px, at 256 px, looks.
+DEFAULT_RECIPE = "base"
 
-Make a pool first:
-  python -m partrm.synthesis.mesh_pool build --out pool.npz --per-category 140
+DESCRIPTION = """Train a network on packed pools of objects, in three phases: coarse and fine motion, appearance.
+
+Make a pool first, of generated objects or of your own:
+  partrm data pool procedural --out pool.npz --per-category 140
+  partrm data pool mine.urdf yours.xml --out own.npz
 
 The run folder holds log.jsonl, a TensorBoard log, the checkpoint and, at every stop, weights/ for --model.
 
 Examples:
   partrm train --pool pool.npz --out runs/a --max-minutes 9
   partrm train --pool pool.npz --out runs/a --max-minutes 9 --resume
+  partrm train --recipe base --pool pool.npz --out runs/a
   torchrun --nproc-per-node 2 -m partrm train --pool pool.npz --out runs/b --fused-norms --graphs
-  partrm train --pool pool.npz --out runs/c --init runs/a/weights --coarse.steps 0
-  partrm train --pool pool.npz --out runs/d --looks.steps 0 --network.head state
+  partrm train --recipe mine.toml --pool pool.npz own.npz --pool-shares 1 3 --out runs/c
+  partrm train --pool own.npz --out runs/d --init base --coarse.steps 0 --fine.steps 0 --appearance.steps 1000
 """
 
 
-def train(config: Annotated[TrainConfig, tyro.conf.arg(name="")]) -> None:
-    """Run or resume a training."""
-    from partrm.commands import require_extra
+def _print_row(step: int, group: str, values: dict[str, float]) -> None:
+    print(f"{step:6d} {group:10s} " + " ".join(f"{k} {v:.4g}" for k, v in values.items()), flush=True)
 
-    require_extra("train", "accelerate", "warp")
 
-    from partrm.training.trainer import train as run
+LISTENER = Listener(_print_row, lambda text: print(text, flush=True))
+"""Prints what a training tells."""
 
-    run(config)
+
+def train(arguments: list[str]) -> Callable[..., None]:
+    """The command with the defaults of the recipe that its arguments name.
+
+    Raises:
+        TrainingError: no such recipe, or a broken one.
+    """
+    defaults = TrainConfig(pool=tyro.MISSING, out=tyro.MISSING, **load_recipe(named_recipe(arguments)))
+
+    def command(
+        config: Annotated[TrainConfig, tyro.conf.arg(name="")] = defaults,
+        recipe: str = DEFAULT_RECIPE,
+    ) -> None:
+        """Run or resume a training.
+
+        Args:
+            config: of the run.
+            recipe: where the other arguments' defaults come from: ``base`` or a .toml file like it.
+        """
+        from partrm.commands import require_extra
+
+        require_extra("train", "accelerate", "warp")
+
+        from partrm.training.trainer import train as run
+
+        run(config, LISTENER)
+
+    return command
+
+
+def named_recipe(arguments: list[str]) -> str:
+    """What ``--recipe NAME`` or ``--recipe=NAME`` says among the arguments; the last counts."""
+    named = DEFAULT_RECIPE
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--recipe" and following:
+            named = following
+        elif word.startswith("--recipe="):
+            named = word.partition("=")[2]
+    return named

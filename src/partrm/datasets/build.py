@@ -21,9 +21,9 @@ from partrm import __version__
 from partrm.datasets.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError
-from partrm.datasets.sources import Source, plan_sources
+from partrm.datasets.sources import Source, load_source, plan_sources
 from partrm.errors import PartRMError
-from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
+from partrm.objects.articulated_object import PackageMissingError
 from partrm.objects.textures import textured
 from partrm.rendering.meshes import RendererMissingError
 
@@ -193,20 +193,16 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
     (root / "objects").mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"mesh": source.mesh, "where": source.where, "split": split}
     try:
-        loaded = _loaded(source)
+        loaded = load_source(source)
         if config.textures == "images":
             loaded = textured(loaded, object_seed(source.mesh, config.seed) + 3)
         writer = ObjectWriter(root, loaded, config, device)
         yield from writer.write()
-        samples = root / "samples" / split / f"{source.mesh}.samples.safetensors"
-        if config.sample_size_px:
-            writer.write_samples(samples)
         record |= {
             "category": loaded.category,
             "source": loaded.source,
             "moving": [loaded.parts[i].name for i in loaded.movable],
             "faces": sum(len(p.faces) for p in loaded.parts),
-            "samples": digest([samples]) if config.sample_size_px else "",
             "shared": digest(shared_files(root, loaded.category, source.mesh)),
             "entries": {str(n): digest(entry_files(root, loaded.category, n)) for n, _ in writer.entries},
         }
@@ -221,25 +217,11 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
     replace_text(_record_path(root, source.mesh), json.dumps(record, indent=1, ensure_ascii=False))
 
 
-def _loaded(source: Source) -> ArticulatedObject:
-    """The source's object; whatever a broken file makes a loader raise becomes the reason of its refusal."""
-    try:
-        return source.load()
-    except (ObjectError, MemoryError):
-        raise
-    except ImportError as error:
-        raise PackageMissingError(f"{source.where}: a package cannot be imported ({error}); install it") from error
-    except Exception as error:
-        raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
-
-
 def _remove_entries(root: Path, mesh: str) -> None:
     """Remove all that was written of an object: a later try, with its source mended, starts afresh."""
     for below, pattern in ((RENDERS, f"{mesh}_*"), (RENDERS, f".{mesh}_*.part"), (PROCESSED, f"*/{mesh}")):
         for folder in list((root / below).glob(pattern)):
             shutil.rmtree(folder)
-    for path in (root / "samples").glob(f"*/{mesh}.samples.safetensors"):
-        path.unlink()
 
 
 def shared_files(root: Path, category: str, mesh: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""``partrm data check``: every entry there, whole, in one split, its points and drags projecting where they must."""
+"""``partrm data check``: every entry there, whole, in one split, its points projecting where they must."""
 
 import json
 from collections.abc import Iterator
@@ -7,21 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from partrm.datasets.build import SPLITS, load_records, shared_files, split_checksum
 from partrm.datasets.object_writer import digest, entry_files
 from partrm.datasets.partdrag4d import DatasetError, EntryName, PartDrag4D, State, read_file_list
-from partrm.geometry.joints import JointType
-from partrm.geometry.transforms import screw_motion, transform_points
-from partrm.synthesis.samples import Samples, load_samples
 
 ON_OBJECT = 0.99
 """Share of an entry's visible points that must fall on its first image (edges thinner than sub-samples may lack)."""
-
-DRAG_TOLERANCE_PX = 0.6
-"""Largest distance of a stored drag's end from where its material point arrives."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +23,6 @@ class Checked:
     name: str
     """The lists, an object, or an entry."""
     problems: tuple[str, ...]
-    drags: "DragFigures | None" = None
-    """Of an object's compact samples."""
-
-
-@dataclass(frozen=True)
-class DragFigures:
-    """How the drags of some samples project."""
-
-    samples: int
-    """Valid ones."""
-    drags: int
-    on_part: int
-    """Drags whose start shows their moving part in view 0."""
-    worst_px: float
-    """Largest distance of a drag's start or end from where its material point is seen, pixels of the image."""
-
-    def __add__(self, other: "DragFigures") -> "DragFigures":
-        return DragFigures(
-            self.samples + other.samples,
-            self.drags + other.drags,
-            self.on_part + other.on_part,
-            max(self.worst_px, other.worst_px),
-        )
 
 
 def load_manifest(root: Path) -> dict[str, Any]:
@@ -120,54 +89,10 @@ def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _check_object(root: Path, record: dict[str, Any]) -> Checked:
-    mesh, problems = record["mesh"], []
+    mesh = record["mesh"]
     if digest(shared_files(root, record["category"], mesh)) != record["shared"]:
-        problems.append(f"{mesh}: joints, materials or parts are missing or changed")
-    if not record["samples"]:
-        return Checked(mesh, tuple(problems))
-    path = root / "samples" / record["split"] / f"{mesh}.samples.safetensors"
-    where = path.relative_to(root)
-    if not path.is_file():
-        return Checked(mesh, (*problems, f"{where}: missing"))
-    if digest([path]) != record["samples"]:
-        return Checked(mesh, (*problems, f"{where}: corrupt"))
-    try:
-        figures = drag_figures(load_samples(path))
-    except ValueError as error:
-        return Checked(mesh, (*problems, str(error)))
-    if figures.on_part < figures.drags or figures.worst_px > DRAG_TOLERANCE_PX:
-        astray = figures.drags - figures.on_part
-        problems.append(f"{where}: a drag is misprojected ({figures.worst_px:.2f} px, {astray} not on their part)")
-    return Checked(mesh, tuple(problems), figures)
-
-
-def drag_figures(samples: Samples) -> DragFigures:
-    """How the drags of the valid samples of a batch project into their first images."""
-    size, grid = samples.inputs.images.shape[-1], samples.targets.moving.shape[-1]
-    drags, first = samples.inputs.drags, samples.inputs.cameras[:, 0]
-    used = drags.valid & samples.valid[:, None]
-    x, y = (drags.start * grid).floor().long().clamp(0, grid - 1).unbind(-1)
-    row = torch.arange(len(x))[:, None].expand_as(x)
-    moving = samples.targets.moving[:, 0][row, y, x]
-    point = samples.targets.point[:, 0][row, y, x]
-    start, _ = first.project(point)
-    # From axis, pivot and amount, which were found apart from the matrix that made the drags.
-    joint = samples.joint
-    T_after_before = screw_motion(joint.axis, joint.pivot, joint.amount, joint.type == JointType.PRISMATIC)
-    end, _ = first.project(transform_points(T_after_before, point))
-    inside = (drags.end > -1).all(-1) & (drags.end < 2).all(-1)  # ends further out are clamped
-    error = torch.where(inside, _distance(end, drags.end * size), 0.0)
-    error = torch.maximum(error, _distance(start, drags.start * size)) * used
-    return DragFigures(
-        samples=int(samples.valid.sum()),
-        drags=int(used.sum()),
-        on_part=int((moving & used).sum()),
-        worst_px=float(error.nan_to_num(float("inf")).max()),
-    )
-
-
-def _distance(a: Float[Tensor, "*batch 2"], b: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch"]:
-    return (a - b).norm(dim=-1)
+        return Checked(mesh, (f"{mesh}: joints, materials or parts are missing or changed",))
+    return Checked(mesh, ())
 
 
 def _entry_problems(data: PartDrag4D, category: str, name: EntryName, checksum: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError, require_ranges
 
 Work = Callable[[Any, str], int]
 """``work(task, device)``: do a task on a torch device; the number of things made."""
@@ -38,6 +38,20 @@ class Workers:
     """Processes that share a card."""
     ray_address: str | None = None
     """Address of a Ray cluster; without it the one of this machine, started if there is none."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that nobody has.
+
+        Raises:
+            ConfigError: one out of its range, or settings that exclude each other.
+        """
+        require_ranges({"--gpus": (self.gpus, 0, 1024), "--workers-per-gpu": (self.per_gpu, 1, 64)})
+        if self.count is not None and self.count < 1:
+            raise ConfigError(f"--workers {self.count}: give 1 or more")
+        if self.gpus and self.count is not None:
+            raise ConfigError("--workers counts processes on CPUs; with --gpus give --workers-per-gpu")
+        if self.ray_address is not None and self.executor != "ray":
+            raise ConfigError("--ray-address needs --executor ray")
 
     @property
     def device(self) -> Literal["cpu", "cuda"]:

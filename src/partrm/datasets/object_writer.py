@@ -1,4 +1,4 @@
-"""All entries of one object in a PartDrag-4D folder: states, views, point clouds, visibility, compact samples.
+"""All entries of one object in a PartDrag-4D folder: states, views, point clouds, visibility.
 
 An entry's render folder is renamed into place last, so that where it stands the entry is whole. Everything follows from
 the object's name and the build's seed: an entry made again has the same bytes.
@@ -32,18 +32,15 @@ from partrm.datasets.partdrag4d import (
     camera_record,
     save_points,
 )
+from partrm.errors import require_ranges
 from partrm.files import staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
-from partrm.geometry.tensor_record import to_device
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
 from partrm.synthesis.posed_scenes import random_lights
-from partrm.synthesis.sampler import SampleConfig, make_samples
-from partrm.synthesis.samples import save_samples
-from partrm.synthesis.scenarios import JointTables
 
 REFERENCE_HEIGHT = 1.5
 """Height of the reference's cameras, at the canonical distance from the origin."""
@@ -56,29 +53,48 @@ class BuildConfig:
     """What is made of every object."""
 
     preset: Literal["default", "reference"] = "default"
-    """default: diagonal 1, distinct azimuths, varied elevations; reference: the paper's scale and cameras."""
+    """default: diagonal 1, distinct azimuths, varied elevations; reference: the paper's cameras, scale and light."""
     seed: int = 0
+    """Of random states, cameras, light and textures; procedural objects are those of seed N times a million on."""
     size_px: int = 512
     """Side of the images."""
     views: int = 12
+    """Cameras around each state."""
     states: int = 6
-    """States of a moving part over its limits."""
+    """States of each moving part over its limits, 2 to 100."""
     distractors: int = 2
-    """Other parts, at most, that take both their extremes beside a moving part."""
+    """Other parts, at most, that stand closed and open beside each moving part; each doubles the states."""
     points: int = 10_000
-    """Surface points of a cloud."""
+    """Surface points of each point cloud."""
     lighting: Literal["reference", "random"] = "reference"
     """random: another light and sky for each object."""
     textures: Literal["own", "images"] = "own"
-    """images: surfaces without an image get a seeded one (wood, metal, paint, glass, dials, labels)."""
+    """images: surfaces without an image get a seeded one: wood, brushed metal, paint, glass, dials, labels."""
     backend: Literal["warp", "blender"] = "warp"
-    """What renders the images: our ray caster, or Cycles. Compact samples are always the ray caster's."""
+    """warp: our ray caster; blender: Cycles, slow, the reference's look (extra `blender`)."""
     samples_per_axis: int = 2
     """Sub-samples per pixel side (warp)."""
     cycles_samples: int = 32
-    """Paths per pixel (blender)."""
-    sample_size_px: int = 256
-    """Side of the input images of the compact samples; 0 makes none."""
+    """Paths per pixel of the Blender backend."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no dataset has.
+
+        Raises:
+            ConfigError: one out of its range.
+        """
+        require_ranges(
+            {
+                "--seed": (self.seed, 0, 2**31),
+                "--size-px": (self.size_px, 16, 4096),
+                "--views": (self.views, 1, 100),
+                "--states": (self.states, 2, 100),
+                "--distractors": (self.distractors, 0, 4),
+                "--points": (self.points, 1, 10**8),
+                "--samples-per-axis": (self.samples_per_axis, 1, 16),
+                "--cycles-samples": (self.cycles_samples, 1, 65536),
+            }
+        )
 
     @property
     def points_scale(self) -> float:
@@ -189,7 +205,7 @@ class ObjectWriter:
         self.points = sample_surface(self.obj, config.points, object_seed(obj.name, config.seed))
         generator = torch.Generator().manual_seed(object_seed(obj.name, config.seed) + 1)
         lights = Lights.reference(1) if config.lighting == "reference" else random_lights(1, generator)
-        self.lights: Lights = to_device(lights, device)
+        self.lights: Lights = lights.to(device)
 
     def write(self) -> Iterator[str]:
         """Write whatever is not there yet, yielding the names of new entries."""
@@ -286,19 +302,6 @@ class ObjectWriter:
             self.obj.materials,
             np.concatenate(uv),
         )
-
-    def write_samples(self, path: Path) -> None:
-        """Compact samples of the object: two a moving part where its motion shows, 1 to 4 of 4 views, exact targets."""
-        generator = torch.Generator(self.device).manual_seed(object_seed(self.obj.name, self.config.seed) + 2)
-        config = SampleConfig(self.config.sample_size_px, views=4, augment=False)
-        wanted = 2 * len(self.obj.movable)
-        objects = torch.zeros(3 * wanted, dtype=torch.long, device=self.device)
-        scene = MeshScene.from_objects([self.source], self.device)
-        materials = material_table([self.source]).to(self.device)
-        tables = to_device(JointTables.from_objects([self.source]), self.device)
-        samples = make_samples(scene, tables, objects, materials[objects], config, generator, wanted)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_samples(samples, path)
 
 
 def save_rgba(image: Float[Tensor, "4 h w"], path: Path) -> None:

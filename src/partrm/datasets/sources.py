@@ -9,11 +9,12 @@ from typing import Literal
 
 from partrm.datasets.partdrag4d import CATEGORIES as OFFICIAL
 from partrm.errors import PartRMError
-from partrm.objects.articulated_object import ArticulatedObject, ObjectError
+from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.objects.mjcf import load_mjcf
 from partrm.objects.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
+from partrm.objects.real_objects import load_real_object
 from partrm.objects.urdf import load_urdf
-from partrm.procedural import CATEGORIES, generate
+from partrm.procedural import CATEGORIES, generate, partdrag_generators
 
 PROCEDURAL_DEFAULT = 96
 """Objects of a procedural source when no limit is given."""
@@ -31,19 +32,7 @@ OBJECTS_PER_BUILD = 500_000
 NAME_BYTES = 100
 """Longest name of an object; those of its files are longer, and file systems take 255 bytes."""
 
-GENERATORS: dict[str, tuple[str, ...]] = {
-    "Dishwasher": ("dishwasher", "kitchen_dishwasher"),
-    "Laptop": ("laptop",),
-    "Microwave": ("microwave", "kitchen_microwave"),
-    "Oven": ("oven", "kitchen_range", "toaster_oven"),
-    "Refrigerator": ("refrigerator", "kitchen_refrigerator"),
-    "StorageFurniture": (
-        "cabinet", "mixed_cabinet", "kitchen_base_cabinet", "drawers", "chest", "sliding_cabinet", "desk",
-        "kitchen_wall_cabinet", "kitchen_sink_cabinet", "kitchen_recursive_cabinet", "kitchen_island",
-    ),
-    "TrashCan": ("trash_can",),
-    "WashingMachine": ("washing_machine",),
-}  # fmt: skip
+GENERATORS: dict[str, tuple[str, ...]] = partdrag_generators()
 """Procedural generators of PartDrag-4D's categories, taken in turn."""
 
 
@@ -57,16 +46,16 @@ class Source:
 
     mesh: str
     """Its name in the dataset: distinct, without underscores."""
-    kind: Literal["procedural", "partnet", "urdf", "mjcf"]
+    kind: Literal["procedural", "partnet", "urdf", "mjcf", "real"]
     where: str
-    """Path, or ``generator:seed``."""
+    """Path, ``generator:seed``, or the name of a real object."""
     category: str = ""
     """Category in the dataset where the source does not know its own."""
 
     @property
     def origin(self) -> str:
         """What two sources of the same object have in common, however their paths are written."""
-        if self.kind == "procedural":
+        if self.kind in ("procedural", "real"):
             return self.where
         return str(Path(self.where, PARTNET_FILE if self.kind == "partnet" else "").resolve())
 
@@ -79,6 +68,8 @@ class Source:
         if self.kind == "procedural":
             generator, seed = self.where.split(":")
             loaded = generate(generator, int(seed))
+        elif self.kind == "real":
+            loaded = load_real_object(self.where)
         elif self.kind == "partnet":
             loaded = load_partnet(self.where)
         elif self.kind == "urdf":
@@ -88,6 +79,24 @@ class Source:
         if not loaded.movable:
             raise ObjectError(f"{self.where}: nothing moves")
         return replace(loaded, name=self.mesh, category=plain_name(self.category or loaded.category))
+
+
+def load_source(source: Source) -> ArticulatedObject:
+    """The source's object; whatever a broken file makes a loader raise becomes the reason of its refusal.
+
+    Raises:
+        ObjectError: it cannot be used; the message says why.
+        PackageMissingError: the package that it needs is not installed.
+        MemoryError: there is not enough.
+    """
+    try:
+        return source.load()
+    except (ObjectError, MemoryError):
+        raise
+    except ImportError as error:
+        raise PackageMissingError(f"{source.where}: a package cannot be imported ({error}); install it") from error
+    except Exception as error:
+        raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def plain_name(text: str) -> str:

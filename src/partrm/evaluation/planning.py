@@ -18,10 +18,10 @@ from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, material_table, trace_surfaces
 from partrm.synthesis.posed_scenes import moving_mask, pose_batch
 from partrm.synthesis.scenarios import (
+    PUBLISHED_SCENARIOS,
     Framing,
     JointTables,
     Scenario,
-    ScenarioConfig,
     first_view,
     frame_from,
     sample_scenarios,
@@ -124,7 +124,7 @@ def plan_procedural(
 
 def _random_candidates(tables: JointTables, generator: torch.Generator) -> Candidates:
     shape = (CANDIDATES,)
-    scenario = sample_scenarios(tables, torch.zeros(shape, dtype=torch.long), ScenarioConfig(), generator)
+    scenario = sample_scenarios(tables, torch.zeros(shape, dtype=torch.long), PUBLISHED_SCENARIOS, generator)
     azimuth = uniform(shape, math.radians(-60), math.radians(60), generator)
     return Candidates(scenario, azimuth, uniform(shape, math.radians(10), math.radians(40), generator))
 

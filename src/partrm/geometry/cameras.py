@@ -16,6 +16,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.files import atomic_write
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose
 
 CANONICAL_FOVY_RAD = 2 * math.atan(36 / 2 / 50)
@@ -33,7 +34,7 @@ class CameraFileError(PartRMError):
 
 
 @dataclass(frozen=True)
-class Cameras:
+class Cameras(TensorRecord):
     """A batch of pinhole cameras that share one image size."""
 
     T_world_camera: Float[Tensor, "*batch 4 4"]
@@ -76,12 +77,6 @@ class Cameras:
     def positions(self) -> Float[Tensor, "*batch 3"]:
         """Optical centres in the world frame."""
         return self.T_world_camera[..., :3, 3]
-
-    def __getitem__(self, index) -> "Cameras":
-        return replace(self, T_world_camera=self.T_world_camera[index], fovy_rad=self.fovy_rad[index])
-
-    def to(self, device: torch.device | str) -> "Cameras":
-        return replace(self, T_world_camera=self.T_world_camera.to(device), fovy_rad=self.fovy_rad.to(device))
 
     def resized(self, width: int, height: int | None = None) -> "Cameras":
         """The same cameras with another number of pixels; the aspect ratio must stay."""

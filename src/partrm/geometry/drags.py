@@ -1,17 +1,19 @@
 """Drags: pixel pairs on one part of the object in one of the input views."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from partrm.geometry.tensor_record import TensorRecord
 
 MAX_DRAGS = 10
 """Most drags that one sample carries (the paper's number)."""
 
 
 @dataclass(frozen=True)
-class Drags:
+class Drags(TensorRecord):
     """A batch of padded lists of drags, in fractions of the image: x right, y down, (0, 0) the top-left corner."""
 
     start: Float[Tensor, "*batch n 2"]
@@ -22,12 +24,6 @@ class Drags:
     """Input view in which the drag is given."""
     valid: Bool[Tensor, "*batch n"]
     """False for padding."""
-
-    def to(self, device: torch.device | str) -> "Drags":
-        return Drags(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-    def __getitem__(self, index) -> "Drags":
-        return Drags(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @staticmethod
     def from_pixels(

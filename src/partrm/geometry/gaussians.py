@@ -1,6 +1,6 @@
 """3D Gaussians as one immutable value, and the PLY files of 3D Gaussian splatting."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.files import atomic_write
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import multiply_quaternions, quaternion_from_matrix
 
 SH_DEGREE_0 = 0.28209479177387814
@@ -35,7 +36,7 @@ class GaussianFileError(PartRMError):
 
 
 @dataclass(frozen=True)
-class Gaussians:
+class Gaussians(TensorRecord):
     """A batch of sets of ``n`` Gaussians, all values activated (3 + 4 + 3 + 1 + 3 parameters)."""
 
     means: Float[Tensor, "*batch n 3"]
@@ -52,13 +53,6 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[-2]
 
-    def __getitem__(self, index) -> "Gaussians":
-        """Index the leading (batch) dimensions, or select Gaussians of an unbatched set by mask or index."""
-        return Gaussians(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
-
-    def to(self, device: torch.device | str) -> "Gaussians":
-        return Gaussians(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
     def transformed(self, T_target_source: Float[Tensor, "*#batch 4 4"]) -> "Gaussians":
         """Carry all Gaussians by one rigid motion."""
         R = T_target_source[..., :3, :3]
@@ -69,13 +63,7 @@ class Gaussians:
     @staticmethod
     def concatenate(sets: "list[Gaussians]") -> "Gaussians":
         """One set holding all Gaussians of the given sets (same batch shape)."""
-        return Gaussians(
-            means=torch.cat([s.means for s in sets], -2),
-            quats=torch.cat([s.quats for s in sets], -2),
-            scales=torch.cat([s.scales for s in sets], -2),
-            opacities=torch.cat([s.opacities for s in sets], -1),
-            colors=torch.cat([s.colors for s in sets], -2),
-        )
+        return Gaussians.cat(sets, dim=sets[0].opacities.ndim - 1)
 
 
 def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -> None:
@@ -149,9 +137,9 @@ def load_ply(path: Path | str) -> Gaussians:
         opacities=torch.sigmoid(group(("opacity",))[:, 0]).float(),
         colors=(group(_COLOR) * SH_DEGREE_0 + 0.5).clamp_min(0.0).float(),
     )
-    for field in fields(decoded):
-        if not torch.isfinite(getattr(decoded, field.name)).all():
-            raise GaussianFileError(f"{path}: {field.name} that are not finite")
+    for name, values in decoded.leaves().items():
+        if not torch.isfinite(values).all():
+            raise GaussianFileError(f"{path}: {name} that are not finite")
     return decoded
 
 

@@ -1,26 +1,87 @@
-"""Frozen dataclasses of tensors, walked as one value: moved, indexed, joined."""
+"""Base of the frozen dataclasses of tensors: moved, indexed, joined and taken apart as one value."""
 
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 
-def to_device(value: Any, device: torch.device | str) -> Any:
-    """A copy of a (nested) dataclass of tensors on another device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: to_device(getattr(value, f.name), device) for f in fields(value)})
-    return value
+@dataclass(frozen=True)
+class TensorRecord:
+    """A frozen dataclass of tensors, of further records, and of values that all rows share (sizes, names, None)."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same record with ``function`` applied to each tensor, nested ones too; shared values stay."""
+
+        def mapped(value: Any) -> Any:
+            if isinstance(value, TensorRecord):
+                return value.map(function)
+            return function(value) if isinstance(value, Tensor) else value
+
+        return replace(self, **{f.name: mapped(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The record with all tensors on ``device``; those that are there already are not copied."""
+        return self.map(lambda tensor: tensor.to(device))
+
+    def __getitem__(self, index: Any) -> Self:
+        """Each tensor indexed alike, along the leading (batch) dimensions."""
+        return self.map(lambda tensor: tensor[index])
+
+    def leaves(self) -> dict[str, Tensor]:
+        """All tensors by their dotted names (``cameras.fovy_rad``), in the order of the fields."""
+        found: dict[str, Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, TensorRecord):
+                found |= {f"{field.name}.{name}": leaf for name, leaf in value.leaves().items()}
+            elif isinstance(value, Tensor):
+                found[field.name] = value
+        return found
+
+    def with_leaves(self, leaves: Mapping[str, Tensor]) -> Self:
+        """The same record around other tensors, named as :meth:`leaves` names them; shared values stay.
+
+        Raises:
+            ValueError: a tensor is missing, or one has no place here.
+        """
+        if set(leaves) != set(self.leaves()):
+            raise ValueError(
+                f"these tensors do not fit {type(self).__name__}: {sorted(set(leaves) ^ set(self.leaves()))}"
+            )
+        rest = iter([leaves[name] for name in self.leaves()])
+        return self.map(lambda _: next(rest))
+
+    @classmethod
+    def cat(cls, records: Sequence[Self], dim: int = 0) -> Self:
+        """Records joined along a dimension that all their tensors have.
+
+        Args:
+            dim: counted from the front, as tensors differ in their trailing dimensions.
+
+        Raises:
+            ValueError: no records, or some that differ in a shared value or in the tensors that they hold.
+        """
+        if not records:
+            raise ValueError(f"no {cls.__name__} to join")
+        if dim < 0:
+            raise ValueError(f"dim {dim}: count from the front, tensors differ in their trailing dimensions")
+        parts = [record.leaves() for record in records]
+        shared = [_shared(record) for record in records]
+        if any(part.keys() != parts[0].keys() for part in parts) or any(values != shared[0] for values in shared):
+            raise ValueError(f"{cls.__name__}: records that differ in more than their rows cannot be joined")
+        return records[0].with_leaves({name: torch.cat([part[name] for part in parts], dim) for name in parts[0]})
 
 
-def rows_of(value: Any, rows: slice | Int[Tensor, " rows"]) -> Any:
-    """Some rows of every tensor of a nested dataclass, as views where they are a slice; what is no tensor stays."""
-    if isinstance(value, Tensor):
-        return value[rows]
-    if not is_dataclass(value) or isinstance(value, type):
-        return value
-    return replace(value, **{field.name: rows_of(getattr(value, field.name), rows) for field in fields(value)})
+def _shared(record: TensorRecord) -> list[Any]:
+    """What of a record is no tensor, nested records included, in the order of the fields."""
+    values: list[Any] = []
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, TensorRecord):
+            values += _shared(value)
+        elif not isinstance(value, Tensor):
+            values.append(value)
+    return values

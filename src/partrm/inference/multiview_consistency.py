@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import matrix_from_quaternion
 from partrm.model.inputs import NetworkInput, pooled_rgba
 
@@ -66,7 +67,7 @@ WIDTHS = (1.0, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
-class Splats:
+class Splats(TensorRecord):
     """Some splats of all samples of a batch in one list."""
 
     sample: Int[Tensor, " m"]
@@ -74,9 +75,6 @@ class Splats:
     index: Int[Tensor, " m"]
     """Among its sample's splats."""
     means: Float[Tensor, "m 3"]
-
-    def __getitem__(self, chosen: Bool[Tensor, " m"]) -> "Splats":
-        return Splats(self.sample[chosen], self.view[chosen], self.index[chosen], self.means[chosen])
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Shown:
+class GivenViews:
     """What the given views show, as pixels of one size."""
 
     cameras: Cameras
@@ -146,7 +144,7 @@ def agree(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
     sample, index = opaque.nonzero(as_tuple=True)
     splats = Splats(sample, index // per_view, index, gaussians.means[sample, index])
     rgba = pooled_rgba(inputs.images, inputs.images.shape[-1] // side)
-    shown = Shown(inputs.cameras.resized(side), inputs.view_valid, rgba[:, :, 3])
+    shown = GivenViews(inputs.cameras.resized(side), inputs.view_valid, rgba[:, :, 3])
     seen = splats[inputs.view_valid[splats.sample, splats.view]]
     means = gaussians.means.clone()
     ray = torch.nn.functional.normalize(seen.means - shown.cameras.positions[seen.sample, seen.view], dim=-1)
@@ -154,12 +152,12 @@ def agree(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
     seen = replace(seen, means=seen.means + push_into_silhouettes(seen, ray, shown)[:, None] * ray)
     means[seen.sample, seen.index] = seen.means
     splats = replace(splats, means=means[splats.sample, splats.index])
-    fine = Shown(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
+    fine = GivenViews(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
     return replace(gaussians, means=means, scales=shrink_outside_silhouettes(gaussians, splats, fine))
 
 
 def refine_depths(
-    seen: Splats, ray: Float[Tensor, "m 3"], shown: Shown, rgb: Float[Tensor, "b v 3 h w"]
+    seen: Splats, ray: Float[Tensor, "m 3"], shown: GivenViews, rgb: Float[Tensor, "b v 3 h w"]
 ) -> Float[Tensor, " m"]:
     """How far each splat is to go along its ray, by a sweep over depths about its own."""
     steps = torch.linspace(-SWEEP, SWEEP, CANDIDATES, device=ray.device)
@@ -201,7 +199,7 @@ def mean_of_neighbours(
     return around[:, :-1] / around[:, -1:]
 
 
-def push_into_silhouettes(seen: Splats, ray: Float[Tensor, "m 3"], shown: Shown) -> Float[Tensor, " m"]:
+def push_into_silhouettes(seen: Splats, ray: Float[Tensor, "m 3"], shown: GivenViews) -> Float[Tensor, " m"]:
     """How far splats on another view's background go along their rays to the nearest place that is on none.
 
     Zero for the others, and where there is none.
@@ -223,7 +221,7 @@ def push_into_silhouettes(seen: Splats, ray: Float[Tensor, "m 3"], shown: Shown)
     return shift
 
 
-def shrink_outside_silhouettes(gaussians: Gaussians, splats: Splats, fine: Shown) -> Float[Tensor, "b n 3"]:
+def shrink_outside_silhouettes(gaussians: Gaussians, splats: Splats, fine: GivenViews) -> Float[Tensor, "b n 3"]:
     """Scales of all Gaussians; axes that end on a given view's background as much narrower as it takes.
 
     Args:

@@ -141,7 +141,10 @@ def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
         DragError: none or more than ten, not four finite numbers, start or end outside of the image, start not on the
             object, or shorter than a pixel.
     """
-    return drags_on(drags.tolist() if isinstance(drags, np.ndarray | Tensor) else drags, source.first_alpha)
+    rows = drags.tolist() if isinstance(drags, np.ndarray | Tensor) else drags
+    if not all(isinstance(row, Sequence) for row in rows):
+        raise DragError("drags come in rows of 4 values: give [(X0, Y0, X1, Y1), ...]")
+    return drags_on(rows, source.first_alpha)
 
 
 def drags_on(drags: Sequence[Sequence[float | int]], alpha: Float[Tensor, "h w"]) -> DragPixels:
@@ -165,8 +168,6 @@ def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
     if not 1 <= len(drags) <= MAX_DRAGS:
         raise DragError(f"{len(drags)} drags given, needs 1 to {MAX_DRAGS}")
     for number, drag in enumerate(drags, start=1):
-        if not isinstance(drag, Sequence):
-            raise DragError(f"drag {number}: is {drag!r}, needs 4 values: give [(X0, Y0, X1, Y1), ...]")
         if len(drag) != 4:
             raise DragError(f"drag {number}: has {len(drag)} values, needs 4: X0,Y0,X1,Y1")
         if not all(math.isfinite(value) for value in drag):

@@ -27,8 +27,8 @@ SHARD_BYTES = 15 * 2**20
 ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 """Config class of each ``architecture`` in ``config.json``; folders without that entry are articulated."""
 
-LATER_FIELDS = {"head", "drag_levels", "drag_positions"}
-"""Fields of ``NetworkConfig`` that older checkpoints lack; those networks are as the defaults say."""
+DROPPED_FIELDS = {"joint_votes": True, "head": "articulated", "drag_levels": [], "drag_positions": "fractions"}
+"""Fields of older checkpoints' ``NetworkConfig``, each with the one value that our network still has."""
 
 
 class CheckpointError(PartRMError):
@@ -50,13 +50,12 @@ class LoadedModel:
         """The network, if it says which part moves and how.
 
         Raises:
-            CheckpointError: a network with the state head, which gives the next state alone.
+            CheckpointError: the reference network, which gives the next state alone.
         """
         network = self.network
-        if isinstance(network, ReferenceNetwork) or network.config.head == "state":
-            whose = "the reference's" if isinstance(network, ReferenceNetwork) else "a"
+        if isinstance(network, ReferenceNetwork):
             raise CheckpointError(
-                f"model {self.name!r} has {whose} state head, without the moving part, the joint and the state "
+                f"model {self.name!r} has the reference's state head, without the moving part, the joint and the state "
                 "before, which this needs; take an articulated model, or its Gaussians through PartRM.from_pretrained"
             )
         return network
@@ -115,11 +114,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
         kind = ARCHITECTURES.get(content.get("architecture", "articulated"))
         if kind is None:
             raise CheckpointError(f"{folder}/config.json: architecture {content['architecture']!r} is not known here")
-        known = {f.name for f in fields(kind)}
-        if odd := (set(content["network"]) ^ known) - (LATER_FIELDS - set(content["network"])):
-            raise CheckpointError(f"{folder}/config.json: fields {sorted(odd)} do not match")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content["network"].items()}
-        config = kind(**values)
+        config = _config_of(kind, dict(content["network"]), folder / "config.json")
     except OSError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({error.strerror}: config.json)") from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -138,14 +133,23 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
     return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
 
 
-def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network whose head had fewer channels, the new ones (the last) as in a fresh network."""
-    grown = dict(weights)
-    for name in ("head.weight", "head.bias"):
-        missing = len(fresh[name]) - len(weights[name])
-        if missing > 0:
-            grown[name] = torch.cat([weights[name], fresh[name][-missing:].to(weights[name])])
-    return grown
+def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig | ReferenceConfig:
+    """The config of a file's values.
+
+    Raises:
+        CheckpointError: fields that are missing or unknown, or of a network that only experiments have.
+    """
+    if kind is NetworkConfig:
+        for name, only in DROPPED_FIELDS.items():
+            if (value := values.pop(name, only)) != only:
+                raise CheckpointError(f"{path}: {name} {value!r} is an experiment's, which is not read here")
+    known = {f.name for f in fields(kind)}
+    if missing := known - set(values):
+        raise CheckpointError(f"{path}: fields {sorted(missing)} are missing")
+    if unknown := set(values) - known:
+        raise CheckpointError(f"{path}: fields {sorted(unknown)} are not known here")
+    read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return kind(**read)
 
 
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:
@@ -156,18 +160,28 @@ def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | Re
         return ReferenceNetwork(config)
 
 
+def checkpoint_folder(name_or_path: str | Path) -> Path:
+    """The folder of a bundled model (``base``), or the checkpoint folder that the path already is.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    name, folder = str(name_or_path), Path(name_or_path)
+    if name in bundled_names():
+        return Path(str(resources.files("partrm.model") / "weights" / name))
+    if not folder.is_dir():
+        known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
+        raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
+    return folder
+
+
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
     """A network in evaluation mode: a bundled name (``base``) or a checkpoint folder.
 
     Raises:
         CheckpointError: unknown name, broken files, or weights that do not fit the config.
     """
-    name, folder = str(name_or_path), Path(name_or_path)
-    if name in bundled_names():
-        folder = Path(str(resources.files("partrm.model") / "weights" / name))
-    elif not folder.is_dir():
-        known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
-        raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
+    folder = checkpoint_folder(name_or_path)
     weights, config, digest = read_checkpoint(folder)
     try:
         network = build_network(config)

@@ -8,16 +8,12 @@ cell), blurred. Positions are fractions of the image and the maps lie as the ima
 import math
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from partrm.geometry.drags import Drags
-from partrm.model.reference import fourier_of_pixels
 from partrm.model.unet import Norm
-
-RAW_IMAGE_PX = 512
-"""Side of the image in whose pixels the reference embeds drags."""
 
 
 def fourier_features(values: Float[Tensor, "*batch d"], octaves: int) -> Float[Tensor, "*batch d*(2*{octaves}+1)"]:
@@ -61,13 +57,6 @@ def point_mlp(width_in: int, hidden: int, width_out: int) -> nn.Sequential:
     """Three linear layers with SiLU between them."""
     layers = (nn.Linear(width_in, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
     return nn.Sequential(*layers, nn.Linear(hidden, width_out))
-
-
-class NoDrags(nn.Module):
-    """Stands where a level takes no drags."""
-
-    def forward(self, features: Float[Tensor, "bv c s s"], drags: Drags, views: int) -> Float[Tensor, "bv c s s"]:
-        return features
 
 
 class DragEmbedding(nn.Module):
@@ -123,35 +112,3 @@ class DragEmbedding(nn.Module):
         """
         maps = self.maps(drags, views, features.shape[-1]).to(features.dtype)
         return features + self.fuse(torch.cat([self.norm(features), maps], 1))
-
-
-class RawDragEmbedding(DragEmbedding):
-    """The reference's way to say where drags are, for ablations; how maps are blurred and fused stays ours.
-
-    Fourier features of raw pixels of the 512² image (1 to 56 radians a pixel); one MLP for starts and ends alike, which
-    are not paired; maps with x along their rows and y along their columns; the first view's drags in every view.
-    """
-
-    def __init__(self, channels: int, embedding_channels: int = 64, hidden: int = 256) -> None:
-        super().__init__(channels, embedding_channels, hidden=hidden)
-        self.mlp = point_mlp(32, hidden, embedding_channels)
-
-    def embed(self, drags: Drags) -> Float[Tensor, "b n c2"]:
-        """One vector a drag (zero for padding and for drags in other views than the first), start half and end half."""
-        both = torch.stack([drags.start, drags.end])
-        with torch.autocast(both.device.type, enabled=False):  # angles reach 28 000 rad and need all their bits
-            waves = fourier_of_pixels(both * RAW_IMAGE_PX)
-        features = torch.cat(self.mlp(waves).unbind(0), -1)
-        return features * (drags.valid & (drags.view == 0))[..., None]
-
-    def place(
-        self,
-        features: Float[Tensor, "b n c"],
-        position: Float[Tensor, "b n 2"],
-        view: Int[Tensor, "b n"],
-        views: int,
-        size: int,
-    ) -> Float[Tensor, "bv c {size} {size}"]:
-        """The same map in all views, x along its rows."""
-        of_sample = scatter_to_map(features, position.flip(-1), torch.zeros_like(view), 1, size)
-        return repeat(of_sample, "b c h w -> (b v) c h w", v=views)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
+from partrm.geometry.tensor_record import TensorRecord
 
 VIEWS = 4
 """Input views of a sample; absent ones enter as rays with a zero image."""
 
 
 @dataclass(frozen=True)
-class NetworkInput:
+class NetworkInput(TensorRecord):
     """A batch of samples in the canonical frame of their first views."""
 
     images: Float[Tensor, "b v 4 h w"]

@@ -1,7 +1,5 @@
 """The PartRM network: views, rays and drags in; Gaussians of the source state, moving part and displacements out.
 
-With the ``state`` head it gives the Gaussians of the target state instead, and nothing else (for ablations).
-
 Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
     RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (4x4 patches) ──► down blocks ◄── drag maps at each scale
@@ -14,7 +12,7 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
-from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding
+from partrm.model.drag_embedding import DragEmbedding
 from partrm.model.inputs import NetworkInput, pooled_rgba
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
 
@@ -34,10 +32,10 @@ HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 """Ray distance and sideways shift, opacity, scale, rotation, rgb, moving logit, displacement."""
 
 VOTE_CHANNELS = (1, 3, 3, 1)
-"""Logit of a revolute joint, axis, way to the axis, angle; they follow the others where the config has them."""
+"""Logit of a revolute joint, axis, offset to the axis, angle; they follow the others."""
 
 STATE_CHANNELS = HEAD_CHANNELS[:5]
-"""What the ``state`` head gives: the 14 parameters of a Gaussian."""
+"""The 14 parameters of a Gaussian, the first of the head's channels."""
 
 UNSEEN_VOTE = 0.1
 """What a Gaussian of a view that was not given counts in the joint's fit, against one that an image shows: the hidden
@@ -68,22 +66,11 @@ class NetworkConfig:
     """Width of the start map and of the end map at each scale."""
     fine_channels: int = 64
     """Width of the one block at the splats' resolution, which sees the image again."""
-    joint_votes: bool = True
-    """Whether every Gaussian also votes on the joint of its part (articulated head only)."""
-    head: Literal["articulated", "state"] = "articulated"
-    """``articulated``: Gaussians of the source state, moving part and displacements. ``state``: Gaussians of the target
-    state alone, as the reference has it."""
-    drag_levels: tuple[int, ...] = ()
-    """Levels whose features take the drags, 0 the finest; empty: all of them."""
-    drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
-    """``raw_pixels``: the reference's embedding, see :class:`partrm.model.drag_embedding.RawDragEmbedding`."""
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Channels of the head, quantity by quantity."""
-        if self.head == "state":
-            return STATE_CHANNELS
-        return HEAD_CHANNELS + (VOTE_CHANNELS if self.joint_votes else ())
+        return HEAD_CHANNELS + VOTE_CHANNELS
 
 
 BASE = NetworkConfig()
@@ -110,17 +97,6 @@ class JointVotes:
 
 
 @dataclass(frozen=True)
-class StateOutput:
-    """What the ``state`` head predicts, pixel-aligned with the source views: the target state, without a part."""
-
-    gaussians: Gaussians
-    """[b, n] target state, canonical frame; each is the one that its pixel's surface becomes."""
-    opacity_logit: Float[Tensor, "b n"]
-    view_valid: Bool[Tensor, "b v"]
-    """Which views the network saw."""
-
-
-@dataclass(frozen=True)
 class NetworkOutput:
     """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
 
@@ -136,7 +112,7 @@ class NetworkOutput:
     view_valid: Bool[Tensor, "b v"]
     """Which views the network saw; the Gaussians of the others are guesses of what lies behind."""
     votes: JointVotes | None = None
-    """None for networks without such channels."""
+    """None where an injected head gives none."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -144,11 +120,41 @@ class NetworkOutput:
         return torch.sigmoid(self.moving_logit)
 
 
-class PartRMNetwork(nn.Module):
-    """Large multi-view U-Net with multi-scale drag embedding and articulated (or state) head."""
+@dataclass(frozen=True)
+class Head:
+    """What the channels of the network's last layer are."""
 
-    def __init__(self, config: NetworkConfig = BASE) -> None:
+    outputs: tuple[int, ...]
+    """Number of channels, quantity by quantity."""
+    activate: Callable[[Float[Tensor, "b v h w c"], NetworkInput], Any]
+    """Channels (float32) and inputs to the network's output: :class:`NetworkOutput` in the product."""
+
+
+def articulated_head(config: NetworkConfig) -> Head:
+    """Gaussians of the source state, moving part, displacements and votes on the joint."""
+    return Head(config.outputs, activate)
+
+
+def drag_embedding(config: NetworkConfig, level: int, channels: int) -> nn.Module:
+    """What brings the drags into the ``channels`` features of a level, 0 the finest."""
+    return DragEmbedding(channels, config.drag_channels)
+
+
+class PartRMNetwork(nn.Module):
+    """Large multi-view U-Net with multi-scale drag embedding and articulated head."""
+
+    def __init__(
+        self,
+        config: NetworkConfig = BASE,
+        embed: Callable[[NetworkConfig, int, int], nn.Module] = drag_embedding,
+        head: Callable[[NetworkConfig], Head] = articulated_head,
+    ) -> None:
         """Fresh weights.
+
+        Args:
+            config: widths and depths.
+            embed: makes the drag embedding of a level (:func:`drag_embedding`); experiments bring their own.
+            head: makes the head (:func:`articulated_head`); experiments bring their own, with an output of their own.
 
         Raises:
             ValueError: a config that describes no network.
@@ -156,48 +162,52 @@ class PartRMNetwork(nn.Module):
         super().__init__()
         check_config(config)
         self.config = config
-        widths, layers, head = config.down_channels, config.down_layers, config.head_channels
+        widths, layers, heads = config.down_channels, config.down_layers, config.head_channels
         self.stem = nn.Conv2d(STRIDE**2 * INPUT_CHANNELS, widths[0], 3, padding=1)
         self.drags = nn.ModuleList()
         self.down = nn.ModuleList()
         skips, channels = [widths[0]], widths[0]
         for level, width in enumerate(widths):
             last = level == len(widths) - 1
-            self.drags.append(drag_embedding(config, level, channels))
+            self.drags.append(embed(config, level, channels))
             flags = [i >= layers - config.attention_layers[level] for i in range(layers)]
-            self.down.append(DownBlock(channels, width, flags, head, downsample=not last))
+            self.down.append(DownBlock(channels, width, flags, heads, downsample=not last))
             skips += [width] * (layers + (0 if last else 1))
             channels = width
-        self.mid = MidBlock(channels, config.mid_depth, head)
+        self.mid = MidBlock(channels, config.mid_depth, heads)
         self.up = nn.ModuleList()
         for level in reversed(range(len(widths))):
             taken = [skips.pop() for _ in range(layers + 1)]
             flags = [i >= layers + 1 - config.attention_layers[level] for i in range(layers + 1)]
-            self.up.append(UpBlock(channels, widths[level], taken, flags, head, up=level > 0))
+            self.up.append(UpBlock(channels, widths[level], taken, flags, heads, up=level > 0))
             channels = widths[level]
         fine = config.fine_channels
         self.enlarge = nn.Conv2d(channels, 4 * fine, 3, padding=1)
         self.look_again = nn.Conv2d(4 * INPUT_CHANNELS, GROUPS, 3, padding=1)
         self.fine = ResBlock(fine + GROUPS, fine)
         self.norm = Norm(fine)
-        self.head = nn.Conv2d(fine, sum(config.outputs), 3, padding=1)
+        made = head(config)
+        self.activate = made.activate
+        self.head = nn.Conv2d(fine, sum(made.outputs), 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
-        self.recorded: Callable[..., Tensor] | None = None
-        """Stands in for :meth:`unet` where it is set (:func:`partrm.training.cuda_graphs.record_training`)."""
 
-    def forward(self, inputs: NetworkInput) -> NetworkOutput | StateOutput:
-        """What the config's head says of a batch of samples."""
+    def forward(self, inputs: NetworkInput, unet: Callable[..., Tensor] | None = None) -> NetworkOutput:
+        """What the head says of a batch of samples.
+
+        Args:
+            inputs: on the network's device.
+            unet: stands in for :meth:`unet` (:func:`partrm.training.cuda_graphs.record_training`).
+        """
         b = inputs.view_valid.shape[0]
         kind, drags = inputs.images.device.type, inputs.drags
         with torch.autocast(kind, enabled=False):  # rays need all their bits
             channels = input_map(inputs)
-        run = self.unet if self.recorded is None else self.recorded
+        run = self.unet if unet is None else unet
         raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
         with torch.autocast(kind, enabled=False):
-            activate_head = activate if self.config.head == "articulated" else activate_state
-            return activate_head(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+            return self.activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
 
     def unet(
         self,
@@ -230,23 +240,9 @@ def check_config(config: NetworkConfig) -> None:
     Raises:
         ValueError: one that describes no network.
     """
-    if config.head not in ("articulated", "state"):
-        raise ValueError(f"head {config.head!r} is neither 'articulated' nor 'state'")
-    if config.drag_positions not in ("fractions", "raw_pixels"):
-        raise ValueError(f"drag_positions {config.drag_positions!r} is neither 'fractions' nor 'raw_pixels'")
     levels, heads = len(config.attention_layers), config.head_channels
     if len(config.down_channels) != levels or any(width <= 0 or width % heads for width in config.down_channels):
         raise ValueError(f"down_channels {config.down_channels} are not {levels} multiples of {heads}")
-    if not set(config.drag_levels) <= set(range(len(config.down_channels))):
-        raise ValueError(f"drag_levels {config.drag_levels} are not among the {len(config.down_channels)} levels")
-
-
-def drag_embedding(config: NetworkConfig, level: int, channels: int) -> nn.Module:
-    """What brings the drags into the features of a level."""
-    if config.drag_levels and level not in config.drag_levels:
-        return NoDrags()
-    kind = RawDragEmbedding if config.drag_positions == "raw_pixels" else DragEmbedding
-    return kind(channels, config.drag_channels)
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
@@ -288,11 +284,6 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
     )
 
 
-def activate_state(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> StateOutput:
-    """Channels of the state head to Gaussians of the target state; those that move leave their pixel's ray."""
-    return StateOutput(activate_gaussians(raw, inputs)[0], opacity_logit(raw), inputs.view_valid)
-
-
 def opacity_logit(parameters: Float[Tensor, "b v h w c"]) -> Float[Tensor, "b n"]:
     """The head's opacities before the sigmoid."""
     return rearrange(parameters.split(STATE_CHANNELS, -1)[1][..., 0], "b v h w -> b (v h w)")
@@ -331,10 +322,8 @@ def activate_gaussians(
     return gaussians, distance
 
 
-def votes_of(raw: Float[Tensor, "b v h w c"]) -> JointVotes | None:
-    """The head's last channels as votes on the joint; None if it has none."""
-    if raw.shape[-1] == 0:
-        return None
+def votes_of(raw: Float[Tensor, "b v h w c"]) -> JointVotes:
+    """The head's last channels as votes on the joint."""
     revolute, axis, offset_to_axis, angle = rearrange(raw, "b v h w c -> b (v h w) c").split(VOTE_CHANNELS, -1)
     return JointVotes(revolute[..., 0], axis, offset_to_axis, angle[..., 0])
 

@@ -42,6 +42,13 @@ class Norm(nn.GroupNorm):
         return nn.functional.silu(out) if silu else out
 
 
+def use_fused_norms(network: nn.Module, fused: bool) -> None:
+    """Choose how all norms of a network treat half-precision CUDA tensors: by Triton kernels, or plainly."""
+    for module in network.modules():
+        if isinstance(module, Norm):
+            module.fused = fused
+
+
 class ResBlock(nn.Module):
     """GN-SiLU-conv3, twice, around a shortcut."""
 

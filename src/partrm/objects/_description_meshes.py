@@ -34,7 +34,7 @@ def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Su
         scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
         if not (np.isfinite(scale).all() and scale.all()):
             raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
-        surface = _scaled(surface, scale)
+        surface = _scale(surface, scale)
     else:
         surface = _solid(geometry, path)
     if (surface.face_material >= 0).all():
@@ -44,7 +44,7 @@ def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Su
     return replace(surface, face_material=slots, materials=(*surface.materials, own))
 
 
-def _scaled(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
+def _scale(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
     """A mirroring scale turns the faces round, so that they still look outwards."""
     faces, uv = surface.faces, surface.corner_uv
     if scale.prod() < 0:
@@ -142,7 +142,7 @@ def _read_mesh(file: Path, libraries: Libraries) -> Surface:
         raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
     if not all(np.isfinite(p.vertices).all() for p in pieces):
         raise ObjectError(f"{file}: the mesh has vertices that are not finite")
-    return _joined(pieces)
+    return _join(pieces)
 
 
 def _piece(mesh: Any, file: Path) -> Surface:
@@ -177,7 +177,7 @@ def _trimesh_material(visual: Any, file: Path) -> Material | None:
     return Material(getattr(material, "name", None) or "material", (rgba[0], rgba[1], rgba[2]), role, texture=texture)
 
 
-def _joined(pieces: list[Surface]) -> Surface:
+def _join(pieces: list[Surface]) -> Surface:
     builder = _Pieces()
     materials: list[Material] = []
     for piece in pieces:

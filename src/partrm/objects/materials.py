@@ -1,12 +1,14 @@
 """Surface materials: one :class:`Material` an object's slot, and :class:`MaterialTable`, the same as tensors."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+from partrm.geometry.tensor_record import TensorRecord
 
 
 class Pattern(IntEnum):
@@ -60,7 +62,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class MaterialTable:
+class MaterialTable(TensorRecord):
     """Materials of a batch of objects as tensors, one row a slot."""
 
     color: Float[Tensor, "*batch slots 3"]
@@ -71,12 +73,6 @@ class MaterialTable:
     gloss: Float[Tensor, "*batch slots"]
     texture: Int[Tensor, "*batch slots"]
     """Index into the textures of the scene, -1 for none."""
-
-    def to(self, device: torch.device | str) -> "MaterialTable":
-        return MaterialTable(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-    def __getitem__(self, index) -> "MaterialTable":
-        return MaterialTable(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
     @staticmethod
     def from_materials(materials: tuple[Material, ...], texture_index: list[int] | None = None) -> "MaterialTable":

@@ -110,7 +110,7 @@ def save_partnet(obj: ArticulatedObject, folder: Path | str) -> None:
         OSError: the files cannot be written.
     """
     folder = Path(folder)
-    in_partnet = replace(obj, parts=tuple(_rotated(p) for p in obj.parts))
+    in_partnet = replace(obj, parts=tuple(_rotate(p) for p in obj.parts))
     files = save_part_meshes(in_partnet, folder / "textured_objs", pattern="original-{}.obj", images="../images")
     root = ET.Element("robot", name=f"partnet_{obj.name}")
     ET.SubElement(root, "link", name="base")
@@ -140,7 +140,7 @@ def save_partnet(obj: ArticulatedObject, folder: Path | str) -> None:
     write_xml(root, folder / PARTNET_FILE)
 
 
-def _rotated(part: Part) -> Part:
+def _rotate(part: Part) -> Part:
     """A part in PartNet's axes."""
 
     def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:

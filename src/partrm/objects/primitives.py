@@ -24,7 +24,7 @@ def solid_box(half_x: float, half_y: float, half_z: float) -> Mesh:
 
 def solid_cylinder(radius: float, half_height: float) -> Mesh:
     """Closed cylinder."""
-    return _revolved(np.array([[0.0, -half_height], [radius, -half_height], [radius, half_height], [0.0, half_height]]))
+    return _revolve(np.array([[0.0, -half_height], [radius, -half_height], [radius, half_height], [0.0, half_height]]))
 
 
 def solid_capsule(radius: float, half_height: float) -> Mesh:
@@ -33,17 +33,17 @@ def solid_capsule(radius: float, half_height: float) -> Mesh:
     profile = radius * np.stack([np.cos(angle), np.sin(angle)], -1)
     profile[: len(angle) // 2, 1] -= half_height
     profile[len(angle) // 2 :, 1] += half_height
-    return _revolved(profile)
+    return _revolve(profile)
 
 
 def solid_ellipsoid(radius_x: float, radius_y: float, radius_z: float) -> Mesh:
     """Ellipsoid (or sphere) of the given radii."""
     angle = np.linspace(-math.pi / 2, math.pi / 2, SEGMENTS // 2 + 1)
-    vertices, faces = _revolved(np.stack([np.cos(angle), np.sin(angle)], -1))
+    vertices, faces = _revolve(np.stack([np.cos(angle), np.sin(angle)], -1))
     return vertices * np.array([radius_x, radius_y, radius_z]), faces
 
 
-def _revolved(profile: Float[np.ndarray, "n 2"]) -> Mesh:
+def _revolve(profile: Float[np.ndarray, "n 2"]) -> Mesh:
     """Surface of revolution about z of a profile (radius, z) that rises from the axis and returns to it."""
     ring = np.arange(SEGMENTS) * (2 * math.pi / SEGMENTS)
     inner = profile[1:-1]

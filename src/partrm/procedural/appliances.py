@@ -21,11 +21,13 @@ from partrm.procedural.carcass import (
 )
 from partrm.procedural.fittings import add_controls, add_feet
 from partrm.procedural.fronts import HandleStyle, Rect, sample_style
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import Real, annulus, turned
 
 APPLIANCE_HANDLES: tuple[HandleStyle, ...] = ("bar", "bar", "bar", "arch", "arch", "lip", "recess", "strip", "none")
 
 
+@category("Microwave")
 def microwave(b: ObjectBuilder, toaster: bool = False) -> None:
     """Microwave or toaster oven: glass door beside (or below) a control panel."""
     rng = b.rng
@@ -62,11 +64,13 @@ def microwave(b: ObjectBuilder, toaster: bool = False) -> None:
     add_feet(b, outer, depth, rng.uniform(0.005, 0.02))
 
 
+@category("Oven", turn=2)
 def toaster_oven(b: ObjectBuilder) -> None:
     """Toaster oven: a microwave's shape with a drop-down door and a rack."""
     microwave(b, toaster=True)
 
 
+@category("Oven")
 def oven(b: ObjectBuilder) -> None:
     """Oven or range: drop-down glass door, controls above, maybe a drawer below and burners on top."""
     rng = b.rng
@@ -108,6 +112,7 @@ def oven(b: ObjectBuilder) -> None:
     add_base(b, replace(carcass, outer=outer), b.slot(Role.DETAIL), 0.5)
 
 
+@category("Refrigerator")
 def refrigerator(b: ObjectBuilder) -> None:
     """Refrigerator: single, top or bottom freezer (door or drawer), French doors, side by side, minibar."""
     rng = b.rng
@@ -186,6 +191,7 @@ def _door_shelves(b: ObjectBuilder, part: int, rect: Rect, x: Real, depth: Real,
         b.add_box(part, (x - depth, inner.y0, z + 0.008), (x - depth + 0.008, inner.y1, z + high), slot)
 
 
+@category("Dishwasher")
 def dishwasher(b: ObjectBuilder) -> None:
     """Dishwasher: a drop-down door over a lined tub with two racks that pull out."""
     rng = b.rng

@@ -11,6 +11,7 @@ import numpy as np
 from partrm.objects.materials import Role
 from partrm.procedural.attachments import COVERS, MECHANISMS, Face
 from partrm.procedural.builder import ObjectBuilder, pick
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     cylinder,
     frame,
@@ -28,6 +29,7 @@ SIDES = {
 """Rotations that turn +x to the outward normal of a side."""
 
 
+@category()
 def assembly(b: ObjectBuilder) -> None:
     """A body of one or two simple solids with one to three mechanisms."""
     rng = b.rng

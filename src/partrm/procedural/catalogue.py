@@ -1,93 +1,51 @@
-"""One table of all procedural categories, and the function that makes an object of a category from a seed."""
+"""All procedural categories, and the function that makes an object of a category from a seed."""
 
+import importlib
+import pkgutil
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError
-from partrm.procedural import (
-    appliances,
-    assemblies,
-    containers,
-    controls,
-    furniture,
-    handheld,
-    household,
-    machines,
-    mechanisms,
-    tabletop,
-)
-from partrm.procedural.builder import ObjectBuilder
 from partrm.procedural.materials import with_sampled_materials
+from partrm.procedural.registry import REGISTERED
 from partrm.procedural.simplify import MAX_FACES, without_minor_movables
-from partrm.procedural.synthesizer import SYNTHESIZED, synthesize
 
-OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
-    "cabinet": furniture.cabinet,
-    "mixed_cabinet": furniture.mixed_cabinet,
-    "drawers": furniture.drawers,
-    "sliding_cabinet": furniture.sliding_cabinet,
-    "window": furniture.window,
-    "door": furniture.door,
-    "chest": furniture.chest,
-    "desk": furniture.desk,
-    "microwave": appliances.microwave,
-    "toaster_oven": appliances.toaster_oven,
-    "oven": appliances.oven,
-    "refrigerator": appliances.refrigerator,
-    "dishwasher": appliances.dishwasher,
-    "washing_machine": machines.washing_machine,
-    "safe": machines.safe,
-    "laptop": containers.laptop,
-    "lidded_box": containers.lidded_box,
-    "trash_can": containers.trash_can,
-    "kettle": containers.kettle,
-    "light_switch": mechanisms.light_switch,
-    "faucet": mechanisms.faucet,
-    "valve": mechanisms.valve,
-    "press": mechanisms.press,
-    "lever": mechanisms.lever,
-    "suitcase": containers.suitcase,
-    "latch_door": controls.latch_door,
-    "knobs": controls.knobs,
-    "sliders": controls.sliders,
-    "toaster": controls.toaster,
-    "toilet": household.toilet,
-    "bottle": household.bottle,
-    "bucket": household.bucket,
-    "jaws": household.jaws,
-    "lamp": household.lamp,
-    "swivel": household.swivel,
-    "assembly": assemblies.assembly,
-    "cart": household.cart,
-    "folding_chair": household.folding_chair,
-    "ladder": household.ladder,
-    "eyeglasses": handheld.eyeglasses,
-    "knife": handheld.knife,
-    "scissors": handheld.scissors,
-    "flip_phone": handheld.flip_phone,
-    "cap": handheld.cap,
-    "pot": tabletop.pot,
-    "carton": tabletop.carton,
-    "keys": tabletop.keys,
-    "clock": tabletop.clock,
-    "camera": tabletop.camera,
-    "printer": tabletop.printer,
-    "mirror": tabletop.mirror,
-    "book": tabletop.book,
-}
-"""Generators that need nothing but numpy."""
+for _module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    importlib.import_module(f"{__package__}.{_module.name}")
 
-OWN_CATEGORIES: tuple[str, ...] = tuple(OWN_GENERATORS)
+FIRST_CATEGORIES: tuple[str, ...] = (
+    "cabinet", "mixed_cabinet", "drawers", "sliding_cabinet", "window", "door", "chest", "desk", "microwave",
+    "toaster_oven", "oven", "refrigerator", "dishwasher", "washing_machine", "safe", "laptop", "lidded_box",
+    "trash_can", "kettle", "light_switch", "faucet", "valve", "press", "lever", "suitcase", "latch_door",
+    "knobs", "sliders", "toaster", "toilet", "bottle", "bucket", "jaws", "lamp", "swivel", "assembly", "cart",
+    "folding_chair", "ladder", "eyeglasses", "knife", "scissors", "flip_phone", "cap", "pot", "carton", "keys",
+    "clock", "camera", "printer", "mirror", "book", "kitchen_refrigerator", "kitchen_dishwasher",
+    "kitchen_range", "kitchen_microwave", "kitchen_base_cabinet", "kitchen_wall_cabinet", "kitchen_sink_cabinet",
+    "kitchen_recursive_cabinet", "kitchen_island",
+)  # fmt: skip
+"""The categories of the first data sets, in the order by which their seeds were dealt; later ones follow by name."""
 
-CATEGORIES: tuple[str, ...] = (*OWN_CATEGORIES, *SYNTHESIZED)
-"""All categories; those that begin with ``kitchen_`` need the ``data`` extra."""
+CATEGORIES: tuple[str, ...] = (*FIRST_CATEGORIES, *sorted(set(REGISTERED) - set(FIRST_CATEGORIES)))
+"""All categories; some need the ``data`` extra."""
+
+OWN_CATEGORIES: tuple[str, ...] = tuple(c for c in CATEGORIES if not REGISTERED[c].needs_extra)
+"""Categories that need nothing but numpy."""
+
+
+def partdrag_generators() -> dict[str, tuple[str, ...]]:
+    """Our categories by the category of PartDrag-4D that holds such objects, in their turns."""
+    found: dict[str, list[str]] = {}
+    for generator in sorted(REGISTERED.values(), key=lambda g: (g.partdrag or "", g.turn)):
+        if generator.partdrag is not None:
+            found.setdefault(generator.partdrag, []).append(generator.category)
+    return {name: tuple(categories) for name, categories in found.items()}
 
 
 def generate(category: str, seed: int) -> ArticulatedObject:
-    """The object of a category and a seed: always the same, z up, front towards +x, normalised (DESIGN 2).
+    """The object of a category and a seed: always the same, z up, front towards +x, normalised (docs/conventions.md).
 
     Raises:
         PackageMissingError: the category's library is not installed.
@@ -99,7 +57,7 @@ def generate(category: str, seed: int) -> ArticulatedObject:
     rng = np.random.Generator(np.random.PCG64(entropy))
     source = f"procedural:{category}:{seed}"
     for _ in range(20):
-        obj = without_minor_movables(_draw(category, rng, f"{category}_{seed}", source)).normalised()
+        obj = without_minor_movables(REGISTERED[category].draw(rng, f"{category}_{seed}", source)).normalised()
         # A draw may have open compartments only.
         if obj.movable:
             break
@@ -109,12 +67,3 @@ def generate(category: str, seed: int) -> ArticulatedObject:
     if faces > MAX_FACES:
         raise ObjectError(f"{source}: {faces} faces, more than {MAX_FACES}")
     return replace(obj, materials=with_sampled_materials(obj.materials, int(entropy.generate_state(2)[1])))
-
-
-def _draw(category: str, rng: np.random.Generator, name: str, source: str) -> ArticulatedObject:
-    """One draw of the category, in metres."""
-    if category in OWN_GENERATORS:
-        builder = ObjectBuilder(category, rng)
-        OWN_GENERATORS[category](builder)
-        return builder.build(name, source)
-    return replace(synthesize(category, rng, source), name=name)

@@ -6,6 +6,7 @@ from partrm.geometry.joints import JointType
 from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
 from partrm.procedural.fronts import Rect
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     Real,
     box,
@@ -24,6 +25,7 @@ from partrm.procedural.shapes import (
 )
 
 
+@category("Laptop")
 def laptop(b: ObjectBuilder) -> None:
     """Laptop whose rest is anywhere between nearly closed and wide open; the lid turns both ways from there."""
     rng = b.rng
@@ -77,6 +79,7 @@ def _outline(rng: np.random.Generator, width: Real, depth: Real) -> np.ndarray:
     return rounded_rectangle(depth, width, min(width, depth) * rng.choice([0.02, 0.1, rng.uniform(0, 0.4)]), 3)
 
 
+@category()
 def lidded_box(b: ObjectBuilder) -> None:
     """Box or tin with a lid hinged at the back, flat, capped or with a rim that hangs over."""
     rng = b.rng
@@ -131,6 +134,7 @@ def lidded_box(b: ObjectBuilder) -> None:
         b.add(lid, sweep(path, circle(6, 0.3 * grip), [1.0, 0.0, 0.0]), slot)
 
 
+@category("TrashCan")
 def trash_can(b: ObjectBuilder) -> None:
     """Bin: tapered shell with a lid hinged at the back, a swing flap, or a pedal."""
     rng = b.rng
@@ -178,6 +182,7 @@ def trash_can(b: ObjectBuilder) -> None:
         b.add(0, loft(stand([outline * taper * 1.03] * 2, [-0.02, 0.04], "z")), low)
 
 
+@category()
 def kettle(b: ObjectBuilder) -> None:
     """Kettle or pot: turned vessel with a lid that lifts or tips, spout and handle."""
     rng = b.rng
@@ -231,6 +236,7 @@ def kettle(b: ObjectBuilder) -> None:
         b.add(0, handle.moved(across), grip)
 
 
+@category()
 def suitcase(b: ObjectBuilder) -> None:
     """Two hollow shells hinged along the back (also a book-like case), rest anywhere from closed to half open."""
     rng = b.rng

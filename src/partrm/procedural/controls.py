@@ -7,6 +7,7 @@ from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
 from partrm.procedural.carcass import FrontSlots, Hinge, add_door, front_slots
 from partrm.procedural.fronts import Rect, sample_style
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     Mesh,
     Real,
@@ -23,6 +24,7 @@ from partrm.procedural.shapes import (
 )
 
 
+@category()
 def latch_door(b: ObjectBuilder) -> None:
     """Small door with a large handle that turns on it, between posts, in a frame or before a wall."""
     rng = b.rng
@@ -122,6 +124,7 @@ def _panel(b: ObjectBuilder, width: Real, height: Real, depth: Real) -> float:
     return float(rng.choice([0.0, rng.uniform(0, 70), 90.0], p=[0.4, 0.3, 0.3]))
 
 
+@category()
 def knobs(b: ObjectBuilder) -> None:
     """Panel or cooker with one to four large knobs that turn, facing the front, slanted or the top."""
     rng = b.rng
@@ -142,6 +145,7 @@ def knobs(b: ObjectBuilder) -> None:
     b.turn(spin("y", -np.deg2rad(angle)))
 
 
+@category()
 def sliders(b: ObjectBuilder) -> None:
     """Panel with one to four knobs or bars that slide in slots, along or across."""
     rng = b.rng
@@ -168,6 +172,7 @@ def sliders(b: ObjectBuilder) -> None:
     b.turn(spin("y", -np.deg2rad(angle)) @ (spin("x", np.pi / 2) if level else np.eye(3)))
 
 
+@category()
 def toaster(b: ObjectBuilder) -> None:
     """Toaster: rounded body with slots on top, a lever that is pushed down at one end, and a dial."""
     rng = b.rng

@@ -1,11 +1,12 @@
 """Fronts that face +x: panels of doors, drawers and lids in several styles, and the handles on them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
@@ -165,65 +166,111 @@ def _bar_path(style: FrontStyle, x: Real, length: Real) -> np.ndarray:
     return np.stack([x + out - 0.1 * style.handle_radius, along, np.zeros(11)], -1)
 
 
+@dataclass(frozen=True)
+class _Handle:
+    """Where a handle goes and what it is made of; metres, object frame."""
+
+    part: int
+    rect: Rect
+    x: Real
+    """Outer face of the front."""
+    edge: Edge
+    style: FrontStyle
+    slot: int
+    centre: Float[np.ndarray, "3"]
+    """On the outer face."""
+    vertical: bool
+    half: Float[np.ndarray, "3"]
+    """From the centre to the handle's upper or right end."""
+
+    @property
+    def across(self) -> Float[np.ndarray, "3"]:
+        """1 for the direction of the face that the handle does not run along, else 0."""
+        return np.array([0.0, 1.0, 0.0] if self.vertical else [0.0, 0.0, 1.0])
+
+
 def add_handle(b: ObjectBuilder, part: int, rect: Rect, x: Real, edge: Edge, style: FrontStyle, slot: int) -> None:
     """Adds a handle on the outer face at ``x`` of a front, by its free ``edge``."""
     (y, z), vertical, length = handle_place(rect, edge, style)
-    r, depth = style.handle_radius, style.handle_depth
-    axis, side = ("z", np.array([0.0, 0.0, 1.0])) if vertical else ("y", np.array([0.0, 1.0, 0.0]))
+    length = max(length, 4 * style.handle_radius)
+    side = np.array([0.0, 0.0, 1.0]) if vertical else np.array([0.0, 1.0, 0.0])
     centre = np.array([x, y, z])
-    length = max(length, 4 * r)
-    half = side * length / 2
-    thick = np.array([0.0, r, r]) * (1 - side)
-    if style.handle == "bar":
-        start = centre + np.array([depth - r, 0, 0]) - half
-        if style.round_handle:
-            b.add(part, cylinder(start.tolist(), axis, length, r, 8), slot)
-        else:
-            b.add_box(part, (start - thick - [r, 0, 0]).tolist(), (start + 2 * half + thick + [r, 0, 0]).tolist(), slot)
-        for end in (-0.8, 0.8):
-            post = centre + end * half
-            spread = np.array([0.0, 0.8 * r, 0.8 * r])
-            b.add_box(part, (post - spread).tolist(), (post + spread + [depth - r, 0, 0]).tolist(), slot)
-    elif style.handle == "arch":
-        path = _bar_path(style, x, length)
-        if vertical:
-            path = path[:, [0, 2, 1]]
-        section = circle(6, r) if style.round_handle else rounded_rectangle(2 * r, 1.2 * r, 0.0)
-        up = [0.0, 1.0, 0.0] if vertical else [0.0, 0.0, 1.0]
-        b.add(part, sweep(path + np.array([0, y, z]), section, up), slot)
-    elif style.handle == "knob":
-        radius = 2.0 * r
-        if style.round_handle:
-            profile = [0.5, 0.45, 0.9, 1.0, 0.8], [0.0, 0.45, 0.6, 0.85, 1.0]
-            radii, heights = [radius * p for p in profile[0]], [depth * h for h in profile[1]]
-            b.add(part, turned(radii, heights, "x", centre.tolist(), 12), slot)
-        else:
-            b.add_box(
-                part,
-                (centre - [0, radius, radius]).tolist(),
-                (centre + np.array([depth, radius, radius])).tolist(),
-                slot,
-            )
-    elif style.handle == "ring":
-        b.add(part, cylinder(centre.tolist(), "x", 0.3 * depth, 1.6 * r, 10), slot)
-        b.add(part, torus((centre + np.array([0.4 * depth, 0, -1.6 * r])).tolist(), "x", 2.0 * r, 0.5 * r, 14, 6), slot)
-    elif style.handle == "recess":
-        wide = half * 0.6 + np.array([0.0, 2.0 * r, 2.0 * r]) * (1 - side)
-        low, high = centre - wide, centre + wide + [0.25 * r, 0, 0]
-        b.add_box(part, low.tolist(), high.tolist(), b.slot(Role.DETAIL))
-        b.add(part, frame((low - [0, 0.4 * r, 0.4 * r]).tolist(), (high + [0.4 * r] * 3).tolist(), "x", 0.5 * r), slot)
-    elif style.handle in ("lip", "strip"):
-        _add_edge_handle(b, part, rect, x, edge, style, slot)
+    HANDLES[style.handle](b, _Handle(part, rect, x, edge, style, slot, centre, vertical, side * length / 2))
 
 
-def _add_edge_handle(
-    b: ObjectBuilder, part: int, rect: Rect, x: Real, edge: Edge, style: FrontStyle, slot: int
-) -> None:
-    """A lip that stands out along the free edge, or a flat strip on it."""
-    out = 0.5 * style.handle_depth if style.handle == "lip" else 0.25 * style.handle_radius
-    wide = style.handle_radius * (0.8 if style.handle == "lip" else 3.0)
+def _add_bar(b: ObjectBuilder, h: _Handle) -> None:
+    """A straight bar on two posts."""
+    r, depth = h.style.handle_radius, h.style.handle_depth
+    start = h.centre + np.array([depth - r, 0, 0]) - h.half
+    if h.style.round_handle:
+        length = 2 * float(h.half.max())
+        b.add(h.part, cylinder(start.tolist(), "z" if h.vertical else "y", length, r, 8), h.slot)
+    else:
+        thick = r * h.across
+        low, high = start - thick - [r, 0, 0], start + 2 * h.half + thick + [r, 0, 0]
+        b.add_box(h.part, low.tolist(), high.tolist(), h.slot)
+    for end in (-0.8, 0.8):
+        post = h.centre + end * h.half
+        spread = np.array([0.0, 0.8 * r, 0.8 * r])
+        b.add_box(h.part, (post - spread).tolist(), (post + spread + [depth - r, 0, 0]).tolist(), h.slot)
+
+
+def _add_arch(b: ObjectBuilder, h: _Handle) -> None:
+    """A bow from the panel and back to it."""
+    r = h.style.handle_radius
+    path = _bar_path(h.style, h.x, 2 * float(h.half.max()))
+    if h.vertical:
+        path = path[:, [0, 2, 1]]
+    section = circle(6, r) if h.style.round_handle else rounded_rectangle(2 * r, 1.2 * r, 0.0)
+    up = [0.0, 1.0, 0.0] if h.vertical else [0.0, 0.0, 1.0]
+    b.add(h.part, sweep(path + np.array([0, *h.centre[1:]]), section, up), h.slot)
+
+
+def _add_knob(b: ObjectBuilder, h: _Handle) -> None:
+    """A turned or a square knob."""
+    radius, depth = 2.0 * h.style.handle_radius, h.style.handle_depth
+    if h.style.round_handle:
+        profile = [0.5, 0.45, 0.9, 1.0, 0.8], [0.0, 0.45, 0.6, 0.85, 1.0]
+        radii, heights = [radius * p for p in profile[0]], [depth * height for height in profile[1]]
+        b.add(h.part, turned(radii, heights, "x", h.centre.tolist(), 12), h.slot)
+    else:
+        low, high = h.centre - [0, radius, radius], h.centre + np.array([depth, radius, radius])
+        b.add_box(h.part, low.tolist(), high.tolist(), h.slot)
+
+
+def _add_ring(b: ObjectBuilder, h: _Handle) -> None:
+    """A ring that hangs from a stud."""
+    r, depth = h.style.handle_radius, h.style.handle_depth
+    b.add(h.part, cylinder(h.centre.tolist(), "x", 0.3 * depth, 1.6 * r, 10), h.slot)
+    ring = (h.centre + np.array([0.4 * depth, 0, -1.6 * r])).tolist()
+    b.add(h.part, torus(ring, "x", 2.0 * r, 0.5 * r, 14, 6), h.slot)
+
+
+def _add_recess(b: ObjectBuilder, h: _Handle) -> None:
+    """A dark recess in a rim."""
+    r = h.style.handle_radius
+    wide = h.half * 0.6 + 2.0 * r * h.across
+    low, high = h.centre - wide, h.centre + wide + [0.25 * r, 0, 0]
+    b.add_box(h.part, low.tolist(), high.tolist(), b.slot(Role.DETAIL))
+    rim = frame((low - [0, 0.4 * r, 0.4 * r]).tolist(), (high + [0.4 * r] * 3).tolist(), "x", 0.5 * r)
+    b.add(h.part, rim, h.slot)
+
+
+def _add_lip(b: ObjectBuilder, h: _Handle) -> None:
+    """A lip that stands out along the free edge."""
+    _add_along_edge(b, h, 0.5 * h.style.handle_depth, h.style.handle_radius * 0.8)
+
+
+def _add_strip(b: ObjectBuilder, h: _Handle) -> None:
+    """A flat strip on the free edge."""
+    _add_along_edge(b, h, 0.25 * h.style.handle_radius, h.style.handle_radius * 3.0)
+
+
+def _add_along_edge(b: ObjectBuilder, h: _Handle, out: Real, wide: Real) -> None:
+    """A box along the free edge that stands out by ``out`` and covers ``wide`` of the front, at most a fifth."""
+    rect = h.rect
     wide = min(wide, 0.2 * rect.width, 0.2 * rect.height)
-    share = min(style.handle_length + 0.2, 1.0)
+    share = min(h.style.handle_length + 0.2, 1.0)
     (cy, cz), (dy, dz) = rect.at(0.5, 0.5), (share * rect.width / 2, share * rect.height / 2)
     spans = {
         "left": (rect.y0, rect.y0 + wide, cz - dz, cz + dz),
@@ -232,5 +279,18 @@ def _add_edge_handle(
         "top": (cy - dy, cy + dy, rect.z1 - wide, rect.z1),
         "centre": (cy - dy, cy + dy, rect.z1 - wide, rect.z1),
     }
-    y0, y1, z0, z1 = spans[edge]
-    b.add_box(part, (x - 0.2 * style.handle_radius, y0, z0), (x + out, y1, z1), slot)
+    y0, y1, z0, z1 = spans[h.edge]
+    b.add_box(h.part, (h.x - 0.2 * h.style.handle_radius, y0, z0), (h.x + out, y1, z1), h.slot)
+
+
+HANDLES: dict[HandleStyle, Callable[[ObjectBuilder, _Handle], None]] = {
+    "none": lambda b, h: None,
+    "bar": _add_bar,
+    "arch": _add_arch,
+    "knob": _add_knob,
+    "ring": _add_ring,
+    "recess": _add_recess,
+    "lip": _add_lip,
+    "strip": _add_strip,
+}
+"""What adds each style of handle."""

@@ -22,6 +22,7 @@ from partrm.procedural.carcass import (
     sample_interior,
 )
 from partrm.procedural.fronts import FrontStyle, HandleStyle, PanelStyle, Rect, add_handle, sample_style
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import Real, cylinder, frame
 
 PANELS: tuple[PanelStyle, ...] = (
@@ -53,6 +54,7 @@ def _fronts(b: ObjectBuilder, cell: Rect, style: FrontStyle, carcass: Carcass, i
     return cell.inset(-carcass.wall * 0.45), carcass.front + 0.001
 
 
+@category("StorageFurniture")
 def cabinet(b: ObjectBuilder) -> None:
     """Hinged cabinet: one or two doors, any hinge, a wide range of proportions."""
     rng = b.rng
@@ -111,6 +113,7 @@ def _split_cells(rng: np.random.Generator, rect: Rect, wall: Real, depth: int) -
     return [(board, True), *_split_cells(rng, first, wall, depth - 1), *_split_cells(rng, second, wall, depth - 1)]
 
 
+@category("StorageFurniture", turn=1)
 def mixed_cabinet(b: ObjectBuilder) -> None:
     """Cabinet partitioned at random into doors, drawers and open compartments."""
     rng = b.rng
@@ -143,6 +146,7 @@ def mixed_cabinet(b: ObjectBuilder) -> None:
     add_top(b, carcass, b.slot(Role.BODY), size, 0.0 if inset else door_style.thickness)
 
 
+@category("StorageFurniture", turn=3)
 def drawers(b: ObjectBuilder) -> None:
     """Chest of one to five rows of drawers, some rows split in two."""
     rng = b.rng
@@ -176,6 +180,7 @@ def drawers(b: ObjectBuilder) -> None:
     add_top(b, carcass, b.slot(Role.BODY), size, 0.0 if inset else style.thickness)
 
 
+@category("StorageFurniture", turn=5)
 def sliding_cabinet(b: ObjectBuilder) -> None:
     """Cabinet with sideways-sliding doors: one over half of an open front, or two on two tracks."""
     rng = b.rng
@@ -207,6 +212,7 @@ def sliding_cabinet(b: ObjectBuilder) -> None:
     add_top(b, carcass, b.slot(Role.BODY), size, 2.2 * t if outside else 0.0)
 
 
+@category()
 def window(b: ObjectBuilder) -> None:
     """Window in a thick frame: sliding sideways or up, or hinged like a casement."""
     rng = b.rng
@@ -271,6 +277,7 @@ def _muntins(b: ObjectBuilder, rect: Rect, x: Real, t: Real, bars: tuple[int, in
         b.add_box(part, (x + 0.2 * t, rect.y0, z - w / 2), (x + 0.9 * t, rect.y1, z + w / 2), slot)
 
 
+@category()
 def door(b: ObjectBuilder) -> None:
     """Door in its frame, between two posts or in a piece of wall; some have a lever that turns on the door."""
     rng = b.rng
@@ -318,6 +325,7 @@ def _add_lever(b: ObjectBuilder, door_part: int, at: tuple[Real, Real, Real], le
         )
 
 
+@category("StorageFurniture", turn=4)
 def chest(b: ObjectBuilder) -> None:
     """Chest or box, open at the top, with a lid hinged at one of its upper edges."""
     rng = b.rng
@@ -347,6 +355,7 @@ def chest(b: ObjectBuilder) -> None:
     b.turn(np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
 
 
+@category("StorageFurniture", turn=6)
 def desk(b: ObjectBuilder) -> None:
     """Table or desk with one to three drawers below its top."""
     rng = b.rng

@@ -7,6 +7,7 @@ from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
 from partrm.procedural.fittings import add_buttons
 from partrm.procedural.fronts import Rect
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     Real,
     annulus,
@@ -30,6 +31,7 @@ def lay(b: ObjectBuilder) -> None:
     b.turn(spin("z", heading) @ spin("y", -np.deg2rad(lean)))
 
 
+@category()
 def eyeglasses(b: ObjectBuilder) -> None:
     """Two lenses in rims or a bar, and two temples that fold in behind them."""
     rng = b.rng
@@ -66,6 +68,7 @@ def _blade(length: Real, width: Real, rng: np.random.Generator) -> np.ndarray:
     return np.array([[0, edge], [0, back], [-shoulder, back], [-length, tip], [-shoulder * 0.9, edge]], dtype=float)
 
 
+@category()
 def knife(b: ObjectBuilder) -> None:
     """Pocket knife of one to three blades, or a cutter whose blade slides."""
     rng = b.rng
@@ -104,6 +107,7 @@ def knife(b: ObjectBuilder) -> None:
     lay(b)
 
 
+@category()
 def scissors(b: ObjectBuilder) -> None:
     """Scissors, pliers, tongs or shears: two halves that cross at a pin."""
     rng = b.rng
@@ -150,6 +154,7 @@ def scissors(b: ObjectBuilder) -> None:
     lay(b)
 
 
+@category()
 def flip_phone(b: ObjectBuilder) -> None:
     """Phone, game console or calculator of two halves: the one folds, slides or turns on the other."""
     rng = b.rng
@@ -191,6 +196,7 @@ def flip_phone(b: ObjectBuilder) -> None:
     lay(b)
 
 
+@category()
 def cap(b: ObjectBuilder) -> None:
     """Pen, lipstick, stick or lighter whose cap comes off along it, flips over or swivels."""
     rng = b.rng

@@ -5,6 +5,7 @@ import numpy as np
 from partrm.geometry.joints import JointType
 from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     annulus,
     ball,
@@ -23,6 +24,7 @@ from partrm.procedural.shapes import (
 )
 
 
+@category()
 def toilet(b: ObjectBuilder) -> None:
     """Toilet: bowl, seat and lid hinged at the back, with a cistern or without."""
     rng = b.rng
@@ -52,6 +54,7 @@ def toilet(b: ObjectBuilder) -> None:
         b.add(lid, loft(stand(cover, [z + t + 0.001, z + 1.5 * t, z + 2.2 * t], "z")), slot)
 
 
+@category()
 def bottle(b: ObjectBuilder) -> None:
     """Bottle or jar with a cap that lifts, or a dispenser whose head is pressed or turned."""
     rng = b.rng
@@ -98,6 +101,7 @@ def bottle(b: ObjectBuilder) -> None:
     b.add(part, sweep(path, circle(8, 0.25 * neck), [0.0, 1.0, 0.0]).moved(heading), moving)
 
 
+@category()
 def bucket(b: ObjectBuilder) -> None:
     """Bucket, basket or pan whose bail swings over it."""
     rng = b.rng
@@ -125,6 +129,7 @@ def bucket(b: ObjectBuilder) -> None:
         b.turn(spin("z", rng.uniform(-1.2, 1.2)))
 
 
+@category()
 def jaws(b: ObjectBuilder) -> None:
     """Stapler, waffle iron or pliers-like: two long halves hinged at one end, the upper one swings up."""
     rng = b.rng
@@ -149,6 +154,7 @@ def jaws(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.choice([0.0, rng.uniform(-1.5, 1.5)])))
 
 
+@category()
 def lamp(b: ObjectBuilder) -> None:
     """Desk lamp: foot, two arms and a shade on hinges."""
     rng = b.rng
@@ -172,6 +178,7 @@ def lamp(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-1.8, 1.8)))
 
 
+@category()
 def swivel(b: ObjectBuilder) -> None:
     """A seat, a screen, a fan or a globe that turns on a pedestal; screens and fans also nod."""
     rng = b.rng
@@ -228,6 +235,7 @@ def swivel(b: ObjectBuilder) -> None:
         b.add(0, ball((0, 0, z), size, rings=12, segments=24, pole=0.05), b.new_slot(Role.DETAIL))
 
 
+@category()
 def cart(b: ObjectBuilder) -> None:
     """Cart, trolley or stroller: wheels that turn, a handle that folds, one or two decks."""
     rng = b.rng
@@ -271,6 +279,7 @@ def cart(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-2.0, 2.0)))
 
 
+@category()
 def folding_chair(b: ObjectBuilder) -> None:
     """Chair whose seat folds up and whose legs fold together, or a bench or cinema seat with the seat alone."""
     rng = b.rng
@@ -307,6 +316,7 @@ def folding_chair(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.choice([rng.uniform(-1.2, 1.2), rng.uniform(-np.pi, np.pi)])))
 
 
+@category()
 def ladder(b: ObjectBuilder) -> None:
     """Step ladder, easel, trestle or sandwich board: two frames that spread about a hinge at the top."""
     rng = b.rng

@@ -19,9 +19,11 @@ from partrm.procedural.carcass import (
 )
 from partrm.procedural.fittings import add_buttons, add_controls, add_dial, add_feet, add_wheel
 from partrm.procedural.fronts import Rect, sample_style
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import Real, annulus, cylinder, round_hole_panel, turned
 
 
+@category("WashingMachine")
 def washing_machine(b: ObjectBuilder) -> None:
     """Front loader with a round door over a drum, or a top loader with a lid."""
     rng = b.rng
@@ -117,6 +119,7 @@ def _top_loader(b: ObjectBuilder, width: Real, depth: Real, height: Real) -> Non
     b.turn(np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
 
 
+@category()
 def safe(b: ObjectBuilder) -> None:
     """Safe: thick walls, a thick hinged door with a wheel or a lever, a dial or a keypad."""
     rng = b.rng

@@ -5,6 +5,7 @@ import numpy as np
 from partrm.geometry.joints import JointType
 from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     annulus,
     ball,
@@ -21,6 +22,7 @@ from partrm.procedural.shapes import (
 )
 
 
+@category()
 def light_switch(b: ObjectBuilder) -> None:
     """Wall plate with one to three rockers or a lever."""
     rng = b.rng
@@ -51,6 +53,7 @@ def light_switch(b: ObjectBuilder) -> None:
             b.add(part, piece.moved(spin("y", rest), np.array([t, 0.0, 0.0])), slot)
 
 
+@category()
 def faucet(b: ObjectBuilder) -> None:
     """Tap: column and spout with a lever or a cross handle that turns."""
     rng = b.rng
@@ -91,6 +94,7 @@ def faucet(b: ObjectBuilder) -> None:
     )
 
 
+@category()
 def valve(b: ObjectBuilder) -> None:
     """Wheel or lever on a housing, facing the front."""
     rng = b.rng
@@ -125,6 +129,7 @@ def valve(b: ObjectBuilder) -> None:
         )
 
 
+@category()
 def press(b: ObjectBuilder) -> None:
     """A big push button, or a handle that slides in a housing."""
     rng = b.rng
@@ -176,6 +181,7 @@ def press(b: ObjectBuilder) -> None:
         b.add(part, bar, b.slot(Role.HANDLE) if rng.random() < 0.4 else moving)
 
 
+@category()
 def lever(b: ObjectBuilder) -> None:
     """A long lever with a grip, on the side, the front or the top of a housing."""
     rng = b.rng

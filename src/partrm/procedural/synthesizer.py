@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,40 @@ from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError, Part
 from partrm.objects.materials import Material, Role
 from partrm.procedural.builder import pick
+from partrm.procedural.registry import Generator, register
 
 Arguments = dict[str, Any]
+Constructor = Callable[[np.random.Generator, str], tuple[str, Arguments]]
+"""Draws the name and the arguments of one of the library's constructors; takes a folder for scratch meshes."""
+
+
+def _kitchen(category: str, partdrag: str, turn: int = 0) -> Callable[[Constructor], Constructor]:
+    """Register a function that draws the name and the arguments of one of scene-synthesizer's constructors."""
+
+    def decorate(constructor: Constructor) -> Constructor:
+        def draw(rng: np.random.Generator, name: str, source: str) -> ArticulatedObject:
+            return replace(synthesize(category, constructor, rng, source), name=name)
+
+        register(Generator(category, draw, partdrag, turn, needs_extra=True))
+        return constructor
+
+    return decorate
+
+
+def synthesize(category: str, constructor: Constructor, rng: np.random.Generator, source: str) -> ArticulatedObject:
+    """An object from scene-synthesizer, front towards +x; its scratch meshes live in a folder of their own.
+
+    Raises:
+        PackageMissingError: scene-synthesizer is not installed.
+    """
+    try:
+        from scene_synthesizer import procedural_assets
+    except ImportError as error:
+        raise PackageMissingError(f"{category} needs scene-synthesizer: pip install 'partrm[data]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        name, arguments = constructor(rng, folder)
+        scene = getattr(procedural_assets, name)(**arguments).scene("o")
+    return _from_scene(category, scene, source)
 
 
 def _handle_shape(rng: np.random.Generator) -> Arguments:
@@ -53,6 +86,7 @@ def _cabinet_fittings(rng: np.random.Generator, folder: str) -> Arguments:
     }
 
 
+@_kitchen("kitchen_refrigerator", "Refrigerator", turn=1)
 def _refrigerator(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     height = rng.uniform(0.9, 1.95)
     depth = rng.uniform(0.55, 0.85)
@@ -89,6 +123,7 @@ def _long_handle(rng: np.random.Generator, folder: str, width: float) -> Argumen
     }
 
 
+@_kitchen("kitchen_dishwasher", "Dishwasher", turn=1)
 def _dishwasher(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     width, height = rng.uniform(0.45, 0.8), rng.uniform(0.65, 1.0)
     return "DishwasherAsset", {
@@ -104,6 +139,7 @@ def _dishwasher(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     }
 
 
+@_kitchen("kitchen_range", "Oven", turn=1)
 def _range(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     width, height = rng.uniform(0.5, 0.95), rng.uniform(0.75, 1.05)
     return "RangeAsset", {
@@ -123,6 +159,7 @@ def _range(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     }
 
 
+@_kitchen("kitchen_microwave", "Microwave", turn=1)
 def _microwave(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     width, height = rng.uniform(0.42, 0.7), rng.uniform(0.24, 0.42)
     return "MicrowaveAsset", {
@@ -142,6 +179,7 @@ def _microwave(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     }
 
 
+@_kitchen("kitchen_base_cabinet", "StorageFurniture", turn=2)
 def _base_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     doors = int(rng.integers(0, 4))
     rows = int(rng.integers(0, 3)) if doors else int(rng.integers(1, 4))
@@ -162,6 +200,7 @@ def _base_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments
     }
 
 
+@_kitchen("kitchen_wall_cabinet", "StorageFurniture", turn=7)
 def _wall_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     kinds = [["door_right", "door_left"], ["door_left"], ["door_right"], ["door_top"], ["door_left", "door_right"]]
     types = kinds[rng.integers(len(kinds))]
@@ -178,6 +217,7 @@ def _wall_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments
     }
 
 
+@_kitchen("kitchen_sink_cabinet", "StorageFurniture", turn=8)
 def _sink_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     width, depth, height = rng.uniform(0.6, 1.0), rng.uniform(0.5, 0.8), rng.uniform(0.7, 1.0)
     return "SinkCabinetAsset", {
@@ -194,6 +234,7 @@ def _sink_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments
     }
 
 
+@_kitchen("kitchen_recursive_cabinet", "StorageFurniture", turn=9)
 def _recursive_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     # Dyadic shares, since the library wants a sum of exactly one.
     drawer, none = int(rng.integers(12, 45)) / 64, int(rng.integers(2, 8)) / 64
@@ -217,6 +258,7 @@ def _recursive_cabinet(rng: np.random.Generator, folder: str) -> tuple[str, Argu
     }
 
 
+@_kitchen("kitchen_island", "StorageFurniture", turn=10)
 def _kitchen_island(rng: np.random.Generator, folder: str) -> tuple[str, Arguments]:
     depth = rng.uniform(0.5, 0.8)
     return "KitchenIslandAsset", {
@@ -227,32 +269,6 @@ def _kitchen_island(rng: np.random.Generator, folder: str) -> tuple[str, Argumen
         "depth_side_storage": rng.uniform(0.06, 0.15),
         **_cabinet_fittings(rng, folder),
     }
-
-
-SYNTHESIZED: dict[str, Callable[[np.random.Generator, str], tuple[str, Arguments]]] = {
-    "kitchen_refrigerator": _refrigerator,
-    "kitchen_dishwasher": _dishwasher,
-    "kitchen_range": _range,
-    "kitchen_microwave": _microwave,
-    "kitchen_base_cabinet": _base_cabinet,
-    "kitchen_wall_cabinet": _wall_cabinet,
-    "kitchen_sink_cabinet": _sink_cabinet,
-    "kitchen_recursive_cabinet": _recursive_cabinet,
-    "kitchen_island": _kitchen_island,
-}
-"""Draws the constructor's name and arguments of each category."""
-
-
-def synthesize(category: str, rng: np.random.Generator, source: str) -> ArticulatedObject:
-    """An object from scene-synthesizer, front towards +x; its scratch meshes live in a folder of their own."""
-    try:
-        from scene_synthesizer import procedural_assets
-    except ImportError as error:
-        raise PackageMissingError(f"{category} needs scene-synthesizer: pip install 'partrm[data]'") from error
-    with tempfile.TemporaryDirectory() as folder:
-        name, arguments = SYNTHESIZED[category](rng, folder)
-        scene = getattr(procedural_assets, name)(**arguments).scene("o")
-    return _from_scene(category, scene, source)
 
 
 def _role(name: str, movable: bool, front: bool) -> Role:

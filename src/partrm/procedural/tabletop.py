@@ -7,6 +7,7 @@ from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
 from partrm.procedural.fittings import add_dial
 from partrm.procedural.handheld import lay
+from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     annulus,
     ball,
@@ -24,6 +25,7 @@ from partrm.procedural.shapes import (
 )
 
 
+@category()
 def pot(b: ObjectBuilder) -> None:
     """Pot, pan, jar or bin with a flat or domed lid that is lifted, hinged at the rim or turned aside."""
     rng = b.rng
@@ -78,6 +80,7 @@ def pot(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-np.pi, np.pi)))
 
 
+@category()
 def carton(b: ObjectBuilder) -> None:
     """Cardboard box or crate with one to four flaps about its top edges."""
     rng = b.rng
@@ -106,6 +109,7 @@ def carton(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-0.8, 0.8)))
 
 
+@category()
 def keys(b: ObjectBuilder) -> None:
     """Keypad, remote control or keyboard: rows of large keys that go in, or piano keys that nod."""
     rng = b.rng
@@ -144,6 +148,7 @@ def keys(b: ObjectBuilder) -> None:
     lay(b)
 
 
+@category()
 def clock(b: ObjectBuilder) -> None:
     """Clock, gauge or scale with hands that turn, on a wall, a foot or bells; sometimes a pendulum below."""
     rng = b.rng
@@ -188,6 +193,7 @@ def clock(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-0.6, 0.6)) @ spin("y", -rng.choice([0.0, rng.uniform(0, 0.3)])))
 
 
+@category()
 def camera(b: ObjectBuilder) -> None:
     """Camera: a lens that comes out or turns, a shutter, a dial on top, a flash that pops up, a screen at the side."""
     rng = b.rng
@@ -231,6 +237,7 @@ def camera(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.choice([rng.uniform(-0.9, 0.9), rng.uniform(-np.pi, np.pi)])))
 
 
+@category()
 def printer(b: ObjectBuilder) -> None:
     """Printer, scanner or record player: a lid on top, a tray that slides or folds, a paper rest at the back."""
     rng = b.rng
@@ -270,6 +277,7 @@ def printer(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-0.6, 0.6)))
 
 
+@category()
 def mirror(b: ObjectBuilder) -> None:
     """A panel on two posts or in a yoke that tilts about its middle: mirror, sign, solar panel, photo frame, cradle."""
     rng = b.rng
@@ -310,6 +318,7 @@ def mirror(b: ObjectBuilder) -> None:
     b.turn(spin("z", rng.uniform(-0.9, 0.9)))
 
 
+@category()
 def book(b: ObjectBuilder) -> None:
     """Book, binder, notebook, compact or menu: a cover that opens about its spine, lying or standing."""
     rng = b.rng

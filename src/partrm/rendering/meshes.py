@@ -6,7 +6,7 @@ frame of a call is whatever frame ``T_world_part`` and the cameras share.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.materials import MaterialTable
@@ -40,7 +41,7 @@ def _backend():
 
 
 @dataclass(frozen=True)
-class Textures:
+class Textures(TensorRecord):
     """All sRGB images of a scene in one buffer, each row by row from its top (v = 1)."""
 
     texels: UInt8[Tensor, "texels 3"]
@@ -117,8 +118,7 @@ class MeshScene:
             x.to(device, torch.int32).contiguous() for x in (faces, face_part, face_material)
         )
         corner_uv = None if corner_uv is None else corner_uv.to(device, torch.float32).contiguous()
-        textures = Textures.from_images([]) if textures is None else textures
-        textures = Textures(**{f.name: getattr(textures, f.name).to(device) for f in fields(textures)})
+        textures = (Textures.from_images([]) if textures is None else textures).to(device)
         low, high = _part_boxes(vertices, faces, face_part, parts)
         built = _backend().build_scene(
             vertices, faces, face_part, face_material, corner_uv, _tensors(textures), low, high
@@ -159,7 +159,7 @@ class MeshScene:
 
 
 @dataclass(frozen=True)
-class Instances:
+class Instances(TensorRecord):
     """A batch of posed objects: which parts, where, and in which materials."""
 
     part: Int[Tensor, "b parts"]
@@ -183,7 +183,7 @@ class Instances:
 
 
 @dataclass(frozen=True)
-class Lights:
+class Lights(TensorRecord):
     """One point light (no fall-off) and a world whose brightness varies over the sky, per batch item."""
 
     position: Float[Tensor, "b 3"]
@@ -212,7 +212,7 @@ class Lights:
 
 
 @dataclass(frozen=True)
-class SurfaceMaps:
+class SurfaceMaps(TensorRecord):
     """The first surface through each pixel centre."""
 
     depth: Float[Tensor, "b v h w"]
@@ -233,7 +233,7 @@ def material_table(objects: Sequence[ArticulatedObject]) -> MaterialTable:
     numbers = _texture_images(objects)[1]
     tables = [MaterialTable.from_materials(obj.materials, n) for obj, n in zip(objects, numbers, strict=True)]
     pad = torch.nn.utils.rnn.pad_sequence
-    columns = {f.name: pad([getattr(t, f.name) for t in tables], batch_first=True) for f in fields(MaterialTable)}
+    columns = {name: pad([t.leaves()[name] for t in tables], batch_first=True) for name in tables[0].leaves()}
     lengths = torch.tensor([len(obj.materials) for obj in objects])
     padding = torch.arange(columns["texture"].shape[1]) >= lengths[:, None]
     columns["texture"] = columns["texture"].masked_fill(padding, -1)
@@ -304,11 +304,10 @@ def visible(
     return seen
 
 
-def _tensors(record: Any) -> dict[str, Tensor]:
-    """Fields of a dataclass of tensors in the widths the kernels take: float32 and int32."""
+def _tensors(record: TensorRecord) -> dict[str, Tensor]:
+    """Fields of a record in the widths the kernels take: float32 and int32."""
     width = {torch.float64: torch.float32, torch.int64: torch.int32}
-    columns = {f.name: getattr(record, f.name) for f in fields(record)}
-    return {name: x.to(width.get(x.dtype, x.dtype)) for name, x in columns.items()}
+    return {name: x.to(width.get(x.dtype, x.dtype)) for name, x in record.leaves().items()}
 
 
 def _check(scene: MeshScene, instances: Instances, **others: tuple[Tensor, tuple[int, ...]]) -> int:

@@ -7,9 +7,8 @@ a :class:`Pool` go straight into ``MeshScene.from_arrays``.
 
 import io
 import lzma
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 from partrm.errors import PartRMError
 from partrm.files import atomic_write
 from partrm.geometry.joints import JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.procedural.simplify import visible_shares
 from partrm.rendering.meshes import MeshScene
@@ -35,7 +35,7 @@ class PoolError(PartRMError):
 
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(TensorRecord):
     """Many articulated objects; object i has the parts ``part_offset[i]`` to ``part_offset[i + 1]``, in its order."""
 
     vertices: Float[Tensor, "vertices 3"]
@@ -69,13 +69,25 @@ class Pool:
     """Seed of a procedural object, -1 for others."""
     category_names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together, by their shapes alone.
+
+        Raises:
+            PoolError: arrays of different numbers of objects, parts or faces.
+        """
+        tables = (*_PER_PART_TABLES[:-1], "part_valid")
+        counts = {name: tuple(getattr(self, name).shape[:2]) for name in tables}
+        objects = {name: (len(getattr(self, name)),) for name in ("roles", "category", "seed")}
+        faces = {name: (len(getattr(self, name)),) for name in ("faces", "face_part", "face_material")}
+        for group, first in ((counts, "parent"), (objects, "category"), (faces, "faces")):
+            if odd := [name for name, shape in group.items() if shape != group[first]]:
+                raise PoolError(f"{odd[0]} has the shape {group[odd[0]]}, {first} has {group[first]}")
+        if len(self.part_offset) != self.category.shape[0] + 1 or counts["parent"][0] != len(self.category):
+            raise PoolError(f"{len(self.category)} categories of {self.count} objects")
+
     @property
     def count(self) -> int:
         return len(self.part_offset) - 1
-
-    def to(self, device: torch.device | str) -> "Pool":
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "category_names"}
-        return Pool(**moved, category_names=self.category_names)
 
     @staticmethod
     def from_objects(objects: Sequence[ArticulatedObject], device: torch.device | str = "cpu") -> "Pool":
@@ -166,7 +178,7 @@ def _narrowest(values: np.ndarray) -> np.ndarray:
 
 def save_pool(pool: Pool, path: Path) -> None:
     """Writes the pool to one file, complete or not at all; vertices move by at most half a step of ``QUANTA``."""
-    arrays = {f.name: getattr(pool, f.name).cpu().numpy() for f in fields(pool) if f.name != "category_names"}
+    arrays = {name: column.cpu().numpy() for name, column in pool.leaves().items()}
     parts = int(arrays["part_offset"][-1])
     part_faces = np.bincount(arrays["face_part"], minlength=parts)
     if (np.diff(arrays["face_part"]) < 0).any():
@@ -231,74 +243,49 @@ def load_pool(path: Path, device: torch.device | str = "cpu") -> Pool:
     return _assembled(arrays, tuple(stored["category_names"].tolist())).to(device)
 
 
-def _generated(job: tuple[str, int]) -> ArticulatedObject:
-    from partrm.procedural import generate
+def concatenated(pools: Sequence[Pool]) -> Pool:
+    """All objects of some pools of one device in one pool, in order; tables as wide as the widest needs.
 
-    return generate(*job)
-
-
-def generate_objects(jobs: Sequence[tuple[str, int]], workers: int) -> Iterator[ArticulatedObject]:
-    """The objects of (category, seed) pairs, in order, made by ``workers`` processes (1: in this one)."""
-    if workers <= 1:
-        yield from map(_generated, jobs)
-        return
-    with ProcessPoolExecutor(workers) as executor:
-        yield from executor.map(_generated, jobs, chunksize=8)
-
-
-def build_pool(categories_and_seeds: Iterable[tuple[str, int]], workers: int = 1) -> Pool:
-    """Generates and packs procedural objects, with a progress bar; the order of the pairs is kept."""
-    from rich.progress import track
-
-    jobs = list(categories_and_seeds)
-    objects = list(track(generate_objects(jobs, workers), description="objects", total=len(jobs)))
-    return Pool.from_objects(objects)
-
-
-@dataclass(frozen=True)
-class BuildCommand:
-    """Generate procedural objects and pack them into a pool file."""
-
-    out: Path
-    """File to write."""
-    per_category: int = 100
-    """Objects of each category that needs nothing but numpy."""
-    per_kitchen_category: int | None = None
-    """Objects of each scene-synthesizer category (default: as many as of the others)."""
-    per_assembly: int | None = None
-    """Objects of the category ``assembly``, each with mechanisms of its own (default: as many as of the others)."""
-    seed: int = 0
-    """First seed; validation uses seeds from 1 000 000, which training never does."""
-    workers: int = 2
-    """Processes."""
-    categories: tuple[str, ...] = ()
-    """Only these (default: all)."""
+    Raises:
+        PoolError: no pools.
+    """
+    if not pools:
+        raise PoolError("no pools to put together")
+    names = tuple(sorted({name for pool in pools for name in pool.category_names}))
+    parts, slots = (max(getattr(pool, key).shape[1] for pool in pools) for key in ("parent", "roles"))
+    vertices = [0, *np.cumsum([len(pool.vertices) for pool in pools]).tolist()]
+    owned = [0, *np.cumsum([int(pool.part_offset[-1]) for pool in pools]).tolist()]
+    columns: dict[str, list[Tensor]] = {name: [] for name in pools[0].leaves()}
+    for index, pool in enumerate(pools):
+        first = pool.part_offset if index == 0 else pool.part_offset[1:]
+        own = torch.tensor([names.index(name) for name in pool.category_names], device=pool.category.device)
+        shifted = {
+            "faces": pool.faces + vertices[index],
+            "face_part": pool.face_part + owned[index],
+            "part_offset": first + owned[index],
+            "category": own[pool.category],
+        }
+        for key, column in columns.items():
+            value = shifted.get(key, getattr(pool, key))
+            if key in (*_PER_PART_TABLES, "part_valid"):
+                missing = (slots if key == "roles" else parts) - value.shape[1]
+                padding = value.new_full((len(value), missing, *value.shape[2:]), _PADDING.get(key, 0))
+                value = torch.cat([value, padding], 1)
+            column.append(value)
+    return Pool(**{key: torch.cat(column) for key, column in columns.items()}, category_names=names)
 
 
-def build(command: BuildCommand) -> None:
-    """Runs the command."""
-    from partrm.procedural import CATEGORIES, OWN_CATEGORIES
+def pool_odds(pools: Sequence[Pool], shares: Sequence[float]) -> Float[Tensor, " objects"]:
+    """How often each object of the pools, :func:`concatenated`, is drawn, so that each pool has its share; sum 1.
 
-    def count(category: str) -> int:
-        others = None if category in OWN_CATEGORIES else command.per_kitchen_category
-        asked = command.per_assembly if category == "assembly" else others
-        return command.per_category if asked is None else asked
-
-    wanted = command.categories or CATEGORIES
-    jobs = [(category, command.seed + k) for category in wanted for k in range(count(category))]
-    save_pool(build_pool(jobs, command.workers), command.out)
-
-
-def main() -> None:
-    """``python -m partrm.synthesis.mesh_pool build --out FILE``."""
-    import tyro
-
-    prefixes = (tyro.conf.OmitArgPrefixes,)
-    tyro.extras.subcommand_cli_from_dict({"build": build}, prog="python -m partrm.synthesis.mesh_pool", config=prefixes)
-
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        PoolError: not one positive share for each pool.
+    """
+    if len(shares) != len(pools) or min(shares) <= 0:
+        raise PoolError(f"{len(pools)} pools need as many shares, all positive")
+    whole, device = sum(shares), pools[0].category.device
+    odds = [torch.full((pool.count,), share / whole / pool.count) for pool, share in zip(pools, shares, strict=True)]
+    return torch.cat(odds).to(device)
 
 
 @dataclass(frozen=True)
@@ -309,13 +296,22 @@ class ObjectPool:
     tables: JointTables
     roles: Int[Tensor, "objects slots"]
     """:class:`partrm.objects.materials.Role` of every material slot."""
+    odds: Float[Tensor, " objects"] | None = None
+    """How often each object is drawn, sum 1; None: all equally often."""
 
     @property
     def count(self) -> int:
         return len(self.roles)
 
+    def sample(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+        """Indices of objects, drawn on the generator's device, which is the pool's."""
+        if self.odds is None:
+            return torch.randint(self.count, (count,), generator=generator, device=generator.device)
+        draws = torch.rand(count, generator=generator, device=generator.device, dtype=torch.float64)
+        return torch.searchsorted(self.odds.double().cumsum(0), draws, right=True).clamp(max=self.count - 1)
+
     @staticmethod
-    def from_pool(pool: Pool) -> "ObjectPool":
+    def from_pool(pool: Pool, odds: Float[Tensor, " objects"] | None = None) -> "ObjectPool":
         """Build the ray-casting structure of a packed pool, on the pool's device."""
         scene = MeshScene.from_arrays(pool.vertices, pool.faces, pool.face_part, pool.face_material, pool.part_offset)
         # The square root evens out drawers and doors of very different size; small knobs stay rare.
@@ -323,4 +319,4 @@ class ObjectPool:
         tables = JointTables(
             pool.parent, pool.joint_type, pool.axis, pool.pivot, pool.lower, pool.upper, drag_weight=weight
         )
-        return ObjectPool(scene, tables, pool.roles)
+        return ObjectPool(scene, tables, pool.roles, odds)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.joints import JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import transform_points
 from partrm.model.inputs import VIEWS, pooled_rgba
 from partrm.objects.materials import MaterialTable
@@ -28,7 +29,7 @@ from partrm.synthesis.scenarios import (
 
 
 @dataclass(frozen=True)
-class PosedBatch:
+class PosedBatch(TensorRecord):
     """A batch of scenarios with everything that rendering needs, object frames."""
 
     scenario: Scenario
@@ -101,29 +102,17 @@ def some_framed_by_mask_box(
     return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))
 
 
-def select(posed: PosedBatch, index: Tensor) -> PosedBatch:
-    """Rows of a batch."""
-    inst, lights = posed.instances, posed.lights
-    return PosedBatch(
-        posed.scenario[index],
-        posed.framing[index],
-        Instances(inst.part[index], inst.T_world_part[index], inst.materials[index]),
-        posed.T_motion[index],
-        posed.carried[index],
-        Lights(**{name: getattr(lights, name)[index] for name in lights.__dataclass_fields__}),
-    )
-
-
 def training_lights(b: int, generator: torch.Generator) -> Lights:
     """The reference's light in three samples of ten, a random one in the others."""
     random, reference = random_lights(b, generator), Lights.reference(b, generator.device)
     usual = uniform((b,), 0.0, 1.0, generator) < 0.3
 
-    def either(name: str) -> Tensor:
-        drawn = getattr(random, name)
-        return torch.where(usual.view(-1, *[1] * (drawn.ndim - 1)), getattr(reference, name), drawn)
+    usual_values = reference.leaves()
 
-    return Lights(**{name: either(name) for name in random.__dataclass_fields__})
+    def either(name: str, drawn: Tensor) -> Tensor:
+        return torch.where(usual.view(-1, *[1] * (drawn.ndim - 1)), usual_values[name], drawn)
+
+    return Lights(**{name: either(name, drawn) for name, drawn in random.leaves().items()})
 
 
 def random_lights(b: int, generator: torch.Generator) -> Lights:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
@@ -25,11 +25,11 @@ from partrm.synthesis.posed_scenes import (
     moving_mask,
     pose_batch,
     render_states,
-    select,
     some_framed_by_mask_box,
 )
 from partrm.synthesis.samples import MotionTargets, Samples
 from partrm.synthesis.scenarios import (
+    TRAINING_SCENARIOS,
     JointTables,
     ScenarioConfig,
     choose,
@@ -73,9 +73,7 @@ class SampleConfig:
     """Least share of the first view's pixels that must show the dragged part."""
     min_drag: float = 0.015
     """Least mean length of the part's motion in the first view, fraction of the image."""
-    scenario: ScenarioConfig = field(
-        default_factory=lambda: ScenarioConfig(small_probability=0.3, mask_box_probability=0.35)
-    )
+    scenario: ScenarioConfig = TRAINING_SCENARIOS
 
 
 def make_samples(
@@ -103,7 +101,7 @@ def make_samples(
         posed = some_framed_by_mask_box(scene, posed, config.scenario.mask_box_probability, generator)
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
-    return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
+    return samples_of(scene, tables, posed[keep], shown[keep], config, generator)
 
 
 def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:
@@ -218,9 +216,7 @@ class OnlineSamples:
 
     def draw(self, config: SampleConfig, batch: int) -> Samples:
         """One batch, asynchronous on the current CUDA stream."""
-        device = self.pool.scene.device
-        candidates = int(batch * self.oversampling)
-        objects = torch.randint(self.pool.count, (candidates,), generator=self.generator, device=device)
+        objects = self.pool.sample(int(batch * self.oversampling), self.generator)
         materials = self.sample_materials(self.pool.roles[objects], self.generator)
         return make_samples(self.pool.scene, self.pool.tables, objects, materials, config, self.generator, batch)
 

@@ -1,31 +1,22 @@
-"""What the network eats and what it is taught: one batch of samples, in memory and on disk.
+"""What the network eats and what it is taught: one batch of samples.
 
 Everything is in the canonical frame of each sample's first view, and describes the source state; the target state is
 the source state with the moving Gaussians carried by ``JointTruth.T_after_before``.
 """
 
-import json
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.errors import PartRMError
-from partrm.files import staged_file
 from partrm.geometry.cameras import Cameras
-from partrm.geometry.drags import Drags
-from partrm.geometry.transforms import transform_points
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.model.inputs import NetworkInput
-from partrm.synthesis._sample_packing import pack, unpack
 
 
 @dataclass(frozen=True)
-class MotionTargets:
-    """The exact surface behind every splat pixel of every view (our Gaussian database, DESIGN §6)."""
+class MotionTargets(TensorRecord):
+    """The exact surface behind every splat pixel of every view: our Gaussian database."""
 
     point: Float[Tensor, "b v h w 3"]
     """Surface point, canonical frame; zero where the ray meets nothing."""
@@ -46,7 +37,7 @@ class MotionTargets:
 
 
 @dataclass(frozen=True)
-class JointTruth:
+class JointTruth(TensorRecord):
     """The joint behind each sample's motion, canonical frame."""
 
     type: Int[Tensor, " b"]
@@ -59,7 +50,7 @@ class JointTruth:
 
 
 @dataclass(frozen=True)
-class StateViews:
+class StateViews(TensorRecord):
     """Renders of the source and the target state from cameras of their own (appearance stage, evaluation)."""
 
     cameras: Cameras
@@ -71,113 +62,12 @@ class StateViews:
 
 
 @dataclass(frozen=True)
-class Samples:
+class Samples(TensorRecord):
     """A batch of training or evaluation samples."""
 
     inputs: NetworkInput
     targets: MotionTargets
     joint: JointTruth
     valid: Bool[Tensor, " b"]
-    """False where no candidate showed enough of a moving part; such rows apply_joint_motion no loss."""
+    """False where no candidate showed enough of a moving part; such rows carry no loss."""
     views: StateViews | None = None
-
-
-def save_samples(samples: Samples, path: Path) -> None:
-    """Write a batch as one safetensors file: dotted names, image-like fields deflated, sizes in the metadata.
-
-    Colours are stored as 8 bit, everything else as it is; points and displacements follow from distances, cameras and
-    the joint, so that reading gives the same batch within 1/510 of colour and 1e-5 of length.
-    """
-    from safetensors.torch import save_file
-
-    tensors: dict[str, Tensor] = {}
-    layout: dict[str, dict] = {"sizes": {}, "packed": {}}
-    for name, value in _leaves(samples, ""):
-        if not isinstance(value, Tensor):
-            layout["sizes"][name] = value
-            continue
-        if name in _DERIVED_FIELDS:
-            continue
-        if name.rsplit(".", 1)[-1] in _COLOUR_FIELDS:
-            value = (value * 255).round().to(torch.uint8)
-        if name in _ROW_AXES:
-            tensors[name], layout["packed"][name] = pack(value, _ROW_AXES[name])
-        else:
-            tensors[name] = value.contiguous().cpu()
-    with staged_file(path) as part:
-        # One entry: safetensors writes several in an order of chance, and equal batches shall have equal bytes.
-        save_file(tensors, part, {"layout": json.dumps(layout)})
-
-
-def load_samples(path: Path) -> Samples:
-    """Read a batch that :func:`save_samples` wrote.
-
-    Raises:
-        PartRMError: not a file of samples.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt") as file:
-            flat: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            layout = json.loads((file.metadata() or {})["layout"])
-            flat |= layout["sizes"] | {name: unpack(flat[name], how) for name, how in layout["packed"].items()}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise PartRMError(f"{path}: not a file of samples ({error}); build the samples again") from error
-    for name, value in flat.items():
-        if isinstance(value, Tensor) and value.dtype == torch.uint8:
-            flat[name] = value.float() / 255
-    try:
-        cameras, joint = _read(Cameras, flat, "inputs.cameras."), _read(JointTruth, flat, "joint.")
-        flat |= _derived(flat, cameras, joint)
-        has_views = any(name.startswith("views.") for name in flat)
-        return Samples(
-            inputs=NetworkInput(
-                images=flat["inputs.images"],
-                cameras=cameras,
-                view_valid=flat["inputs.view_valid"],
-                drags=_read(Drags, flat, "inputs.drags."),
-            ),
-            targets=_read(MotionTargets, flat, "targets."),
-            joint=joint,
-            valid=flat["valid"],
-            views=StateViews(_read(Cameras, flat, "views.cameras."), flat["views.before"], flat["views.after"])
-            if has_views
-            else None,
-        )
-    except KeyError as error:
-        raise PartRMError(f"{path}: the field {error} is missing; build the samples again") from error
-
-
-def _derived(flat: dict[str, Any], cameras: Cameras, joint: JointTruth) -> dict[str, Tensor]:
-    """Surface points, and how far they move, of a batch whose distances are known."""
-    distance, surface = flat["targets.distance"], flat["targets.surface"][..., None]
-    origin, direction = cameras.resized(distance.shape[-1], distance.shape[-2]).rays()
-    point = torch.where(surface, origin[:, :, None, None] + distance[..., None] * direction, 0.0)
-    spread = rearrange(point, "b v h w c -> b (v h w) c")
-    shift = (transform_points(joint.T_after_before, spread) - spread).reshape(point.shape)
-    moving = flat["targets.moving"][..., None]
-    return {"targets.point": point, "targets.displacement": torch.where(moving, shift, 0.0)}
-
-
-_COLOUR_FIELDS = {"images", "coverage", "rgb", "before", "after"}
-_DERIVED_FIELDS = {"targets.point", "targets.displacement"}
-
-_ROW_AXES = {"inputs.images": -1, "views.before": -1, "views.after": -1} | {
-    f"targets.{name}": axis
-    for name, axis in {"distance": -1, "normal": -2, "surface": -1, "coverage": -1, "rgb": -2, "moving": -1}.items()
-}
-"""Image-like fields and the axis along which their rows run."""
-
-
-def _leaves(value: Any, prefix: str) -> list[tuple[str, Any]]:
-    if not is_dataclass(value):
-        return [] if value is None else [(prefix, value)]
-    found = []
-    for field in fields(value):
-        found += _leaves(getattr(value, field.name), f"{prefix}.{field.name}" if prefix else field.name)
-    return found
-
-
-def _read(kind: type, flat: dict[str, Any], prefix: str) -> Any:
-    return kind(**{f.name: flat[prefix + f.name] for f in fields(kind)})

@@ -21,6 +21,7 @@ from partrm.geometry.cameras import (
     look_at,
 )
 from partrm.geometry.joints import JointType, forward_kinematics
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose, rotation_from_axis_angle
 from partrm.imaging.images import CANONICAL_BOX_DIAGONAL
 from partrm.model.inputs import VIEWS
@@ -28,7 +29,7 @@ from partrm.objects.articulated_object import ArticulatedObject
 
 
 @dataclass(frozen=True)
-class JointTables:
+class JointTables(TensorRecord):
     """Kinematic trees of many objects, padded to one number of parts."""
 
     parent: Int[Tensor, "objects parts"]
@@ -41,9 +42,6 @@ class JointTables:
     upper: Float[Tensor, "objects parts"]
     drag_weight: Float[Tensor, "objects parts"]
     """How often each part is the one dragged, relative to its siblings; zero for fixed parts and padding."""
-
-    def __getitem__(self, index) -> "JointTables":
-        return JointTables(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
     @staticmethod
     def from_objects(objects: Sequence[ArticulatedObject]) -> "JointTables":
@@ -65,9 +63,6 @@ class JointTables:
             drag_weight=(columns["joint_type"] != JointType.FIXED).float(),
         )
 
-    def to(self, device: torch.device | str) -> "JointTables":
-        return JointTables(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
-
     def poses(self, q: Float[Tensor, "objects parts"]) -> Float[Tensor, "objects parts 4 4"]:
         """``T_object_part(q)`` of every part."""
         return forward_kinematics(self.parent, self.joint_type, self.axis, self.pivot, q)
@@ -77,31 +72,62 @@ class JointTables:
 class ScenarioConfig:
     """Ranges that states, cameras and framings are drawn from."""
 
-    front_azimuth_deg: float = 70.0
+    front_azimuth_deg: float
     """First view's azimuth lies within this of the object's front in nine samples of ten, else anywhere."""
-    elevation_deg: tuple[float, float] = (0.0, 50.0)
-    scale: tuple[float, float] = (0.82, 1.2)
+    elevation_deg: tuple[float, float]
+    scale: tuple[float, float]
     """Size of the object relative to the canonical framing (a user's image is framed from its mask)."""
-    offset: float = 0.05
+    offset: float
     """Standard deviation of the object's centre from the origin in the image plane, canonical units."""
-    depth_offset: float = 0.015
+    depth_offset: float
     """The same along the first view's axis, where an offset looks like another size."""
-    canonical_probability: float = 0.5
+    canonical_probability: float
     """How often the framing is exactly canonical, with neither offset nor scale."""
-    mask_box_probability: float = 0.0
+    mask_box_probability: float
     """How often a single view is framed by the object's outline instead, as an image of unknown camera is."""
-    closed_probability: float = 0.45
+    closed_probability: float
     """How often a joint starts at its closed end; distractors likewise."""
-    smallest_change: float = 0.15
+    smallest_change: float
     """Least motion of the dragged joint, as a share of its range."""
-    small_probability: float = 0.0
+    small_probability: float
     """How often the dragged joint moves only a little."""
-    small_change: tuple[float, float] = (0.04, 0.3)
+    small_change: tuple[float, float]
     """Motions of those, at most, as shares of the joint's range; each is at least half as long."""
 
 
+PUBLISHED_SCENARIOS = ScenarioConfig(
+    front_azimuth_deg=70.0,
+    elevation_deg=(0.0, 50.0),
+    scale=(0.82, 1.2),
+    offset=0.05,
+    depth_offset=0.015,
+    canonical_probability=0.5,
+    mask_box_probability=0.0,
+    closed_probability=0.45,
+    smallest_change=0.15,
+    small_probability=0.0,
+    small_change=(0.04, 0.3),
+)
+"""Of the published evaluation samples: never changed."""
+
+TRAINING_SCENARIOS = ScenarioConfig(
+    front_azimuth_deg=70.0,
+    elevation_deg=(0.0, 50.0),
+    scale=(0.82, 1.2),
+    offset=0.05,
+    depth_offset=0.015,
+    canonical_probability=0.5,
+    mask_box_probability=0.35,
+    closed_probability=0.45,
+    smallest_change=0.15,
+    small_probability=0.3,
+    small_change=(0.04, 0.3),
+)
+"""Of training: also small motions, and single views framed as photographs of unknown cameras are."""
+
+
 @dataclass(frozen=True)
-class Scenario:
+class Scenario(TensorRecord):
     """States of a batch of objects; one joint of each differs between source and target."""
 
     object: Int[Tensor, " b"]
@@ -110,12 +136,9 @@ class Scenario:
     q_source: Float[Tensor, "b parts"]
     q_target: Float[Tensor, "b parts"]
 
-    def __getitem__(self, index) -> "Scenario":
-        return Scenario(self.object[index], self.part[index], self.q_source[index], self.q_target[index])
-
 
 @dataclass(frozen=True)
-class Framing:
+class Framing(TensorRecord):
     """The similarity between the object frame (z up, diagonal 1) and the canonical frame of the first view."""
 
     R_canonical_object: Float[Tensor, "b 3 3"]
@@ -123,9 +146,6 @@ class Framing:
     """Point of the object frame that becomes the canonical origin."""
     scale: Float[Tensor, " b"]
     """Canonical units per object unit."""
-
-    def __getitem__(self, index) -> "Framing":
-        return Framing(self.R_canonical_object[index], self.target[index], self.scale[index])
 
     def points_to_canonical(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
         return self.scale[:, None, None] * ((points - self.target[:, None]) @ self.R_canonical_object.mT)

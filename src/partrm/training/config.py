@@ -1,11 +1,11 @@
-"""What decides a training run: phases, losses, data; recipes are files of it."""
+"""What decides a training run: phases, losses, data. The defaults are those of the recipe ``base``."""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError
 from partrm.synthesis.sampler import SampleConfig
 
 
@@ -17,26 +17,25 @@ class LossWeights:
     mask nor depth was learned: 430 000 samples left the depth error where 2 000 had it.
     """
 
-    distance: float = 3.0
+    distance: float = 10.0
     """Robust error of ray distances on the surface, canonical units."""
-    point: float = 0.5
+    point: float = 1.5
     """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
     opacity: float = 0.5
     rgb: float = 1.0
-    shape: float = 0.1
+    shape: float = 0.0
     """Relative error of covariances against discs on the true surface."""
     mask: float = 4.0
     """Class-balanced cross-entropy of the moving part."""
     dice: float = 1.5
-    displacement: float = 1.0
-    """Robust error of the part's displacements over their mean size. With 0.5 the displacements learned far more slowly
-    than the mask (error over displacement .63 after 500 000 samples; with 2 to 3 it fell to .46 in as many more); with
-    3.0 from the first step its gradient rules the others."""
-    joint_type: float = 0.4
+    displacement: float = 3.0
+    """Robust error of the part's displacements over their mean size; with 0.5 they learn far more slowly than the
+    mask; 3.0 rules the other terms' gradients during the first thousands of steps from random weights."""
+    joint_type: float = 0.6
     """Cross-entropy of the part's votes on the joint's type."""
-    axis: float = 1.0
+    axis: float = 1.5
     """Distance of the voted axis from the true unit vector."""
-    offset_to_axis: float = 2.0
+    offset_to_axis: float = 5.0
     """Robust distance of the voted from the true nearest point of a revolute axis, canonical units."""
     angle: float = 0.6
     """Robust error of a revolute joint's angle, radians."""
@@ -45,13 +44,13 @@ class LossWeights:
     `partrm eval` calls the motion error."""
     absent_views: float = 0.35
     """Weight of views that the network does not see, against those that it sees."""
-    image: float = 20.0
+    image: float = 0.0
     """Appearance stage: squared error of rendered colour."""
-    image_log: float = 0.0
+    image_log: float = 0.5
     """Appearance stage: natural logarithm of each image's mean squared error, so its PSNR: of ``image``'s gradient the
     worst quarter of the images has half. 0.5 weighs an image of 22 dB as 60 of ``image`` does."""
     alpha: float = 5.0
-    similarity: float = 0.5
+    similarity: float = 1.0
     """Appearance stage: 1 - SSIM."""
 
 
@@ -73,27 +72,20 @@ class Phase:
     lr_end: float
     appearance: bool = False
     """Add renders of source and target state to the motion terms."""
-    motion: bool = True
-    """Keep the motion terms; without, renders alone teach, with the part carried by the network's displacements."""
-    novel_views: int = 2
-    novel_size_px: int = 128
+    novel_views: int = 1
+    """Views, of either state, whose renders are compared; appearance only."""
+    novel_size_px: int = 256
+    """Side of their images: as large as results are looked at, for the rasterizer's blur hides gaps in small ones."""
     warmup: int = 200
-    view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
+    """Steps until the peak learning rate, a tenth of the phase at most."""
+    view_odds: tuple[float, ...] = (0.45, 0.1, 0.1, 0.35)
     """How often 1, 2, 3 and 4 input views are present."""
 
 
 @dataclass(frozen=True)
 class NetworkChanges:
-    """What an ablation changes of a preset's network (:class:`partrm.model.network.NetworkConfig`)."""
+    """What a run changes of a preset's network (:class:`partrm.model.network.NetworkConfig`)."""
 
-    head: Literal["articulated", "state"] = "articulated"
-    """``state``: Gaussians of the target state alone, without part and joint."""
-    drag_levels: tuple[int, ...] = ()
-    """Levels that take the drags, 0 the finest; empty: all of them."""
-    drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
-    """``raw_pixels``: embedded as the reference does."""
-    joint_votes: bool = True
-    """Whether every Gaussian also votes on the joint."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
 
@@ -102,17 +94,19 @@ class NetworkChanges:
 class TrainConfig:
     """Everything that decides a run; stored in its folder."""
 
-    pool: Path
-    """Packed pool of training objects (``python -m partrm.synthesis.mesh_pool build``)."""
+    pool: tuple[Path, ...]
+    """Packed pools of training objects (``partrm data pool``), drawn from as one."""
     out: Path
     """Run folder: config, log, TensorBoard, checkpoint."""
+    pool_shares: tuple[float, ...] = ()
+    """Share of the samples from each of several pools, relative to the others; empty: every object equally often."""
     val_pools: tuple[Path, ...] = ()
     """Pools of held-out objects, watched during training."""
     preset: str = "base"
-    """``base`` or ``tiny``; ``peer``: the reference architecture, which needs all four views in every phase."""
+    """``base`` or ``tiny``."""
     network: NetworkChanges = field(default_factory=NetworkChanges)
-    init: Path | None = None
-    """Checkpoint folder to start from (fresh optimizer)."""
+    init: str | None = None
+    """Weights to start from, with a fresh optimizer: ``base`` or a checkpoint folder."""
     resume: bool = False
     """Go on from the run folder's checkpoint, exactly."""
     max_minutes: float = math.inf
@@ -135,13 +129,24 @@ class TrainConfig:
     val_batches: int = 6
     checkpoint_minutes: float = 2.0
     weights: LossWeights = field(default_factory=LossWeights)
-    coarse: Phase = Phase("coarse", 9000, 128, 128, 1e-3, 3e-4)
-    fine: Phase = Phase("fine", 3000, 48, 256, 4e-4, 1e-4)
-    looks: Phase = Phase("looks", 1000, 24, 256, 2e-4, 1e-5, appearance=True)
+    coarse: Phase = Phase("coarse", 9000, 128, 128, 4e-4, 1.2e-4)
+    fine: Phase = Phase("fine", 3000, 64, 256, 2.5e-4, 6e-5)
+    appearance: Phase = Phase("appearance", 7656, 32, 256, 2e-4, 1e-5, appearance=True)
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself.
+
+        Raises:
+            ConfigError: shares that do not fit the pools, or ways to be fast that exclude each other.
+        """
+        if self.pool_shares and (len(self.pool_shares) != len(self.pool) or min(self.pool_shares) <= 0):
+            raise ConfigError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
+        if self.compile and (self.fused_norms or self.graphs):
+            raise ConfigError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        return tuple(p for p in (self.coarse, self.fine, self.looks) if p.steps > 0)
+        return tuple(p for p in (self.coarse, self.fine, self.appearance) if p.steps > 0)
 
 
 def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:

@@ -1,4 +1,4 @@
-"""Networks on CUDA with their kernels recorded once and replayed: the reference network's passes, our training's.
+"""The network's training passes on CUDA with their kernels recorded once and replayed.
 
 One forward pass of ``big`` launches over a thousand kernels, which takes Python longer than the device needs to run
 them; a CUDA graph launches them all at once.
@@ -34,7 +34,7 @@ class _AutocastUNet(nn.Module):
 def record_training(network: PartRMNetwork, example: NetworkInput) -> Callable[..., Tensor]:
     """Record the U-Net's forward and backward pass in bfloat16, for inputs of the example's shapes.
 
-    The answer, set as the network's ``recorded``, is replayed by its forward pass, gradients included. Record before
+    The answer is what the network's forward pass takes as ``unet``; gradients are replayed too. Record before
     the network is wrapped for distributed training: its hooks break a recording, not a replay.
 
     Args:

@@ -1,11 +1,12 @@
-"""Losses of the two training stages, every term normalised by sample and by part.
+"""Losses of the two training stages, every term normalised by sample and by part; scores to watch beside them.
 
 The moving part is a tenth of the pixels, and its motion can be a tenth of another sample's: so mask terms weigh the two
 classes alike, and displacement errors are taken relative to the part's own mean displacement.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -17,7 +18,8 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion, transform_points
-from partrm.inference.space_carving import free_space_violations
+from partrm.inference.space_carving import carve, free_space_violations
+from partrm.metrics.images import composite_on_white, psnr
 from partrm.model.network import UNSEEN_VOTE, JointVotes, NetworkOutput
 from partrm.rendering.splats import render_splats
 from partrm.synthesis.samples import Samples
@@ -37,6 +39,18 @@ own, half-sure slides of real objects were read as turns."""
 
 PERFECT_MSE = 1e-3
 """Squared error from which on images count as right in the logarithm: 30 dB, about what splats can show."""
+
+
+def training_losses(
+    output: NetworkOutput, samples: Samples, weights: LossWeights, appearance: bool
+) -> dict[str, Float[Tensor, ""]]:
+    """The (weighted) terms whose sum is a step's loss: the motion stage's, with ``appearance`` those of renders too.
+
+    Raises:
+        ValueError: appearance terms of samples without novel views.
+    """
+    losses = motion_losses(output, samples, weights)
+    return losses | appearance_losses(output, samples, weights) if appearance else losses
 
 
 def robust(error: Float[Tensor, "*shape"], scale: float) -> Float[Tensor, "*shape"]:
@@ -202,17 +216,16 @@ def length(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     return torch.sqrt((vector**2).sum(-1) + 1e-12)
 
 
-def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"] | None) -> Gaussians:
+def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"]) -> Gaussians:
     """Target-state Gaussians [b, 2n], differentiable in the moving probability.
 
-    Every Gaussian both stays and goes, its opacity shared between the two. It goes by the given motion, or with None by
-    its own displacement (its rotation stays).
+    Every Gaussian both stays and goes by the given motion, its opacity shared between the two.
     """
-    still, moving = output.gaussians, output.moving
-    if T_after_before is None:
-        gone = replace(still, means=still.means + output.displacement)
-    else:
-        gone = still.transformed(T_after_before)
+    return shared_opacity(output.gaussians, output.gaussians.transformed(T_after_before), output.moving)
+
+
+def shared_opacity(still: Gaussians, gone: Gaussians, moving: Float[Tensor, "b n"]) -> Gaussians:
+    """Both sets [b, n] in one [b, 2n]: those that have gone have the share ``moving`` of the opacities."""
 
     def faded(g: Gaussians, share: Float[Tensor, "b n"]) -> Gaussians:
         return replace(g, opacities=g.opacities * share)
@@ -220,18 +233,16 @@ def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"] |
     return Gaussians.concatenate([faded(still, 1 - moving), faded(gone, moving)])
 
 
-def appearance_losses(
-    output: NetworkOutput, samples: Samples, weights: LossWeights, true_motion: bool = True
-) -> dict[str, Float[Tensor, ""]]:
+def appearance_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
     """The appearance stage's terms: renders of source and target state from cameras of their own.
 
-    With ``true_motion`` the target state is reached by it, so that these terms teach looks; where the part goes is
-    taught by the motion terms, which stay in the sum. Without, by the network's displacements, and renders teach all.
+    The target state is reached by the true motion, so that these terms teach appearance; where the part goes is taught
+    by the motion terms, which stay in the sum.
     """
     if samples.views is None:
         raise ValueError("the appearance stage needs samples with novel views")
     output = replace(output, gaussians=mostly_carved(output.gaussians, samples))
-    after = moved_softly(output, samples.joint.T_after_before if true_motion else None)
+    after = moved_softly(output, samples.joint.T_after_before)
     pairs = [(output.gaussians, samples.views.before), (after, samples.views.after)]
     return image_losses(pairs, samples, weights)
 
@@ -306,3 +317,34 @@ def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tens
         "motion_ratio": over(error, moving) / over(truth.norm(dim=-1), moving).clamp(min=1e-4),
         "distance": over(distance, surface),
     }
+
+
+@torch.no_grad()
+def validation_metrics(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
+    """Scores of each sample's first view, watched during training: :func:`part_scores`, and where the samples have
+    novel views the ``psnr`` of the source state in them."""
+    scores = part_scores(output, samples)
+    return scores if samples.views is None else scores | {"psnr": source_psnr(output, samples)}
+
+
+def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
+    """Mean PSNR of the carved source state on white in the samples' novel views."""
+    assert samples.views is not None
+    rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
+    return psnr(rgb.clamp(0, 1), composite_on_white(samples.views.before)).mean(1)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a network is taught and watched by; an experiment with an output of its own brings its own."""
+
+    losses: Callable[[Any, Samples, LossWeights, bool], dict[str, Float[Tensor, ""]]] = training_losses
+    """As :func:`training_losses`."""
+    metrics: Callable[[Any, Samples], dict[str, Float[Tensor, " b"]]] = validation_metrics
+    """As :func:`validation_metrics`."""
+    views: int = 1
+    """Input views of validation samples."""
+
+
+ARTICULATED = Objective()
+"""Of the network with its own head."""

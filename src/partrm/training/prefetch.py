@@ -1,74 +1,101 @@
-"""Streams of batches: made online from a pool of objects on the training device, or read from a folder of samples."""
+"""Batches of coming steps, made online from a pool of objects on the training device."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor
 
-from partrm.errors import PartRMError
-from partrm.geometry.tensor_record import rows_of, to_device
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
-from partrm.synthesis.samples import Samples, load_samples
+from partrm.synthesis.samples import Samples
 
-BatchPlan = Callable[[int], tuple[SampleConfig, int, int] | None]
-"""What step i needs, the samples of its batch, and how many steps from it on need the like; None past the end."""
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """Batches of successive steps that are made at once, because they need samples of one kind."""
+
+    config: SampleConfig
+    batch: int
+    """Samples of each batch."""
+    count: int
+    """Number of batches."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Batches that were made at once."""
+
+    first_step: int
+    batches: tuple[Samples, ...]
+    """One a step, from ``first_step`` on."""
+    data_before: dict[str, Any]
+    """State of the data from which the same batches are made again."""
+
+    @property
+    def end(self) -> int:
+        """The step after the last."""
+        return self.first_step + len(self.batches)
 
 
 class Prefetcher:
     """Makes the batches of coming steps on a CUDA stream of its own while others train; plain calls on the CPU.
 
-    Several at once, because making samples is some thousand small kernels, however many samples they make.
+    Several at once, a chunk, because making samples is some thousand small kernels, however many samples they make.
     """
 
-    def __init__(self, data: OnlineSamples, plan: BatchPlan, skip: int = 0) -> None:
-        """``plan`` may draw from ``data.choices``; ``skip``: see :meth:`state`, whose data have been restored."""
+    def __init__(self, data: OnlineSamples, plan: Callable[[int], ChunkPlan | None], first_step: int = 0) -> None:
+        """
+        Args:
+            data: draws the samples, in the state in which the chunk of ``first_step`` was made or is to be made.
+            plan: what is made at once from a step on, None past the end; may draw from ``data.choices``.
+            first_step: first step of that chunk.
+        """
         self.data = data
         self.plan = plan
         device = data.pool.scene.device
         # Its small kernels go before the large ones of the step, which would hold each of them up.
         self.stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
-        self._skip = skip
-        self._made: deque[tuple[int, Samples, dict, int]] = deque()
+        self._next_step = first_step
+        self._chunk: Chunk | None = None
 
     def next(self, step: int) -> Samples:
-        """The batch of a step, safe to use on the current stream; those that follow are begun where none is left."""
-        if not self._made or self._made[0][0] != step:
-            self._made.clear()
-            self._make(step)
-        assert self._made, f"no batch is planned for step {step}"
-        _, batch, _, _ = self._made.popleft()
+        """The batch of a step, safe to use on the current stream; after a chunk's last the next chunk is begun.
+
+        Steps follow one another; the first may lie anywhere in the first chunk.
+        """
+        if self._chunk is None:
+            self._chunk = self._made()
+        chunk = self._chunk
+        if chunk is None or not chunk.first_step <= step < chunk.end:
+            raise IndexError(f"no batch is planned for step {step}")
+        batch = chunk.batches[step - chunk.first_step]
         if self.stream is not None:
             current = torch.cuda.current_stream()
             current.wait_stream(self.stream)
-            _record(batch, current)
-        if not self._made:
-            self._make(step + 1)
+            for tensor in batch.leaves().values():
+                tensor.record_stream(current)  # tells the allocator that they are used here too
+        if step + 1 == chunk.end:
+            self._chunk = self._made()
         return batch
 
-    def state(self) -> dict:
-        """The data's state before the next step's batch was made, with those made along with it, and how many of these
-        are used up: ``skip``."""
-        if not self._made:
-            return self.data.state() | {"skip": self._skip}
-        _, _, before, position = self._made[0]
-        return before | {"skip": position}
+    def state(self) -> dict[str, Any]:
+        """What the data and ``first_step`` must be to go on: those before the chunk of the next step was made."""
+        if self._chunk is None:
+            return {"data": self.data.state(), "first_step": self._next_step}
+        return {"data": self._chunk.data_before, "first_step": self._chunk.first_step}
 
-    def _make(self, step: int) -> None:
-        """The batch of a step and of those after it that need the like."""
-        before = self.data.state()
-        wanted = self.plan(step - self._skip)
-        skip, self._skip = self._skip, 0
-        if wanted is None:
-            return
-        config, batch, count = wanted
+    def _made(self) -> Chunk | None:
+        """The chunk that follows; None past the end."""
+        first, before = self._next_step, self.data.state()
+        plan = self.plan(first)
+        if plan is None:
+            return None
         with torch.cuda.stream(self.stream):  # does nothing where it is None
-            samples = interleave(self.data.draw(config, batch * count), count)
-        for position in range(skip, count):
-            rows = slice(position * batch, (position + 1) * batch)
-            self._made.append((step - skip + position, rows_of(samples, rows), before, position))
+            samples = interleave(self.data.draw(plan.config, plan.batch * plan.count), plan.count)
+        batches = (samples[i * plan.batch : (i + 1) * plan.batch] for i in range(plan.count))
+        self._next_step = first + plan.count
+        return Chunk(first, tuple(batches), before)
 
 
 def interleave(samples: Samples, count: int) -> Samples:
@@ -79,25 +106,4 @@ def interleave(samples: Samples, count: int) -> Samples:
     if count == 1:
         return samples
     order = torch.arange(len(samples.valid), device=samples.valid.device)
-    return rows_of(samples, rearrange(order, "(batch count) -> (count batch)", count=count))
-
-
-def _record(value: object, stream: torch.cuda.Stream) -> None:
-    """Tell the allocator that every tensor of a nested dataclass is used on ``stream``."""
-    if isinstance(value, Tensor):
-        value.record_stream(stream)
-    for name in getattr(value, "__dataclass_fields__", {}):
-        _record(getattr(value, name), stream)
-
-
-def folder_batches(folder: Path, device: torch.device | str = "cpu") -> Iterator[Samples]:
-    """The batches of a folder of sample files (``*.samples.safetensors``), in the order of their names.
-
-    Raises:
-        ValueError: no such files, or a broken one.
-    """
-    paths = sorted(folder.glob("*.samples.safetensors"))
-    if not paths:
-        raise PartRMError(f"{folder}: holds no *.samples.safetensors files")
-    for path in paths:
-        yield to_device(load_samples(path), device)
+    return samples[rearrange(order, "(batch count) -> (count batch)", count=count)]

@@ -1,8 +1,23 @@
-"""What a training writes down: rows of numbers on the console, in ``log.jsonl`` and in TensorBoard."""
+"""What a training writes down: rows of numbers in ``log.jsonl`` and in TensorBoard, told to a listener."""
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what a training writes down: nobody, unless a command listens."""
+
+    row: Callable[[int, str, dict[str, float]], None] = lambda step, group, values: None
+    """Step, phase (or ``validation``) and numbers of a row."""
+    note: Callable[[str], None] = lambda text: None
+    """One line beside them."""
+
+
+SILENT = Listener()
 
 
 class Rate:
@@ -19,16 +34,17 @@ class Rate:
 
 
 class RunLog:
-    """Console, ``log.jsonl`` and TensorBoard of the main process."""
+    """``log.jsonl``, TensorBoard and listener of the main process."""
 
-    def __init__(self, folder: Path, active: bool) -> None:
+    def __init__(self, folder: Path, active: bool, listener: Listener = SILENT) -> None:
+        self.listener = listener
         self.file = (folder / "log.jsonl").open("a", encoding="utf-8") if active else None
         self.board = None
         if active:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ModuleNotFoundError:
-                print("tensorboard is not installed: logging to log.jsonl only", flush=True)
+                listener.note("tensorboard is not installed: logging to log.jsonl only")
             else:
                 self.board = SummaryWriter(str(folder / "tensorboard"))
 
@@ -39,7 +55,7 @@ class RunLog:
         rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
         self.file.write(json.dumps({"step": step, "group": group, **rounded}) + "\n")
         self.file.flush()
-        print(f"{step:6d} {group:10s} " + " ".join(f"{k} {v:.4g}" for k, v in rounded.items()), flush=True)
+        self.listener.row(step, group, rounded)
         for name, value in values.items():
             if self.board is not None:
                 self.board.add_scalar(f"{group}/{name}", value, step)

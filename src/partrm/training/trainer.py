@@ -3,12 +3,13 @@
 The loop is written out; ``accelerate`` does distribution and precision only.
 """
 
+import copy
 import dataclasses
 import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +18,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from partrm.files import staged_file
-from partrm.model.checkpoints import read_checkpoint, save_checkpoint, with_new_outputs
-from partrm.model.inputs import VIEWS
+from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
-from partrm.model.peer import PEERS, PeerNetwork
-from partrm.model.reference import ReferenceConfig
-from partrm.model.unet import Norm
-from partrm.synthesis.mesh_pool import ObjectPool, load_pool
-from partrm.synthesis.sampler import MaterialSampler, OnlineSamples, SampleConfig
+from partrm.model.unet import use_fused_norms
+from partrm.procedural.materials import sample_materials
+from partrm.synthesis.mesh_pool import ObjectPool, concatenated, load_pool, pool_odds
+from partrm.synthesis.sampler import MaterialSampler, OnlineSamples
 from partrm.synthesis.samples import Samples
 from partrm.training.config import (
-    NetworkChanges,
     Phase,
     TrainConfig,
     TrainingError,
@@ -36,9 +34,9 @@ from partrm.training.config import (
     sample_config,
 )
 from partrm.training.cuda_graphs import blank_input, record_training
-from partrm.training.objectives import training_losses, validation_metrics
-from partrm.training.prefetch import Prefetcher
-from partrm.training.run_log import Rate, RunLog
+from partrm.training.losses import ARTICULATED, Objective
+from partrm.training.prefetch import ChunkPlan, Prefetcher
+from partrm.training.run_log import SILENT, Listener, Rate, RunLog
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -50,60 +48,83 @@ def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=fused)
 
 
-def network_config(config: TrainConfig) -> NetworkConfig | ReferenceConfig:
+def network_config(config: TrainConfig) -> NetworkConfig:
     """What the run trains.
 
     Raises:
-        TrainingError: no such preset, changes that the peer does not take, or phases that it cannot train in.
+        TrainingError: no such preset.
     """
-    if config.preset in PEERS:
-        if config.network != NetworkChanges():
-            raise TrainingError(f"preset {config.preset!r} is the reference architecture: --network is not for it")
-        if any(phase.view_odds[:3] != (0.0, 0.0, 0.0) for phase in config.phases):
-            raise TrainingError(f"preset {config.preset!r} needs all four views: --PHASE.view-odds 0 0 0 1")
-        return PEERS[config.preset]
     if config.preset not in PRESETS:
-        raise TrainingError(f"preset {config.preset!r} is none of {', '.join([*PRESETS, *PEERS])}")
+        raise TrainingError(f"preset {config.preset!r} is none of {', '.join(PRESETS)}")
     return dataclasses.replace(PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v != ()})
 
 
-def new_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | PeerNetwork:
-    """Fresh weights, laid out for tensor cores."""
-    network = PartRMNetwork(config) if isinstance(config, NetworkConfig) else PeerNetwork(config)
-    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+def start_from(network: nn.Module, name_or_path: str) -> None:
+    """Give a network the weights of a bundled model or of a checkpoint folder.
+
+    Raises:
+        CheckpointError: no checkpoint there, or a broken one.
+        TrainingError: weights of another network.
+    """
+    weights, _, _ = read_checkpoint(checkpoint_folder(name_or_path))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = " ".join(str(error).splitlines()[1:2]).strip()
+        raise TrainingError(
+            f"--init {name_or_path}: weights of another network than the one to train ({first})"
+        ) from error
 
 
 class Trainer:
     """State of a run: network, averaged weights, optimizer, data and counters."""
 
-    def __init__(self, config: TrainConfig, data: tuple[ObjectPool, MaterialSampler] | None = None) -> None:
-        """``data``: the training pool, if it lies on the device already; else the config's file is read."""
-        self.config = config
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: tuple[ObjectPool, MaterialSampler] | None = None,
+        network: PartRMNetwork | None = None,
+        objective: Objective = ARTICULATED,
+        listener: Listener = SILENT,
+    ) -> None:
+        """Set a run up, or take it up where it was left (``config.resume``).
+
+        Args:
+            config: of the run.
+            data: the training pool, if it lies on the device already; else the config's files are read.
+            network: to train, instead of one of the config's preset.
+            objective: what it is taught and watched by.
+            listener: is told the rows of the log.
+
+        Raises:
+            TrainingError: nothing to resume, no such preset, weights of another network, graphs without CUDA.
+            CheckpointError: no weights to start from.
+            PoolError: a file that is no pool.
+        """
+        self.config, self.objective = config, objective
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no")
         self.device = self.accelerator.device
         rank = self.accelerator.process_index
         torch.manual_seed(config.seed)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        self.network = new_network(network_config(config))
+        if config.graphs and self.device.type != "cuda":
+            raise TrainingError("--graphs are for CUDA devices")
+        network = PartRMNetwork(network_config(config)) if network is None else network
         if config.init is not None:
-            weights, _, _ = read_checkpoint(config.init)
-            self.network.load_state_dict(with_new_outputs(weights, self.network.state_dict()))
-        self.network = self.network.to(self.device)
-        if config.compile and (config.fused_norms or config.graphs):
-            raise TrainingError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
-        if config.graphs and not (isinstance(self.network, PartRMNetwork) and self.device.type == "cuda"):
-            raise TrainingError("--graphs are for our own networks on CUDA devices")
-        for module in self.network.modules():
-            if isinstance(module, Norm):
-                module.fused = config.fused_norms
+            start_from(network, config.init)
+        use_fused_norms(network, config.fused_norms)
+        # Laid out for tensor cores.
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
-        self.data = OnlineSamples(*(data or load_pool_for(config.pool, self.device)), seed=1000 * config.seed + rank)
-        self.step, self.samples_seen, self.seconds, self.best, self.skip = 0, 0, 0.0, -math.inf, 0
+        self.data = OnlineSamples(
+            *(data or load_pool_for(config.pool, self.device, config.pool_shares)), seed=1000 * config.seed + rank
+        )
+        self.step, self.samples_seen, self.seconds, self.best, first_step = 0, 0, 0.0, -math.inf, 0
         config.out.mkdir(parents=True, exist_ok=True)
         if config.resume:
-            self.restore()
+            first_step = self.restore()
         if config.compile:
             # One block class serves several widths and image sizes, each with a static graph of its own.
             torch._dynamo.config.automatic_dynamic_shapes = False
@@ -112,24 +133,24 @@ class Trainer:
                 block.compile()
         self.recordings = self.record() if config.graphs else {}
         self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network
-        self.batches = Prefetcher(self.data, self.plan, self.skip)
-        self.log = RunLog(config.out, self.accelerator.is_main_process)
+        self.batches = Prefetcher(self.data, self.plan, first_step)
+        self.log = RunLog(config.out, self.accelerator.is_main_process, listener)
 
-    def plan(self, step: int) -> tuple[SampleConfig, int, int] | None:
-        """What the batches of a step and of those after it hold."""
+    def plan(self, step: int) -> ChunkPlan | None:
+        """What the batches of a step and of those after it hold; None past the last."""
         if step >= sum(p.steps for p in self.config.phases):
             return None
         phase, inner = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
-        return sample_config(phase, views), phase.batch, min(self.config.batches_at_once, phase.steps - inner)
+        count = min(self.config.batches_at_once, phase.steps - inner)
+        return ChunkPlan(sample_config(phase, views), phase.batch, count)
 
     def record(self) -> dict[tuple[int, int], Callable[..., Tensor]]:
         """The network's passes as CUDA graphs, for the batch and image size of every phase still to come."""
-        assert isinstance(self.network, PartRMNetwork)
         ends = itertools.accumulate(phase.steps for phase in self.config.phases)
         left = [phase for phase, end in zip(self.config.phases, ends, strict=True) if end > self.step]
-        kinds = dict.fromkeys((phase.batch, phase.image_size_px) for phase in left)
-        return {kind: record_training(self.network, blank_input(*kind, self.device)) for kind in kinds}
+        shapes = dict.fromkeys((phase.batch, phase.image_size_px) for phase in left)
+        return {shape: record_training(self.network, blank_input(*shape, self.device)) for shape in shapes}
 
     def checkpoint_path(self) -> Path:
         return self.config.out / f"checkpoint-{self.accelerator.process_index}.pt"
@@ -144,8 +165,12 @@ class Trainer:
         with staged_file(self.checkpoint_path()) as part:
             torch.save(state, part)
 
-    def restore(self) -> None:
-        """Continue the run of the folder, on as many processes as it had."""
+    def restore(self) -> int:
+        """Continue the run of the folder, on as many processes as it had; the step from which batches are made again.
+
+        Raises:
+            TrainingError: nothing to resume, or checkpoints that do not belong together.
+        """
         main = self.config.out / "checkpoint-0.pt"
         if not self.checkpoint_path().is_file():
             raise TrainingError(f"{self.checkpoint_path()}: nothing to resume; start without --resume")
@@ -157,19 +182,18 @@ class Trainer:
         self.averaged = {k: v.to(self.device) for k, v in state["averaged"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
-        self.data.restore(own["data"])
-        self.skip = own["data"].get("skip", 0)
+        self.data.restore(own["data"]["data"])
         self.step, self.samples_seen, self.seconds = own["step"], own["samples_seen"], own["seconds"]
+        return own["data"]["first_step"]
 
     def train_step(self, samples: Samples, phase: Phase, lr: float) -> dict[str, Tensor]:
         """One update; returns the terms of the loss and the gradient's norm, still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if isinstance(self.network, PartRMNetwork):
-            self.network.recorded = self.recordings.get((phase.batch, phase.image_size_px))
+        recorded = self.recordings.get((phase.batch, phase.image_size_px))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            output = self.model(samples.inputs)
-        losses = training_losses(output, samples, self.config.weights, phase.motion, phase.appearance)
+            output = self.model(samples.inputs) if recorded is None else self.model(samples.inputs, unet=recorded)
+        losses = self.objective.losses(output, samples, self.config.weights, phase.appearance)
         total = torch.stack(list(losses.values())).sum()
         self.accelerator.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
@@ -183,20 +207,20 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
-        """Mean scores of the averaged weights on fixed batches of every held-out pool: a drag, a view (peer: four)."""
-        network = new_network(self.network.config).to(self.device).eval()
+        """Mean scores of the averaged weights on fixed batches of every held-out pool, one drag each."""
+        network = copy.deepcopy(self.network).eval()
+        use_fused_norms(network, False)
         network.load_state_dict(self.averaged)
-        views = 1 if isinstance(network, PartRMNetwork) else VIEWS
         results = {}
         for path in self.config.val_pools:
-            data = OnlineSamples(*load_pool_for(path, self.device), seed=12345)
-            config = dataclasses.replace(sample_config(phase, views), drags=1, augment=False)
+            data = OnlineSamples(*load_pool_for((path,), self.device), seed=12345)
+            config = dataclasses.replace(sample_config(phase, self.objective.views), drags=1, augment=False)
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
                 samples = data.draw(config, 32)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                     output = network(samples.inputs)
-                for name, values in validation_metrics(output, samples).items():
+                for name, values in self.objective.metrics(output, samples).items():
                     rows.setdefault(name, []).append(values[samples.valid])
             results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
         return results
@@ -204,7 +228,7 @@ class Trainer:
     def keep_best(self, scores: dict[str, float]) -> None:
         """Write ``weights-best`` when IoU minus motion error, summed over the held-out pools, is the best so far."""
         gains = [value for name, value in scores.items() if name.endswith("/iou")]
-        losses = [value for name, value in scores.items() if name.endswith(("/motion_ratio", "/arrival_ratio"))]
+        losses = [value for name, value in scores.items() if name.endswith("/motion_ratio")]
         score = sum(gains) - sum(losses)
         if score > self.best:
             self.best = score
@@ -275,20 +299,26 @@ class Trainer:
         self.log.close()
 
 
-def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:
-    """A packed pool on a device, and what draws its materials."""
-    from partrm.procedural.materials import sample_materials
+def load_pool_for(
+    paths: Sequence[Path], device: torch.device, shares: Sequence[float] = ()
+) -> tuple[ObjectPool, MaterialSampler]:
+    """Packed pools on a device as one, and what draws its materials.
 
-    return ObjectPool.from_pool(load_pool(path, device)), sample_materials
+    Args:
+        paths: of the pools.
+        shares: share of the samples from each of them; empty: every object equally often.
+    """
+    pools = [load_pool(path, device) for path in paths]
+    return ObjectPool.from_pool(concatenated(pools), pool_odds(pools, shares) if shares else None), sample_materials
 
 
-def train(config: TrainConfig) -> None:
+def train(config: TrainConfig, listener: Listener = SILENT) -> None:
     """Run or resume a training.
 
     Raises:
         TrainingError: nothing to resume, or a loss that is not finite.
     """
-    trainer = Trainer(config)
+    trainer = Trainer(config, listener=listener)
     if trainer.accelerator.is_main_process:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
         (config.out / "config.json").write_text(facts, encoding="utf-8")

@@ -35,7 +35,7 @@ REST_S = 1.0
 
 
 @dataclass(frozen=True)
-class Shown:
+class MovableGaussians:
     """What is on show: an object before a motion, and the motion."""
 
     before: Gaussians
@@ -52,7 +52,7 @@ class Shown:
 
 
 class ObjectDisplay:
-    """Draws one :class:`Shown` into a viser scene; calls may come from any thread."""
+    """Draws one :class:`MovableGaussians` into a viser scene; calls may come from any thread."""
 
     def __init__(self, scene: Any) -> None:
         self._scene = scene
@@ -62,7 +62,7 @@ class ObjectDisplay:
         self._splats: list[SplatNode] = []
         self._axis: Any = None
         self._handles: list[Any] = []
-        self.shown: Shown | None = None
+        self.shown: MovableGaussians | None = None
         self.fraction = 0.0
         self._tinted = False
         self._axis_wanted = True
@@ -84,7 +84,7 @@ class ObjectDisplay:
         with self._lock:
             self._splats, self._handles, self._axis, self.shown, self._coarse = [], [], None, None, False
 
-    def show(self, shown: Shown, fraction: float = 0.0) -> None:
+    def show(self, shown: MovableGaussians, fraction: float = 0.0) -> None:
         """Put an object on the page in place of the last one."""
         with self._lock:
             self.clear()

@@ -17,7 +17,7 @@ from partrm.errors import PartRMError
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import save_ply
 from partrm.inference.prediction import DEFAULT_VIEWS, Prediction, before_after, describe, save_motion, save_prediction
-from partrm.viewer.display import ObjectDisplay, Shown
+from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LocalServer
 
@@ -53,7 +53,7 @@ class ExportError(PartRMError):
 class Result:
     """What exports are made from."""
 
-    shown: Shown
+    shown: MovableGaussians
     prediction: Prediction | None
     """None for Gaussians that were not predicted on this page."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from partrm.errors import PartRMError
-from partrm.viewer.display import Shown
+from partrm.viewer.display import MovableGaussians
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
@@ -66,7 +66,7 @@ def free_port(host: str, port: int) -> int:
 
 @contextlib.contextmanager
 def serving(
-    start: OpenedPicture | Shown | None, engine: Engine, host: str = "127.0.0.1", port: int = 8080
+    start: OpenedPicture | MovableGaussians | None, engine: Engine, host: str = "127.0.0.1", port: int = 8080
 ) -> Iterator[str]:
     """Serve the page while the block runs, and give its address.
 

@@ -14,7 +14,7 @@ from partrm.errors import PartRMError
 from partrm.imaging.images import FramedImage
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import MIN_DRAG_PX, DragError
-from partrm.viewer.display import ObjectDisplay, Shown
+from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.drag_3d import Pull
 from partrm.viewer.engine import Engine
 from partrm.viewer.examples import Example
@@ -25,7 +25,8 @@ from partrm.viewer.geometry import PRESETS, overview
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.playback import Player
-from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recropped
+from partrm.viewer.request import Generation, Request
+from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recrop
 from partrm.viewer.viewpoint import Viewpoint
 
 Drag = tuple[float, float, float, float]
@@ -53,7 +54,7 @@ class Session:
         self._history: list[list[Drag]] = []
         self._pressed_px: tuple[float, float] | None = None
         self._pull = Pull(client, self._object)
-        self._asked = self._previewed = self._released = 0
+        self._predictions, self._previews, self._releases = Generation(), Generation(), Generation()
         self._closing, self._closed = threading.Lock(), False
         self._tint = self._show_crop = self._pull_freely = False
         self._panel = Panel(client.gui, self._actions(), "PartRM")
@@ -62,14 +63,14 @@ class Session:
         self._waiting = 0
         self._pace = Pace(client, self._object, lambda: self._waiting > 0 or self._closed)
 
-    def start(self, source: OpenedPicture | Shown | None) -> None:
+    def start(self, source: OpenedPicture | MovableGaussians | None) -> None:
         """Show what the server was started with; None is the wall of examples."""
         self._do("Opening", self.show_gallery if source is None else lambda: self.show_source(source))
 
     def close(self) -> None:
         """The tab is gone: stop its motion and drop its work."""
         self._player.stop()
-        self._asked += 1
+        self._predictions.next()
         with self._closing:
             self._closed = True
             self._worker.shutdown(wait=False, cancel_futures=True)
@@ -137,10 +138,10 @@ class Session:
     def _upload(self, name: str, content: bytes) -> None:
         self._do("Upload", lambda: self.show_source(open_upload(name, content, self._folder, self._engine.size_px)))
 
-    def show_source(self, source: OpenedPicture | Shown) -> None:
+    def show_source(self, source: OpenedPicture | MovableGaussians) -> None:
         """Put a picture, or Gaussians, on the page in place of what was there."""
         self._close_source()
-        if isinstance(source, Shown):
+        if isinstance(source, MovableGaussians):
             self._panel.reset_crop(False)
             self._show(Result(source, None), "Gaussians", [])
             self._do("Opening", self._pace.measure)
@@ -159,7 +160,8 @@ class Session:
     def _close_source(self) -> None:
         self._player.stop()
         self._panel.show_playing(False)
-        self._asked, self._released = self._asked + 1, self._released + 1
+        self._predictions.next()
+        self._releases.next()
         if self._gallery is not None:
             self._gallery.remove()
             self._gallery = None
@@ -193,7 +195,8 @@ class Session:
     def _follow(self, drag: Drag, released: bool) -> None:
         """A drag under way or released: draw it, and ask the network where that is due."""
         drags = [*(self._drags if self._panel.several else []), drag]
-        self._released += int(released)
+        if released:
+            self._releases.next()
         if not released:
             self._picture.draw_drags(drags)
             if self._engine.fast:
@@ -216,7 +219,7 @@ class Session:
         if drags:
             self._ask(drags)
         else:
-            self._asked += 1
+            self._predictions.next()
             self._player.stop()
             self._object.clear()
             self._picture.tint(None)
@@ -234,13 +237,12 @@ class Session:
 
     def _ask(self, drags: list[Drag]) -> None:
         """Ask for a prediction; those asked for before and not yet begun are skipped."""
-        self._asked += 1
-        number, asked_s = self._asked, time.perf_counter()
-        self._do("Prediction", lambda: self._predict(number, drags, asked_s))
+        request, asked_s = self._predictions.next(), time.perf_counter()
+        self._do("Prediction", lambda: self._predict(request, drags, asked_s))
 
-    def _predict(self, number: int, drags: list[Drag], asked_s: float) -> None:
+    def _predict(self, request: Request, drags: list[Drag], asked_s: float) -> None:
         opened = self._opened
-        if number != self._asked or opened is None:
+        if request.outdated or opened is None:
             return
         try:
             prediction = self._engine.predict(opened.views, drags)
@@ -248,18 +250,17 @@ class Session:
             self._drags = self._history.pop() if self._history else []
             self._drop_drag()
             raise
-        if number == self._asked and not self._closed:
+        if not (request.outdated or self._closed):
             self._show_prediction(prediction, opened.title, asked_s)
 
     def _ask_preview(self, drags: list[Drag]) -> None:
         """Ask which part a drag under way would move; only the newest such question is put to the network."""
-        self._previewed += 1
-        number, released = self._previewed, self._released
-        self._do("Preview", lambda: self._preview(number, released, drags))
+        newest, under_way = self._previews.next(), self._releases.current
+        self._do("Preview", lambda: self._preview(newest, under_way, drags))
 
-    def _preview(self, number: int, released: int, drags: list[Drag]) -> None:
+    def _preview(self, newest: Request, under_way: Request, drags: list[Drag]) -> None:
         opened = self._opened
-        if number != self._previewed or released != self._released or opened is None:
+        if newest.outdated or under_way.outdated or opened is None:
             return
         try:
             mask = self._engine.predict(opened.views, drags).part_mask
@@ -268,12 +269,12 @@ class Session:
         except Exception:
             logger.exception("preview failed")  # the release will tell the user, once
             return
-        if released == self._released and not self._closed:
+        if not (under_way.outdated or self._closed):
             self._picture.tint(mask)
 
     def _show_prediction(self, prediction: Prediction, title: str, asked_s: float) -> None:
         self._player.stop()
-        shown = Shown(prediction.before, prediction.moving, prediction.joint)
+        shown = MovableGaussians(prediction.before, prediction.moving, prediction.joint)
         times = [("network", 1000 * prediction.timings_s["network"])]
         self._show(Result(shown, prediction), title, times)
         self._tint_picture()
@@ -360,7 +361,7 @@ class Session:
     def _crop(self, scale: float, right: float, down: float) -> None:
         if self._opened is None or self._base_frame is None:
             return
-        self._opened = recropped(self._opened, self._base_frame, scale, right, down)
+        self._opened = recrop(self._opened, self._base_frame, scale, right, down)
         self._draw_crop()
         if self._drags:
             self._ask(self._drags)

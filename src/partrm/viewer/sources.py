@@ -21,7 +21,7 @@ from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import FramedImage, crop_square, frame_object, load_image
 from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source
-from partrm.viewer.display import Shown
+from partrm.viewer.display import MovableGaussians
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
 
@@ -55,7 +55,7 @@ class OpenedPicture:
     """Whether the user may move and resize the square that the network sees."""
 
 
-def open_path(path: Path, size_px: int | None) -> OpenedPicture | Shown:
+def open_path(path: Path, size_px: int | None) -> OpenedPicture | MovableGaussians:
     """Open a file or folder given on the command line.
 
     Args:
@@ -106,7 +106,7 @@ def picture_of(
     return OpenedPicture(title, rgba, views, adjustable=True)
 
 
-def recropped(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
+def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
     """The picture with another square for the network: ``base``'s, scaled and shifted by shares of its side."""
     size_px = base.image.shape[-1]
     side = size_px / base.scale
@@ -144,10 +144,10 @@ def photograph_object(path: Path, size_px: int) -> OpenedPicture:
     return picture_of(image, size_px, "canonical", path.name)
 
 
-def open_gaussians(path: Path) -> Shown:
+def open_gaussians(path: Path) -> MovableGaussians:
     """A Gaussian PLY file, brought into view where it is of another size or place."""
     gaussians = load_ply(path)
-    return Shown(in_view(gaussians), torch.zeros(len(gaussians), dtype=torch.bool), None)
+    return MovableGaussians(in_view(gaussians), torch.zeros(len(gaussians), dtype=torch.bool), None)
 
 
 def in_view(gaussians: Gaussians) -> Gaussians:
@@ -162,7 +162,7 @@ def in_view(gaussians: Gaussians) -> Gaussians:
     return replace(gaussians, means=(gaussians.means - center) * scale, scales=gaussians.scales * scale)
 
 
-def open_prediction(folder: Path) -> Shown:
+def open_prediction(folder: Path) -> MovableGaussians:
     """The folder that ``partrm predict`` wrote; of a network that tells no joint the state after the drag, at rest.
 
     Raises:
@@ -175,7 +175,7 @@ def open_prediction(folder: Path) -> Shown:
     if len(before) != len(after):
         raise ViewError(f"{folder}: {len(before)} Gaussians before and {len(after)} after do not belong together")
     moving = (after.means - before.means).abs().amax(-1) > 1e-6
-    return Shown(before, moving, told)
+    return MovableGaussians(before, moving, told)
 
 
 def _read_joint(folder: Path) -> JointMotion | None:

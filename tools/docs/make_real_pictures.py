@@ -1,7 +1,7 @@
 """Every transition of every real object in one picture: drag, part found, prediction, truth, the failures too.
 
 From the repository root, with ``make eval-objects`` done and an evaluation to take the figures from:
-``partrm eval --data real --out eval_real``, then ``python examples/make_real_pictures.py eval_real``.
+``partrm eval --data real --out eval_real``, then ``python tools/docs/make_real_pictures.py eval_real``.
 Writes ``docs/images/real_objects.jpg``.
 """
 

@@ -1,6 +1,6 @@
 """Render the viewer's procedural examples: objects of seeds that no training run uses, and a drag on each.
 
-Run from the repository root, with ``make eval-objects`` done: ``python examples/make_viewer_examples.py``. Writes the
+Run from the repository root, with ``make eval-objects`` done: ``python tools/docs/make_viewer_examples.py``. Writes the
 images and ``examples.json``, which also lists the two real examples of ``make_example_images.py``. The objects' joints
 are used only to write down a drag that a user could have drawn.
 """

@@ -1,6 +1,5 @@
-"""Draw procedural objects closed and open, one row a kind: python examples/make_kind_sheet.py KIND… --out sheet.jpg"""
+"""Draw procedural objects closed and open, a row a kind: python tools/docs/make_kind_sheet.py KIND… --out sheet.jpg"""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ def pictures(kind: str, seed: int, size_px: int) -> torch.Tensor:
     states = np.stack([closed, limits[np.arange(len(closed)), far]])
     T = torch.stack([torch.as_tensor(obj.T_object_part(q)).float() for q in states])
     scene, table = MeshScene.from_objects([obj]), material_table([obj])
-    shared = replace(table, **{name: getattr(table, name).repeat_interleave(2, 0) for name in vars(table)})
+    shared = table.map(lambda column: column.repeat_interleave(2, 0))
     poses = orbit_poses(torch.tensor([0.6]), torch.tensor([0.45])).expand(2, 1, 4, 4)
     cameras = Cameras(poses, torch.full((2, 1), CANONICAL_FOVY_RAD), size_px, size_px)
     instances = Instances.of_objects(scene, torch.zeros(2, dtype=torch.long), T, shared)

@@ -4,16 +4,15 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from reference_graphs import GraphedReference, _OfLeaves, graph_training, half_copy
 
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.tensor_record import to_device
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.model.unet import SKIP_SCALE, Norm, ResBlock
-from partrm.paper.graphed import GraphedReference, _OfLeaves, graph_training, half_copy, leaves, with_leaves
 from partrm.training.cuda_graphs import blank_input, record_training
 
 MINI = ReferenceConfig("mini", 32, (32, 64, 96), (False, False, True), (96, 64), (True, False))
@@ -28,14 +27,6 @@ def sample(b: int, generator) -> NetworkInput:
     return NetworkInput(images, cameras, torch.ones(b, 4, dtype=torch.bool), drags)
 
 
-def test_leaves_are_all_tensors_of_an_input(generator) -> None:
-    inputs = sample(2, generator)
-    doubled = with_leaves(inputs, [x.clone() for x in leaves(inputs)])
-    assert len(leaves(inputs)) == 3 + 1 + len(fields(Drags))
-    assert all(torch.equal(a, b) for a, b in zip(leaves(inputs), leaves(doubled), strict=True))
-    assert (doubled.cameras.width, doubled.cameras.height) == (32, 32)
-
-
 def test_graphs_need_cuda(generator) -> None:
     with pytest.raises(ValueError, match="need a network on a CUDA device"):
         GraphedReference(ReferenceNetwork(MINI), sample(1, generator))
@@ -47,7 +38,7 @@ def test_what_is_recorded_for_training_is_the_network_and_reaches_all_its_weight
     torch.manual_seed(0)
     network, example, inputs = ReferenceNetwork(MINI), sample(1, generator), sample(1, generator)
     recorded = _OfLeaves(network, example)
-    answer, expected = recorded(*leaves(inputs)), network(inputs)
+    answer, expected = recorded(*inputs.leaves().values()), network(inputs)
     assert all(torch.equal(a, getattr(expected, f.name)) for a, f in zip(answer, fields(Gaussians), strict=True))
     # As make_graphed_callables asks: a weight without a gradient raises.
     torch.autograd.grad(answer, list(recorded.parameters()), [torch.ones_like(a) for a in answer])
@@ -56,8 +47,8 @@ def test_what_is_recorded_for_training_is_the_network_and_reaches_all_its_weight
 def test_blank_inputs_have_the_shapes_of_samples(generator) -> None:
     blank = blank_input(2, 32, "cpu")
     shaped = replace(sample(2, generator), drags=blank.drags)
-    assert [x.shape for x in leaves(blank)] == [x.shape for x in leaves(shaped)]
-    assert [x.dtype for x in leaves(blank)] == [x.dtype for x in leaves(shaped)]
+    assert [x.shape for x in blank.leaves().values()] == [x.shape for x in shaped.leaves().values()]
+    assert [x.dtype for x in blank.leaves().values()] == [x.dtype for x in shaped.leaves().values()]
 
 
 def test_recorded_training_needs_cuda(generator) -> None:
@@ -74,20 +65,17 @@ def test_recorded_training_has_the_gradients_of_plain_training(generator) -> Non
         if isinstance(module, Norm):
             module.fused = True
 
-    def gradients(inputs: NetworkInput) -> list[torch.Tensor]:
+    def gradients(inputs: NetworkInput, unet=None) -> list[torch.Tensor]:
         network.zero_grad(set_to_none=True)
         with torch.autocast("cuda", torch.bfloat16):
-            output = network(inputs)
+            output = network(inputs, unet)
         (output.gaussians.means.square().sum() + output.moving_logit.square().sum()).backward()
         return [p.grad.clone() for p in network.parameters() if p.grad is not None]
 
-    recorded = record_training(network, to_device(sample(2, generator), "cuda"))
+    recorded = record_training(network, sample(2, generator).to("cuda"))
     for _ in range(2):
-        inputs = to_device(sample(2, generator), "cuda")
-        network.recorded = None
-        plain = gradients(inputs)
-        network.recorded = recorded
-        replayed = gradients(inputs)
+        inputs = sample(2, generator).to("cuda")
+        plain, replayed = gradients(inputs), gradients(inputs, recorded)
         assert len(plain) == len(replayed) > 50
         size = torch.stack([g.norm() for g in plain]).norm()
         difference = torch.stack([(a - b).norm() for a, b in zip(plain, replayed, strict=True)]).norm()
@@ -116,11 +104,11 @@ def test_half_copy_answers_as_the_network(generator) -> None:
 def test_graph_answers_as_the_network(generator) -> None:
     torch.manual_seed(0)
     network = ReferenceNetwork(MINI).cuda().eval()
-    graphed = GraphedReference(network, to_device(sample(2, generator), "cuda"))
-    for inputs in (sample(2, generator), to_device(sample(2, generator), "cuda")):
+    graphed = GraphedReference(network, sample(2, generator).to("cuda"))
+    for inputs in (sample(2, generator), sample(2, generator).to("cuda")):
         with torch.no_grad():
-            expected = half_copy(network)(to_device(inputs, "cuda"))
-            exact = network(to_device(inputs, "cuda"))
+            expected = half_copy(network)(inputs.to("cuda"))
+            exact = network(inputs.to("cuda"))
         answer = graphed(inputs)
         for field in fields(Gaussians):
             error = (getattr(answer, field.name) - getattr(expected, field.name)).abs().mean()
@@ -129,7 +117,7 @@ def test_graph_answers_as_the_network(generator) -> None:
     with pytest.raises(ValueError, match="needs all 4 views"):
         graphed(replace(inputs, view_valid=torch.zeros_like(inputs.view_valid)))
     with pytest.raises(ValueError, match="other shapes"):
-        graphed(to_device(sample(1, generator), "cuda"))
+        graphed(sample(1, generator).to("cuda"))
 
 
 @pytest.mark.gpu
@@ -203,7 +191,7 @@ def test_fused_residual_blocks_equal_plain_ones(c, d, generator) -> None:
 def test_training_in_half_precision_has_the_gradient_of_float32(generator) -> None:
     torch.manual_seed(0)
     network = ReferenceNetwork(MINI).cuda().to(memory_format=torch.channels_last)
-    inputs = to_device(sample(2, generator), "cuda")
+    inputs = sample(2, generator).to("cuda")
     grads = []
     for half in (False, True):
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
@@ -217,10 +205,10 @@ def test_training_in_half_precision_has_the_gradient_of_float32(generator) -> No
 def test_graphs_for_training_give_the_gradients_of_the_network(generator) -> None:
     torch.manual_seed(0)
     network = ReferenceNetwork(MINI).cuda().to(memory_format=torch.channels_last)
-    graphed = graph_training(network, to_device(sample(2, generator), "cuda"))
+    graphed = graph_training(network, sample(2, generator).to("cuda"))
     weights = list(network.parameters())
     for _ in range(2):  # the weights change in between, as in training
-        inputs, grads = to_device(sample(2, generator), "cuda"), []
+        inputs, grads = sample(2, generator).to("cuda"), []
         for replayed in (False, True):
             with torch.autocast("cuda", torch.bfloat16):
                 answer = graphed(inputs) if replayed else network(inputs)

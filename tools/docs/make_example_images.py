@@ -1,6 +1,6 @@
 """Render the two bundled example images: real objects from the gymnasium-robotics wheel, and a drag on each.
 
-Run once, with ``make eval-objects`` done, from the repository root: ``python examples/make_example_images.py``.
+Run once, with ``make eval-objects`` done, from the repository root: ``python tools/docs/make_example_images.py``.
 The object's joints are used only to print a drag that a user could have drawn.
 """
 

@@ -1,13 +1,11 @@
 """The reference network on CUDA with its kernels recorded once and replayed."""
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.tensor_record import to_device
 from partrm.model.inputs import NetworkInput
 from partrm.model.reference import PixelDrags, ReferenceNetwork
 from partrm.training.cuda_graphs import WARM_UP
@@ -30,9 +28,7 @@ class GraphedReference:
         if device.type != "cuda":
             raise ValueError(f"CUDA graphs need a network on a CUDA device, not on {device}")
         self.network = half_copy(network)
-        self._inputs = to_device(example, device)
-        self._static = [leaf.clone() for leaf in leaves(self._inputs)]
-        self._inputs = with_leaves(self._inputs, self._static)
+        self._inputs = example.to(device).map(torch.clone)
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
@@ -58,13 +54,13 @@ class GraphedReference:
         """
         if not bool(inputs.view_valid.all()):
             raise ValueError(f"the reference network needs all {inputs.view_valid.shape[1]} views of the object")
-        given = leaves(inputs)
-        if [leaf.shape for leaf in given] != [leaf.shape for leaf in self._static]:
+        given, static = inputs.leaves(), self._inputs.leaves()
+        if {name: leaf.shape for name, leaf in given.items()} != {name: leaf.shape for name, leaf in static.items()}:
             raise ValueError("the inputs have other shapes than those that the network was recorded with")
-        for static, leaf in zip(self._static, given, strict=True):
-            static.copy_(leaf, non_blocking=True)
+        for name, leaf in given.items():
+            static[name].copy_(leaf, non_blocking=True)
         self._graph.replay()
-        return Gaussians(**{f.name: getattr(self._answer, f.name).clone() for f in fields(Gaussians)})
+        return self._answer.map(torch.clone)
 
 
 def graph_training(network: ReferenceNetwork, example: NetworkInput) -> Callable[[NetworkInput], Gaussians]:
@@ -86,16 +82,16 @@ def graph_training(network: ReferenceNetwork, example: NetworkInput) -> Callable
     device = network.mix.weight.device
     if device.type != "cuda":
         raise ValueError(f"CUDA graphs need a network on a CUDA device, not on {device}")
-    tensors = [leaf.to(device, copy=True) for leaf in leaves(example)]
+    tensors = [leaf.to(device, copy=True) for leaf in example.leaves().values()]
     # Converted weights cannot be kept from a pass to the next: an optimizer's step lies between.
     half = torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
     fast = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
     with half, fast, torch.cuda.device(device):
-        recorded = _OfLeaves(network, with_leaves(example, tensors))
+        recorded = _OfLeaves(network, _with_tensors(example, tensors))
         torch.cuda.make_graphed_callables(recorded, tuple(tensors))  # from now on its forward replays
 
     def run(inputs: NetworkInput) -> Gaussians:
-        return Gaussians(*recorded(*(leaf.to(device, non_blocking=True) for leaf in leaves(inputs))))
+        return Gaussians(*recorded(*(leaf.to(device, non_blocking=True) for leaf in inputs.leaves().values())))
 
     return run
 
@@ -108,10 +104,10 @@ class _OfLeaves(nn.Module):
         self.network, self.example = network, example
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        inputs = with_leaves(self.example, list(tensors))
+        inputs = _with_tensors(self.example, tensors)
         drags = PixelDrags.from_drags(inputs.drags, inputs.view_valid.shape[1], self.network.config)
         answer = self.network.reconstruct(self.network.input_map(inputs), drags)
-        return tuple(getattr(answer, field.name) for field in fields(Gaussians))
+        return tuple(answer.leaves().values())
 
 
 def half_copy(network: ReferenceNetwork) -> ReferenceNetwork:
@@ -124,15 +120,6 @@ def half_copy(network: ReferenceNetwork) -> ReferenceNetwork:
     return copy.eval().requires_grad_(False)
 
 
-def leaves(inputs: NetworkInput) -> list[Tensor]:
-    """The tensors of an input, in a fixed order."""
-    cameras, drags = inputs.cameras, inputs.drags
-    parts = [drags.start, drags.end, drags.view, drags.valid]
-    return [inputs.images, cameras.T_world_camera, cameras.fovy_rad, inputs.view_valid, *parts]
-
-
-def with_leaves(inputs: NetworkInput, tensors: list[Tensor]) -> NetworkInput:
-    """The same input around other tensors (inverse of :func:`leaves`)."""
-    images, poses, fovy_rad, view_valid, start, end, view, valid = tensors
-    cameras = type(inputs.cameras)(poses, fovy_rad, inputs.cameras.width, inputs.cameras.height)
-    return NetworkInput(images, cameras, view_valid, type(inputs.drags)(start, end, view, valid))
+def _with_tensors(inputs: NetworkInput, tensors: Sequence[Tensor]) -> NetworkInput:
+    """The same input around other tensors, in the order of its leaves."""
+    return inputs.with_leaves(dict(zip(inputs.leaves(), tensors, strict=True)))

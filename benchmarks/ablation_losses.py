@@ -1,75 +1,37 @@
-"""What each kind of network is taught: articulated ones by :mod:`losses`, state heads by the target.
+"""What the ablations' networks are taught: state heads by the target state, and renders alone.
 
 A state head's motion stage is the reference's: every source pixel's Gaussian is compared with the one that its surface
 becomes, from a database of the target state; its appearance stage compares renders of the target state.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
+from ablation_networks import StateOutput
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from partrm.geometry.gaussians import Gaussians
-from partrm.inference.space_carving import carve
-from partrm.metrics.images import composite_on_white, psnr
-from partrm.model.network import NetworkOutput, StateOutput
+from partrm.model.inputs import VIEWS
+from partrm.model.network import NetworkOutput
 from partrm.synthesis.samples import Samples
 from partrm.synthesis.target_gaussians import surface_gaussians
 from partrm.training.config import LossWeights
 from partrm.training.losses import (
     SMALL_MOTION,
-    appearance_losses,
+    Objective,
     by_view,
     image_losses,
     length,
     mean_over,
     mean_valid,
-    motion_losses,
-    part_scores,
-    render_white,
+    mostly_carved,
     robust,
     shape_difference,
+    shared_opacity,
 )
-
-Output = NetworkOutput | StateOutput | Gaussians
-"""Of our networks with either head, and of the reference architecture."""
-
-
-def training_losses(
-    output: Output, samples: Samples, weights: LossWeights, motion: bool, appearance: bool
-) -> dict[str, Float[Tensor, ""]]:
-    """The (weighted) terms whose sum is a step's loss.
-
-    Args:
-        output: of the network.
-        samples: with novel views for the appearance terms.
-        weights: of our networks' terms; the reference's own losses have none.
-        motion: terms of the motion stage. The reference architecture never mixes stages: it has them only without
-            ``appearance``.
-        appearance: terms of the appearance stage.
-
-    Raises:
-        ValueError: neither of them.
-    """
-    if not motion and not appearance:
-        raise ValueError("a phase needs the terms of the motion stage, of the appearance stage, or both")
-    if isinstance(output, Gaussians):
-        return peer_appearance_losses(output, samples) if appearance else peer_motion_losses(output, samples)
-    losses: dict[str, Tensor] = {}
-    if isinstance(output, StateOutput):
-        if motion:
-            losses |= state_motion_losses(output, samples, weights)
-        if appearance:
-            losses |= state_appearance_losses(output, samples, weights)
-        return losses
-    if motion:
-        losses |= motion_losses(output, samples, weights)
-    if appearance:
-        losses |= appearance_losses(output, samples, weights, true_motion=motion)
-    return losses
 
 
 def target_database(samples: Samples) -> Gaussians:
@@ -156,17 +118,37 @@ def peer_appearance_losses(gaussians: Gaussians, samples: Samples) -> dict[str, 
     return {name: terms[name] for name in ("image", "alpha")}
 
 
-@torch.no_grad()
-def validation_metrics(output: Output, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
-    """Scores of each sample's first view, watched during training.
+def renders_only(
+    output: NetworkOutput, samples: Samples, weights: LossWeights, appearance: bool
+) -> dict[str, Float[Tensor, ""]]:
+    """Renders teach everything: the part goes by the network's own displacements, softly, its rotation stays."""
+    if samples.views is None or not appearance:
+        raise ValueError("renders alone teach in the appearance stage, from samples with novel views")
+    before = mostly_carved(output.gaussians, samples)
+    gone = replace(before, means=before.means + output.displacement)
+    after = shared_opacity(before, gone, output.moving)
+    return image_losses([(before, samples.views.before), (after, samples.views.after)], samples, weights)
 
-    Of an articulated network those of :func:`part_scores`, and where the samples have novel views the
-    ``psnr`` of the source state in them. Of the others ``arrival_ratio``: mean distance of the moving pixels' Gaussians
-    from where they should be, over the mean displacement, reconstruction error and all.
-    """
-    if isinstance(output, NetworkOutput):
-        scores = part_scores(output, samples)
-        return scores if samples.views is None else scores | {"psnr": source_psnr(output, samples)}
+
+def state_losses(
+    output: StateOutput, samples: Samples, weights: LossWeights, appearance: bool
+) -> dict[str, Float[Tensor, ""]]:
+    """Of our state head; with ``appearance`` the motion stage's terms stay."""
+    losses = state_motion_losses(output, samples, weights)
+    return losses | state_appearance_losses(output, samples, weights) if appearance else losses
+
+
+def peer_losses(
+    output: Gaussians, samples: Samples, weights: LossWeights, appearance: bool
+) -> dict[str, Float[Tensor, ""]]:
+    """The reference's own losses, without weights; it never mixes stages."""
+    return peer_appearance_losses(output, samples) if appearance else peer_motion_losses(output, samples)
+
+
+@torch.no_grad()
+def arrival_metrics(output: StateOutput | Gaussians, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
+    """``arrival_ratio`` of networks that give the target state: mean distance of the first view's moving pixels'
+    Gaussians from where they should be, over the mean displacement, reconstruction error and all."""
     gaussians = output if isinstance(output, Gaussians) else output.gaussians
     moving: Bool[Tensor, "b m"] = rearrange(samples.targets.moving[:, 0], "b h w -> b (h w)")
     error = by_view((gaussians.means - target_database(samples).means).norm(dim=-1), samples)[:, 0]
@@ -174,8 +156,6 @@ def validation_metrics(output: Output, samples: Samples) -> dict[str, Float[Tens
     return {"arrival_ratio": (error * moving).sum(1) / (shift * moving).sum(1).clamp(min=1e-4)}
 
 
-def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
-    """Mean PSNR of the carved source state on white in the samples' novel views."""
-    assert samples.views is not None
-    rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
-    return psnr(rgb.clamp(0, 1), composite_on_white(samples.views.before)).mean(1)
+RENDERS_ONLY = Objective(renders_only)
+STATE = Objective(state_losses, arrival_metrics)
+PEER = Objective(peer_losses, arrival_metrics, VIEWS)

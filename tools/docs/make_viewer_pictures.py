@@ -1,6 +1,6 @@
 """Make the viewer's screenshots and the GIF of the README: a real browser, driven by mouse on ``partrm view``'s page.
 
-From the repository root, with Chromium and the ``dev`` extra installed: ``python examples/make_viewer_pictures.py``.
+From the repository root, with Chromium and the ``dev`` extra installed: ``python tools/docs/make_viewer_pictures.py``.
 Writes ``docs/images/viewer_gallery.png``, ``viewer.png``, ``viewer_part.png`` and ``viewer.gif``.
 """
 

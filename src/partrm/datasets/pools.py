@@ -1,0 +1,138 @@
+"""Objects of any SOURCE packed into one pool to train on (``partrm data pool``)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
+from partrm.errors import ConfigError
+from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
+from partrm.objects.real_objects import real_object_names
+from partrm.procedural import CATEGORIES, OWN_CATEGORIES, generate
+from partrm.synthesis.mesh_pool import Pool, PoolError
+
+MIXED = "assembly"
+"""The category whose objects have mechanisms of their own, so that many of them are worth having."""
+
+
+@dataclass(frozen=True)
+class ProceduralCounts:
+    """How many objects the word ``procedural`` means."""
+
+    per_category: int = 100
+    """Objects of each category that needs nothing but numpy."""
+    per_kitchen_category: int | None = None
+    """Objects of each scene-synthesizer category; by default as many as of the others."""
+    per_assembly: int | None = None
+    """Objects of the category ``assembly``, each with mechanisms of its own; by default as many as of the others."""
+    seed: int = 0
+    """First seed of each category. The evaluation's objects have the seeds from 1 000 000 on, those to watch a training
+    by from 2 000 000 on."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no pool has.
+
+        Raises:
+            ConfigError: a negative one.
+        """
+        for name, value in vars(self).items():
+            if value is not None and value < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+
+    def of(self, generator: str) -> int:
+        """Number of objects of a generator."""
+        others = None if generator in OWN_CATEGORIES else self.per_kitchen_category
+        asked = self.per_assembly if generator == MIXED else others
+        return self.per_category if asked is None else asked
+
+
+@dataclass(frozen=True)
+class PackedSources:
+    """A pool, and what could not be packed."""
+
+    pool: Pool
+    refused: tuple[tuple[str, str], ...]
+    """(source, reason) of every object left out."""
+
+
+def plan_pool(words: Sequence[str], counts: ProceduralCounts) -> list[Source]:
+    """The objects that SOURCE words mean, each once, in the order of the words.
+
+    Args:
+        words: those of ``data build``, and ``real``: the evaluation's real objects. ``procedural`` means all of our
+            generators here, ``procedural:NAME`` one generator or those of one category of PartDrag-4D.
+        counts: procedural objects of each generator.
+
+    Raises:
+        SourceError: no words, or one that is no known generator, folder or file.
+    """
+    if not words:
+        raise SourceError("give at least one SOURCE: procedural, procedural:CATEGORY, real, a folder, .urdf or .xml")
+    planned: dict[str, Source] = {}
+    for word in words:
+        if word == "real":
+            found = [Source(name, "real", name) for name in real_object_names()]
+        elif word == "procedural" or word.startswith("procedural:"):
+            found = list(_procedural(word.partition(":")[2], counts))
+        else:
+            found = plan_sources((word,), None, 0)
+        for source in found:
+            planned.setdefault(source.origin, source)
+    return list(planned.values())
+
+
+def _procedural(name: str, counts: ProceduralCounts) -> Iterator[Source]:
+    if name and name not in GENERATORS and name not in CATEGORIES:
+        raise SourceError(f"procedural:{name}: no such category; there are {', '.join([*GENERATORS, *CATEGORIES])}")
+    for generator in GENERATORS.get(name, (name,) if name else CATEGORIES):
+        for seed in range(counts.seed, counts.seed + counts.of(generator)):
+            yield Source(plain_name(f"{generator}-{seed}"), "procedural", f"{generator}:{seed}", generator)
+
+
+def pack_sources(
+    sources: Sequence[Source], workers: int = 1, report: Callable[[int, int], None] = lambda done, of: None
+) -> PackedSources:
+    """Load and pack objects, in their order; those that cannot be used are left out, with the reason.
+
+    Args:
+        sources: planned by :func:`plan_pool`.
+        workers: processes that load; 1 loads in this one. The pool is the same for any number.
+        report: called with objects done and planned, after each.
+
+    Raises:
+        PoolError: none can be used.
+        PackageMissingError: the package that a source needs is not installed.
+    """
+    objects: list[ArticulatedObject] = []
+    refused: list[tuple[str, str]] = []
+    for source, (loaded, reason) in zip(sources, _loaded(sources, workers), strict=True):
+        if loaded is None:
+            refused.append((source.where, reason))
+        else:
+            objects.append(loaded)
+        report(len(objects) + len(refused), len(sources))
+    if not objects:
+        first = f"; the first: {refused[0][1]}" if refused else ""
+        raise PoolError(f"no object could be used{first}")
+    return PackedSources(Pool.from_objects(objects), tuple(refused))
+
+
+def _loaded(sources: Sequence[Source], workers: int) -> Iterator[tuple[ArticulatedObject | None, str]]:
+    if workers <= 1:
+        yield from map(_load, sources)
+        return
+    with ProcessPoolExecutor(workers) as executor:
+        yield from executor.map(_load, sources, chunksize=8)
+
+
+def _load(source: Source) -> tuple[ArticulatedObject | None, str]:
+    """An object under its generator's or its file's name, or why it cannot be used."""
+    if source.kind == "procedural":
+        generator, seed = source.where.split(":")
+        return generate(generator, int(seed)), ""
+    try:
+        return load_source(source), ""
+    except PackageMissingError:
+        raise
+    except ObjectError as error:
+        return None, str(error)

@@ -1,0 +1,60 @@
+"""Recipes of training: fields of :class:`partrm.training.config.TrainConfig` as TOML files, ``base`` among them."""
+
+import tomllib
+from dataclasses import fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from partrm.training.config import LossWeights, NetworkChanges, Phase, TrainConfig, TrainingError
+
+TABLES = (Phase, LossWeights, NetworkChanges)
+"""Types of fields that are tables of their own."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    folder = resources.files("partrm.training") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
+    """Fields of :class:`TrainConfig` by a recipe's name or file; what a table leaves out is as by default.
+
+    Raises:
+        TrainingError: no such recipe, no TOML, or values that no recipe has.
+    """
+    name = str(name_or_path)
+    source = Path(name_or_path)
+    if name in recipe_names():
+        source = resources.files("partrm.training") / "recipes" / f"{name}.toml"
+    try:
+        written = tomllib.loads(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(recipe_names())
+        raise TrainingError(f"recipe {name!r} is neither bundled ({known}) nor a file ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{name}: not a recipe ({error})") from error
+    defaults = TrainConfig(pool=(), out=Path())
+    return {key: _read(f"{name}: {key}", getattr(defaults, key, None), value) for key, value in written.items()}
+
+
+def _read(where: str, default: Any, value: Any) -> Any:
+    """A value of the default's type; of a table, with the default's values where it has none.
+
+    Raises:
+        TrainingError: it has another type, or recipes have no such value.
+    """
+    if isinstance(default, TABLES) and isinstance(value, dict):
+        known = {f.name for f in fields(default)}
+        if odd := sorted(set(value) - known):
+            raise TrainingError(f"{where} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
+        read = {name: _read(f"{where}.{name}", getattr(default, name), given) for name, given in value.items()}
+        return replace(default, **read)
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if default is None or type(value) is not type(default):
+        raise TrainingError(f"{where}: {value!r} is no value of a recipe there")
+    return value

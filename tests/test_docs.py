@@ -1,0 +1,79 @@
+"""Every relative link and picture of README, CHANGELOG and docs/ leads to a file, or to a heading of one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
+CODE = re.compile(r"^```[\s\S]*?^```|^(?: {4}|\t).*$|`[^`\n]*`", re.MULTILINE)
+EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+LOCAL_WORDS = re.compile(r"(?<![\w.-])/work/|\.\./shared|\bDESIGN (?:§|section|\d)")
+"""What only the machine of an author has."""
+
+
+def links(text: str) -> list[str]:
+    """Targets of Markdown links and pictures outside of code; a linked picture gives both."""
+    return LINK.findall(CODE.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """The names that GitHub gives to the headings of a page; the second of a name ends in ``-1``, and so on."""
+    seen: dict[str, int] = {}
+    names = set()
+    for heading in re.findall(r"^#{1,6} +(.+?) *#*$", text, flags=re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        count = seen.get(name, 0)
+        seen[name] = count + 1
+        names.add(f"{name}-{count}" if count else name)
+    return names
+
+
+def broken(page: Path) -> list[str]:
+    """Relative links of a page that lead nowhere."""
+    found = []
+    for link in links(page.read_text(encoding="utf-8")):
+        if EXTERNAL.match(link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        lost = bool(anchor) and target.suffix == ".md" and target.exists() and anchor not in anchors(target.read_text())
+        if lost or not target.exists():
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    assert broken(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_nothing_of_an_authors_machine(page: Path):
+    assert LOCAL_WORDS.findall(page.read_text(encoding="utf-8")) == []
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, todo = set(), [ROOT / "README.md"]
+    while todo:
+        page = todo.pop().resolve()
+        if page in reached:
+            continue
+        reached.add(page)
+        targets = (link.partition("#")[0] for link in links(page.read_text(encoding="utf-8")))
+        todo += [page.parent / path for path in targets if path.endswith(".md") and not EXTERNAL.match(path)]
+    assert {page.resolve() for page in PAGES} <= reached
+
+
+def test_broken_links_are_found(tmp_path: Path):
+    (tmp_path / "there.md").write_text("# A `b`: c, d\n\n## Twice\n\n## Twice\n")
+    page = tmp_path / "page.md"
+    good = ["there.md", "there.md#a-b-c-d", "there.md#twice-1", "#here", "https://example.org/x"]
+    bad = ["gone.md", "there.md#twice-2", "#nowhere", "gone.png", "shown.png", "linked.md"]
+    lines = [f"[text]({link})" for link in (*good, *bad[:3])]
+    lines += [f"![picture]({bad[3]})", f"[![picture]({bad[4]})]({bad[5]})"]
+    page.write_text("# Here\n\n" + "\n".join(lines) + "\n\n    [code](not-a-link.md)\n")
+    assert sorted(broken(page)) == sorted(bad)

@@ -1,0 +1,56 @@
+"""Renders as a loss: carved as predictions are, every image weighed alike."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+pytest.importorskip("warp")
+
+from support.boxes import cabinet
+
+from partrm.inference.space_carving import carve
+from partrm.model.network import TINY, PartRMNetwork
+from partrm.rendering.meshes import MeshScene, material_table
+from partrm.synthesis.sampler import SampleConfig, make_samples
+from partrm.synthesis.samples import Samples
+from partrm.synthesis.scenarios import JointTables
+from partrm.training.config import LossWeights
+from partrm.training.losses import PERFECT_MSE, image_losses, mostly_carved, render_white
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    objects = [cabinet()]
+    scene, tables = MeshScene.from_objects(objects), JointTables.from_objects(objects)
+    which = torch.zeros(4, dtype=torch.long)
+    config = SampleConfig(image_size_px=32, views=4, novel_views=1, novel_size_px=32)
+    generator = torch.Generator().manual_seed(3)
+    return make_samples(scene, tables, which, material_table(objects)[which], config, generator, 3)
+
+
+def test_two_samples_of_three_are_rendered_without_contradicted_guesses(samples: Samples) -> None:
+    single = dataclasses.replace(samples.inputs, view_valid=(torch.arange(4) < 1).expand(len(samples.valid), 4))
+    one = dataclasses.replace(samples, inputs=single)
+    torch.manual_seed(0)
+    gaussians = PartRMNetwork(TINY)(single).gaussians
+    told, carved = mostly_carved(gaussians, one).opacities, carve(gaussians, single).opacities
+    assert not torch.equal(carved, gaussians.opacities)
+    assert torch.equal(told[0], gaussians.opacities[0])
+    assert torch.equal(told[1:], carved[1:])
+
+
+def test_the_logarithm_of_images_weighs_every_image_alike(samples: Samples) -> None:
+    """Twice the error costs log 4 more, however large the error; an image term of squares would not."""
+    assert samples.views is not None
+    gaussians = PartRMNetwork(TINY)(samples.inputs).gaussians
+    rgb, _ = render_white(gaussians, samples.views.cameras)
+    weights = LossWeights(image_log=1.0)
+    costs = []
+    for error in (0.1, 0.2, 0.4):
+        truth = torch.cat([(rgb + error * rgb.sub(0.5).sign().neg()), torch.ones_like(rgb[:, :, :1])], 2).detach()
+        wrong = dataclasses.replace(samples, views=dataclasses.replace(samples.views, after=truth))
+        costs.append(float(image_losses([(gaussians, truth)], wrong, weights)["image_log"].detach()))
+    expected = [math.log(error**2 + PERFECT_MSE) for error in (0.1, 0.2, 0.4)]
+    assert costs == pytest.approx(expected, abs=1e-3)
