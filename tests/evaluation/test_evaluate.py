@@ -8,6 +8,7 @@ from support.boxes import cabinet
 from torch.testing import assert_close
 
 from partrm.cli import main
+from partrm.errors import PartRMError
 from partrm.evaluation import planning
 from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.eval_set import load_eval_set, save_eval_set
@@ -16,19 +17,20 @@ from partrm.evaluation.mesh_samples import EvalSetError, network_input, novel_ca
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.results import ByMethod, ByMetric, SampleRow
 from partrm.evaluation.runner import evaluate
-from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel
+from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel, padded_input
 from partrm.evaluation.scoring import score
 from partrm.evaluation.session import RunOptions, evaluate_into
-from partrm.geometry.cameras import canonical_orbit
+from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
+from partrm.inference.decode import run_network
 from partrm.inference.pipeline import network_input as predict_input
 from partrm.model.checkpoints import load_model, save_checkpoint
+from partrm.model.inputs import VIEWS
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.rendering.meshes import render_meshes
 from partrm.synthesis.scenarios import JointTables
-from partrm.synthesis.surface_points import sample_triangles
 
 SIZE = TINY.image_size_px
 """Side of the tiny network's images."""
@@ -151,12 +153,7 @@ def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance
     assert_close(torch.stack(angles), torch.full((4,), -math.cos(math.radians(40))), atol=1e-5, rtol=0)
 
 
-def test_surface_points_cover_the_part_by_area_and_lie_on_it(evalset):
-    corners = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]], [[5.0, 0, 0], [8, 0, 0], [5, 1, 0]]])
-    points, of_face = sample_triangles(corners, 4000, torch.Generator().manual_seed(0))
-    assert float((of_face == 1).float().mean()) == pytest.approx(0.75, abs=0.03)
-    for face in (0, 1):
-        assert_close(points[of_face == face].mean(0), corners[face].mean(0), atol=0.06, rtol=0)
+def test_surface_points_lie_on_the_part_and_cover_it(evalset):
     stage, numbers = evalset.open("cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     found = surface_points(evalset, posed, numbers)
@@ -294,10 +291,46 @@ def test_other_categories_and_short_motions_can_be_asked_for():
             ProceduralPlan(motion_fraction=fraction)
 
 
+def test_packing_by_the_command_gives_the_set_that_was_planned(tmp_path, capsys):
+    path = tmp_path / "sets" / "two.safetensors"
+    arguments = ["--data", "procedural", "--limit", "2", "--categories", "toilet", "lamp", "--motion-fraction", "0.25"]
+    assert main(["eval", *arguments, "--pack", str(path)]) == 0
+    wanted = planning.plan_procedural(ProceduralPlan(2, 0, ("toilet", "lamp"), 0.25), lambda: None)
+    assert load_eval_set(path).checksum == wanted.checksum
+    assert f"2 samples of 2 objects, checksum {wanted.checksum}" in capsys.readouterr().out
+
+
+def test_absent_views_and_drags_are_filled_up_and_change_no_answer(checkpoint):
+    """Inputs by hand, as the network defines them, and the same answer whatever stands in what is absent."""
+    generator = torch.Generator().manual_seed(0)
+    images, drags = torch.rand(2, 3, 4, SIZE, SIZE, generator=generator), torch.rand(2, 2, 2, 2, generator=generator)
+    around = canonical_orbit(VIEWS, SIZE)[[0, 2, 1, 3]]
+    cameras = Cameras.cat([around[:3][None], around[:3][None]])
+    inputs = padded_input(images, cameras, drags[:, 0], drags[:, 1])
+    assert inputs.view_valid.tolist() == [[True, True, True, False]] * 2
+    assert inputs.drags.valid.sum(1).tolist() == [2, 2]
+    assert_close(inputs.images[:, :3], images, rtol=0, atol=0)
+    assert not bool(inputs.images[:, 3].any())
+    assert_close(inputs.cameras[:, :3].T_world_camera, cameras.T_world_camera, rtol=0, atol=0)
+    assert_close(inputs.cameras.T_world_camera[0, 3], canonical_orbit(VIEWS, SIZE).T_world_camera[3], rtol=0, atol=0)
+    assert_close(inputs.drags.end[:, :2], drags[:, 1], rtol=0, atol=0)
+    other = replace(inputs.drags, end=torch.where(inputs.drags.valid[..., None], inputs.drags.end, 0.7))
+    network = load_model(checkpoint).articulated
+    one, two = (run_network(network, given).moving for given in (inputs, replace(inputs, drags=other)))
+    assert_close(one, two, rtol=0, atol=0)
+
+
 def test_settings_out_of_range_are_refused():
     for wrong in ({"views": 5}, {"views": 0}, {"drags": 11}, {"limit": 0}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(PartRMError, match="must be"):
             RunSettings(**wrong)
+    with pytest.raises(PartRMError, match="give at least 1"):
+        RunOptions(workers=0)
+    with pytest.raises(PartRMError, match="at least 1 sample"):
+        ProceduralPlan(0)
+    assert ProceduralPlan(8).published
+    assert not ProceduralPlan(501).published
+    assert not ProceduralPlan(8, seed=1).published
 
 
 @pytest.mark.parametrize(
