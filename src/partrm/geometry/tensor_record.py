@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Record = TypeVar("Record", bound="TensorRecord")
 
 
 @dataclass(frozen=True)
 class TensorRecord:
     """A frozen dataclass of tensors, of further records, and of values that all rows share (sizes, names, None)."""
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def map(self: Record, function: Callable[[Tensor], Tensor]) -> Record:
         """The same record with ``function`` applied to each tensor, nested ones too; shared values stay."""
 
         def mapped(value: Any) -> Any:
@@ -22,11 +24,11 @@ class TensorRecord:
 
         return replace(self, **{f.name: mapped(getattr(self, f.name)) for f in fields(self)})
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: Record, device: torch.device | str) -> Record:
         """The record with all tensors on ``device``; those that are there already are not copied."""
         return self.map(lambda tensor: tensor.to(device))
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self: Record, index: Any) -> Record:
         """Each tensor indexed alike, along the leading (batch) dimensions."""
         return self.map(lambda tensor: tensor[index])
 
@@ -41,7 +43,7 @@ class TensorRecord:
                 found[field.name] = value
         return found
 
-    def with_leaves(self, leaves: Mapping[str, Tensor]) -> Self:
+    def with_leaves(self: Record, leaves: Mapping[str, Tensor]) -> Record:
         """The same record around other tensors, named as :meth:`leaves` names them; shared values stay.
 
         Raises:
@@ -55,7 +57,7 @@ class TensorRecord:
         return self.map(lambda _: next(rest))
 
     @classmethod
-    def cat(cls, records: Sequence[Self], dim: int = 0) -> Self:
+    def cat(cls: type[Record], records: Sequence[Record], dim: int = 0) -> Record:
         """Records joined along a dimension that all their tensors have.
 
         Args:
