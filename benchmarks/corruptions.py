@@ -1,6 +1,6 @@
 """What worse images than renders cost: real objects' samples, disturbed in one way at a time; the motion is scored.
 
-    python -m partrm.evaluation pack --data real --out real.st
+    partrm eval --data real --pack real.st
     python benchmarks/corruptions.py --set real.st --out disturbances.json
 
 IoU of the moving part in the image; motion-error ratio, mean and median; its mean difference to the same samples
@@ -27,8 +27,8 @@ from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from partrm.evaluation.eval_set import load_eval_set
 from partrm.evaluation.mesh_samples import MeshSamples, drag_points, network_input
 from partrm.evaluation.runner import batches, first_view_mask
-from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import GroundTruth, score_motion
+from partrm.evaluation.samples import GroundTruth, RunSettings
+from partrm.evaluation.scoring import score_motion
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.cutout import cut_out
@@ -224,7 +224,7 @@ ROWS: dict[str, Disturbance] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", type=Path, required=True, help="packed by python -m partrm.evaluation pack")
+    parser.add_argument("--set", type=Path, required=True, help="that partrm eval --pack wrote")
     parser.add_argument("--model", default="base")
     parser.add_argument("--limit", type=int, help="only the first samples")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW")
@@ -233,7 +233,7 @@ def main() -> None:
     if args.limit is not None and args.limit < 1:
         parser.error("--limit: at least 1")
     try:
-        stage, model = MeshSamples.of(load_eval_set(args.set), "cpu"), load_model(args.model)
+        stage, model = load_eval_set(args.set).open("cpu"), load_model(args.model)
         articulated = model.articulated
     except ValueError as error:  # ours say what is wrong, in one line
         parser.error(str(error))

@@ -39,14 +39,14 @@ def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path) -> 
     settings = RunSettings(limit=3, novel_size_px=16)
     rows = evaluate(load_eval_set(study / "set.st"), load_model(study / "model"), settings, lambda row: None)
     for found, row in zip(figures["as it is"], rows, strict=True):
-        assert found == {key: pytest.approx(row[key]) for key in found}
+        assert found == {key: pytest.approx(row.metrics.model[key]) for key in found}
 
 
 def test_every_row_disturbs_the_image_or_the_drags(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import corruptions
 
-    stage = corruptions.MeshSamples.of(load_eval_set(study / "set.st"), "cpu")
+    stage = load_eval_set(study / "set.st").open("cpu")
     numbers = range(2)
     inputs = stage.inputs(numbers, corruptions.SETTINGS, 64)
     posed, opaque = stage.posed(numbers), {}

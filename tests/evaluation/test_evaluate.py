@@ -8,28 +8,26 @@ from support.boxes import cabinet
 from torch.testing import assert_close
 
 from partrm.cli import main
+from partrm.errors import PartRMError
 from partrm.evaluation import planning
 from partrm.evaluation.baselines import render_on_white
-from partrm.evaluation.eval_set import EvalSetError, load_eval_set, save_eval_set
-from partrm.evaluation.mesh_samples import (
-    MeshSamples,
-    network_input,
-    novel_cameras,
-    sample_surface,
-    surface_points,
-    truths_of,
-)
-from partrm.evaluation.pictures import chosen_samples
+from partrm.evaluation.eval_set import load_eval_set, save_eval_set
+from partrm.evaluation.html_report import choose_samples
+from partrm.evaluation.mesh_samples import EvalSetError, network_input, novel_cameras, surface_points, truths_of
+from partrm.evaluation.planning import ProceduralPlan
+from partrm.evaluation.results import ByMethod, ByMetric, SampleRow
 from partrm.evaluation.runner import evaluate
-from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import MethodOutput, score
-from partrm.evaluation.session import RunOptions, evaluate_into, plan_set
-from partrm.geometry.cameras import canonical_orbit
+from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel, padded_input
+from partrm.evaluation.scoring import score
+from partrm.evaluation.session import RunOptions, evaluate_into
+from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
+from partrm.inference.decode import run_network
 from partrm.inference.pipeline import network_input as predict_input
 from partrm.model.checkpoints import load_model, save_checkpoint
+from partrm.model.inputs import VIEWS
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.rendering.meshes import render_meshes
 from partrm.synthesis.scenarios import JointTables
@@ -62,7 +60,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def all_truths(evalset):
-    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = evalset.open("cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad, 48)
     return truths_of(stage, posed, numbers, RunSettings(), cameras, SIZE // 2)
@@ -114,7 +112,7 @@ def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
 
 
 def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_truths):
-    stage = MeshSamples.of(evalset, "cpu")
+    stage = evalset.open("cpu")
     numbers = range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(drags=MAX_DRAGS), 128)
@@ -140,7 +138,7 @@ def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_trut
 
 
 def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance(evalset):
-    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
+    stage, numbers = evalset.open("cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(views=3), SIZE)
     assert inputs.view_valid.tolist() == [[True, True, True, False]] * len(evalset)
@@ -155,13 +153,8 @@ def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance
     assert_close(torch.stack(angles), torch.full((4,), -math.cos(math.radians(40))), atol=1e-5, rtol=0)
 
 
-def test_surface_points_cover_the_part_by_area_and_lie_on_it(evalset):
-    corners = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0]], [[5.0, 0, 0], [8, 0, 0], [5, 1, 0]]])
-    points, of_face = sample_surface(corners, 4000, torch.Generator().manual_seed(0))
-    assert float((of_face == 1).float().mean()) == pytest.approx(0.75, abs=0.03)
-    for face in (0, 1):
-        assert_close(points[of_face == face].mean(0), corners[face].mean(0), atol=0.06, rtol=0)
-    stage, numbers = MeshSamples.of(evalset, "cpu"), range(len(evalset))
+def test_surface_points_lie_on_the_part_and_cover_it(evalset):
+    stage, numbers = evalset.open("cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     found = surface_points(evalset, posed, numbers)
     obj = cabinet()
@@ -204,7 +197,7 @@ def test_textures_and_materials_survive_the_file(tmp_path):
     save_eval_set(before, tmp_path / "set.safetensors")
     images = []
     for evalset in (before, load_eval_set(tmp_path / "set.safetensors")):
-        stage = MeshSamples.of(evalset, "cpu")
+        stage = evalset.open("cpu")
         posed = stage.posed([0])
         view = posed.framing.cameras_to_object(canonical_orbit(1, 48)[None])
         images.append(render_meshes(stage.scene, posed.instances, view, posed.lights))
@@ -218,10 +211,10 @@ def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint
     settings = RunSettings(limit=2, novel_size_px=48)
     loaded = load_eval_set(tmp_path / "set.safetensors")
     content = evaluate_into(loaded, tmp_path / "out", RunOptions(str(checkpoint), "cpu"), settings)
-    assert content["samples"] == rows
-    assert [row["sample"] for row in rows] == [0, 1]
+    assert list(content.samples) == rows
+    assert [row.label.sample for row in rows] == [0, 1]
     written = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert written == json.loads(json.dumps(content))
+    assert written == json.loads(content.text())
     assert written["data"]["checksum"] == evalset.checksum
     assert written["summary"]["all"]["model"]["iou"]["n"] == 2
     assert not (tmp_path / "out" / "rows.jsonl").exists()
@@ -236,7 +229,7 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     from partrm.inference.source import check_drags, load_source
 
     model = load_model(checkpoint)
-    stage = MeshSamples.of(evalset, "cpu")
+    stage = evalset.open("cpu")
     posed = stage.posed([0])
     inputs = network_input(stage, posed, [0], RunSettings(), SIZE)
     save_image(inputs.images[0, 0], tmp_path / "source.png")
@@ -254,48 +247,90 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     still = score(truth, MethodOutput(None, None, render_on_white(prediction.before, cameras[0])))
     # The PNG rounds colours to 8 bit.
     for name in ("psnr", "psnr_moved", "motion_error_ratio", "drag_error_px"):
-        assert scored[name] == pytest.approx(row[name], rel=0.02), name
-        assert still[name] == pytest.approx(row["baselines"]["no_motion"][name], rel=0.02), name
+        assert scored[name] == pytest.approx(row.metrics.model[name], rel=0.02), name
+        assert still[name] == pytest.approx(row.metrics.no_motion[name], rel=0.02), name
 
 
 def test_sheet_shows_best_median_and_worst():
-    rows = [{"sample": i, "motion_error_ratio": (i * 7 % 11) / 10} for i in range(11)]
-    ratio = {row["sample"]: row["motion_error_ratio"] for row in rows}
-    chosen = chosen_samples(rows)
+    ratio = {i: (i * 7 % 11) / 10 for i in range(11)}
+    nothing = ByMetric.each(lambda name: None)
+    rows = [
+        SampleRow(
+            SampleLabel(i, "o", "a", 0, "opening"),
+            replace(ByMethod.each(lambda name: nothing), model=replace(nothing, motion_error_ratio=error)),
+        )
+        for i, error in ratio.items()
+    ]
+    chosen = choose_samples(rows)
     assert [round(ratio[i], 1) for i in chosen] == [0.0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 1.0]
     assert list(chosen.values()) == ["best"] * 3 + ["median"] * 3 + ["worst"] * 3
 
 
 def test_procedural_sets_are_the_same_every_time_and_of_full_size():
-    one, two = (planning.plan_procedural(3, 0, lambda: None) for _ in range(2))
+    one, two = (planning.plan_procedural(ProceduralPlan(3), lambda: None) for _ in range(2))
     assert one.checksum == two.checksum
     assert len(one) == 3
-    other = planning.plan_procedural(3, 1, lambda: None)
+    other = planning.plan_procedural(ProceduralPlan(3, seed=1), lambda: None)
     assert other.object_names == one.object_names
     assert other.checksum != one.checksum
 
 
-def test_other_kinds_and_short_motions_can_be_asked_for():
-    whole = planning.plan_procedural(2, 0, lambda: None, ["toilet", "lamp"])
-    short = planning.plan_procedural(2, 0, lambda: None, ["toilet", "lamp"], 0.25)
+def test_other_categories_and_short_motions_can_be_asked_for():
+    plan = ProceduralPlan(2, categories=("toilet", "lamp"))
+    whole = planning.plan_procedural(plan, lambda: None)
+    short = planning.plan_procedural(replace(plan, motion_fraction=0.25), lambda: None)
     assert whole.categories == short.categories == ("toilet", "lamp")
     assert torch.equal(whole.plan.q_source, short.plan.q_source)
     moved, little = (s.plan.q_target - s.plan.q_source for s in (whole, short))
     torch.testing.assert_close(little, 0.25 * moved)
     assert (moved.abs().sum(1) > 0).all()
     with pytest.raises(ValueError, match="unknown category 'sofa'"):
-        planning.plan_procedural(1, 0, lambda: None, ["sofa"])
-    for share in (0.0, 1.5, float("nan")):
-        with pytest.raises(ValueError, match="must be above 0"):
-            planning.plan_procedural(1, 0, lambda: None, motion_share=share)
-    with pytest.raises(ValueError, match="for procedural samples"):
-        plan_set("real", kinds=["lamp"])
+        planning.plan_procedural(ProceduralPlan(1, categories=("sofa",)), lambda: None)
+    for fraction in (0.0, 1.5, float("nan")):
+        with pytest.raises(EvalSetError, match="must be above 0"):
+            ProceduralPlan(motion_fraction=fraction)
+
+
+def test_packing_by_the_command_gives_the_set_that_was_planned(tmp_path, capsys):
+    path = tmp_path / "sets" / "two.safetensors"
+    arguments = ["--data", "procedural", "--limit", "2", "--categories", "toilet", "lamp", "--motion-fraction", "0.25"]
+    assert main(["eval", *arguments, "--pack", str(path)]) == 0
+    wanted = planning.plan_procedural(ProceduralPlan(2, 0, ("toilet", "lamp"), 0.25), lambda: None)
+    assert load_eval_set(path).checksum == wanted.checksum
+    assert f"2 samples of 2 objects, checksum {wanted.checksum}" in capsys.readouterr().out
+
+
+def test_absent_views_and_drags_are_filled_up_and_change_no_answer(checkpoint):
+    """Inputs by hand, as the network defines them, and the same answer whatever stands in what is absent."""
+    generator = torch.Generator().manual_seed(0)
+    images, drags = torch.rand(2, 3, 4, SIZE, SIZE, generator=generator), torch.rand(2, 2, 2, 2, generator=generator)
+    around = canonical_orbit(VIEWS, SIZE)[[0, 2, 1, 3]]
+    cameras = Cameras.cat([around[:3][None], around[:3][None]])
+    inputs = padded_input(images, cameras, drags[:, 0], drags[:, 1])
+    assert inputs.view_valid.tolist() == [[True, True, True, False]] * 2
+    assert inputs.drags.valid.sum(1).tolist() == [2, 2]
+    assert_close(inputs.images[:, :3], images, rtol=0, atol=0)
+    assert not bool(inputs.images[:, 3].any())
+    assert_close(inputs.cameras[:, :3].T_world_camera, cameras.T_world_camera, rtol=0, atol=0)
+    assert_close(inputs.cameras.T_world_camera[0, 3], canonical_orbit(VIEWS, SIZE).T_world_camera[3], rtol=0, atol=0)
+    assert_close(inputs.drags.end[:, :2], drags[:, 1], rtol=0, atol=0)
+    other = replace(inputs.drags, end=torch.where(inputs.drags.valid[..., None], inputs.drags.end, 0.7))
+    network = load_model(checkpoint).articulated
+    one, two = (run_network(network, given).moving for given in (inputs, replace(inputs, drags=other)))
+    assert_close(one, two, rtol=0, atol=0)
 
 
 def test_settings_out_of_range_are_refused():
     for wrong in ({"views": 5}, {"views": 0}, {"drags": 11}, {"limit": 0}):
-        with pytest.raises(ValueError, match="must be"):
+        with pytest.raises(PartRMError, match="must be"):
             RunSettings(**wrong)
+    with pytest.raises(PartRMError, match="give at least 1"):
+        RunOptions(workers=0)
+    with pytest.raises(PartRMError, match="at least 1 sample"):
+        ProceduralPlan(0)
+    assert ProceduralPlan(8).published
+    assert not ProceduralPlan(501).published
+    assert not ProceduralPlan(8, seed=1).published
 
 
 @pytest.mark.parametrize(
@@ -306,6 +341,10 @@ def test_settings_out_of_range_are_refused():
         (["--data", "procedural", "--limit", "0"], 2, "a limit at least 1"),
         (["--data", "elsewhere"], 2, "elsewhere"),
         ([], 2, "give --data and --out"),
+        (["--data", "procedural", "--motion-fraction", "0"], 2, "must be above 0"),
+        (["--data", "real", "--categories", "lamp"], 2, "are for procedural samples"),
+        (["--data", "real", "--protocol", "reference"], 2, "are for PartDrag-4D folders"),
+        (["--data", "real", "--pack", "set.safetensors"], 2, "--pack writes the set and nothing else"),
         (["--data", "real", "--grid", "--views", "4"], 2, "--grid sets views"),
         (["--compare", "a.json", "b.json"], 2, "--compare takes"),
         (["--data", "real", "--model", "no-such-model"], 1, "neither bundled"),

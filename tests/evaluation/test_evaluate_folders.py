@@ -18,11 +18,12 @@ from partrm.cli import main
 from partrm.datasets.build import build
 from partrm.datasets.object_writer import BuildConfig
 from partrm.datasets.partdrag4d import DatasetError
-from partrm.evaluation.folder_samples import Canonical, FolderSamples
+from partrm.evaluation.folder_samples import Canonical
 from partrm.evaluation.folder_sets import open_folder, read_lines
+from partrm.evaluation.results import METRICS
 from partrm.evaluation.runner import evaluate
-from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import METRICS, MethodOutput, score
+from partrm.evaluation.samples import MethodOutput, RunSettings
+from partrm.evaluation.scoring import score
 from partrm.geometry.cameras import save_cameras
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
@@ -98,7 +99,7 @@ def test_joints_are_those_that_the_build_wrote(root, corrected):
 
 
 def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(corrected):
-    stage, numbers = FolderSamples.of(corrected, "cpu"), range(len(corrected))
+    stage, numbers = corrected.open("cpu"), range(len(corrected))
     batch = stage.batch(numbers, replace(SETTINGS, views=4, drags=10), 4 * SIZE)
     assert batch.inputs.view_valid.all()
     for row, truth in enumerate(batch.truths):
@@ -157,7 +158,7 @@ def test_published_crops_straddle_views_and_flatter_a_blurred_picture():
 
 
 def test_published_figures_leave_out_what_has_no_error(root):
-    stage = FolderSamples.of(open_folder(root, "reference"), "cpu")
+    stage = open_folder(root, "reference").open("cpu")
     truth = stage.batch([0], RunSettings(novel_size_px=256), SIZE).truths[0]
     assert len(truth.after) == 12
     perfect = score(truth, MethodOutput(None, truth.joint, truth.after))
@@ -254,7 +255,7 @@ def test_the_simple_layout_gives_the_same_figures(corrected, checkpoint, tmp_pat
     (wanted,) = evaluate(replace(corrected, samples=corrected.samples[:1]), model, SETTINGS, lambda row: None)
     sample = corrected.samples[0].load()
     to_simple(sample, tmp_path / "one")
-    stage = FolderSamples.of(corrected, "cpu")
+    stage = corrected.open("cpu")
     truth = stage.batch([0], replace(SETTINGS, novel_size_px=SIZE), 2 * SIZE).truths[0]
     for name, masks in (("part_before", truth.moved), ("part_after", truth.moved)):
         (tmp_path / "one" / name).mkdir()
@@ -264,14 +265,12 @@ def test_the_simple_layout_gives_the_same_figures(corrected, checkpoint, tmp_pat
     assert (simple.protocol, len(simple), simple.object_names) == ("simple", 1, ("mine",))
     (row,) = evaluate(simple, model, SETTINGS, lambda row: None)
     for name in set(METRICS) - {"drag_error_px", "iou"}:
-        if wanted[name] is None:
-            assert row[name] is None, name
-        else:
-            assert row[name] == pytest.approx(wanted[name], abs=2e-3), name
-    assert row["iou"] == pytest.approx(wanted["iou"], abs=0.02)
-    assert row["drag_error_px"] is None
-    assert row["baselines"]["copy"]["psnr"] == pytest.approx(wanted["baselines"]["copy"]["psnr"], abs=1e-3)
-    assert all(value is None for value in row["baselines"]["oracle_geometry"].values())
+        value = wanted.metrics.model[name]
+        assert row.metrics.model[name] == (None if value is None else pytest.approx(value, abs=2e-3)), name
+    assert row.metrics.model.iou == pytest.approx(wanted.metrics.model.iou, abs=0.02)
+    assert row.metrics.model.drag_error_px is None
+    assert row.metrics.copy.psnr == pytest.approx(wanted.metrics.copy.psnr, abs=1e-3)
+    assert all(value is None for _, value in row.metrics.oracle_geometry)
 
 
 def test_a_simple_sample_needs_little(corrected, checkpoint, tmp_path):

@@ -1,4 +1,4 @@
-"""Evaluation on single images that are framed by the outline, as ``partrm predict`` frames photos."""
+"""Evaluation on single images that are framed by the box of the mask, as ``partrm predict`` frames photos."""
 
 import json
 from dataclasses import replace
@@ -11,23 +11,20 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 from torch.testing import assert_close
 
 from partrm.cli import main
-from partrm.evaluation.__main__ import run
-from partrm.evaluation.compare import comparison, load_results
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.mesh_samples import MeshSamples
-from partrm.evaluation.publish import index
-from partrm.evaluation.rows import RowsError
-from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import MethodOutput, score
-from partrm.evaluation.session import RunOptions, evaluate_into
+from partrm.evaluation.report import comparison
+from partrm.evaluation.results import Results, load_results
+from partrm.evaluation.samples import MethodOutput, RunSettings
+from partrm.evaluation.scoring import score
+from partrm.evaluation.session import RowsError, RunOptions, evaluate_into
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import frame_object
 
 SIZE = 256
 CANONICAL = RunSettings(limit=2, novel_size_px=48)
-OUTLINE = replace(CANONICAL, framing="outline")
+MASK_BOX = replace(CANONICAL, framing="mask-box")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +34,14 @@ def evalset():
 
 @pytest.fixture(scope="module")
 def stage(evalset):
-    return MeshSamples.of(evalset, "cpu")
+    return evalset.open("cpu")
 
 
 @pytest.fixture(scope="module")
 def two_batches(stage):
     """All samples of the cabinet under both framings."""
     numbers = range(len(stage.evalset))
-    return [stage.batch(numbers, settings, SIZE) for settings in (CANONICAL, OUTLINE)]
+    return [stage.batch(numbers, settings, SIZE) for settings in (CANONICAL, MASK_BOX)]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def checkpoint(tmp_path_factory):
 def finished(evalset, checkpoint, tmp_path_factory):
     """Folders of results under both framings."""
     out = tmp_path_factory.mktemp("eval")
-    for settings in (CANONICAL, OUTLINE):
+    for settings in (CANONICAL, MASK_BOX):
         evaluate_into(evalset, out / settings.framing, RunOptions(str(checkpoint), "cpu"), settings)
     return out
 
@@ -68,21 +65,21 @@ def correction(image):
     return abs(framed.scale - 1), float((framed.to_canonical_px(middle) - middle).abs().max()) / SIZE
 
 
-def test_outlines_are_where_predict_puts_them(two_batches):
-    canonical, outline = ([correction(image) for image in batch.inputs.images[:, 0]] for batch in two_batches)
+def test_boxes_are_where_predict_puts_them(two_batches):
+    canonical, boxed = ([correction(image) for image in batch.inputs.images[:, 0]] for batch in two_batches)
     assert max(scaled for scaled, _ in canonical) > 0.1, "or the cabinet would test nothing"
     assert max(shifted for _, shifted in canonical) > 0.05
-    assert max(scaled for scaled, _ in outline) < 0.02
-    assert max(shifted for _, shifted in outline) < 0.02
-    for one, two in zip(canonical, outline, strict=True):
+    assert max(scaled for scaled, _ in boxed) < 0.02
+    assert max(shifted for _, shifted in boxed) < 0.02
+    for one, two in zip(canonical, boxed, strict=True):
         assert two < one
 
 
 def test_first_views_look_from_the_same_directions_at_what_is_dragged(stage, two_batches):
     numbers = range(len(stage.evalset))
-    canonical, outline = (stage.posed(numbers, framing).framing for framing in ("canonical", "outline"))
-    assert_close(outline.R_canonical_object, canonical.R_canonical_object, rtol=0, atol=0)
-    assert bool((outline.scale != 1).all())
+    canonical, boxed = (stage.posed(numbers, framing).framing for framing in ("canonical", "mask-box"))
+    assert_close(boxed.R_canonical_object, canonical.R_canonical_object, rtol=0, atol=0)
+    assert bool((boxed.scale != 1).all())
     for batch in two_batches:
         view, drags = batch.inputs.cameras[:, 0], batch.inputs.drags
         x, y = (drags.start[:, 0] * SIZE).long().unbind(-1)
@@ -95,8 +92,8 @@ def test_first_views_look_from_the_same_directions_at_what_is_dragged(stage, two
 
 
 def test_what_is_scored_shows_the_same_pictures_and_pixels(two_batches):
-    canonical, outline = (batch.truths for batch in two_batches)
-    for one, two in zip(canonical, outline, strict=True):
+    canonical, boxed = (batch.truths for batch in two_batches)
+    for one, two in zip(canonical, boxed, strict=True):
         # Rounding may move an edge over a sub-sample here and there.
         assert float((one.after - two.after).abs().mean()) < 1e-4
         assert float((one.before - two.before).abs().mean()) < 1e-4
@@ -137,59 +134,57 @@ def test_errors_are_in_object_diagonals_whatever_the_framing(two_batches):
 
 def test_results_name_the_framing_and_compare(finished):
     schema = json.loads((resources.files("partrm.evaluation") / "metrics.schema.json").read_text())
-    contents = {name: load_results(finished / name) for name in ("canonical", "outline")}
-    for name, content in contents.items():
+    first, second = (load_results(finished / name) for name in ("canonical", "mask-box"))
+    for name, word in (("canonical", "canonical"), ("mask-box", "outline")):
+        content = json.loads((finished / name / "metrics.json").read_text())
         jsonschema.Draft202012Validator(schema).validate(content)
-        assert content["settings"]["framing"] == name
-    first, second = contents.values()
-    assert first["data"] == second["data"]
-    assert first["samples"] != second["samples"]
-    for one, two in zip(first["samples"], second["samples"], strict=True):
-        assert one["baselines"]["copy"]["psnr"] == pytest.approx(two["baselines"]["copy"]["psnr"], abs=0.05)
-        oracles = [row["baselines"]["oracle_geometry"] for row in (one, two)]
-        assert oracles[0]["psnr"] == pytest.approx(oracles[1]["psnr"], abs=2), "of the same size in the images"
-        assert oracles[1]["motion_error_ratio"] < 1e-5
+        assert content["settings"]["framing"] == word, "the word of the schema"
+    assert second.identity.settings.framing == "mask-box"
+    assert first.identity.data == second.identity.data
+    assert first.samples != second.samples
+    for one, two in zip(first.samples, second.samples, strict=True):
+        assert one.metrics.copy.psnr == pytest.approx(two.metrics.copy.psnr, abs=0.05)
+        oracles = [row.metrics.oracle_geometry for row in (one, two)]
+        assert oracles[0].psnr == pytest.approx(oracles[1].psnr, abs=2), "of the same size in the images"
+        assert oracles[1].motion_error_ratio < 1e-5
     for report in ("report.md", "report.html"):
-        assert "1 view(s) of canonical framing, 1 drag(s)" in (finished / "canonical" / report).read_text()
-        assert "1 view(s) framed by the outline, 1 drag(s)" in (finished / "outline" / report).read_text()
+        for name in ("canonical", "mask-box"):
+            assert f"1 view(s) of {name} framing, 1 drag(s)" in (finished / name / report).read_text()
     lines = "\n".join(comparison(first, second))
     assert "of canonical framing" in lines
-    assert "framed by the outline" in lines
+    assert "of mask-box framing" in lines
 
 
 def test_results_from_before_the_setting_are_read_as_canonical(finished):
-    content = load_results(finished / "canonical")
+    content = json.loads((finished / "canonical" / "metrics.json").read_text())
     before = content | {"settings": {k: v for k, v in content["settings"].items() if k != "framing"}}
     schema = json.loads((resources.files("partrm.evaluation") / "metrics.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(before)
-    assert comparison(before, content) == comparison(content, content)
-    assert index({"real": before}) == index({"real": content})
-    folder = before | {"data": before["data"] | {"protocol": "corrected"}}
-    assert "framing" not in index({"own": folder})
+    assert Results.from_json(before) == Results.from_json(content) == load_results(finished / "canonical")
 
 
 def test_rows_of_the_other_framing_are_refused(evalset, checkpoint, finished, tmp_path):
-    content = load_results(finished / "canonical")
-    known = {key: content[key] for key in ("schema", "code", "data", "model", "lpips", "settings")}
-    known["code"] = {key: known["code"][key] for key in ("version", "source")}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(known) + "\n" + json.dumps(content["samples"][0]) + "\n")
+    results = load_results(finished / "canonical")
+    lines = [results.identity.to_json(), results.samples[0].to_json()]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(RowsError, match="another settings"):
-        evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), OUTLINE)
+        evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), MASK_BOX)
 
 
-def test_packed_sets_take_the_framing_too(evalset, checkpoint, finished, tmp_path):
+def test_the_command_takes_packed_sets_and_their_framing(evalset, checkpoint, finished, tmp_path):
     save_eval_set(evalset, tmp_path / "set.safetensors")
-    options = {"model": str(checkpoint), "device": "cpu", "limit": 2, "novel_size_px": 48, "lpips": "none"}
-    run(tmp_path / "set.safetensors", tmp_path / "out", framing="outline", **options)
-    assert load_results(tmp_path / "out") == load_results(finished / "outline")
+    arguments = ["--data", tmp_path / "set.safetensors", "--framing", "mask-box", "--limit", 2, "--novel-size-px", 48]
+    arguments += ["--model", checkpoint, "--device", "cpu", "--lpips", "none", "--out", tmp_path / "out"]
+    assert main(["eval", *map(str, arguments)]) == 0
+    assert (tmp_path / "out" / "metrics.json").read_text() == (finished / "mask-box" / "metrics.json").read_text()
 
 
 def test_settings_that_do_not_go_together_are_refused(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="for single images, not 4 views"):
-        RunSettings(views=4, framing="outline")
+        RunSettings(views=4, framing="mask-box")
     own = FolderSet("own", 0, "simple", (), (), "0" * 16)
     with pytest.raises(ValueError, match="own: its images are framed as they are"):
-        evaluate_into(own, tmp_path / "out", RunOptions(str(checkpoint), "cpu"), OUTLINE)
+        evaluate_into(own, tmp_path / "out", RunOptions(str(checkpoint), "cpu"), MASK_BOX)
     assert not (tmp_path / "out").exists()
 
 
@@ -204,7 +199,7 @@ def test_settings_that_do_not_go_together_are_refused(checkpoint, tmp_path):
 )
 def test_command_refuses_framings_that_mean_nothing(arguments, words, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["eval", *arguments, "--framing", "outline", "--out", str(out)]) == 2
+    assert main(["eval", *arguments, "--framing", "mask-box", "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert words in said
     assert len(said.strip().splitlines()) == 1

@@ -14,12 +14,12 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 import partrm
 from partrm.cli import main
-from partrm.evaluation import provenance
+from partrm.evaluation import report
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.parallel import Job, WorkerError, evaluate_on_workers
+from partrm.evaluation.results import load_results
 from partrm.evaluation.runner import CPU_BATCH, batches, evaluate
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import METRICS
 from partrm.evaluation.session import RunOptions, evaluate_into
 from partrm.metrics.lpips import Lpips, features_of, stages_of
 from partrm.model.checkpoints import load_model
@@ -51,12 +51,11 @@ def alone(evalset, checkpoint, lpips):
 
 
 def assert_same_rows(rows, wanted):
-    assert [row["sample"] for row in rows] == [row["sample"] for row in wanted]
+    assert [row.label for row in rows] == [row.label for row in wanted]
     for row, other in zip(rows, wanted, strict=True):
-        for name in METRICS:
-            assert row[name] == pytest.approx(other[name], abs=1e-4), name
-            for method, figures in row["baselines"].items():
-                assert figures[name] == pytest.approx(other["baselines"][method][name], abs=1e-4), (method, name)
+        for method, metrics in row.metrics:
+            for name, value in metrics:
+                assert value == pytest.approx(other.metrics[method][name], abs=1e-4), (method, name)
 
 
 def test_batches_hold_every_sample_once_wherever_a_run_goes_on():
@@ -72,9 +71,9 @@ def test_batches_hold_every_sample_once_wherever_a_run_goes_on():
 
 def test_lpips_is_there_for_every_method(alone):
     for row in alone:
-        assert row["lpips"] > 0
-        assert all(figures["lpips"] >= 0 for figures in row["baselines"].values())
-        assert row["baselines"]["copy"]["ssim"] > 0.5
+        assert row.metrics.model.lpips > 0
+        assert all(metrics.lpips >= 0 for _, metrics in row.metrics)
+        assert row.metrics.copy.ssim > 0.5
 
 
 def test_workers_give_the_rows_of_one_process(evalset, checkpoint, lpips, alone):
@@ -95,37 +94,27 @@ def test_a_failing_worker_is_told(evalset, tmp_path):
 def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
     """``torchrun`` with two gloo processes: both score, one writes, the file is that of a single process."""
     save_eval_set(evalset, tmp_path / "set.safetensors")
-    arguments = ["run", "--set", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu"]
+    arguments = ["--data", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu"]
     arguments += ["--lpips", "none", "--limit", "6", "--novel-size-px", "48", "--out", tmp_path / "two"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "partrm.evaluation", *map(str, arguments)]
+    command = [*launcher, "-m", "partrm", "eval", *map(str, arguments)]
     source = Path(partrm.__file__).parent.parent
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=source)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("report:") == 1
-    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    two = load_results(tmp_path / "two")
     one = evaluate_into(evalset, tmp_path / "one", RunOptions(str(checkpoint), "cpu"), SETTINGS)
-    assert_same_rows(two["samples"], one["samples"])
-    assert two["summary"]["all"]["samples"] == 6
-    assert two["data"] == one["data"]
+    assert_same_rows(two.samples, one.samples)
+    assert two.all.samples == 6
+    assert two.identity == one.identity
     assert not (tmp_path / "two" / "rows.jsonl").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found through /proc")
 def test_workers_end_with_the_evaluation_that_started_them(evalset, checkpoint, tmp_path):
     save_eval_set(evalset, tmp_path / "set.safetensors")
-    arguments = [
-        "run",
-        "--set",
-        tmp_path / "set.safetensors",
-        "--model",
-        checkpoint,
-        "--device",
-        "cpu",
-        "--workers",
-        "2",
-    ]
-    command = [sys.executable, "-m", "partrm.evaluation", *map(str, arguments), "--out", str(tmp_path / "out")]
+    arguments = ["--data", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu", "--workers", "2"]
+    command = [sys.executable, "-m", "partrm", "eval", *map(str, arguments), "--out", str(tmp_path / "out")]
     source = Path(partrm.__file__).parent.parent
     run = subprocess.Popen(command, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     of_run = Path(f"/proc/{run.pid}/task/{run.pid}/children")
@@ -163,7 +152,7 @@ def test_metrics_file_is_as_its_schema_says(evalset, checkpoint, tmp_path):
 def test_workers_beside_a_gpu_or_none_are_refused(checkpoint, tmp_path, capsys):
     arguments = ["eval", "--data", "procedural", "--model", str(checkpoint), "--out", str(tmp_path / "out")]
     assert main([*arguments, "--workers", "0"]) == 2
-    assert "--workers 0" in capsys.readouterr().err
+    assert "workers 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -172,17 +161,17 @@ def test_source_hash_changes_with_any_line_of_code_and_nothing_else(tmp_path, mo
     (package / "inner").mkdir(parents=True)
     (package / "a.py").write_text("x = 1\n")
     (package / "inner" / "b.py").write_text("y = 2\n")
-    monkeypatch.setattr(provenance.resources, "files", lambda name: package)
-    first = provenance.source_hash()
+    monkeypatch.setattr(report.resources, "files", lambda name: package)
+    first = report.source_hash()
     (package / "weights.bin").write_bytes(b"1")
     (package / "inner" / "b.py").write_bytes(b"y = 2\r\n")
-    assert provenance.source_hash() == first
+    assert report.source_hash() == first
     (package / "inner" / "b.py").write_text("y = 3\n")
-    changed = provenance.source_hash()
+    changed = report.source_hash()
     assert changed != first
     (package / "inner" / "b.py").rename(package / "inner" / "c.py")
-    assert provenance.source_hash() not in (first, changed)
-    assert provenance.git_commit() is None, "not in a checkout"
+    assert report.source_hash() not in (first, changed)
+    assert report.git_commit() is None, "not in a checkout"
 
 
 def test_commit_is_that_of_the_checkout_that_holds_the_package(tmp_path, monkeypatch):
@@ -196,9 +185,9 @@ def test_commit_is_that_of_the_checkout_that_holds_the_package(tmp_path, monkeyp
         wanted = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
         pytest.skip("git is not installed")
-    monkeypatch.setattr(provenance.resources, "files", lambda name: package)
-    assert provenance.git_commit() == wanted
+    monkeypatch.setattr(report.resources, "files", lambda name: package)
+    assert report.git_commit() == wanted
     # An installed package inside of somebody else's checkout is not that checkout's.
     (tmp_path / "venv" / "partrm").mkdir(parents=True)
-    monkeypatch.setattr(provenance.resources, "files", lambda name: tmp_path / "venv" / "partrm")
-    assert provenance.git_commit() is None
+    monkeypatch.setattr(report.resources, "files", lambda name: tmp_path / "venv" / "partrm")
+    assert report.git_commit() is None

@@ -3,7 +3,6 @@
 import html.parser
 import json
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,26 +14,42 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 from partrm.cli import main
 from partrm.datasets.sources import GENERATORS
-from partrm.evaluation import parallel, published, session
+from partrm.evaluation import parallel, session
 from partrm.evaluation.baselines import baseline_answers, render_on_white, true_surfaces
-from partrm.evaluation.compare import CompareError, load_results, paired_differences
+from partrm.evaluation.eval_set import differing_samples, published_digests, sample_digests
 from partrm.evaluation.html_report import HISTOGRAMS, histogram_svg
-from partrm.evaluation.mesh_samples import MeshSamples, input_cameras, novel_cameras, truths_of
-from partrm.evaluation.provenance import code_version
-from partrm.evaluation.publish import PublishError, publish
-from partrm.evaluation.report import results
-from partrm.evaluation.rows import RowsError
+from partrm.evaluation.mesh_samples import input_cameras, novel_cameras, truths_of
+from partrm.evaluation.planning import (
+    PROCEDURAL_SEED,
+    PUBLISHED_CATEGORIES,
+    PUBLISHED_SAMPLES,
+    ProceduralPlan,
+    assemble,
+    procedural_candidate,
+    procedural_object,
+)
+from partrm.evaluation.report import paired_differences, results_of
+from partrm.evaluation.results import (
+    METHODS,
+    METRICS,
+    ByMethod,
+    ByMetric,
+    ResultsError,
+    SampleRow,
+    Statistic,
+    load_results,
+)
 from partrm.evaluation.runner import evaluate
-from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.scoring import METHODS, METRICS, MethodOutput, bootstrap_interval, score, summarise, summarise_by
-from partrm.evaluation.session import RunOptions
-from partrm.evaluation.tables import number, partdrag_table
+from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel
+from partrm.evaluation.scoring import bootstrap_interval, score, summarise, summarise_by
+from partrm.evaluation.session import RowsError, RunOptions
+from partrm.evaluation.tables import partdrag_table
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import pose
 from partrm.inference.decode import MOVING_WIDTH
 from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
-from partrm.procedural import CATEGORIES
+from partrm.procedural import CATEGORIES, catalogue, registry
 
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
 
@@ -57,17 +72,18 @@ def finished(evalset, checkpoint, tmp_path_factory):
 
 
 def row_of(**figures):
-    methods = {name: dict.fromkeys(METRICS, 0.5) for name in METHODS if name != "model"}
-    return dict.fromkeys(METRICS, 1.0) | {"category": "a", "object": "o", "baselines": methods} | figures
+    label = SampleLabel(0, figures.pop("object", "o"), figures.pop("category", "a"), 0, "opening")
+    halves = ByMethod.each(lambda method: ByMetric.each(lambda metric: 0.5))
+    return SampleRow(label, replace(halves, model=ByMetric.each(lambda metric: figures.get(metric, 1.0))))
 
 
 def test_oracles_bound_what_a_model_can_reach(evalset):
     """Without a network: true Gaussians find the part, beat their unmoved selves, and lose with a wrong motion."""
-    stage, numbers = MeshSamples.of(evalset, "cpu"), [0, 3]
+    stage, numbers = evalset.open("cpu"), [0, 3]
     posed = stage.posed(numbers)
     around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
     truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
-    surface = true_surfaces(stage.scene, posed, input_cameras(posed, 4, 128)[0])
+    surface = true_surfaces(stage.scene, posed, input_cameras(posed, 4, 128))
     for row, truth in enumerate(truths):
         perfect = surface.gaussians[row]
         still = render_on_white(perfect, around[row])
@@ -92,9 +108,9 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
 
 
 def test_true_gaussians_reproduce_the_input_view(evalset):
-    stage = MeshSamples.of(evalset, "cpu")
+    stage = evalset.open("cpu")
     posed = stage.posed([0])
-    cameras, _ = input_cameras(posed, 4, 128)
+    cameras = input_cameras(posed, 4, 128)
     surface = true_surfaces(stage.scene, posed, cameras)
     truth = truths_of(stage, posed, [0], RunSettings(), cameras, 64)[0]
     figures = (render_on_white(surface.gaussians[0], cameras[0]) - truth.before).square().mean((1, 2, 3))
@@ -106,22 +122,23 @@ def test_true_gaussians_reproduce_the_input_view(evalset):
 
 def test_every_row_has_every_method_and_is_counted(finished):
     _, content = finished
-    assert len(content["samples"]) == 6
-    for row in content["samples"]:
-        assert set(row["baselines"]) | {"model"} == set(METHODS)
-        assert all(set(figures) == set(METRICS) for figures in row["baselines"].values())
-    whole = content["summary"]["all"]
-    assert all(whole[method]["psnr"]["n"] == 6 for method in METHODS)
-    assert whole["no_motion"]["motion_error_ratio"]["mean"] == pytest.approx(1, abs=1e-5)
+    assert len(content.samples) == 6
+    for row in content.samples:
+        written = row.to_json()
+        assert set(written["baselines"]) | {"model"} == set(METHODS)
+        assert all(set(metrics) == set(METRICS) for metrics in written["baselines"].values())
+    whole = content.all.metrics
+    assert all(metrics.psnr.n == 6 for _, metrics in whole)
+    assert whole.no_motion.motion_error_ratio.mean == pytest.approx(1, abs=1e-5)
 
 
 def test_summary_counts_what_is_defined():
     rows = [row_of(), row_of(category="b", object="p", pivot_distance=None, iou=3.0)]
-    whole = summarise(rows)
-    assert (whole["model"]["iou"]["mean"], whole["model"]["iou"]["median"], whole["model"]["iou"]["n"]) == (2, 2, 2)
-    assert whole["copy"]["iou"]["mean"] == 0.5
-    assert whole["model"]["pivot_distance"] == {"mean": 1.0, "low": None, "high": None, "median": 1.0, "n": 1}
-    assert list(summarise_by(rows, "category")) == ["a", "b"]
+    whole = summarise(rows).metrics
+    assert (whole.model.iou.mean, whole.model.iou.median, whole.model.iou.n) == (2, 2, 2)
+    assert whole.copy.iou.mean == 0.5
+    assert whole.model.pivot_distance == Statistic(1.0, None, None, 1.0, 1)
+    assert list(summarise_by(rows, lambda row: row.label.category)) == ["a", "b"]
     with pytest.raises(AssertionError, match="not finite"):
         summarise([row_of(iou=math.nan)])
 
@@ -165,7 +182,9 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
         session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), replace(SETTINGS, drags=2))
     made = []
     monkeypatch.setattr(
-        parallel, "add_rows", lambda rows, more, keep: real(rows, more, lambda r: (made.append(r["sample"]), keep(r)))
+        parallel,
+        "add_rows",
+        lambda rows, more, keep: real(rows, more, lambda r: (made.append(r.label.sample), keep(r))),
     )
     session.evaluate_into(evalset, out, RunOptions(str(checkpoint), "cpu"), SETTINGS)
     assert made == [4, 5]
@@ -174,11 +193,7 @@ def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tm
 
 
 def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_path):
-    known = {k: v for k, v in finished[1].items() if k in json.loads((finished[0] / "metrics.json").read_text())}
-    keys = ("schema", "code", "data", "model", "lpips", "settings")
-    (tmp_path / "rows.jsonl").write_text(
-        json.dumps({k: known[k] for k in keys} | {"code": code_version()}) + '\n{"sample": 3}\n'
-    )
+    (tmp_path / "rows.jsonl").write_text(json.dumps(finished[1].identity.to_json()) + '\n{"sample": 3}\n')
     with pytest.raises(RowsError, match="rows are missing"):
         session.evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), SETTINGS)
 
@@ -196,20 +211,18 @@ def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
         torch.set_num_threads(threads[0])
         numba.set_num_threads(threads[1])
     for one, two in zip(*runs, strict=True):
-        for name in METRICS:
-            assert one[name] == pytest.approx(two[name], abs=1e-4, nan_ok=False), name
-            for method, figures in one["baselines"].items():
-                assert figures[name] == pytest.approx(two["baselines"][method][name], abs=1e-4), (method, name)
+        for method, metrics in one.metrics:
+            for name, value in metrics:
+                assert value == pytest.approx(two.metrics[method][name], abs=1e-4, nan_ok=False), (method, name)
 
 
 def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
     _, first = finished
-    rows = [
-        row | {"psnr": row["psnr"] + 1 + 0.1 * (i % 2), "pivot_distance": None}
-        for i, row in enumerate(first["samples"])
-    ]
-    known = {key: first[key] for key in ("schema", "code", "data", "model", "lpips", "settings")}
-    second = json.loads(json.dumps(results(known, rows[::-1][:4])))
+    rows = []
+    for number, row in enumerate(first.samples):
+        model = replace(row.metrics.model, psnr=row.metrics.model.psnr + 1 + 0.1 * (number % 2), pivot_distance=None)
+        rows.append(replace(row, metrics=replace(row.metrics, model=model)))
+    second = results_of(first.identity, rows[::-1][:4])
     found = {d.name: d for d in paired_differences(first, second)}
     assert found["psnr"].mean == pytest.approx(1.05, abs=1e-6)
     assert (found["psnr"].n, found["psnr"].differs) == (4, True)
@@ -218,23 +231,27 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
     assert not found["iou"].differs
     assert "pivot_distance" not in found
 
-    (tmp_path / "b.json").write_text(json.dumps(second))
+    (tmp_path / "b.json").write_text(second.text())
     assert main(["eval", "--compare", str(finished[0]), str(tmp_path / "b.json")]) == 0
     text = capsys.readouterr().out
     assert "6 samples, 2 of them not in the other" in text
     assert "differs" in text
 
-    other = second | {"data": second["data"] | {"protocol": "reference"}}
-    with pytest.raises(CompareError, match="different protocols: rendered and reference"):
-        paired_differences(first, other)
-    second["data"]["checksum"] = "0" * 16
-    (tmp_path / "b.json").write_text(json.dumps(second))
+    def of_other_data(**changes):
+        return replace(second, identity=replace(second.identity, data=replace(second.identity.data, **changes)))
+
+    with pytest.raises(ResultsError, match="different protocols: rendered and reference"):
+        paired_differences(first, of_other_data(protocol="reference"))
+    (tmp_path / "b.json").write_text(of_other_data(checksum="0" * 16).text())
     assert main(["eval", "--compare", str(finished[0]), str(tmp_path / "b.json")]) == 1
     assert "different data" in capsys.readouterr().err
     (tmp_path / "b.json").write_text('{"schema": "partrm.metrics/1"}')
-    with pytest.raises(CompareError, match="evaluate again"):
+    with pytest.raises(ResultsError, match="evaluate again"):
         load_results(tmp_path / "b.json")
-    with pytest.raises(CompareError, match="cannot be read"):
+    (tmp_path / "b.json").write_text('{"schema": "partrm.metrics/3", "samples": []}')
+    with pytest.raises(ResultsError, match="not what the schema"):
+        load_results(tmp_path / "b.json")
+    with pytest.raises(ResultsError, match="cannot be read"):
         load_results(tmp_path / "none.json")
 
 
@@ -242,7 +259,7 @@ def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, mon
     monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
     monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))
     cells = session.evaluate_grid(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), 1)
-    assert [(c["settings"]["views"], c["settings"]["drags"]) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    assert [(c.identity.settings.views, c.identity.settings.drags) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     lines = [line for line in (tmp_path / "grid.md").read_text().splitlines() if line.startswith("| model")]
     assert [line.split(" | ")[1:3] for line in lines] == [["1", "1"], ["1", "3"], ["2", "1"], ["2", "3"]]
     assert (tmp_path / "views2_drags3" / "metrics.json").is_file()
@@ -299,29 +316,6 @@ def test_procedural_samples_are_grouped_by_the_categories_of_partdrag():
     assert kinds_made <= set(CATEGORIES)
 
 
-def test_published_pages_and_table_hold_the_figures(finished, tmp_path):
-    first, second = tmp_path / "procedural", tmp_path / "real"
-    for folder in (first, second):
-        shutil.copytree(finished[0], folder)
-    files = publish([first, second], tmp_path / "docs" / "report")
-    assert sorted(p.name for p in files) == ["README.md", "procedural.html", "real.html"]
-    text = files[0].read_text()
-    value = finished[1]["summary"]["all"]["model"]["psnr"]["mean"]
-    assert text.count(f"| {number(value)}") >= 2
-    for name in ("procedural", "real"):
-        assert (tmp_path / "docs" / "report" / f"{name}.html").read_text() == (first / "report.html").read_text()
-        assert f"({name}.html)" in text
-    assert finished[1]["model"]["hash"] in text
-    (first / "report.html").write_text("x" * 3_000_000)
-    with pytest.raises(PublishError, match="more than"):
-        publish([first], tmp_path / "docs" / "report")
-    (second / "report.html").unlink()
-    with pytest.raises(PublishError, match="page is missing"):
-        publish([second], tmp_path / "docs" / "report")
-    with pytest.raises(PublishError, match="one name"):
-        publish([first, first], tmp_path / "docs" / "report")
-
-
 def test_histograms_count_every_value():
     values = [-1.0, 0.0, 0.5, 0.99, 1.0, 7.0]
     drawn = histogram_svg(values, "a < b", 0.0, 1.0)
@@ -332,18 +326,44 @@ def test_histograms_count_every_value():
     assert "a &lt; b" in drawn
 
 
-def test_procedural_samples_are_those_published(capsys):
+def test_procedural_samples_are_those_published():
     """The first samples made again here, one of each of the first categories; the file's own size and order."""
-    digests = published.published_digests()
-    assert len(digests) == session.PROCEDURAL_SAMPLES == len(set(digests)) == 500
-    evalset = session.plan_set("procedural", 8)
-    assert published.sample_digests(evalset) == [digest for digest, _ in digests[:8]]
+    digests = published_digests()
+    assert len(digests) == PUBLISHED_SAMPLES == len(set(digests)) == 500
+    notes = []
+    evalset = session.plan_procedural_set(ProceduralPlan(8), session.Listener(note=notes.append))
+    assert sample_digests(evalset) == [digest for digest, _ in digests[:8]]
     assert [name for _, name in digests[:8]] == list(evalset.object_names)
-    assert "not those published" not in capsys.readouterr().err
+    assert notes == []
     turned = replace(evalset.plan, q_target=evalset.plan.q_target + 0.001 * (evalset.plan.object == 3)[:, None])
-    assert published.differing_samples(replace(evalset, plan=turned), digests) == [3]
+    assert differing_samples(replace(evalset, plan=turned), digests) == [3]
     shrunk = replace(evalset.scene, vertices=evalset.scene.vertices * 0.999)
-    assert published.differing_samples(replace(evalset, scene=shrunk), digests) == list(range(8))
+    assert differing_samples(replace(evalset, scene=shrunk), digests) == list(range(8))
+
+
+def test_the_last_published_sample_is_made_again_alone():
+    digest, name = published_digests()[-1]
+    plan, index = ProceduralPlan(), int(name.rpartition("_")[2]) - PROCEDURAL_SEED
+    obj = procedural_object(plan, index)
+    candidate = procedural_candidate(plan, index, obj)
+    assert sample_digests(assemble("procedural", plan.seed, [candidate], [])) == [digest]
+    assert obj.name == name
+
+
+def test_a_new_generator_does_not_change_the_published_samples(monkeypatch):
+    """Every published name is its place's category and seed, and so are the plan's own objects, beside a new one."""
+    names = [name for _, name in published_digests()]
+    assert {name.rpartition("_")[0] for name in names} == set(PUBLISHED_CATEGORIES)
+    for name in names:
+        index = int(name.rpartition("_")[2]) - PROCEDURAL_SEED
+        assert name == f"{PUBLISHED_CATEGORIES[index % len(PUBLISHED_CATEGORIES)]}_{PROCEDURAL_SEED + index}"
+    fake = replace(registry.REGISTERED["valve"], category="aaa_fake")
+    monkeypatch.setitem(registry.REGISTERED, "aaa_fake", fake)
+    monkeypatch.setattr(catalogue, "CATEGORIES", ("aaa_fake", *CATEGORIES))
+    assert catalogue.generate("aaa_fake", 1).name == "aaa_fake_1"
+    found = [procedural_object(ProceduralPlan(), index).name for index in (0, 1, 33, 34)]
+    assert found == [name for name in names if name in found]
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("shift", [1, 3])
@@ -351,7 +371,7 @@ def test_a_shifted_picture_loses_what_skimage_says(evalset, shift):
     """A prediction that is right but for a shift by whole pixels: its PSNR and SSIM by an independent package."""
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-    stage = MeshSamples.of(evalset, "cpu")
+    stage = evalset.open("cpu")
     posed = stage.posed([0])
     around = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 64)
     truth = truths_of(stage, posed, [0], RunSettings(), around, 32)[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from partrm.evaluation import planning
-from partrm.evaluation.eval_set import EvalSet
+from partrm.evaluation.mesh_samples import EvalSet
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from support.boxes import cabinet

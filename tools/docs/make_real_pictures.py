@@ -6,15 +6,16 @@ Writes ``docs/images/real_objects.jpg``.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from partrm.evaluation.pictures import Case, cases_of, labelled
+from partrm.evaluation.html_report import QualitativeExample, examples_of
+from partrm.evaluation.results import load_results
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.session import plan_set
+from partrm.evaluation.session import plan_real_set
+from partrm.imaging.drawing import draw_label
 from partrm.model.checkpoints import load_model
 
 OUT = Path("docs/images/real_objects.jpg")
@@ -26,23 +27,25 @@ AT_A_TIME = 3
 """Transitions of one joint, predicted together."""
 
 
-def tile(case: Case) -> np.ndarray:
+def tile(example: QualitativeExample) -> np.ndarray:
     """Source with its drag, the part found, prediction and truth, under a line of text."""
-    panels = [Image.fromarray(panel).resize((PANEL_PX, PANEL_PX), box=MIDDLE) for panel in case.panels[:PANELS_SHOWN]]
-    row = case.row
-    text = f"{row['object']}, {row['transition']}: IoU {row['iou']:.2f}, motion error {row['motion_error_ratio']:.2f}"
-    return labelled(np.concatenate([np.asarray(panel) for panel in panels], 1), text)
+    panels = [
+        Image.fromarray(panel).resize((PANEL_PX, PANEL_PX), box=MIDDLE) for panel in example.panels[:PANELS_SHOWN]
+    ]
+    what, metrics = example.row.label, example.row.metrics.model
+    text = f"{what.object}, {what.transition}: IoU {metrics.iou:.2f}, motion error {metrics.motion_error_ratio:.2f}"
+    return draw_label(np.concatenate([np.asarray(panel) for panel in panels], 1), text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of an evaluation of the real set")
-    rows = json.loads((parser.parse_args().results / "metrics.json").read_text(encoding="utf-8"))["samples"]
-    evalset, model, settings = plan_set("real"), load_model("base"), RunSettings()
+    rows = load_results(parser.parse_args().results).samples
+    evalset, model, settings = plan_real_set(), load_model("base"), RunSettings()
     tiles = []
     for first in range(0, len(rows), AT_A_TIME):
-        some = {row["sample"]: row["transition"] for row in rows[first : first + AT_A_TIME]}
-        tiles += [tile(case) for case in cases_of(evalset, model, settings, rows, some)]
+        some = {row.label.sample: row.label.transition for row in rows[first : first + AT_A_TIME]}
+        tiles += [tile(example) for example in examples_of(evalset, model, settings, rows, some)]
     lines = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     Image.fromarray(np.concatenate(lines, 0)).save(OUT, quality=88)
     print(OUT)

@@ -41,6 +41,7 @@ from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
 from partrm.synthesis.posed_scenes import random_lights
+from partrm.synthesis.surface_points import sample_triangles
 
 REFERENCE_HEIGHT = 1.5
 """Height of the reference's cameras, at the canonical distance from the origin."""
@@ -180,15 +181,11 @@ def sample_surface(obj: ArticulatedObject, count: int, seed: int) -> SurfacePoin
     """Points spread evenly by area over all parts."""
     corners = np.concatenate([p.vertices[p.faces] for p in obj.parts])
     part = np.concatenate([np.full(len(p.faces), i) for i, p in enumerate(obj.parts)])
-    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.linalg.norm(cross, axis=-1)
-    rng = np.random.default_rng(seed)
-    face = np.sort(rng.choice(len(area), count, p=area / area.sum()))
-    u, v = rng.random((2, count))
-    root = np.sqrt(u)
-    weights = np.stack([1 - root, root * (1 - v), root * v], -1)
-    position = np.einsum("nk,nkc->nc", weights, corners[face])
-    return SurfacePoints(part[face], position, cross[face] / area[face, None])
+    points, of_face = sample_triangles(torch.from_numpy(corners), count, torch.Generator().manual_seed(seed))
+    order = np.argsort(of_face.numpy(), kind="stable")
+    face = of_face.numpy()[order]
+    cross = np.cross(corners[face, 1] - corners[face, 0], corners[face, 2] - corners[face, 0])
+    return SurfacePoints(part[face], points.numpy()[order], cross / np.linalg.norm(cross, axis=-1, keepdims=True))
 
 
 class ObjectWriter:

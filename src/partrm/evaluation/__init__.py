@@ -2,5 +2,7 @@
 
 Data flow::
 
-    objects ─► planning ─► sets.EvalSet (one file) ─► runs.evaluate (network, renders) ─► scoring (rows) ─► report
+    objects ─► planning ─► EvalSet (one file: eval_set) ─┐
+    files ─► folder_sets, partdrag4d_pairs, user_samples ┴► session ─► runner (network, renders) ─► scoring (rows)
+                                                                 └──────► report (metrics.json, tables, html_report)
 """

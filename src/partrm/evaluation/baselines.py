@@ -12,8 +12,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.evaluation.samples import OPAQUE, TrueSurface
-from partrm.evaluation.scoring import GroundTruth, MethodOutput
+from partrm.evaluation.samples import OPAQUE, GroundTruth, MethodOutput, TrueSurface
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.inference.decode import apply_joint_motion, widened

@@ -1,147 +1,43 @@
-"""An evaluation set: objects, materials and planned samples as plain arrays, in one file, with a checksum."""
+"""An evaluation set of meshes in one file, and digests of the published samples.
+
+Anyone can tell by them that their samples are the published ones. Digests are taken over rounded numbers, because other
+processors round the last digit of ray casting otherwise; the ``checksum`` of a whole set is exact.
+"""
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays
 from partrm.files import staged_file
 from partrm.objects.materials import MaterialTable
-from partrm.rendering.meshes import MeshScene, Textures
-from partrm.synthesis.scenarios import JointTables, Scenario
+from partrm.synthesis.scenarios import JointTables
 
 FORMAT = "partrm.eval_set/1"
 
+DIGESTS = "procedural.sha256"
+STEP = 1e-4
+"""Lengths, angles and colours are rounded to this."""
 
-class EvalSetError(PartRMError):
-    """A set that cannot be read or made; the message says why."""
-
-
-@dataclass(frozen=True)
-class SceneArrays:
-    """What a :class:`MeshScene` is built from."""
-
-    vertices: Float[Tensor, "v 3"]
-    """Object frames at rest."""
-    faces: Int[Tensor, "f 3"]
-    face_part: Int[Tensor, " f"]
-    """Global part of each face."""
-    face_material: Int[Tensor, " f"]
-    part_offset: Int[Tensor, " offsets"]
-    """First global part of each object, then the number of all parts."""
-    texels: UInt8[Tensor, "texels 3"]
-    texture_offset: Int[Tensor, " textures"]
-    texture_height: Int[Tensor, " textures"]
-    texture_width: Int[Tensor, " textures"]
-    corner_uv: Float[Tensor, "f 3 2"] | None = None
-
-    @staticmethod
-    def of(scene: MeshScene) -> "SceneArrays":
-        """The arrays of a built scene."""
-        t = scene.textures
-        return SceneArrays(
-            scene.vertices, scene.faces, scene.face_part, scene.face_material, scene.part_offset,
-            t.texels, t.offset, t.height, t.width, scene.corner_uv,
-        )  # fmt: skip
-
-    def scene(self, device: torch.device | str = "cpu") -> MeshScene:
-        """Build the ray-casting scene on a device."""
-        textures = Textures(self.texels, self.texture_offset, self.texture_height, self.texture_width)
-        return MeshScene.from_arrays(
-            self.vertices, self.faces, self.face_part, self.face_material, self.part_offset,
-            self.corner_uv, textures, device,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class EvalSamples:
-    """The samples of a set: states, first camera (canonical framing: scale 1, no offset) and drag points."""
-
-    object: Int[Tensor, " n"]
-    part: Int[Tensor, " n"]
-    """Slot of the dragged part."""
-    q_source: Float[Tensor, "n parts"]
-    q_target: Float[Tensor, "n parts"]
-    azimuth_rad: Float[Tensor, " n"]
-    """Where the first camera stands, object frame: 0 before the front, positive towards +y."""
-    elevation_rad: Float[Tensor, " n"]
-    drag_point: Float[Tensor, "n drags 3"]
-    """Points of the moving part that the first camera sees, object frame, source state; the first is the one used
-    where a sample has one drag."""
-
-    def __len__(self) -> int:
-        return len(self.object)
-
-    def __getitem__(self, index) -> "EvalSamples":
-        return EvalSamples(*(getattr(self, f.name)[index] for f in fields(self)))
-
-    @property
-    def scenario(self) -> Scenario:
-        return Scenario(self.object, self.part, self.q_source, self.q_target)
-
-    def to(self, device: torch.device | str) -> "EvalSamples":
-        return EvalSamples(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-@dataclass(frozen=True)
-class EvalSet:
-    """Everything that an evaluation needs but the model, on the CPU."""
-
-    name: str
-    """``procedural`` or ``real``."""
-    seed: int
-    object_names: tuple[str, ...]
-    categories: tuple[str, ...]
-    """One an object."""
-    transitions: tuple[str, ...]
-    """What each sample does, one a sample."""
-    dropped: tuple[str, ...]
-    """Candidate samples left out, with the reason; never silent."""
-    scene: SceneArrays
-    tables: JointTables
-    materials: MaterialTable
-    """[objects, slots]."""
-    plan: EvalSamples
-
-    def __post_init__(self) -> None:
-        assert len(self.transitions) == len(self.plan)
-        assert len(self.object_names) == len(self.categories) == len(self.scene.part_offset) - 1
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    @property
-    def protocol(self) -> str:
-        """How samples are posed and scored: everything is ray-cast here, nothing is read from pictures."""
-        return "rendered"
-
-    @property
-    def checksum(self) -> str:
-        """First 16 hex digits of the SHA-256 over all arrays and names."""
-        tensors, record = _flat(self)
-        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
-        for name in sorted(tensors):
-            value = tensors[name]
-            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-            digest.update(value.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+POINT_STEP = 1e-3
+"""Drag points, which come from ray casting, are rounded to this."""
 
 
 def save_eval_set(evalset: EvalSet, path: Path) -> None:
     """Write a set as one safetensors file, its names in the metadata; the file appears when it is complete."""
     from safetensors.torch import save_file
 
-    tensors, record = _flat(evalset)
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"format": FORMAT, "record": json.dumps(record)}
+    metadata = {"format": FORMAT, "record": json.dumps(evalset.record())}
     with staged_file(path) as part:
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, part, metadata)
+        save_file({name: value.contiguous().clone() for name, value in evalset.tensors().items()}, part, metadata)
 
 
 def load_eval_set(path: Path) -> EvalSet:
@@ -178,14 +74,62 @@ def load_eval_set(path: Path) -> EvalSet:
         raise EvalSetError(f"{path}: an array is missing ({error}); pack the set again") from error
 
 
-def _flat(evalset: EvalSet) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors under dotted names, and what remains as JSON values."""
-    tensors, record = {}, {}
-    for field in fields(evalset):
-        value = getattr(evalset, field.name)
-        if is_dataclass(value):
-            columns = {f"{field.name}.{f.name}": getattr(value, f.name) for f in fields(value)}
-            tensors |= {name: column for name, column in columns.items() if column is not None}
-        else:
-            record[field.name] = list(value) if isinstance(value, tuple) else value
-    return tensors, record
+def sample_digests(evalset: EvalSet) -> list[str]:
+    """First 16 hex digits of the SHA-256 of each sample.
+
+    Over the object's name, category, mesh, joints and plain materials (textures only by being there), the states, the
+    first camera and the drag points; independent of the other samples of the set.
+    """
+    objects = [_object_bytes(evalset, index) for index in range(len(evalset.object_names))]
+    plan, found = evalset.plan, []
+    for number in range(len(evalset)):
+        index = int(plan.object[number])
+        parts = _part_count(evalset, index)
+        states = torch.cat([plan.q_source[number, :parts], plan.q_target[number, :parts]])
+        camera = torch.stack([plan.azimuth_rad[number], plan.elevation_rad[number]])
+        digest = hashlib.sha256(objects[index])
+        digest.update(f"{int(plan.part[number])} {evalset.transitions[number]}".encode())
+        digest.update(_rounded(states, STEP) + _rounded(camera, STEP))
+        digest.update(_rounded(plan.drag_point[number], POINT_STEP))
+        found.append(digest.hexdigest()[:16])
+    return found
+
+
+def published_digests() -> list[tuple[str, str]]:
+    """Digest and object of every sample of the published set (seed 0), in order."""
+    text = (resources.files("partrm.evaluation") / DIGESTS).read_text(encoding="utf-8")
+    return [(digest, name) for digest, name in (line.split() for line in text.splitlines())]
+
+
+def differing_samples(evalset: EvalSet, published: Sequence[tuple[str, str]]) -> list[int]:
+    """Numbers of the samples that are not the published ones; those beyond the published set count too."""
+    mine = sample_digests(evalset)
+    return [number for number, digest in enumerate(mine) if [digest] != [d for d, _ in published[number : number + 1]]]
+
+
+def _part_count(evalset: EvalSet, index: int) -> int:
+    offset = evalset.scene.part_offset
+    return int(offset[index + 1] - offset[index])
+
+
+def _object_bytes(evalset: EvalSet, index: int) -> bytes:
+    scene, tables, parts = evalset.scene, evalset.tables[[index]], _part_count(evalset, index)
+    first = int(scene.part_offset[index])
+    mine = (scene.face_part >= first) & (scene.face_part < first + parts)
+    corners = scene.vertices[scene.faces[mine].long()]
+    slots = scene.face_material[mine].long()
+    materials = evalset.materials[index][slots.unique()]
+    digest = hashlib.sha256(f"{evalset.object_names[index]} {evalset.categories[index]} {parts}".encode())
+    for whole in (scene.face_part[mine] - first, slots, tables.parent[0, :parts], tables.joint_type[0, :parts]):
+        digest.update(whole.long().numpy().tobytes())
+    digest.update(materials.pattern.long().numpy().tobytes() + (materials.texture >= 0).numpy().tobytes())
+    digest.update(_rounded(corners, STEP))
+    for value in (tables.axis, tables.pivot, tables.lower, tables.upper):
+        digest.update(_rounded(value[0, :parts], STEP))
+    for value in (materials.color, materials.color2, materials.frequency, materials.direction, materials.gloss):
+        digest.update(_rounded(value, STEP))
+    return digest.digest()
+
+
+def _rounded(values: Tensor, step: float) -> bytes:
+    return torch.round(values.double() / step).long().contiguous().numpy().tobytes()

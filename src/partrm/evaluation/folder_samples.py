@@ -1,8 +1,9 @@
 """Samples from files, brought to the canonical frame of their first view, as ``partrm predict`` brings posed views."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -10,12 +11,19 @@ from torch import Tensor
 
 from partrm.datasets.partdrag4d import DatasetError
 from partrm.evaluation.baselines import true_surfaces
-from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.samples import DRAG_SIZE_PX, EvalBatch, FirstViews, RunSettings, TrueSurface
-from partrm.evaluation.scoring import GroundTruth
-from partrm.evaluation.world_samples import LabelledMesh, WorldSample
-from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise
-from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.evaluation.samples import (
+    DRAG_SIZE_PX,
+    EvalBatch,
+    FirstViews,
+    GroundTruth,
+    LabelledMesh,
+    RunSettings,
+    SampleLabel,
+    TrueSurface,
+    WorldSample,
+    padded_input,
+)
+from partrm.geometry.cameras import Cameras, canonicalise
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import pose, transform_points
 from partrm.imaging.images import frame_object
@@ -63,16 +71,37 @@ class Canonical:
         )
 
 
+@runtime_checkable
+class FileSample(Protocol):
+    """A sample that lies in files."""
+
+    @property
+    def object(self) -> str: ...
+    @property
+    def category(self) -> str: ...
+    @property
+    def part(self) -> int: ...
+    @property
+    def transition(self) -> str: ...
+    def files(self) -> list[Path]:
+        """Everything that the sample is read from."""
+        ...
+
+    def load(self) -> WorldSample:
+        """Everything from disk.
+
+        Raises:
+            DatasetError: a file is missing or broken, or does not fit the others.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class FolderSamples:
-    """A set of files and the device where its samples are scored."""
+    """Samples in files and the device where they are scored."""
 
-    evalset: FolderSet
+    samples: tuple[FileSample, ...]
     device: torch.device
-
-    @staticmethod
-    def of(evalset: FolderSet, device: torch.device | str) -> "FolderSamples":
-        return FolderSamples(evalset, torch.device(device))
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples.
@@ -80,16 +109,16 @@ class FolderSamples:
         Raises:
             DatasetError: a file is missing or broken.
         """
-        samples = [self.evalset.samples[number].load() for number in numbers]
+        samples = [self.samples[number].load() for number in numbers]
         found = [self._input(n, s, Canonical.of(s), settings, size_px) for n, s in zip(numbers, samples, strict=True)]
-        return joined(found, self.device)
+        return NetworkInput.cat(found).to(self.device)
 
     def _input(
         self, number: int, sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int
     ) -> NetworkInput:
         if len(sample.inputs) < settings.views:
             raise DatasetError(
-                f"sample {number} ({self.evalset.samples[number].transition}) has {len(sample.inputs)} input view(s), "
+                f"sample {number} ({self.samples[number].transition}) has {len(sample.inputs)} input view(s), "
                 f"not {settings.views}: give fewer --views"
             )
         return network_input(sample, frame, settings, size_px)
@@ -100,10 +129,10 @@ class FolderSamples:
         Raises:
             DatasetError: a file is missing or broken.
         """
-        samples = [self.evalset.samples[number].load() for number in numbers]
+        samples = [self.samples[number].load() for number in numbers]
         frames = [Canonical.of(sample) for sample in samples]
         each = zip(numbers, samples, frames, strict=True)
-        inputs = joined([self._input(n, s, c, settings, size_px) for n, s, c in each], self.device)
+        inputs = NetworkInput.cat([self._input(n, s, c, settings, size_px) for n, s, c in each]).to(self.device)
         truths, cameras, surfaces = [], [], []
         for row, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
             around = frame.cameras[list(sample.scored)].resized(settings.novel_size_px).to(self.device)
@@ -115,27 +144,18 @@ class FolderSamples:
 
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first view shows them."""
-        samples = [self.evalset.samples[number].load() for number in numbers]
-        first = [Canonical.of(sample).cameras[0] for sample in samples]
-        cameras = Cameras(
-            torch.stack([c.T_world_camera for c in first]), torch.stack([c.fovy_rad for c in first]), size_px, size_px
-        )
+        samples = [self.samples[number].load() for number in numbers]
+        cameras = Cameras.cat([Canonical.of(sample).cameras[:1].resized(size_px) for sample in samples])
         before, after = (
             torch.cat([on_white(getattr(sample, state)[:1], size_px) for sample in samples]).to(self.device)
             for state in ("before", "after")
         )
         return FirstViews(cameras.to(self.device), before, after)
 
-    def describe(self, number: int) -> dict[str, Any]:
-        """What a sample is, as the first columns of its row."""
-        sample = self.evalset.samples[number]
-        return {
-            "sample": number,
-            "object": sample.object,
-            "category": sample.category,
-            "part": sample.part,
-            "transition": sample.transition,
-        }
+    def label(self, number: int) -> SampleLabel:
+        """Which sample it is."""
+        sample = self.samples[number]
+        return SampleLabel(number, sample.object, sample.category, sample.part, sample.transition)
 
 
 def resized(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor, "views 4 s s"]:
@@ -155,30 +175,9 @@ def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, 
     """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
     views = list(sample.inputs[: settings.views])
     given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
-    images = torch.zeros(VIEWS, 4, size_px, size_px)
-    for view in range(len(views)):
-        images[view] = frame_object(given[view], size_px, "canonical").image
-    absent = canonical_orbit(VIEWS, size_px)
-    T = torch.cat([frame.cameras.T_world_camera[views], absent.T_world_camera[len(views) :]])
-    fovy = torch.cat([frame.cameras.fovy_rad[views], absent.fovy_rad[len(views) :]])
-    count = min(settings.drags, len(sample.drag_start))
-    start, end = torch.zeros(MAX_DRAGS, 2), torch.zeros(MAX_DRAGS, 2)
-    start[:count], end[:count] = sample.drag_start[:count], sample.drag_end[:count]
-    drags = Drags(start, end, torch.zeros(MAX_DRAGS, dtype=torch.long), torch.arange(MAX_DRAGS) < count)
-    valid = torch.arange(VIEWS) < len(views)
-    return NetworkInput(images[None], Cameras(T, fovy, size_px, size_px)[None], valid[None], drags[None])
-
-
-def joined(inputs: Sequence[NetworkInput], device: torch.device) -> NetworkInput:
-    """Samples as one batch on a device."""
-    first = inputs[0].cameras
-    cameras = Cameras(
-        torch.cat([i.cameras.T_world_camera for i in inputs]), torch.cat([i.cameras.fovy_rad for i in inputs]),
-        first.width, first.height,
-    )  # fmt: skip
-    drags = Drags(**{f.name: torch.cat([getattr(i.drags, f.name) for i in inputs]) for f in fields(Drags)})
-    images, valid = torch.cat([i.images for i in inputs]), torch.cat([i.view_valid for i in inputs])
-    return NetworkInput(images.to(device), cameras.to(device), valid.to(device), drags.to(device))
+    images = torch.stack([frame_object(image, size_px, "canonical").image for image in given[: len(views)]])
+    start, end = sample.drag_start[None, : settings.drags], sample.drag_end[None, : settings.drags]
+    return padded_input(images[None], frame.cameras[views][None], start, end)
 
 
 def posed_solid(

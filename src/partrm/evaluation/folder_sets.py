@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from partrm.datasets.partdrag4d import (
     REFERENCE_OFFSET,
     REFERENCE_SCALE,
@@ -15,8 +17,9 @@ from partrm.datasets.partdrag4d import (
     EntryName,
     PartDrag4D,
 )
+from partrm.evaluation.folder_samples import FileSample, FolderSamples
 from partrm.evaluation.partdrag4d_pairs import Protocol, StatePair, state_pairs
-from partrm.evaluation.user_samples import SimpleSample, simple_samples
+from partrm.evaluation.user_samples import simple_samples
 
 LISTS = ("test_filelist.txt", "val_filelist.txt", "val_filelist_partdrag4d.txt", "train_filelist.txt")
 """File lists looked for, the first that is there and has entries is taken."""
@@ -30,7 +33,7 @@ class FolderSet:
     """Of the folder, and of the file list."""
     seed: int
     protocol: Literal["corrected", "reference", "simple"]
-    samples: tuple[StatePair | SimpleSample, ...]
+    samples: tuple[FileSample, ...]
     dropped: tuple[str, ...]
     """Candidates left out, with the reason; never silent."""
     checksum: str
@@ -43,6 +46,14 @@ class FolderSet:
     def object_names(self) -> tuple[str, ...]:
         """Distinct objects, in the order of their first samples."""
         return tuple(dict.fromkeys(sample.object for sample in self.samples))
+
+    @property
+    def posed_settings(self) -> None:
+        """Files have cameras of their own."""
+
+    def open(self, device: torch.device | str) -> FolderSamples:
+        """The set where it is scored."""
+        return FolderSamples(self.samples, torch.device(device))
 
 
 def open_folder(
@@ -132,7 +143,7 @@ def _points(root: Path) -> tuple[float, tuple[float, ...]]:
         raise DatasetError(f"{path}: not a manifest ({error})") from error
 
 
-def _checksum(root: Path, samples: Sequence[StatePair | SimpleSample]) -> str:
+def _checksum(root: Path, samples: Sequence[FileSample]) -> str:
     digest = hashlib.sha256()
     for path in sorted({path for sample in samples for path in sample.files()}):
         try:

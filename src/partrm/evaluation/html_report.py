@@ -1,16 +1,32 @@
-"""The report as one HTML file that needs nothing else: inline style, drawn histograms, pictures as data URIs."""
+"""The report as one HTML file that needs nothing else, and samples in pictures for it and for the contact sheet."""
 
 import base64
 import html
 import io
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
-from partrm.evaluation.pictures import PANELS, QualitativeExample
+from partrm.evaluation.baselines import render_on_white
+from partrm.evaluation.results import Results, SampleRow
+from partrm.evaluation.runner import first_view_mask
+from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import Table, report_tables
+from partrm.imaging.drawing import draw_arrows, draw_label, draw_mask, to_bytes
+from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.model.checkpoints import LoadedModel
+
+SHOWN_EACH = 3
+"""Samples shown of each kind: best, median, worst by motion error."""
+
+PANEL_PX = 256
+
+PANELS = ("source with drag", "predicted part", "prediction", "truth", "difference (white: none)")
+
 
 BINS = 24
 
@@ -48,14 +64,87 @@ svg line { stroke: #b9c2cd; } svg line.mark { stroke: #d2452d; stroke-width: 2; 
 """
 
 
-def page(content: dict[str, Any], cases: Sequence[QualitativeExample], headline: str) -> str:
+@dataclass(frozen=True)
+class QualitativeExample:
+    """One sample in pictures, first view."""
+
+    place: str
+    """``best``, ``median`` or ``worst``, or the word that was asked for."""
+    row: SampleRow
+    panels: tuple[UInt8[np.ndarray, "h w 3"], ...]
+    """One for each of :data:`PANELS`."""
+
+    @property
+    def label(self) -> str:
+        what, metrics = self.row.label, self.row.metrics.model
+        named = {"iou": "IoU {:.2f}", "motion_error_ratio": "motion error {:.2f}", "psnr": "PSNR {:.1f} dB"}
+        numbers = ", ".join(form.format(metrics[name]) for name, form in named.items() if metrics[name] is not None)
+        return f"{self.place}: sample {what.sample}, {what.object}, {what.transition}; {numbers}"
+
+
+def choose_samples(rows: Sequence[SampleRow]) -> dict[int, str]:
+    """Samples to show with the word for each: best, median and worst by motion error (by PSNR where none is known)."""
+    errors = [(row.metrics.model.motion_error_ratio, row.label.sample) for row in rows]
+    known = [(error, sample) for error, sample in errors if error is not None]
+    if not known:
+        psnr = [(row.metrics.model.psnr, row.label.sample) for row in rows]
+        known = [(-math.inf if value is None else -value, sample) for value, sample in psnr]
+    order = [sample for _, sample in sorted(known, key=lambda pair: pair[0])]
+    middle = max(0, (len(order) - SHOWN_EACH + 1) // 2)
+    parts = {"best": order[:SHOWN_EACH], "median": order[middle : middle + SHOWN_EACH], "worst": order[-SHOWN_EACH:]}
+    chosen: dict[int, str] = {}
+    for word, some in parts.items():
+        for sample in some:
+            chosen.setdefault(sample, word)
+    return chosen
+
+
+def examples_of(
+    evalset: EvaluationSet,
+    model: LoadedModel,
+    settings: RunSettings,
+    rows: Sequence[SampleRow],
+    chosen: Mapping[int, str] | None = None,
+) -> list[QualitativeExample]:
+    """Samples in pictures: those ``chosen``, with a word for each, or the best, median and worst."""
+    chosen = choose_samples(rows) if chosen is None else chosen
+    numbers = list(chosen)
+    by_sample = {row.label.sample: row for row in rows}
+    source = evalset.open(next(model.network.parameters()).device)
+    inputs = source.inputs(numbers, settings, model.config.image_size_px)
+    output = run_network(model.articulated, inputs)
+    views = source.first_views(numbers, settings, PANEL_PX)
+    examples = []
+    for index, number in enumerate(numbers):
+        gaussians, part, joint = read_motion(output, inputs, index)
+        moved = apply_joint_motion(gaussians, part, joint.T_after_before)
+        predicted = render_on_white(moved, views.cameras[[index]])[0]
+        drags = inputs.drags[index]
+        start, end = drags.start[drags.valid].cpu(), drags.end[drags.valid].cpu()
+        before, after = to_bytes(views.before[index]), views.after[index]
+        panels = (
+            draw_arrows(before, start * PANEL_PX, end * PANEL_PX),
+            draw_mask(before, first_view_mask(output, index)),
+            to_bytes(predicted),
+            to_bytes(after),
+            to_bytes(1 - (predicted - after).abs()),
+        )
+        examples.append(QualitativeExample(chosen[number], by_sample[number], panels))
+    return examples
+
+
+def contact_sheet(examples: Sequence[QualitativeExample]) -> UInt8[np.ndarray, "h w 3"]:
+    """Examples under each other, each below a line of text."""
+    return np.concatenate([draw_label(np.concatenate(e.panels, 1), e.label) for e in examples], 0)
+
+
+def page(results: Results, examples: Sequence[QualitativeExample], headline: str) -> str:
     """The whole file.
 
     Args:
-        content: of ``metrics.json``.
         headline: what was evaluated, plain text.
     """
-    name, dropped = html.escape(content["data"]["name"]), content["data"]["dropped"]
+    name, dropped = html.escape(results.identity.data.name), results.identity.data.dropped
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in dropped)
     pieces = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
@@ -64,11 +153,11 @@ def page(content: dict[str, Any], cases: Sequence[QualitativeExample], headline:
         f'<h1>Evaluation on {name}</h1><p class="lead">{html.escape(headline)}</p>',
         "<p>Means, below them 95&nbsp;% bootstrap intervals over objects.",
         f"Candidates left out: {len(dropped)}.</p>" + (f"<ul>{reasons}</ul>" if dropped else ""),
-        *(table_html(table) for table in report_tables(content)),
+        *(table_html(table) for table in report_tables(results)),
         '<h2>How the errors are spread</h2><div class="plots">',
-        *histograms(content["samples"]),
+        *histograms(results.samples),
         "</div><h2>Best, median and worst samples by motion error (by PSNR where it is not known)</h2>",
-        *(case_html(case) for case in cases),
+        *(example_html(example) for example in examples),
         "</body></html>\n",
     ]
     return "\n".join(pieces)
@@ -89,11 +178,11 @@ def cell_html(text: str) -> str:
     return f"<td>{html.escape(mean)}{interval}</td>"
 
 
-def histograms(rows: Sequence[dict[str, Any]]) -> list[str]:
+def histograms(rows: Sequence[SampleRow]) -> list[str]:
     """A drawing of each of :data:`HISTOGRAMS` that some sample has."""
     drawn = []
     for name, (label, low, high) in HISTOGRAMS.items():
-        values = [row[name] for row in rows if row[name] is not None]
+        values = [value for row in rows if (value := row.metrics.model[name]) is not None]
         if values:
             drawn.append(histogram_svg(values, label, low, high))
     return drawn
@@ -126,16 +215,16 @@ def histogram_svg(values: Sequence[float], label: str, low: float, high: float) 
     )
 
 
-def case_html(case: QualitativeExample) -> str:
+def example_html(example: QualitativeExample) -> str:
     """A sample's panels over its label."""
     images = "".join(
         f'<div><img alt="{html.escape(name)}" src="{data_uri(Image.fromarray(panel))}"><span>{html.escape(name)}'
         "</span></div>"
-        for name, panel in zip(PANELS, case.panels, strict=True)
+        for name, panel in zip(PANELS, example.panels, strict=True)
     )
     return (
         f'<figure class="case"><div class="panels">{images}</div>'
-        f"<figcaption>{html.escape(case.label)}</figcaption></figure>"
+        f"<figcaption>{html.escape(example.label)}</figcaption></figure>"
     )
 
 

@@ -1,26 +1,38 @@
-"""Samples of known meshes: whatever the network and the scoring need is ray-cast from them."""
+"""Sets of known meshes and their samples: whatever the network and the scoring need is ray-cast from them."""
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from partrm.errors import PartRMError
 from partrm.evaluation.baselines import true_surfaces
-from partrm.evaluation.eval_set import EvalSet
-from partrm.evaluation.planning import canonical_framing
-from partrm.evaluation.samples import DRAG_SIZE_PX, SURFACE_POINTS, EvalBatch, FirstViews, InputFraming, RunSettings
-from partrm.evaluation.scoring import GroundTruth
-from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
-from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.evaluation.samples import (
+    DRAG_SIZE_PX,
+    SURFACE_POINTS,
+    EvalBatch,
+    FirstViews,
+    GroundTruth,
+    InputFraming,
+    PosedSettings,
+    RunSettings,
+    SampleLabel,
+    padded_input,
+)
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import pose, transform_points
 from partrm.metrics.images import composite_on_white
-from partrm.model.inputs import VIEWS, NetworkInput
-from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
+from partrm.model.inputs import NetworkInput
+from partrm.objects.materials import MaterialTable
+from partrm.rendering.meshes import MeshScene, Textures, render_meshes, trace_surfaces
 from partrm.synthesis.posed_scenes import (
     PosedBatch,
     joint_truth,
@@ -30,16 +42,148 @@ from partrm.synthesis.posed_scenes import (
     pose_batch,
     render_states,
 )
-from partrm.synthesis.scenarios import Framing, first_view, turned_cameras
+from partrm.synthesis.scenarios import Framing, JointTables, Scenario, first_view, frame_from, turned_cameras
+from partrm.synthesis.surface_points import sample_triangles
 
 NOVEL_VIEWS = 8
 NOVEL_ELEVATION_DEG = 20.0
 
 MASK_BOX_PX = 256
-"""Side of the images that outlines are read off."""
+"""Side of the images that boxes of masks are read off."""
 
 MASK_BOX_ROUNDS = 3
 """What two give ``images.frame_object`` would scale by up to 2.9 % more, what three give by 0.8 % (45 real samples)."""
+
+
+class EvalSetError(PartRMError):
+    """A set that cannot be read or made; the message says why."""
+
+
+@dataclass(frozen=True)
+class SceneArrays(TensorRecord):
+    """What a :class:`MeshScene` is built from."""
+
+    vertices: Float[Tensor, "v 3"]
+    """Object frames at rest."""
+    faces: Int[Tensor, "f 3"]
+    face_part: Int[Tensor, " f"]
+    """Global part of each face."""
+    face_material: Int[Tensor, " f"]
+    part_offset: Int[Tensor, " offsets"]
+    """First global part of each object, then the number of all parts."""
+    texels: UInt8[Tensor, "texels 3"]
+    texture_offset: Int[Tensor, " textures"]
+    texture_height: Int[Tensor, " textures"]
+    texture_width: Int[Tensor, " textures"]
+    corner_uv: Float[Tensor, "f 3 2"] | None = None
+
+    @staticmethod
+    def of(scene: MeshScene) -> "SceneArrays":
+        """The arrays of a built scene."""
+        t = scene.textures
+        return SceneArrays(
+            scene.vertices, scene.faces, scene.face_part, scene.face_material, scene.part_offset,
+            t.texels, t.offset, t.height, t.width, scene.corner_uv,
+        )  # fmt: skip
+
+    def scene(self, device: torch.device | str = "cpu") -> MeshScene:
+        """Build the ray-casting scene on a device."""
+        textures = Textures(self.texels, self.texture_offset, self.texture_height, self.texture_width)
+        return MeshScene.from_arrays(
+            self.vertices, self.faces, self.face_part, self.face_material, self.part_offset,
+            self.corner_uv, textures, device,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvalSamples(TensorRecord):
+    """The samples of a set: states, first camera (canonical framing: scale 1, no offset) and drag points."""
+
+    object: Int[Tensor, " n"]
+    part: Int[Tensor, " n"]
+    """Slot of the dragged part."""
+    q_source: Float[Tensor, "n parts"]
+    q_target: Float[Tensor, "n parts"]
+    azimuth_rad: Float[Tensor, " n"]
+    """Where the first camera stands, object frame: 0 before the front, positive towards +y."""
+    elevation_rad: Float[Tensor, " n"]
+    drag_point: Float[Tensor, "n drags 3"]
+    """Points of the moving part that the first camera sees, object frame, source state; the first is the one used
+    where a sample has one drag."""
+
+    def __len__(self) -> int:
+        return len(self.object)
+
+    @property
+    def scenario(self) -> Scenario:
+        return Scenario(self.object, self.part, self.q_source, self.q_target)
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Everything that an evaluation needs but the model, on the CPU."""
+
+    name: str
+    """``procedural`` or ``real``."""
+    seed: int
+    object_names: tuple[str, ...]
+    categories: tuple[str, ...]
+    """One an object."""
+    transitions: tuple[str, ...]
+    """What each sample does, one a sample."""
+    dropped: tuple[str, ...]
+    """Candidate samples left out, with the reason; never silent."""
+    scene: SceneArrays
+    tables: JointTables
+    materials: MaterialTable
+    """[objects, slots]."""
+    plan: EvalSamples
+
+    def __post_init__(self) -> None:
+        assert len(self.transitions) == len(self.plan)
+        assert len(self.object_names) == len(self.categories) == len(self.scene.part_offset) - 1
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    @property
+    def protocol(self) -> str:
+        """How samples are posed and scored: everything is ray-cast here, nothing is read from pictures."""
+        return "rendered"
+
+    @property
+    def posed_settings(self) -> PosedSettings:
+        return PosedSettings(NOVEL_VIEWS, NOVEL_ELEVATION_DEG)
+
+    @property
+    def checksum(self) -> str:
+        """First 16 hex digits of the SHA-256 over all arrays and names."""
+        digest = hashlib.sha256(json.dumps(self.record(), sort_keys=True).encode())
+        for name, value in sorted(self.tensors().items()):
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def open(self, device: torch.device | str) -> "MeshSamples":
+        """The set where it is rendered and scored."""
+        return MeshSamples(self, self.scene.scene(device))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All arrays under dotted names (``plan.part``)."""
+        records = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), TensorRecord)}
+        return {f"{name}.{leaf}": value for name, record in records.items() for leaf, value in record.leaves().items()}
+
+    def record(self) -> dict[str, Any]:
+        """What remains, as JSON values."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: value for name, value in values.items() if not isinstance(value, TensorRecord)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def canonical_framing(azimuth_rad: Float[Tensor, " b"], elevation_rad: Float[Tensor, " b"]) -> Framing:
+    """Framing of first views without offset and with scale 1, as a canonical image has it."""
+    zeros = torch.zeros(len(azimuth_rad), 3, device=azimuth_rad.device)
+    return frame_from(azimuth_rad, elevation_rad, zeros, torch.ones_like(azimuth_rad))
 
 
 @dataclass(frozen=True)
@@ -49,10 +193,6 @@ class MeshSamples:
     evalset: EvalSet
     scene: MeshScene
 
-    @staticmethod
-    def of(evalset: EvalSet, device: torch.device | str) -> "MeshSamples":
-        return MeshSamples(evalset, evalset.scene.scene(device))
-
     @property
     def device(self) -> torch.device:
         return self.scene.device
@@ -60,8 +200,8 @@ class MeshSamples:
     def posed(self, rows: Sequence[int], framing: InputFraming = "canonical") -> PosedBatch:
         """The source states of some samples under the reference's light.
 
-        With ``outline``, first views look from the same direction, but at the middle of the outline that they show and
-        from where it has the size that ``partrm predict`` gives to an image of unknown camera.
+        With ``mask-box``, first views look from the same direction, but at the middle of the box of the mask that they
+        show, and from where it has the size that ``partrm predict`` gives to an image of unknown camera.
         """
         plan = self.evalset.plan[list(rows)].to(self.device)
         true = canonical_framing(plan.azimuth_rad, plan.elevation_rad)
@@ -101,21 +241,20 @@ class MeshSamples:
         before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
         return FirstViews(cameras[:, 0], before, after)
 
-    def describe(self, number: int) -> dict[str, Any]:
-        """What a sample is, as the first columns of its row."""
+    def label(self, number: int) -> SampleLabel:
+        """Which sample it is."""
         evalset = self.evalset
         index, part = int(evalset.plan.object[number]), int(evalset.plan.part[number])
-        kind = int(evalset.tables.joint_type[index, part])
-        turns = kind in (JointType.REVOLUTE, JointType.CONTINUOUS)
-        return {
-            "sample": number,
-            "object": evalset.object_names[index],
-            "category": evalset.categories[index],
-            "part": part,
-            "transition": evalset.transitions[number],
-            "joint_type": "revolute" if turns else "prismatic",
-            "amount": float(evalset.plan.q_target[number, part] - evalset.plan.q_source[number, part]),
-        }
+        turns = int(evalset.tables.joint_type[index, part]) in (JointType.REVOLUTE, JointType.CONTINUOUS)
+        return SampleLabel(
+            sample=number,
+            object=evalset.object_names[index],
+            category=evalset.categories[index],
+            part=part,
+            transition=evalset.transitions[number],
+            joint_type="revolute" if turns else "prismatic",
+            amount=float(evalset.plan.q_target[number, part] - evalset.plan.q_source[number, part]),
+        )
 
 
 def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
@@ -131,34 +270,26 @@ def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
     return replace(cameras, T_world_camera=T)
 
 
-def input_cameras(posed: PosedBatch, views: int, size_px: int) -> tuple[Cameras, Bool[Tensor, "b v"]]:
-    """[b, 4] canonical-frame cameras, the first ``views`` present; absent ones are those of the canonical orbit."""
+def input_cameras(posed: PosedBatch, views: int, size_px: int) -> Cameras:
+    """[b, views] canonical-frame cameras: the first view, then by 90 degrees about the object's upright axis."""
     b, device = len(posed.framing.scale), posed.framing.scale.device
-    number = torch.arange(VIEWS, device=device)
-    up = posed.framing.R_canonical_object[:, None, :, 2].expand(b, VIEWS, 3)
-    turned = turned_cameras(first_view(b, size_px, device), up, (number * (math.pi / 2)).expand(b, VIEWS))
-    absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)
-    valid = (number < views).expand(b, VIEWS)
-    T = torch.where(valid[..., None, None], turned.T_world_camera, absent)
-    return Cameras(T, turned.fovy_rad, size_px, size_px), valid
+    up = posed.framing.R_canonical_object[:, None, :, 2].expand(b, views, 3)
+    angle = torch.arange(views, device=device) * (math.pi / 2)
+    return turned_cameras(first_view(b, size_px, device), up, angle.expand(b, views))
 
 
 def network_input(
     stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, size_px: int
 ) -> NetworkInput:
     """What the network sees of some samples."""
-    cameras, valid = input_cameras(posed, settings.views, size_px)
-    shown = posed.framing.cameras_to_object(cameras)[:, : settings.views]
+    cameras = input_cameras(posed, settings.views, size_px)
+    shown = posed.framing.cameras_to_object(cameras)
     images = render_meshes(stage.scene, posed.instances, shown, posed.lights)
-    images = torch.nn.functional.pad(images, (0, 0, 0, 0, 0, 0, 0, VIEWS - settings.views))
-    points = drag_points(stage, posed, numbers, MAX_DRAGS)
+    points = drag_points(stage, posed, numbers, settings.drags)
     first = cameras[:, 0]
     start, _ = first.project(points)
     end, _ = first.project(transform_points(posed.framing.motion_to_canonical(posed.T_motion), points))
-    given = torch.arange(MAX_DRAGS, device=stage.device) < settings.drags
-    view = torch.zeros(start.shape[:2], dtype=torch.long, device=stage.device)
-    drags = Drags(start / size_px, end / size_px, view, given.expand(view.shape))
-    return NetworkInput(images, cameras, valid, drags)
+    return padded_input(images, cameras, start / size_px, end / size_px)
 
 
 def drag_points(
@@ -238,22 +369,8 @@ def surface_points(evalset: EvalSet, posed: PosedBatch, numbers: Sequence[int]) 
         first, last = (torch.searchsorted(arrays.face_part, parts, right=right).tolist() for right in (False, True))
         face = torch.cat([torch.arange(a, b) for a, b in zip(first, last, strict=True)])
         generator = torch.Generator().manual_seed(number)
-        points, of_face = sample_surface(arrays.vertices[arrays.faces[face].long()], SURFACE_POINTS, generator)
+        points, of_face = sample_triangles(arrays.vertices[arrays.faces[face].long()], SURFACE_POINTS, generator)
         slot = slots[torch.searchsorted(parts, arrays.face_part[face][of_face])]
         T = posed.instances.T_world_part[row].cpu()[slot]
         found.append((T[:, :3, :3] @ points[..., None]).squeeze(-1) + T[:, :3, 3])
     return posed.framing.points_to_canonical(torch.stack(found).to(posed.T_motion.device)).cpu()
-
-
-def sample_surface(
-    corners: Float[Tensor, "f 3 3"], count: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "count 3"], Int[Tensor, " count"]]:
-    """Points uniform over the area of some triangles, and the triangle of each."""
-    edges = corners[:, 1:] - corners[:, :1]
-    area = torch.cross(edges[:, 0], edges[:, 1], dim=-1).norm(dim=-1).double()
-    of_face = torch.multinomial(area, count, replacement=True, generator=generator)
-    u, v = torch.rand(2, count, generator=generator)
-    folded = u + v > 1
-    u, v = torch.where(folded, 1 - u, u), torch.where(folded, 1 - v, v)
-    chosen = edges[of_face]
-    return corners[of_face, 0] + u[:, None] * chosen[:, 0] + v[:, None] * chosen[:, 1], of_face

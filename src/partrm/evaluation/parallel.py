@@ -1,7 +1,7 @@
 """An evaluation spread over processes: workers of this machine's CPU, or the ranks of ``torchrun`` with a GPU each.
 
 Either way every process opens the set and the model for itself and scores whole batches, those that one process alone
-would score, so that the figures are the same; rows arrive in the set's order.
+would score, so that the metrics are the same; rows arrive in the set's order.
 """
 
 import multiprocessing
@@ -16,14 +16,11 @@ import torch
 
 from partrm.datasets.executors import end_with_parent
 from partrm.errors import PartRMError
-from partrm.evaluation.eval_set import EvalSet
-from partrm.evaluation.folder_sets import FolderSet
+from partrm.evaluation.results import SampleRow
 from partrm.evaluation.runner import Scorer, add_rows, batches, check_complete, sample_count
-from partrm.evaluation.samples import RunSettings
+from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
-
-Row = dict[str, Any]
 
 POLL_SECONDS = 2.0
 """How often the parent looks whether its workers live."""
@@ -37,7 +34,7 @@ class WorkerError(PartRMError):
 class Job:
     """What every process of an evaluation needs to know."""
 
-    evalset: EvalSet | FolderSet
+    evalset: EvaluationSet
     model: str
     settings: RunSettings
     lpips: Lpips | None
@@ -48,8 +45,8 @@ class Job:
 
 
 def evaluate_on_workers(
-    job: Job, workers: int, keep: Callable[[Row], None], earlier: Sequence[Row] = (), threads: int = 1
-) -> list[Row]:
+    job: Job, workers: int, keep: Callable[[SampleRow], None], earlier: Sequence[SampleRow] = (), threads: int = 1
+) -> list[SampleRow]:
     """All rows, made by processes on the CPU; a batch is handed out when a worker is free.
 
     Args:
@@ -99,9 +96,9 @@ def _work(job: Job, threads: int, tasks: Queue, done: Queue) -> None:
         raise
 
 
-def _in_order(count: int, done: Queue, workers: Sequence) -> Iterator[list[Row]]:
+def _in_order(count: int, done: Queue, workers: Sequence) -> Iterator[list[SampleRow]]:
     """Rows of the batches 0, 1, … as their turn comes."""
-    waiting: dict[int, list[Row]] = {}
+    waiting: dict[int, list[SampleRow]] = {}
     for number in range(count):
         while number not in waiting:
             try:
@@ -169,8 +166,8 @@ class Ranks:
 
 
 def evaluate_on_ranks(
-    job: Job, model: LoadedModel, ranks: Ranks, keep: Callable[[Row], None], earlier: Sequence[Row] = ()
-) -> list[Row]:
+    job: Job, model: LoadedModel, ranks: Ranks, keep: Callable[[SampleRow], None], earlier: Sequence[SampleRow] = ()
+) -> list[SampleRow]:
     """All rows on every rank; in each round every rank scores one batch, then all rows are gathered.
 
     Args:

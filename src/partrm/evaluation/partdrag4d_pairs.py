@@ -19,8 +19,7 @@ from torch import Tensor
 
 from partrm.datasets.partdrag4d import RENDERS, DatasetError, EntryName, PartDrag4D, State
 from partrm.evaluation.planning import spread_points
-from partrm.evaluation.samples import SURFACE_POINTS
-from partrm.evaluation.world_samples import LabelledMesh, WorldSample
+from partrm.evaluation.samples import SURFACE_POINTS, LabelledMesh, WorldSample
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType

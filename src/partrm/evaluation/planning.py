@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.evaluation.eval_set import EvalSamples, EvalSet, EvalSetError, SceneArrays
+from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays, canonical_framing
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.transforms import transform_points
 from partrm.objects.articulated_object import ArticulatedObject
@@ -19,11 +19,9 @@ from partrm.rendering.meshes import MeshScene, material_table, trace_surfaces
 from partrm.synthesis.posed_scenes import moving_mask, pose_batch
 from partrm.synthesis.scenarios import (
     PUBLISHED_SCENARIOS,
-    Framing,
     JointTables,
     Scenario,
     first_view,
-    frame_from,
     sample_scenarios,
     uniform,
 )
@@ -31,20 +29,23 @@ from partrm.synthesis.scenarios import (
 PROCEDURAL_SEED = 1_000_000
 """Seed of the first procedural object; training uses seeds below."""
 
-UNEVALUATED = frozenset(
-    (
-        *("latch_door", "knobs", "sliders", "toaster", "toilet", "bottle", "bucket", "jaws", "lamp", "swivel"),
-        *("cart", "folding_chair", "ladder", "eyeglasses", "knife", "scissors", "flip_phone", "cap"),
-        *("pot", "carton", "keys", "clock", "camera", "printer", "mirror", "book", "assembly"),
-    )
-)
-"""Categories to train on that came after the published samples, which stay what they are."""
+PUBLISHED_CATEGORIES = (
+    "cabinet", "mixed_cabinet", "drawers", "sliding_cabinet", "window", "door", "chest", "desk", "microwave",
+    "toaster_oven", "oven", "refrigerator", "dishwasher", "washing_machine", "safe", "laptop", "lidded_box",
+    "trash_can", "kettle", "light_switch", "faucet", "valve", "press", "lever", "suitcase", "kitchen_refrigerator",
+    "kitchen_dishwasher", "kitchen_range", "kitchen_microwave", "kitchen_base_cabinet", "kitchen_wall_cabinet",
+    "kitchen_sink_cabinet", "kitchen_recursive_cabinet", "kitchen_island",
+)  # fmt: skip
+"""Of the published samples, in turn: generators that come later change nothing."""
+
+PUBLISHED_SAMPLES = 500
+PUBLISHED_SEED = 0
 
 PLAN_SIZE_PX = 128
 """Side of the surface maps that choose views and drag points."""
 
 MIN_MOVING = 0.004
-"""Least share of the first view's pixels that must show the moving part."""
+"""Least fraction of the first view's pixels that must show the moving part."""
 
 MIN_DRAG = 0.02
 """Least mean motion of the part's visible points in the first view, fraction of the image."""
@@ -74,52 +75,79 @@ class Candidates:
     elevation_rad: Float[Tensor, " b"]
 
 
-def canonical_framing(azimuth_rad: Float[Tensor, " b"], elevation_rad: Float[Tensor, " b"]) -> Framing:
-    """Framing of first views without offset and with scale 1, as a canonical image has it."""
-    zeros = torch.zeros(len(azimuth_rad), 3, device=azimuth_rad.device)
-    return frame_from(azimuth_rad, elevation_rad, zeros, torch.ones_like(azimuth_rad))
+@dataclass(frozen=True)
+class ProceduralPlan:
+    """Which procedural samples; the published ones by default."""
+
+    count: int = PUBLISHED_SAMPLES
+    """Samples, the first of those published for fewer."""
+    seed: int = PUBLISHED_SEED
+    """Of states and cameras; the objects are always those from :data:`PROCEDURAL_SEED` on."""
+    categories: tuple[str, ...] = PUBLISHED_CATEGORIES
+    """Of the objects, in turn."""
+    motion_fraction: float = 1.0
+    """Motions are cut to this part of what was drawn, (0, 1]."""
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not self.categories:
+            raise EvalSetError("a procedural set needs at least 1 sample, and a category")
+        if not 0 < self.motion_fraction <= 1:
+            raise EvalSetError(f"a fraction of the motions of {self.motion_fraction:g}: it must be above 0, at most 1")
+
+    @property
+    def published(self) -> bool:
+        """Whether all samples are published ones."""
+        return replace(self, count=PUBLISHED_SAMPLES) == ProceduralPlan() and self.count <= PUBLISHED_SAMPLES
 
 
-def plan_procedural(
-    limit: int, seed: int, advance: Callable[[], None], kinds: Sequence[str] = (), motion_share: float = 1.0
-) -> EvalSet:
-    """Held-out procedural objects, one sample each, categories in turn, until ``limit`` samples are found.
+def plan_procedural(plan: ProceduralPlan, advance: Callable[[], None]) -> EvalSet:
+    """Held-out procedural objects, one sample each, until there are as many as asked for.
 
     Args:
-        limit: number of samples.
-        seed: of states and cameras; the objects are always those from :data:`PROCEDURAL_SEED` on.
         advance: called after each sample found.
-        kinds: categories other than those of the published samples.
-        motion_share: motions are cut to this share of what was drawn, (0, 1].
 
     Raises:
         ObjectError: the ``data`` extra is not installed, or an unknown category.
-        EvalSetError: another share, or too few samples.
+        EvalSetError: too few samples.
     """
-    from partrm.procedural import CATEGORIES, generate
-
-    if not 0 < motion_share <= 1:
-        raise EvalSetError(f"a share of the motions of {motion_share:g}: it must be above 0, and 1 at most")
-    categories = kinds or [category for category in CATEGORIES if category not in UNEVALUATED]
     found: list[Candidate] = []
     dropped: list[str] = []
-    for index in range(2 * limit + len(categories)):
-        if len(found) == limit:
+    for index in range(2 * plan.count + len(plan.categories)):
+        if len(found) == plan.count:
             break
-        obj = generate(categories[index % len(categories)], PROCEDURAL_SEED + index)
-        ground = ObjectScene.of(obj)
-        generator = torch.Generator().manual_seed(1_000_003 * seed + index)
-        candidates = (_random_candidates(ground.tables, generator) for _ in range(ROUNDS))
-        plan = next((p for p in map(ground.first_shown, candidates) if p is not None), None)
-        if plan is None:
+        obj = procedural_object(plan, index)
+        candidate = procedural_candidate(plan, index, obj)
+        if candidate is None:
             dropped.append(f"{obj.name}: no draw shows the part and its motion")
         else:
-            shortened = torch.lerp(plan.q_source, plan.q_target, motion_share)
-            found.append(Candidate(obj, "random", replace(plan, q_target=shortened)))
+            found.append(candidate)
             advance()
-    if len(found) < limit:
-        raise EvalSetError(f"only {len(found)} of {limit} procedural samples show their motion")
-    return assemble("procedural", seed, found, dropped)
+    if len(found) < plan.count:
+        raise EvalSetError(f"only {len(found)} of {plan.count} procedural samples show their motion")
+    return assemble("procedural", plan.seed, found, dropped)
+
+
+def procedural_object(plan: ProceduralPlan, index: int) -> ArticulatedObject:
+    """The object of a plan's place ``index``; places whose motion no draw shows give no sample.
+
+    Raises:
+        ObjectError: the ``data`` extra is not installed, or an unknown category.
+    """
+    from partrm.procedural import generate
+
+    return generate(plan.categories[index % len(plan.categories)], PROCEDURAL_SEED + index)
+
+
+def procedural_candidate(plan: ProceduralPlan, index: int, obj: ArticulatedObject) -> "Candidate | None":
+    """The sample of a plan's place ``index``; None where no draw shows the part and its motion."""
+    scene = ObjectScene.of(obj)
+    generator = torch.Generator().manual_seed(1_000_003 * plan.seed + index)
+    draws = (_random_candidates(scene.tables, generator) for _ in range(ROUNDS))
+    sample = next((s for s in map(scene.first_shown, draws) if s is not None), None)
+    if sample is None:
+        return None
+    shortened = torch.lerp(sample.q_source, sample.q_target, plan.motion_fraction)
+    return Candidate(obj, "random", replace(sample, q_target=shortened))
 
 
 def _random_candidates(tables: JointTables, generator: torch.Generator) -> Candidates:
@@ -141,9 +169,9 @@ def plan_real(names: Sequence[str], advance: Callable[[], None]) -> EvalSet:
     dropped: list[str] = []
     for name in names:
         obj = load_real_object(name)
-        ground = ObjectScene.of(obj)
+        scene = ObjectScene.of(obj)
         for part, number in itertools.product(obj.movable, range(len(REAL_TRANSITIONS))):
-            plan = ground.first_shown(fixed_candidates(obj, part, number))
+            plan = scene.first_shown(fixed_candidates(obj, part, number))
             transition = REAL_TRANSITIONS[number][0]
             if plan is None:
                 dropped.append(f"{name}/{obj.parts[part].name} {transition}: no view shows the part and its motion")
@@ -212,9 +240,7 @@ def assemble(name: str, seed: int, found: Sequence[Candidate], dropped: Sequence
         scene=SceneArrays.of(MeshScene.from_objects(objects)),
         tables=tables,
         materials=material_table(objects),
-        plan=EvalSamples(
-            *(torch.cat([getattr(p, column) for p in plans]) for column in EvalSamples.__dataclass_fields__)
-        ),
+        plan=EvalSamples.cat(plans),
     )
 
 

@@ -1,14 +1,13 @@
-"""Run a model over an evaluation set, batch by batch: the model's answers, the baselines', and their figures.
+"""Run a model over an evaluation set, batch by batch: the model's answers, the baselines', and their metrics.
 
 Data flow::
 
-    EvalSet ─► mesh_stage ───┐
-    FolderSet ─► folder_stage ┴► EvalBatch ─► network ─► answers ─► scoring ─► rows
+    EvalSet ─► MeshSamples ─────┐
+    FolderSet ─► FolderSamples ─┴► EvalBatch ─► network ─► answers ─► scoring ─► rows
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -16,12 +15,17 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.evaluation.baselines import baseline_answers, first_view_grid, render_on_white
-from partrm.evaluation.eval_set import EvalSet
-from partrm.evaluation.folder_samples import FolderSamples
-from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.mesh_samples import MeshSamples
-from partrm.evaluation.samples import OPAQUE, RunSettings, SampleSource, TrueSurface
-from partrm.evaluation.scoring import METHODS, GroundTruth, MethodOutput, score_answers
+from partrm.evaluation.results import SampleRow
+from partrm.evaluation.samples import (
+    OPAQUE,
+    EvaluationSet,
+    GroundTruth,
+    MethodOutput,
+    RunSettings,
+    SampleSource,
+    TrueSurface,
+)
+from partrm.evaluation.scoring import score_answers
 from partrm.geometry.cameras import Cameras
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
 from partrm.metrics.lpips import Lpips
@@ -30,26 +34,21 @@ from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput
 
 CPU_BATCH, CUDA_BATCH = 4, 32
-"""Samples scored together; figures do not depend on who scores which batch."""
+"""Samples scored together; metrics do not depend on who scores which batch."""
 
 
-def sample_source_of(evalset: EvalSet | FolderSet, device: torch.device | str) -> SampleSource:
-    """A set opened on a device."""
-    return MeshSamples.of(evalset, device) if isinstance(evalset, EvalSet) else FolderSamples.of(evalset, device)
-
-
-def sample_count(evalset: EvalSet | FolderSet, settings: RunSettings) -> int:
+def sample_count(evalset: EvaluationSet, settings: RunSettings) -> int:
     """How many samples of a set an evaluation takes."""
     return len(evalset) if settings.limit is None else min(settings.limit, len(evalset))
 
 
-def check_framing(evalset: EvalSet | FolderSet, settings: RunSettings) -> None:
+def check_framing(evalset: EvaluationSet, settings: RunSettings) -> None:
     """Files are framed as they are.
 
     Raises:
         PartRMError: another framing is asked of a folder.
     """
-    if settings.framing != "canonical" and not isinstance(evalset, EvalSet):
+    if settings.framing != "canonical" and evalset.posed_settings is None:
         raise PartRMError(f"{evalset.name}: its images are framed as they are, framing is for procedural and real")
 
 
@@ -64,9 +63,7 @@ class Scorer:
     """None leaves the column empty."""
 
     @staticmethod
-    def of(
-        evalset: EvalSet | FolderSet, model: LoadedModel, settings: RunSettings, lpips: Lpips | None = None
-    ) -> "Scorer":
+    def of(evalset: EvaluationSet, model: LoadedModel, settings: RunSettings, lpips: Lpips | None = None) -> "Scorer":
         """Everything on the device of the model's weights.
 
         Raises:
@@ -74,41 +71,37 @@ class Scorer:
         """
         check_framing(evalset, settings)
         device = next(model.network.parameters()).device
-        return Scorer(sample_source_of(evalset, device), model, settings, None if lpips is None else lpips.to(device))
+        return Scorer(evalset.open(device), model, settings, None if lpips is None else lpips.to(device))
 
-    def rows(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of some samples: what each is, and the figures of every method."""
+    def rows(self, numbers: Sequence[int]) -> list[SampleRow]:
+        """The rows of some samples."""
         batch = self.stage.batch(numbers, self.settings, self.model.config.image_size_px)
         output = run_network(self.model.articulated, batch.inputs)
         found = []
         for row, number in enumerate(numbers):
             answers = answers_of(output, batch.inputs, row, batch.truths[row], batch.surfaces[row], batch.cameras[row])
-            scored = score_answers(batch.truths[row], answers, self.lpips)
-            baselines = {name: scored[name] for name in METHODS if name != "model"}
-            found.append(self.stage.describe(number) | scored["model"] | {"baselines": baselines})
+            found.append(SampleRow(self.stage.label(number), score_answers(batch.truths[row], answers, self.lpips)))
         return found
 
 
 def batches(count: int, known: int, device: torch.device) -> list[range]:
     """The numbers of each batch of ``count`` samples that holds one beyond the first ``known``.
 
-    A batch is the same whoever runs it and wherever a run goes on, and so are all figures.
+    A batch is the same whoever runs it and wherever a run goes on, and so are all metrics.
     """
     size = CPU_BATCH if device.type == "cpu" else CUDA_BATCH
     return [range(first, min(first + size, count)) for first in range(known // size * size, count, size)]
 
 
 def evaluate(
-    evalset: EvalSet | FolderSet,
+    evalset: EvaluationSet,
     model: LoadedModel,
     settings: RunSettings,
-    keep: Callable[[dict[str, Any]], None],
-    earlier: Sequence[dict[str, Any]] = (),
+    keep: Callable[[SampleRow], None],
+    earlier: Sequence[SampleRow] = (),
     lpips: Lpips | None = None,
-) -> list[dict[str, Any]]:
-    """One row a sample, in the set's order: what it is, and the columns of :data:`partrm.evaluation.scoring.METRICS`.
-
-    ``baselines`` in a row holds the same columns for each of :data:`partrm.evaluation.scoring.METHODS` but the model.
+) -> list[SampleRow]:
+    """One row a sample, in the set's order.
 
     Args:
         model: runs on the device of its weights; everything is rendered there.
@@ -124,19 +117,17 @@ def evaluate(
     return rows
 
 
-def add_rows(
-    rows: list[dict[str, Any]], more: Sequence[dict[str, Any]], keep: Callable[[dict[str, Any]], None]
-) -> None:
+def add_rows(rows: list[SampleRow], more: Sequence[SampleRow], keep: Callable[[SampleRow], None]) -> None:
     """Append the rows of a batch that are not there yet, each handed to ``keep``."""
     for row in more:
-        if row["sample"] >= len(rows):
+        if row.label.sample >= len(rows):
             rows.append(row)
             keep(row)
 
 
-def check_complete(rows: Sequence[dict[str, Any]], count: int) -> None:
+def check_complete(rows: Sequence[SampleRow], count: int) -> None:
     """Every sample has one row, in order."""
-    assert [row["sample"] for row in rows] == list(range(count)), "a sample was lost"
+    assert [row.label.sample for row in rows] == list(range(count)), "a sample was lost"
 
 
 def answers_of(

@@ -1,9 +1,11 @@
 """A whole evaluation as the user asks for it: plan or take a set, run the model, write the results."""
 
 import itertools
+import json
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,24 +13,23 @@ from typing import Literal
 import torch
 
 from partrm.errors import PartRMError
-from partrm.evaluation import published
-from partrm.evaluation.eval_set import EvalSet, EvalSetError
-from partrm.evaluation.folder_sets import FolderSet
-from partrm.evaluation.parallel import Job, Ranks, Row, evaluate_on_ranks, evaluate_on_workers
-from partrm.evaluation.pictures import examples_of
-from partrm.evaluation.report import identity, results, save_results
-from partrm.evaluation.rows import NAME as ROWS
-from partrm.evaluation.rows import keeping_rows, load_rows
+from partrm.evaluation.eval_set import differing_samples, published_digests
+from partrm.evaluation.html_report import examples_of
+from partrm.evaluation.mesh_samples import EvalSet
+from partrm.evaluation.parallel import Job, Ranks, evaluate_on_ranks, evaluate_on_workers
+from partrm.evaluation.planning import ProceduralPlan, plan_procedural, plan_real
+from partrm.evaluation.report import identify, results_of, save_results
+from partrm.evaluation.results import Identity, Results, SampleRow
 from partrm.evaluation.runner import check_framing, sample_count
-from partrm.evaluation.samples import RunSettings
+from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import absent, grid_table, number
-from partrm.files import staged_folder
+from partrm.files import atomic_write, staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.model.devices import select_device
 
-PROCEDURAL_SAMPLES = 500
-"""Size of the procedural set unless another is asked for."""
+ROWS = "rows.jsonl"
+"""Rows of an evaluation under way, so that a run that was cut off goes on where it stopped."""
 
 GRID_VIEWS = (1, 4)
 GRID_DRAGS = (1, 5, 10)
@@ -53,45 +54,39 @@ class Listener:
 SILENT = Listener()
 
 
-def plan_set(
-    data: Literal["procedural", "real"],
-    limit: int | None = None,
-    seed: int = 0,
-    listener: Listener = SILENT,
-    kinds: Sequence[str] = (),
-    motion_share: float = 1.0,
-) -> EvalSet:
-    """The procedural set of ``limit`` samples, or all samples of the real objects (``limit`` then does not matter).
+class RowsError(PartRMError):
+    """Rows that do not belong to this evaluation; the message says what to do."""
 
-    Args:
-        listener: is told how far it is.
-        kinds: procedural categories other than those of the published samples.
-        motion_share: procedural motions are cut to this share.
+
+def plan_procedural_set(plan: ProceduralPlan, listener: Listener = SILENT) -> EvalSet:
+    """The samples of a plan; says so when they should be those published, and are not.
 
     Raises:
-        ObjectError: the packages that hold or make the objects are not installed, or an unknown category.
-        EvalSetError: kinds or a share of real objects, or a share that is none.
+        ObjectError: the packages that make the objects are not installed, or an unknown category.
+        EvalSetError: too few samples.
     """
-    from partrm.evaluation.planning import plan_procedural, plan_real
+    with listener.track("planning", plan.count, 0) as advance:
+        evalset = plan_procedural(plan, advance)
+    differing = differing_samples(evalset, published_digests()) if plan.published else []
+    if differing:
+        listener.note(
+            f"{len(differing)} of {len(evalset)} samples are not those published (the first is sample "
+            f"{differing[0]}): compare figures only within this machine"
+        )
+    return evalset
+
+
+def plan_real_set(listener: Listener = SILENT) -> EvalSet:
+    """All samples of the real objects.
+
+    Raises:
+        ObjectError: the packages that hold the objects are not installed.
+    """
     from partrm.objects.real_objects import real_object_names
 
-    others = bool(kinds) or motion_share != 1
-    if others and data == "real":
-        raise EvalSetError("kinds and a share of the motions are for procedural samples")
-    count = PROCEDURAL_SAMPLES if limit is None else limit
     names = real_object_names()
-    with listener.track("planning", count if data == "procedural" else len(names), 0) as advance:
-        if data == "real":
-            return plan_real(names, advance)
-        evalset = plan_procedural(count, seed, advance, kinds, motion_share)
-    if seed == published.SEED and not others:
-        differing = published.differing_samples(evalset, published.published_digests())
-        if differing:
-            listener.note(
-                f"{len(differing)} of {len(evalset)} samples are not those published (the first is sample "
-                f"{differing[0]}): compare figures only within this machine"
-            )
-    return evalset
+    with listener.track("planning", len(names), 0) as advance:
+        return plan_real(names, advance)
 
 
 @dataclass(frozen=True)
@@ -108,21 +103,22 @@ class RunOptions:
     lpips: Lpips | None = None
     """None leaves the column empty."""
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise PartRMError(f"workers {self.workers}: give at least 1")
+
 
 def evaluate_into(
-    evalset: EvalSet | FolderSet,
+    evalset: EvaluationSet,
     out: Path,
-    means: RunOptions | None = None,
+    options: RunOptions | None = None,
     settings: RunSettings | None = None,
     listener: Listener = SILENT,
-) -> dict:
+) -> Results:
     """Run a model over a set and write ``metrics.json``, two reports and a contact sheet into ``out``.
 
     Rows are kept in ``rows.jsonl`` as they come and removed at the end: the same call goes on after the last of them.
     Started by ``torchrun``, every rank takes a share of the samples, and the main one writes.
-
-    Returns:
-        the content of ``metrics.json``.
 
     Raises:
         PartRMError: no CUDA device, workers beside one, or another framing for a folder.
@@ -132,19 +128,19 @@ def evaluate_into(
         DatasetError: a file of a folder's sample is missing or broken.
         WorkerError: a worker failed.
     """
-    means, settings = means or RunOptions(), settings or RunSettings()
+    options, settings = options or RunOptions(), settings or RunSettings()
     check_framing(evalset, settings)
-    select_device(means.device)
-    ranks = Ranks.of(means.device)
-    if means.workers > 1 and (ranks.device.type != "cpu" or ranks.count > 1):
+    select_device(options.device)
+    ranks = Ranks.of(options.device)
+    if options.workers > 1 and (ranks.device.type != "cpu" or ranks.count > 1):
         raise PartRMError("--workers are processes on the CPU: give --device cpu, and no torchrun")
     if ranks.first(evalset.checksum) != evalset.checksum:
         raise PartRMError(
-            "the ranks made different samples: pack the set on one machine (python -m partrm.evaluation pack)"
+            "the ranks made different samples: make the set on one machine (partrm eval --pack SET.safetensors)"
         )
-    model = load_model(means.model, ranks.device)
+    model = load_model(options.model, ranks.device)
     assert model.articulated is model.network  # a network that tells no part is refused before anything is written
-    known, path = identity(evalset, model, settings, means.lpips, ranks.device.type), out / ROWS
+    known, path = identify(evalset, model, settings, options.lpips, ranks.device.type), out / ROWS
     if ranks.main:
         with staged_folder(out):
             pass  # The folder is there now, and results can be written.
@@ -152,89 +148,136 @@ def evaluate_into(
     if earlier and ranks.main:
         listener.note(f"going on after {len(earlier)} of {count} samples")
     started = time.perf_counter()
-    job = Job(evalset, means.model, settings, means.lpips)
-    rows = _rows_of(job, means, model, ranks, earlier, lambda: keeping_rows(path, known, earlier), listener)
-    content = results(known, rows)
-    assert len(content["samples"]) == count == content["summary"]["all"]["samples"], "a sample was lost"
+    job = Job(evalset, options.model, settings, options.lpips)
+    rows = _rows_of(job, options, model, ranks, earlier, lambda: keeping_rows(path, known, earlier), listener)
+    results = results_of(known, rows)
+    assert len(results.samples) == count, "a sample was lost"
     if ranks.main:
-        seconds, cases = time.perf_counter() - started, examples_of(evalset, model, settings, rows)
+        seconds, examples = time.perf_counter() - started, examples_of(evalset, model, settings, rows)
         with staged_folder(out) as folder:
-            save_results(content, cases, seconds, folder)
+            save_results(results, examples, seconds, folder)
         path.unlink()
-        for line in summary_lines(content, out):
+        for line in summary_lines(results, out):
             listener.say(line)
-    return content
+    return results
 
 
 def _rows_of(
     job: Job,
-    means: RunOptions,
+    options: RunOptions,
     model: LoadedModel,
     ranks: Ranks,
-    earlier: Sequence[Row],
-    keeping: Callable[[], AbstractContextManager[Callable[[Row], None]]],
+    earlier: Sequence[SampleRow],
+    keeping: Callable[[], AbstractContextManager[Callable[[SampleRow], None]]],
     listener: Listener,
-) -> list[Row]:
+) -> list[SampleRow]:
     """Every row, by whatever processes there are; the main one keeps them on disk and tells how far it is."""
     if not ranks.main:
         return evaluate_on_ranks(job, model, ranks, lambda row: None, earlier)
     count = sample_count(job.evalset, job.settings)
     with listener.track("evaluating", count, len(earlier)) as advance, keeping() as keep:
 
-        def keep_and_show(row: Row) -> None:
+        def keep_and_show(row: SampleRow) -> None:
             keep(row)
             advance()
 
-        if means.workers > 1:
-            threads = means.threads or max(1, torch.get_num_threads() // means.workers)
-            return evaluate_on_workers(job, means.workers, keep_and_show, earlier, threads)
+        if options.workers > 1:
+            threads = options.threads or max(1, torch.get_num_threads() // options.workers)
+            return evaluate_on_workers(job, options.workers, keep_and_show, earlier, threads)
         return evaluate_on_ranks(job, model, ranks, keep_and_show, earlier)
 
 
 def evaluate_grid(
-    evalset: EvalSet | FolderSet,
+    evalset: EvaluationSet,
     out: Path,
-    means: RunOptions | None = None,
+    options: RunOptions | None = None,
     limit: int | None = None,
     listener: Listener = SILENT,
-) -> list[dict]:
+) -> list[Results]:
     """Evaluate with every setting of :data:`GRID_VIEWS` and :data:`GRID_DRAGS` on the same samples.
 
     Each setting gets a folder in ``out``; ``grid.md`` holds one table of all. A setting that was cut
     off goes on.
 
     Returns:
-        the ``metrics.json`` of every setting.
+        the results of every setting.
 
     Raises:
         as :func:`evaluate_into`.
     """
-    means = means or RunOptions()
+    options = options or RunOptions()
     cells = []
     for views, drags in itertools.product(GRID_VIEWS, GRID_DRAGS):
         settings = RunSettings(views, drags, limit)
-        cells.append(evaluate_into(evalset, out / f"views{views}_drags{drags}", means, settings, listener))
+        cells.append(evaluate_into(evalset, out / f"views{views}_drags{drags}", options, settings, listener))
     lines = [f"# Evaluation on `{evalset.name}`, data checksum `{evalset.checksum}`", ""]
     lines += grid_table(cells).markdown()
-    if Ranks.of(means.device).main:
+    if Ranks.of(options.device).main:
         with staged_folder(out) as folder:
             (folder / "grid.md").write_text("\n".join(lines), encoding="utf-8")
         listener.say(f"table of all settings: {out / 'grid.md'}")
     return cells
 
 
-def summary_lines(content: dict, out: Path) -> tuple[str, str]:
-    """The means of an evaluation's main figures, and where its reports are."""
-    whole = content["summary"]["all"]
+def summary_lines(results: Results, out: Path) -> tuple[str, str]:
+    """The means of an evaluation's main metrics, and where its reports are."""
 
-    def mean(method: str, column: str) -> str:
-        value = whole[method][column]["mean"]
-        return absent(column) if value is None else number(value)
+    def mean(method: str, metric: str) -> str:
+        value = results.all.metrics[method][metric].mean
+        return absent(metric) if value is None else number(value)
 
-    figures = (
-        f"{whole['samples']} samples: IoU {mean('model', 'iou')}, "
+    numbers = (
+        f"{results.all.samples} samples: IoU {mean('model', 'iou')}, "
         f"motion error {mean('model', 'motion_error_ratio')}, "
         f"PSNR {mean('model', 'psnr')} dB (copy {mean('copy', 'psnr')} dB, "
         f"oracle geometry {mean('oracle_geometry', 'psnr')} dB)"
     )
-    return figures, f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}"
+    return numbers, f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}"
+
+
+def load_rows(path: Path, identity: Identity) -> list[SampleRow]:
+    """The rows of a run that was cut off, in order; none if there was no such run. A half-written last line is dropped.
+
+    Args:
+        path: the file; its first line is the identity of the evaluation.
+        identity: of this evaluation.
+
+    Raises:
+        RowsError: the file belongs to another evaluation, or is damaged.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    if not lines:
+        return []
+    try:
+        written, *rows = [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise RowsError(f"{path}: damaged ({error}); delete it or choose another folder") from error
+    ours = identity.to_json()
+    if written != ours:
+        differing = ", ".join(key for key in ours if written.get(key) != ours[key])
+        raise RowsError(
+            f"{path}: rows of an unfinished evaluation with another {differing}; delete it or choose another folder"
+        )
+    if [row["sample"] for row in rows] != list(range(len(rows))):
+        raise RowsError(f"{path}: rows are missing; delete it or choose another folder")
+    return [SampleRow.from_json(row) for row in rows]
+
+
+@contextmanager
+def keeping_rows(path: Path, identity: Identity, earlier: Sequence[SampleRow]) -> Iterator[Callable[[SampleRow], None]]:
+    """A function that puts one row more on disk; the file begins with the identity and the earlier rows.
+
+    The file is replaced as a whole at the start, then grows by whole lines, each on disk before the next row is made.
+    """
+    lines = [identity.to_json(), *(row.to_json() for row in earlier)]
+    atomic_write(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+    with path.open("a", encoding="utf-8") as file:
+
+        def keep(row: SampleRow) -> None:
+            file.write(json.dumps(row.to_json(), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+        yield keep

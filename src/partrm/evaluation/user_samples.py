@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from partrm.datasets.partdrag4d import DatasetError, load_rgba
-from partrm.evaluation.world_samples import WorldSample
+from partrm.evaluation.samples import WorldSample
 from partrm.geometry.cameras import CameraFileError, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType

@@ -1,14 +1,17 @@
-"""Results for the documentation: the page of each evaluation and one Markdown table of all, small enough to commit."""
+"""Results for the documentation: the page of each evaluation and one Markdown table of all, small enough to commit.
 
+From the repository root, after ``partrm eval --out eval_procedural …`` and the like:
+``python tools/docs/publish_report.py eval_procedural eval_real``. Writes ``docs/report``.
+"""
+
+import argparse
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from partrm.errors import PartRMError
-from partrm.evaluation.compare import load_results
-from partrm.evaluation.scoring import METHODS
-from partrm.evaluation.tables import Table, framed, group_table, with_interval
+from partrm.evaluation.results import Results, load_results
+from partrm.evaluation.tables import Table, framed, group_table, method_rows
 from partrm.files import staged_folder
 
 MAX_BYTES = 3_000_000
@@ -42,18 +45,18 @@ def publish(results: Sequence[Path], docs: Path) -> list[Path]:
         the files written.
 
     Raises:
-        CompareError: a folder without ``metrics.json``.
+        ResultsError: a folder without ``metrics.json``.
         PublishError: two folders of one name, a missing page, or more than :data:`MAX_BYTES`.
         OutputError: the folder cannot be written.
     """
     if len({folder.name for folder in results}) < len(results):
         raise PublishError("two of the folders have one name, and so would their pages")
-    contents = {folder.name: load_results(folder) for folder in results}
+    read = {folder.name: load_results(folder) for folder in results}
     pages = {folder.name: folder / "report.html" for folder in results}
     missing = [str(path) for path in pages.values() if not path.is_file()]
     if missing:
         raise PublishError(f"{missing[0]}: the page is missing; evaluate again")
-    text = index(contents)
+    text = index(read)
     size = sum(path.stat().st_size for path in pages.values()) + len(text.encode())
     if size > MAX_BYTES:
         raise PublishError(f"{size} bytes are more than {MAX_BYTES}: publish fewer evaluations")
@@ -64,7 +67,7 @@ def publish(results: Sequence[Path], docs: Path) -> list[Path]:
     return [docs / "README.md", *(docs / f"{name}.html" for name in pages)]
 
 
-def index(contents: Mapping[str, Mapping[str, Any]]) -> str:
+def index(evaluations: Mapping[str, Results]) -> str:
     """The Markdown file: what was evaluated, every method on every set, and the model in each category."""
     lines = [
         "# Evaluation of the bundled model",
@@ -73,24 +76,33 @@ def index(contents: Mapping[str, Mapping[str, Any]]) -> str:
         "The pages show categories, the spread of the errors, and the best, median and worst samples in pictures.",
         "",
     ]
-    for name, content in contents.items():
-        lines += section(name, content)
+    for name, results in evaluations.items():
+        lines += section(name, results)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def section(name: str, content: Mapping[str, Any]) -> list[str]:
+def section(name: str, results: Results) -> list[str]:
     """One evaluation."""
-    data, model, settings, code = (content[key] for key in ("data", "model", "settings", "code"))
-    whole = content["summary"]["all"]
-    rows = [
-        (meaning, *(with_interval(column, whole[method][column]) for column in COLUMNS))
-        for method, meaning in METHODS.items()
-    ]
+    known = results.identity
+    data, model, settings, code = known.data, known.model, known.settings, known.code
     described = (
-        f"{whole['samples']} samples of {data['objects']} objects, {settings['views']} input view(s){framed(content)}, "
-        f"{settings['drags']} drag(s), {settings['device']}; model `{model['name']}` {model['hash']}, data "
-        f"{data['checksum']} ({data['protocol']}), partrm {code['version']}, source {code['source']}. "
-        f"[Page]({name}.html)"
+        f"{results.all.samples} samples of {data.objects} objects, {settings.views} input view(s){framed(known)}, "
+        f"{settings.drags} drag(s), {known.device}; model `{model.name}` {model.hash}, data {data.checksum} "
+        f"({data.protocol}), partrm {code.version}, source {code.source}. [Page]({name}.html)"
     )
-    categories = group_table(f"{name}: categories", content["summary"]["categories"])
-    return [*Table(name, ("method", *COLUMNS.values()), tuple(rows)).markdown(), described, "", *categories.markdown()]
+    categories = group_table(f"{name}: categories", results.categories)
+    table = Table(name, ("method", *COLUMNS.values()), method_rows(results.all, COLUMNS))
+    return [*table.markdown(), described, "", *categories.markdown()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="folders that partrm eval wrote")
+    parser.add_argument("--docs", type=Path, default=Path("docs/report"), help="folder for README.md and the pages")
+    arguments = parser.parse_args()
+    for path in publish(arguments.results, arguments.docs):
+        print(f"{path}: {path.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

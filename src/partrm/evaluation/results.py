@@ -1,0 +1,313 @@
+"""The results of an evaluation as values, and ``metrics.json``, which holds them.
+
+The file has the schema ``partrm.metrics/3`` (``metrics.schema.json``). Its word for the framing that is called
+``mask-box`` here and on the command line is ``outline``: it is translated where files are written and read, so that the
+schema stays the same, files of both times are equal to the byte, and each can be compared with the other.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from partrm.errors import PartRMError
+from partrm.evaluation.samples import InputFraming, PosedSettings, RunSettings, SampleLabel
+
+SCHEMA = "partrm.metrics/3"
+
+RESAMPLES = 1000
+"""Bootstrap resamples of a mean."""
+
+COVERAGE = 0.95
+"""Of the intervals."""
+
+FRAMING_IN_FILE: dict[InputFraming, str] = {"canonical": "canonical", "mask-box": "outline"}
+"""Words of the file."""
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class ResultsError(PartRMError):
+    """Results that cannot be read or compared; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Named(Generic[T]):
+    """One value for each of the fields."""
+
+    def __getitem__(self, name: str) -> T:
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[tuple[str, T]]:
+        """Names and values."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
+
+@dataclass(frozen=True)
+class ByMetric(_Named[T]):
+    """One value for each metric."""
+
+    iou: T = field(metadata={"meaning": "IoU of the moving part, view 0"})
+    motion_error_ratio: T = field(metadata={"meaning": "error of the moved points / error of not moving"})
+    type_correct: T = field(metadata={"meaning": "joint type right"})
+    axis_error_deg: T = field(metadata={"meaning": "joint axis error (degrees, all samples)"})
+    pivot_distance: T = field(metadata={"meaning": "distance of the axes (object diagonals, where both turn)"})
+    amount_error_rad: T = field(metadata={"meaning": "error of the amount (radians, where both turn)"})
+    amount_error_units: T = field(metadata={"meaning": "error of the amount (object diagonals, where both slide)"})
+    drag_error_px: T = field(metadata={"meaning": "drag error (px of a 256 px image)"})
+    confidence: T = field(metadata={"meaning": "confidence of the joint"})
+    psnr: T = field(metadata={"meaning": "PSNR, views around (dB)"})
+    psnr_moved: T = field(metadata={"meaning": "PSNR on the moved part's pixels (dB)"})
+    ssim: T = field(metadata={"meaning": "SSIM, views around"})
+    lpips: T = field(metadata={"meaning": "LPIPS (VGG), views around"})
+
+    @staticmethod
+    def each(value: Callable[[str], S]) -> "ByMetric[S]":
+        """The value of each metric, from its name."""
+        return ByMetric(**{name: value(name) for name in METRICS})
+
+
+METRICS: dict[str, str] = {f.name: f.metadata["meaning"] for f in fields(ByMetric)}
+"""Metrics, and what they are."""
+
+SampleMetrics = ByMetric[float | None]
+"""Of one answer to one sample; None where a metric has no meaning, no truth, or nothing that computes it."""
+
+
+@dataclass(frozen=True)
+class ByMethod(_Named[T]):
+    """One value for each of those who answer."""
+
+    model: T = field(metadata={"meaning": "the model"})
+    copy: T = field(metadata={"meaning": "copy of the source's true views"})
+    no_motion: T = field(metadata={"meaning": "no motion: the model's reconstruction, unmoved"})
+    oracle_motion: T = field(metadata={"meaning": "oracle motion: true part and true motion on the model's Gaussians"})
+    oracle_geometry: T = field(
+        metadata={"meaning": "oracle geometry: true surface Gaussians (not fitted to images) with true motion"}
+    )
+
+    @staticmethod
+    def each(value: Callable[[str], S]) -> "ByMethod[S]":
+        """The value of each method, from its name."""
+        return ByMethod(**{name: value(name) for name in METHODS})
+
+
+METHODS: dict[str, str] = {f.name: f.metadata["meaning"] for f in fields(ByMethod)}
+"""Those who answer, and what they do; all but the model are ``baselines`` in the file."""
+
+
+@dataclass(frozen=True)
+class SampleRow:
+    """One sample."""
+
+    label: SampleLabel
+    """Which it is."""
+    metrics: ByMethod[SampleMetrics]
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of ``metrics.json``: what the sample is, the model's metrics, the baselines'."""
+        known = {name: value for name, value in asdict(self.label).items() if value is not None}
+        baselines = {name: asdict(metrics) for name, metrics in self.metrics if name != "model"}
+        return known | asdict(self.metrics.model) | {"baselines": baselines}
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> "SampleRow":
+        """The row that :meth:`to_json` wrote."""
+        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        of = row["baselines"] | {"model": row}
+        return SampleRow(label, ByMethod.each(lambda method: ByMetric.each(of[method].__getitem__)))
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A metric over some samples."""
+
+    mean: float | None
+    low: float | None
+    """The mean's bootstrap interval begins here; None for a single value."""
+    high: float | None
+    """It ends here."""
+    median: float | None
+    n: int
+    """Samples that have a value; without any the others are None."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Every metric of every method over some samples."""
+
+    samples: int
+    metrics: ByMethod[ByMetric[Statistic]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``metrics.json`` has it."""
+        return {"samples": self.samples} | asdict(self.metrics)
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Summary":
+        """The summary that :meth:`to_json` wrote."""
+
+        def metrics_of(method: str) -> ByMetric[Statistic]:
+            return ByMetric.each(lambda metric: Statistic(**content[method][metric]))
+
+        return Summary(content["samples"], ByMethod.each(metrics_of))
+
+
+@dataclass(frozen=True)
+class CodeVersion:
+    """What code made the metrics."""
+
+    version: str
+    """Of the package."""
+    source: str
+    """First 16 hex digits of the SHA-256 over the package's modules."""
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which samples."""
+
+    name: str
+    protocol: str
+    checksum: str
+    seed: int
+    samples_in_set: int
+    objects: int
+    dropped: tuple[str, ...]
+    """Candidates left out, with the reason."""
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights."""
+
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class LpipsIdentity:
+    """Which network compares images."""
+
+    net: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the metrics of a sample depend on: two evaluations of the same identity have the same rows."""
+
+    code: CodeVersion
+    data: DataIdentity
+    model: ModelIdentity
+    lpips: LpipsIdentity | None
+    """None where it was not computed."""
+    settings: RunSettings
+    posed: PosedSettings | None
+    """None for files, whose views are their own."""
+    device: str
+    """``cpu`` or ``cuda``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The first line of rows that are kept, and the head of ``metrics.json`` but for the commit."""
+        settings = asdict(self.settings)
+        framing = FRAMING_IN_FILE[settings.pop("framing")]
+        if self.posed is not None:
+            settings |= asdict(self.posed) | {"framing": framing}
+        return {
+            "schema": SCHEMA,
+            "code": asdict(self.code),
+            "data": asdict(self.data) | {"dropped": list(self.data.dropped)},
+            "model": asdict(self.model),
+            "lpips": None if self.lpips is None else asdict(self.lpips),
+            "settings": settings | {"device": self.device},
+        }
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Identity":
+        """The identity that :meth:`to_json` wrote; without a framing, as before there was one, it is canonical."""
+        data, lpips, settings = content["data"], content["lpips"], dict(content["settings"])
+        device, framing = settings.pop("device"), settings.pop("framing", "canonical")
+        words: dict[str, InputFraming] = {written: word for word, written in FRAMING_IN_FILE.items()}
+        posed = {f.name: settings.pop(f.name) for f in fields(PosedSettings) if f.name in settings}
+        return Identity(
+            CodeVersion(content["code"]["version"], content["code"]["source"]),
+            DataIdentity(**data | {"dropped": tuple(data["dropped"])}),
+            ModelIdentity(**content["model"]),
+            None if lpips is None else LpipsIdentity(**lpips),
+            RunSettings(**settings, framing=words[framing]),
+            PosedSettings(**posed) if posed else None,
+            device,
+        )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole evaluation."""
+
+    identity: Identity
+    commit: str | None
+    """Of the checkout that the package ran from."""
+    all: Summary
+    categories: dict[str, Summary]
+    objects: dict[str, Summary]
+    samples: tuple[SampleRow, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``metrics.json``: lengths in object diagonals, undefined metrics as null."""
+        head = self.identity.to_json()
+        return head | {
+            "code": head["code"] | {"commit": self.commit},
+            "metrics": METRICS,
+            "methods": METHODS,
+            "intervals": {"coverage": COVERAGE, "resamples": RESAMPLES, "drawn": "objects"},
+            "summary": {
+                "all": self.all.to_json(),
+                "categories": {name: summary.to_json() for name, summary in self.categories.items()},
+                "objects": {name: summary.to_json() for name, summary in self.objects.items()},
+            },
+            "samples": [row.to_json() for row in self.samples],
+        }
+
+    @staticmethod
+    def from_json(content: dict[str, Any]) -> "Results":
+        """The results that :meth:`to_json` wrote."""
+        summary = content["summary"]
+        categories, objects = (
+            {name: Summary.from_json(group) for name, group in summary[key].items()}
+            for key in ("categories", "objects")
+        )
+        return Results(
+            Identity.from_json(content),
+            content["code"]["commit"],
+            Summary.from_json(summary["all"]),
+            categories,
+            objects,
+            tuple(SampleRow.from_json(row) for row in content["samples"]),
+        )
+
+    def text(self) -> str:
+        """The whole file."""
+        return json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
+
+
+def load_results(path: Path) -> Results:
+    """Read a ``metrics.json`` (or the one in a folder).
+
+    Raises:
+        ResultsError: not such a file.
+    """
+    path = path / "metrics.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as metrics.json ({error})") from error
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise ResultsError(f"{path}: schema {schema!r}, needed is {SCHEMA!r}; evaluate again")
+    try:
+        return Results.from_json(content)
+    except (KeyError, TypeError, AttributeError, PartRMError) as error:
+        raise ResultsError(f"{path}: not what the schema {SCHEMA} holds ({error!r}); evaluate again") from error

@@ -1,0 +1,69 @@
+"""Drawing on pictures of 8 bits a channel: arrows, tinted masks, lines of text."""
+
+import math
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+PART_COLOR = (230, 60, 40)
+"""Tint of the moving part, RGB 0..255."""
+
+WHITE = (255, 255, 255)
+
+LABEL_PX = 16
+"""Height of a line of text."""
+
+
+def to_bytes(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """An image in [0, 1], on any device, with 8 bits a channel."""
+    return rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8).cpu(), "c h w -> h w c").numpy()
+
+
+def draw_mask(
+    picture: UInt8[np.ndarray, "h w 3"],
+    mask: Float[Tensor, "rows columns"] | Bool[Tensor, "rows columns"],
+    color: tuple[int, int, int] = PART_COLOR,
+    opacity: float = 0.6,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture under a tint where the mask, of any resolution, is 1 (or in part where it is less)."""
+    full = torch.nn.functional.interpolate(mask.float()[None, None].cpu(), picture.shape[:2], mode="nearest")[0, 0]
+    weight = opacity * full.numpy()[..., None]
+    return (picture * (1 - weight) + np.array(color) * weight).round().astype(np.uint8)
+
+
+def draw_arrows(
+    picture: UInt8[np.ndarray, "h w 3"],
+    start_px: Float[Tensor, "n 2"],
+    end_px: Float[Tensor, "n 2"],
+    color: tuple[int, int, int] = PART_COLOR,
+    rim: bool = True,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with an arrow for each drag.
+
+    Args:
+        start_px: x and y, pixels of the picture.
+        end_px: likewise.
+        rim: white beside the shafts, for pictures of any colour.
+    """
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for (x0, y0), (x1, y1) in zip(start_px.tolist(), end_px.tolist(), strict=True):
+        if rim:
+            draw.line([x0, y0, x1, y1], fill=WHITE, width=5)
+        draw.line([x0, y0, x1, y1], fill=color, width=2)
+        angle = math.atan2(y1 - y0, x1 - x0)
+        head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
+        draw.polygon([(x1, y1), *head], fill=color)
+        draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=color)
+    return np.asarray(image)
+
+
+def draw_label(picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "tall w 3"]:
+    """The picture under a line of text."""
+    image = Image.new("RGB", (picture.shape[1], LABEL_PX), WHITE)
+    ImageDraw.Draw(image).text((4, 2), text, fill=(20, 20, 20))
+    return np.concatenate([np.asarray(image), picture], 0)
