@@ -193,7 +193,7 @@ class PartRMNetwork(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, inputs: NetworkInput, unet: Callable[..., Tensor] | None = None) -> NetworkOutput:
+    def forward(self, inputs: NetworkInput, unet: Callable[..., Tensor] | None = None) -> Any:
         """What the head says of a batch of samples.
 
         Args:
