@@ -34,14 +34,15 @@ GENERATORS: dict[str, tuple[str, ...]] = {
     "Dishwasher": ("dishwasher", "kitchen_dishwasher"),
     "Laptop": ("laptop",),
     "Microwave": ("microwave", "kitchen_microwave"),
-    "Oven": ("oven", "kitchen_range", "toaster_oven"),
+    "Oven": ("oven", "kitchen_range", "toaster_oven", "stove"),
     "Refrigerator": ("refrigerator", "kitchen_refrigerator"),
     "StorageFurniture": (
         "cabinet", "mixed_cabinet", "kitchen_base_cabinet", "drawers", "chest", "sliding_cabinet", "desk",
         "kitchen_wall_cabinet", "kitchen_sink_cabinet", "kitchen_recursive_cabinet", "kitchen_island",
+        "drawer_stack", "mixed_fronts", "filing_cabinet", "chest_with_lid",
     ),
     "TrashCan": ("trash_can",),
-    "WashingMachine": ("washing_machine",),
+    "WashingMachine": ("washing_machine", "round_washer"),
 }  # fmt: skip
 """Procedural generators of PartDrag-4D's categories, taken in turn."""
 

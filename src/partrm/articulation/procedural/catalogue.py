@@ -12,11 +12,15 @@ from partrm.articulation.procedural import (
     assemblies,
     containers,
     controls,
+    flaps,
     furniture,
     handheld,
     household,
     machines,
     mechanisms,
+    portholes,
+    racks,
+    stacks,
     tabletop,
 )
 from partrm.articulation.procedural.builder import ObjectBuilder
@@ -77,10 +81,27 @@ OWN_GENERATORS: dict[str, Callable[[ObjectBuilder], None]] = {
     "printer": tabletop.printer,
     "mirror": tabletop.mirror,
     "book": tabletop.book,
+    "drawer_stack": stacks.drawer_stack,
+    "mixed_fronts": stacks.mixed_fronts,
+    "round_washer": portholes.round_washer,
+    "hatch": portholes.hatch,
+    "stove": portholes.stove,
+    "wire_basket_shelf": racks.wire_basket_shelf,
+    "tray_tower": racks.tray_tower,
+    "filing_cabinet": racks.filing_cabinet,
+    "trolley_suitcase": racks.trolley_suitcase,
+    "toilet_seat": flaps.toilet_seat,
+    "letter_box": flaps.letter_box,
+    "sash_window": flaps.sash_window,
+    "flip_screen": flaps.flip_screen,
+    "chest_with_lid": flaps.chest_with_lid,
 }
 """Generators that need nothing but numpy."""
 
 OWN_CATEGORIES: tuple[str, ...] = tuple(OWN_GENERATORS)
+
+HELD_OUT: tuple[str, ...] = ("sash_window", "letter_box", "tray_tower", "toilet_seat")
+"""Categories that no training pool holds: what they score tells of kinds that were never seen."""
 
 CATEGORIES: tuple[str, ...] = (*OWN_CATEGORIES, *SYNTHESIZED)
 """All categories; those that begin with ``kitchen_`` need the ``data`` extra."""
