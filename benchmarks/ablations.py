@@ -189,7 +189,7 @@ def run_all(args: argparse.Namespace, names: list[str], deadline: float) -> None
     pending = agreed([name for name in names if not done_before(args, name)])
     if not pending:
         return
-    data = load_pool_for(args.pool, device)
+    data = load_pool_for((args.pool,), device)
     for name in pending:
         if name != pending[0] and agreed(time.monotonic() > deadline):
             return
@@ -349,7 +349,7 @@ def train_config(args: argparse.Namespace, name: str, out: Path, steps: tuple[in
         motion=variant.motion_terms,
     )
     return TrainConfig(
-        pool=args.pool,
+        pool=(args.pool,),
         out=out,
         preset=peer if variant.peer else args.preset,
         network=changes,

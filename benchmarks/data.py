@@ -138,7 +138,7 @@ def training(args: argparse.Namespace) -> None:
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4)
     fast = torch.cuda.is_available()
     config = TrainConfig(
-        pool=args.pool, out=Path("runs/bench"), preset=args.preset, fused_norms=fast, graphs=fast, coarse=phase
+        pool=(args.pool,), out=Path("runs/bench"), preset=args.preset, fused_norms=fast, graphs=fast, coarse=phase
     )
     trainer = Trainer(config)
     wanted = SampleConfig(image_size_px=args.size)

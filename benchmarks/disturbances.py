@@ -24,8 +24,9 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 
-from partrm.cameras import Cameras
-from partrm.data.online import PosedBatch, moving_mask, random_lights
+from partrm.cameras import CANONICAL_FOVY_RAD, INPUT_FOVY_RAD, Cameras
+from partrm.data.lighting import random_lights
+from partrm.data.online import PosedBatch, moving_mask
 from partrm.data.photographs import through_other_lenses
 from partrm.data.samples import NetworkInput
 from partrm.data.scenarios import first_view
@@ -42,8 +43,8 @@ from partrm.motion import read_motion, run_network
 from partrm.rendering.meshes import render_meshes, trace_surfaces
 from partrm.transforms import transform_points
 
-SETTINGS = RunSettings(novel_size_px=16)
-"""The views around are not looked at."""
+SETTINGS = RunSettings(novel_size_px=16, framing="outline")
+"""Single images of unknown camera. The views around are not looked at."""
 
 GREY = 0.82
 """Of the background that rims and JPEG blocks keep."""
@@ -82,19 +83,22 @@ Disturbance = Callable[[Scene], NetworkInput]
 
 def other_light(scene: Scene) -> NetworkInput:
     posed = replace(scene.posed, lights=random_lights(len(scene.numbers), scene.generator))
-    return network_input(scene.stage, posed, scene.numbers, SETTINGS, scene.inputs.images.shape[-1])
+    return network_input(scene.stage, posed, scene.inputs.cameras, scene.inputs.view_valid, scene.numbers, SETTINGS)
 
 
 @dataclass(frozen=True)
 class Lens:
-    """Taken through a lens of another vertical field of view, while the network is told of the canonical one."""
+    """Taken through another lens than the one that the network is told of."""
 
     fovy_deg: float
+    """Vertical field of view of an image in which the object has its canonical size: half of it fills the network's."""
 
     def cameras(self, scene: Scene, size_px: int) -> Cameras:
         """[b, 1] that took the first images."""
         told = first_view(len(scene.numbers), size_px, scene.stage.device)
-        return through_other_lenses(told, 1.0, (self.fovy_deg, self.fovy_deg), scene.generator)
+        share = math.tan(INPUT_FOVY_RAD / 2) / math.tan(CANONICAL_FOVY_RAD / 2)
+        fovy_deg = math.degrees(2 * math.atan(share * math.tan(math.radians(self.fovy_deg) / 2)))
+        return through_other_lenses(told, 1.0, (fovy_deg, fovy_deg), scene.generator)
 
     def __call__(self, scene: Scene) -> NetworkInput:
         size = scene.inputs.images.shape[-1]
@@ -178,7 +182,10 @@ def photographed(background: str) -> Disturbance:
     def taken(scene: Scene) -> NetworkInput:
         rng, cuts = np.random.default_rng(0), []
         for rgba in scene.inputs.images[:, 0]:
-            cuts.append(cut_out(photograph(rgba, BACKGROUNDS[background], rng)))
+            aside = rgba.shape[-1] // 4  # photographs show more of their background than the network's squares do
+            wide = torch.nn.functional.pad(rgba, (aside, aside, aside, aside))
+            cut = cut_out(photograph(wide, BACKGROUNDS[background], rng))
+            cuts.append(cut[:, aside:-aside, aside:-aside])
         images = torch.stack(cuts)
         return scene.with_first(images[:, :3], images[:, 3:])
 
@@ -243,7 +250,13 @@ def main() -> None:
     for numbers in track(batches(count, 0, stage.device), console=Console(stderr=True), description="samples"):
         batch = stage.batch(numbers, SETTINGS, model.config.image_size_px)
         for name in names:
-            scene = Scene(stage, stage.posed(numbers), numbers, batch.inputs, torch.Generator().manual_seed(numbers[0]))
+            scene = Scene(
+                stage,
+                stage.posed(numbers, SETTINGS.framing),
+                numbers,
+                batch.inputs,
+                torch.Generator().manual_seed(numbers[0]),
+            )
             figures[name] += scored(articulated, scene, ROWS[name], batch.truths)
     print("| input | IoU | motion-error ratio (median) | against the first row | type right |")
     print("| --- | --- | --- | --- | --- |")

@@ -48,6 +48,7 @@ def random_batch(config: ReferenceConfig, batch: int, views: int, drags: int, de
         cameras=orbit(4),
         view_valid=torch.ones(batch, 4, dtype=torch.bool),
         drags=Drags(points[0], points[1], torch.zeros(batch, drags, dtype=torch.long), torch.ones(batch, drags).bool()),
+        lens_known=torch.ones(batch, 4, dtype=torch.bool),
     )
     count = 4 * config.splat_size_px**2
     surface = torch.rand(count, 3, generator=g) * 2 - 1

@@ -34,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     phase = Phase("bench", 10**6, args.batch, args.size, 1e-4, 1e-4, appearance=args.appearance)
     config = TrainConfig(
-        pool=args.pool,
+        pool=(args.pool,),
         out=Path("runs/bench"),
         preset=args.preset,
         compile=args.compile,

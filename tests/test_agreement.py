@@ -51,7 +51,7 @@ def scene(present: int = VIEWS) -> tuple[Gaussians, NetworkInput]:
         torch.zeros(1, 1, 2), torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1).bool()
     )
     valid = (torch.arange(VIEWS) < present)[None]
-    return gaussians, NetworkInput(images, canonical_orbit(VIEWS, 2 * SIDE)[None], valid, drags)
+    return gaussians, NetworkInput(images, canonical_orbit(VIEWS, 2 * SIDE)[None], valid, drags, valid)
 
 
 def pushed(gaussians: Gaussians, by: torch.Tensor) -> Gaussians:
@@ -200,6 +200,7 @@ def test_samples_of_a_batch_do_not_touch_each_other() -> None:
         replace(first.cameras, T_world_camera=poses, fovy_rad=fovy),
         torch.cat([i.view_valid for _, i in rows]),
         drags,
+        torch.cat([i.lens_known for _, i in rows]),
     )
     agreed = agree(together, inputs)
     assert torch.equal(agreed.means[0], together.means[0])

@@ -9,7 +9,7 @@ import torch
 from partrm.arrival import agreed_with_drags, touched_points
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
-from partrm.cameras import Cameras, canonical_orbit
+from partrm.cameras import INPUT_FOVY_RAD, Cameras, canonical_orbit
 from partrm.data.samples import NetworkInput
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
@@ -22,7 +22,7 @@ POINTS = torch.tensor([[0.2, 0.1, 0.2], [0.1, -0.2, 0.2]])
 
 
 def cameras(count: int) -> Cameras:
-    one = canonical_orbit(4, 64)
+    one = canonical_orbit(4, 64, fovy_rad=INPUT_FOVY_RAD)
     return Cameras(one.T_world_camera[:1].expand(count, 4, 4), one.fovy_rad[:1].expand(count), 64, 64)
 
 
@@ -79,7 +79,8 @@ def test_touched_points_lie_on_the_start_rays_at_the_parts_depth() -> None:
     start = torch.tensor([[[0.2, 0.4], [0.9, 0.5], [0.3, 0.7], [0.3, 0.7]]])
     drags = Drags(start, start + 0.1, torch.tensor([[0, 0, 2, 0]]), torch.tensor([[True, True, True, False]]))
     batched = Cameras(orbit.T_world_camera[None], orbit.fovy_rad[None], 64, 64)
-    inputs = NetworkInput(torch.zeros(1, 4, 4, 64, 64), batched, torch.ones(1, 4, dtype=torch.bool), drags)
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    inputs = NetworkInput(torch.zeros(1, 4, 4, 64, 64), batched, valid, drags, valid)
     points, ends, seen_from = touched_points(output, inputs, 0)
     assert len(points) == 2  # the second start shows what stays, the fourth is padding
     torch.testing.assert_close(ends, start[0, [0, 2]] + 0.1)

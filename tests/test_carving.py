@@ -34,7 +34,7 @@ def scene(present: int = 1, seed: int = 0) -> tuple[Gaussians, NetworkInput]:
         opacities=torch.full((1, n), 0.9),
         colors=torch.full((1, n, 3), 0.5),
     )
-    return gaussians, NetworkInput(images, cameras, valid, drags)
+    return gaussians, NetworkInput(images, cameras, valid, drags, valid)
 
 
 def test_carving_equals_a_loop_over_points_and_pixels() -> None:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from partrm import __version__
-from partrm.cameras import canonical_orbit, save_cameras
+from partrm.cameras import FILLED, canonical_orbit, save_cameras
 from partrm.cli import COMMANDS, main
 from partrm.images import save_image
 from partrm.model.checkpoints import save_checkpoint
@@ -63,7 +63,15 @@ def test_predict_takes_a_plain_photo_and_a_canonical_image(folder, tmp_path):
     code = run_predict(folder, folder / "good.png", "--drag", DRAG, "--framing", "canonical", out=tmp_path / "b")
     assert code == 0
     source = json.loads((tmp_path / "b" / "prediction.json").read_text())["source"]
-    assert source["canonical_px_per_source_px"] == TINY.image_size_px / 128
+    # The whole image of 128 pixels had the canonical camera, whichever square of it the network took.
+    assert source["lens_known"]
+    np.testing.assert_allclose(
+        source["camera"]["T_canonical_camera"], canonical_orbit(1, 8).T_world_camera[0], atol=1e-4
+    )
+    np.testing.assert_allclose(source["camera"]["K"], canonical_orbit(1, 128).K[0], atol=0.02)
+    photo = json.loads((tmp_path / "a" / "prediction.json").read_text())["source"]
+    assert not photo["lens_known"]
+    assert photo["canonical_px_per_source_px"] == pytest.approx(TINY.image_size_px * FILLED / 60, rel=0.02)
 
 
 def make_source(kind, path, good):

@@ -36,7 +36,7 @@ def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path) -> 
     figures = json.loads((study / "out.json").read_text())
     assert set(figures) == {"as it is", "lens of 58°"}
     assert done.stdout.count("\n| ") == 3, "a rule and two rows under the heading"
-    settings = RunSettings(limit=3, novel_size_px=16)
+    settings = RunSettings(limit=3, novel_size_px=16, framing="outline")
     rows = evaluate(load_eval_set(study / "set.st"), load_model(study / "model"), settings, lambda row: None)
     for found, row in zip(figures["as it is"], rows, strict=True):
         assert found == {key: pytest.approx(row[key]) for key in found}
@@ -49,7 +49,7 @@ def test_every_row_disturbs_the_image_or_the_drags(study: Path, monkeypatch: pyt
     stage = disturbances.MeshStage.of(load_eval_set(study / "set.st"), "cpu")
     numbers = range(2)
     inputs = stage.inputs(numbers, disturbances.SETTINGS, 64)
-    posed, opaque = stage.posed(numbers), {}
+    posed, opaque = stage.posed(numbers, "outline"), {}
     for name, disturb in disturbances.ROWS.items():
         scene = disturbances.Scene(stage, posed, numbers, inputs, torch.Generator().manual_seed(0))
         other = disturb(scene)

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
-from partrm.cameras import canonical_orbit
+from partrm.cameras import FILLED, canonical_orbit, filled_frame
 from partrm.cli import main
 from partrm.data.scenarios import JointTables
 from partrm.drags import MAX_DRAGS
@@ -18,6 +18,7 @@ from partrm.evaluate.baselines import render_on_white
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.mesh_stage import (
     MeshStage,
+    drag_points,
     network_input,
     novel_cameras,
     sample_surface,
@@ -64,9 +65,9 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def all_truths(evalset):
     stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
-    posed = stage.posed(numbers)
+    posed, given, _ = stage.seen(numbers, RunSettings(), SIZE)
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad, 48)
-    return truths_of(stage, posed, numbers, RunSettings(), cameras, SIZE // 2)
+    return truths_of(stage, posed, numbers, RunSettings(), cameras, given[:, :1].resized(SIZE // 2))
 
 
 def test_the_truth_scores_the_ceiling_and_no_motion_scores_one(all_truths):
@@ -100,10 +101,12 @@ def test_the_amounts_sign_is_read_about_the_true_axis(all_truths):
         turned = replace(truth.joint, axis=-truth.joint.axis, amount=-truth.joint.amount)
         flipped = replace(truth.joint, axis=-truth.joint.axis)
         same, wrong = (score(truth, Answer(truth.part_mask, j, truth.after)) for j in (turned, flipped))
-        name = "amount_error_rad" if truth.joint.type == JointType.REVOLUTE else "amount_error_units"
+        turns = truth.joint.type == JointType.REVOLUTE
+        name = "amount_error_rad" if turns else "amount_error_units"
+        wanted = 2 * abs(truth.joint.amount) / (1 if turns else truth.diagonal)
         assert same[name] == pytest.approx(0, abs=1e-6)
         assert same["motion_error_ratio"] < 1e-5
-        assert wrong[name] == pytest.approx(2 * abs(truth.joint.amount), rel=1e-5)
+        assert wrong[name] == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
@@ -117,8 +120,8 @@ def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
 def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_truths):
     stage = MeshStage.of(evalset, "cpu")
     numbers = range(len(evalset))
-    posed = stage.posed(numbers)
-    inputs = network_input(stage, posed, numbers, RunSettings(drags=MAX_DRAGS), 128)
+    posed, given, valid = stage.seen(numbers, RunSettings(), 128)
+    inputs = network_input(stage, posed, given, valid, numbers, RunSettings(drags=MAX_DRAGS))
     drags = inputs.drags
     assert bool(drags.valid.all())
     for row, truth in enumerate(all_truths):
@@ -127,26 +130,33 @@ def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_trut
         mask = torch.nn.functional.interpolate(truth.part_mask[None, None].float(), (128, 128))[0, 0]
         near = torch.nn.functional.max_pool2d(mask[None], 5, 1, 2)[0]
         assert bool((near[y, x] > 0).all()), "drags start on the part that moves"
-        assert bool(((drags.end[row] > 0) & (drags.end[row] < 1)).all())
         # Each end is where the true joint takes the point, by an independent route: the object's own kinematics.
         tables, plan = JointTables.from_objects([cabinet()]), evalset.plan
         poses = [tables.poses(q[[row]])[0, plan.part[row]] for q in (plan.q_source, plan.q_target)]
         point = transform_points(poses[1] @ poses[0].inverse(), plan.drag_point[row])
         canonical = posed.framing[[row]].points_to_canonical(point[None])[0]
-        pixels, _ = canonical_orbit(1, 128)[0].project(canonical)
+        pixels, _ = given[row, 0].project(canonical)
         assert_close(drags.end[row] * 128, pixels, atol=0.02, rtol=0)
     assert drags.start[:, 0].sub(drags.end[:, 0]).norm(dim=-1).min() > planning.LEAST_DRAG / 2
-    one = network_input(stage, posed, numbers, RunSettings(drags=1), 128).drags
+    one = stage.inputs(numbers, RunSettings(drags=1), 128).drags
     assert one.valid.sum(-1).tolist() == [1] * len(evalset)
 
 
-def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance(evalset):
+def test_input_views_are_taken_from_the_canonical_places_and_views_around_keep_their_distance(evalset):
     stage, numbers = MeshStage.of(evalset, "cpu"), range(len(evalset))
-    posed = stage.posed(numbers)
-    inputs = network_input(stage, posed, numbers, RunSettings(views=3), SIZE)
+    posed, given, _ = stage.seen(numbers, RunSettings(views=3), SIZE)
+    inputs = stage.inputs(numbers, RunSettings(views=3), SIZE)
+    assert_close(inputs.cameras.T_world_camera, given.T_world_camera)
     assert inputs.view_valid.tolist() == [[True, True, True, False]] * len(evalset)
     assert bool((inputs.images[:, 3] == 0).all())
-    assert_close(inputs.cameras[:, 0].T_world_camera[0], canonical_orbit(1, SIZE).T_world_camera[0])
+    # In object frames they stand where the whole images' cameras stood, and see the object filling their frames.
+    plain = stage.posed(numbers)
+    first = plain.framing.cameras_to_object(canonical_orbit(1, SIZE)[None][[0] * len(evalset)])
+    assert_close(posed.framing.cameras_to_object(given).positions[:, :1], first.positions, atol=1e-4, rtol=0)
+    for image in inputs.images[:, :3].flatten(0, 1):
+        shown = (image[3] > 0.5).nonzero()
+        assert float((shown.amax(0) - shown.amin(0) + 1).max()) == pytest.approx(FILLED * SIZE, abs=0.06 * SIZE)
+    posed = plain
     around = novel_cameras(posed, evalset.plan.azimuth_rad, 64)
     assert_close(around.positions.norm(dim=-1), torch.full(around.batch_shape, 2.4))
     up = posed.framing.R_canonical_object[:, :, 2]
@@ -237,23 +247,32 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
 
     model = load_model(checkpoint)
     stage = MeshStage.of(evalset, "cpu")
-    posed = stage.posed([0])
-    inputs = network_input(stage, posed, [0], RunSettings(), SIZE)
-    save_image(inputs.images[0, 0], tmp_path / "source.png")
+    whole = stage.posed([0])
+    camera = canonical_orbit(1, 512)
+    image = render_meshes(stage.scene, whole.instances, whole.framing.cameras_to_object(camera[None]), whole.lights)
+    save_image(image[0, 0], tmp_path / "source.png")
     source = load_source(tmp_path / "source.png", SIZE, "canonical")
-    drag = torch.cat([inputs.drags.start[0, 0], inputs.drags.end[0, 0]]) * SIZE
+    point = drag_points(stage, whole, [0], 1)
+    moved = transform_points(whole.framing.motion_to_canonical(whole.T_motion), point)
+    drag = torch.cat([camera.project(p)[0][0, 0] for p in (point, moved)])
     pixels = check_drags([tuple(drag.tolist())], source)
-    assert_close(predict_input(source, pixels).images, inputs.images, atol=1 / 255, rtol=0)
+    _, given, _ = stage.seen([0], RunSettings(), SIZE)
+    inputs = stage.inputs([0], RunSettings(), SIZE)
+    framed, _, _ = filled_frame(source.cameras)
+    told = predict_input(replace(source, cameras=framed), pixels)
+    # The boxes are read off images of other sizes, a pixel apart.
+    assert_close(told.cameras.T_world_camera[0], given.T_world_camera[0], atol=0.03, rtol=0)
+    assert float((told.images - inputs.images).abs().mean()) < 0.02
+    assert_close(told.drags.start[0, 0], inputs.drags.start[0, 0], atol=0.01, rtol=0)
     prediction = predict(source, pixels, model)
     row = evaluate(evalset, model, RunSettings(limit=1, novel_size_px=48), lambda count: None)[0]
-    cameras = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 48)
-    truth = truths_of(stage, posed, [0], RunSettings(), cameras, SIZE // 2)[0]
+    cameras = novel_cameras(whole, evalset.plan.azimuth_rad[:1], 48)
+    truth = truths_of(stage, whole, [0], RunSettings(), cameras, given[:, :1].resized(SIZE // 2))[0]
     scored = score(truth, Answer(truth.part_mask, prediction.joint, render_on_white(prediction.after, cameras[0])))
     still = score(truth, Answer(None, None, render_on_white(prediction.before, cameras[0])))
-    # The PNG rounds colours to 8 bit.
-    for name in ("psnr", "psnr_moved", "motion_error_ratio", "drag_error_px"):
-        assert scored[name] == pytest.approx(row[name], rel=0.02), name
-        assert still[name] == pytest.approx(row["baselines"]["no_motion"][name], rel=0.02), name
+    for name in ("psnr", "psnr_moved", "motion_error_ratio"):
+        assert scored[name] == pytest.approx(row[name], rel=0.05), name
+        assert still[name] == pytest.approx(row["baselines"]["no_motion"][name], rel=0.05), name
 
 
 def test_sheet_shows_best_median_and_worst():

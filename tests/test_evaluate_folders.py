@@ -22,7 +22,7 @@ from partrm.data.build_object import BuildConfig
 from partrm.data.partdrag4d import DatasetError
 from partrm.evaluate.batches import RunSettings
 from partrm.evaluate.folder_sets import open_folder, read_lines
-from partrm.evaluate.folder_stage import Canonical, FolderStage
+from partrm.evaluate.folder_stage import FolderStage, Seen
 from partrm.evaluate.published_protocol import published_crops, published_drags
 from partrm.evaluate.runs import evaluate
 from partrm.evaluate.scoring import METRICS, Answer, score
@@ -108,8 +108,8 @@ def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(correcte
         x, y = (drags.start[drags.valid] * truth.part_mask.shape[0]).long().unbind(-1)
         near = torch.nn.functional.max_pool2d(truth.part_mask[None].float(), 3, 1, 1)[0]
         assert bool((near[y, x] > 0).all())
-        arrived, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
-        assert_close(arrived / truth.camera.width, drags.end[drags.valid], atol=2e-3, rtol=0)
+        arrived, _ = batch.inputs.cameras[row, 0].project(transform_points(truth.T_after_before, truth.drag_points))
+        assert_close(arrived / (4 * SIZE), drags.end[drags.valid], atol=6e-3, rtol=0)
         perfect = score(truth, Answer(truth.part_mask, truth.joint, truth.after))
         assert (perfect["iou"], perfect["psnr"], perfect["psnr_moved"]) == (1, 60, 60)
         assert perfect["motion_error_ratio"] < 2e-3
@@ -125,10 +125,15 @@ def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(correcte
         assert len(truth.after) == 7
 
 
-def test_the_first_camera_is_canonical_and_lengths_scale_with_it(corrected):
+def test_whole_views_and_their_squares_see_the_same_points(corrected):
     sample = corrected.samples[0].load()
-    frame = Canonical.of(sample)
-    assert_close(frame.cameras.positions[0], torch.tensor([0.0, 0, 2.4]), atol=1e-5, rtol=0)
+    frame = Seen.of(sample, 2, 64)
+    assert_close(frame.cameras.positions[:2], frame.crop_cameras.positions, atol=1e-5, rtol=0)
+    for view in range(2):
+        whole, _ = frame.cameras[view].project(frame.points(sample.points[:9]))
+        square, _ = frame.crop_cameras[view].project(frame.points(sample.points[:9]))
+        there = frame.crops[view].to_source_px(square) * (frame.cameras.width / frame.crops[view].source_width)
+        assert_close(there, whole, atol=0.02, rtol=0)
     points = sample.points[:5]
     T = frame.motion(sample.T_after_before)
     assert_close(

@@ -14,6 +14,7 @@ import torch
 from small_evaluation import cabinet_set, untrained_checkpoint
 
 from partrm.articulation.procedural import CATEGORIES
+from partrm.cameras import CANONICAL_FOVY_RAD
 from partrm.cli import main
 from partrm.data.sources import GENERATORS
 from partrm.evaluate import parallel, published, session
@@ -32,7 +33,7 @@ from partrm.evaluate.session import Means
 from partrm.evaluate.tables import number, partdrag_table
 from partrm.gaussians import Gaussians
 from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
+from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 from partrm.motion import MOVING_WIDTH
 from partrm.transforms import pose
 
@@ -61,19 +62,28 @@ def row_of(**figures):
     return dict.fromkeys(METRICS, 1.0) | {"category": "a", "object": "o", "baselines": methods} | figures
 
 
+def one_layer(gaussians):
+    """A network's answer of these Gaussians [n] to one sample; which of them move it does not know."""
+    n, one = len(gaussians), gaussians[None]
+    nothing = torch.zeros(1, n)
+    return NetworkOutput(one, nothing, torch.zeros(1, n, 3), nothing, nothing, torch.ones(1, 4, dtype=torch.bool))
+
+
 def test_oracles_bound_what_a_model_can_reach(evalset):
     """Without a network: true Gaussians find the part, beat their unmoved selves, and lose with a wrong motion."""
     stage, numbers = MeshStage.of(evalset, "cpu"), [0, 3]
     posed = stage.posed(numbers)
     around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
-    truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
-    surface = true_surfaces(stage.scene, posed, input_cameras(posed, 4, 128)[0])
+    given, _ = input_cameras(posed, 4, 128, CANONICAL_FOVY_RAD)
+    truths = truths_of(stage, posed, numbers, RunSettings(), around, given[:, :1].resized(64))
+    surface = true_surfaces(stage.scene, posed, given)
     for row, truth in enumerate(truths):
         perfect = surface.gaussians[row]
         still = render_on_white(perfect, around[row])
         # A network's moving splats are widened when they are read: these come out as the true ones.
         narrowed = perfect.scales / torch.where(surface.network_moving[row], MOVING_WIDTH, 1.0)[:, None]
-        answers = baseline_answers(truth, replace(perfect, scales=narrowed), still, surface[row], around[row])
+        network = one_layer(replace(perfect, scales=narrowed))
+        answers = baseline_answers(truth, network, 0, still, surface[row], around[row])
         assert set(answers) | {"model"} == set(METHODS)
         figures = {name: score(truth, answer) for name, answer in answers.items()}
         assert figures["oracle_geometry"]["iou"] > 0.9
@@ -83,16 +93,16 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
         assert figures["oracle_geometry"]["psnr"] > figures["no_motion"]["psnr"] + 1
         assert figures["oracle_geometry"]["psnr_moved"] > figures["no_motion"]["psnr_moved"] + 3
         wrong = replace(truth, T_after_before=pose(torch.eye(3), torch.tensor([0.3, 0.0, 0.0])))
-        lost = baseline_answers(wrong, perfect, still, surface[row], around[row])["oracle_geometry"]
+        lost = baseline_answers(wrong, one_layer(perfect), 0, still, surface[row], around[row])["oracle_geometry"]
         assert score(truth, lost)["psnr"] < figures["oracle_geometry"]["psnr"] - 1
 
 
 def test_true_gaussians_reproduce_the_input_view(evalset):
     stage = MeshStage.of(evalset, "cpu")
     posed = stage.posed([0])
-    cameras, _ = input_cameras(posed, 4, 128)
+    cameras, _ = input_cameras(posed, 4, 128, CANONICAL_FOVY_RAD)
     surface = true_surfaces(stage.scene, posed, cameras)
-    truth = truths_of(stage, posed, [0], RunSettings(), cameras, 64)[0]
+    truth = truths_of(stage, posed, [0], RunSettings(), cameras, cameras[:, :1].resized(64))[0]
     figures = (render_on_white(surface.gaussians[0], cameras[0]) - truth.before).square().mean((1, 2, 3))
     assert float(figures.max()) < 10 ** (-2.2)
     nothing = surface.gaussians[0]
@@ -351,7 +361,8 @@ def test_a_shifted_picture_loses_what_skimage_says(evalset, shift):
     stage = MeshStage.of(evalset, "cpu")
     posed = stage.posed([0])
     around = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 64)
-    truth = truths_of(stage, posed, [0], RunSettings(), around, 32)[0]
+    own = input_cameras(posed, 1, 32, CANONICAL_FOVY_RAD)[0][:, :1]
+    truth = truths_of(stage, posed, [0], RunSettings(), around, own)[0]
     moved = torch.roll(truth.after, shift, -1)
     row = score(truth, Answer(truth.part_mask, truth.joint, moved))
     ends = score(truth, Answer(truth.part_mask, truth.joint, truth.after))

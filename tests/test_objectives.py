@@ -29,10 +29,14 @@ STATE = dataclasses.replace(TINY, head="state")
 
 @pytest.fixture(scope="module")
 def samples() -> Samples:
+    return made()
+
+
+def made(**changes) -> Samples:
     objects = [cabinet()]
     scene, tables = MeshScene.from_objects(objects), JointTables.from_objects(objects)
     which = torch.zeros(4, dtype=torch.long)
-    config = SampleConfig(image_size_px=32, views=4, novel_views=1, novel_size_px=32)
+    config = SampleConfig(image_size_px=32, views=4, novel_views=1, novel_size_px=32, **changes)
     generator = torch.Generator().manual_seed(3)
     return make_samples(scene, tables, which, material_table(objects)[which], config, generator, 3)
 
@@ -111,8 +115,9 @@ def test_two_samples_of_three_are_rendered_without_contradicted_guesses(samples:
     single = dataclasses.replace(samples.inputs, view_valid=(torch.arange(4) < 1).expand(len(samples.valid), 4))
     one = dataclasses.replace(samples, inputs=single)
     torch.manual_seed(0)
-    gaussians = PartRMNetwork(TINY)(single).gaussians
-    told, carved = mostly_carved(gaussians, one).opacities, carve(gaussians, single).opacities
+    output: NetworkOutput = PartRMNetwork(TINY)(single)
+    gaussians = output.gaussians
+    told, carved = mostly_carved(output, one).gaussians.opacities, carve(gaussians, single).opacities
     assert not torch.equal(carved, gaussians.opacities)
     assert torch.equal(told[0], gaussians.opacities[0])
     assert torch.equal(told[1:], carved[1:])
@@ -156,8 +161,8 @@ def test_every_parameter_learns(samples: Samples, config, appearance: bool) -> N
     assert all(bool(torch.isfinite(p.grad).all()) for p in network.parameters() if p.grad is not None)
 
 
-def test_the_peer_gives_as_many_gaussians_as_ours_under_true_rays(samples: Samples) -> None:
-    inputs = samples.inputs
+def test_the_peer_gives_as_many_gaussians_as_ours_under_true_rays() -> None:
+    inputs = made(filled=False).inputs
     network = PeerNetwork(SMALLEST_PEER).eval()
     assert len(network(inputs)) == len(PartRMNetwork(TINY)(inputs).gaussians)
     rays = network.input_map(inputs)[:, :, 3:]

@@ -17,6 +17,7 @@ from partrm.model.network import TINY, PartRMNetwork
 from partrm.outputs import (
     DRAG_COLOR,
     MOTION_FRAMES,
+    PICTURE_PX,
     OutputError,
     check_writable,
     render_rgba,
@@ -102,8 +103,8 @@ def test_prediction_json_says_where_and_what(written, prediction):
 
 def test_before_after_shows_three_panels(written):
     with Image.open(written / "before_after.png") as image:
-        assert image.size == (3 * TINY.image_size_px, TINY.image_size_px)
-        first = np.array(image)[:, : TINY.image_size_px].reshape(-1, 3)
+        assert image.size == (3 * PICTURE_PX, PICTURE_PX)
+        first = np.array(image)[:, :PICTURE_PX].reshape(-1, 3)
     assert (first == DRAG_COLOR).all(1).any(), "the drags are drawn on the input"
 
 

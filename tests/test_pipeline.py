@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import Cameras, canonical_orbit, save_cameras
 from partrm.gaussians import Gaussians
-from partrm.images import CANONICAL_BOX_DIAGONAL, ImageError, save_image
+from partrm.images import FILLED, ImageError, save_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 from partrm.motion import MOVING_WIDTH
@@ -119,8 +119,8 @@ def test_network_gets_drags_and_views_where_they_belong(source):
     assert inputs.images.shape == (1, 4, 4, SIZE, SIZE)
     assert (inputs.images[0, 1:] == 0).all()
     assert_close(inputs.cameras[0].T_world_camera, canonical_orbit(4, SIZE).T_world_camera)
-    # The box's centre is the canonical image's centre (crops start at whole pixels), its diagonal 0.63 of the side.
-    side = 60 * 2**0.5 / CANONICAL_BOX_DIAGONAL
+    # The box's centre is the square's centre (crops start at whole pixels), its side 0.9 of the square's.
+    side = round(60 / FILLED)
     assert_close(inputs.drags.start[0, 0], torch.tensor([0.5, 0.5]), atol=0.5 / side, rtol=0)
     moved = inputs.drags.end[0, 0] - inputs.drags.start[0, 0]
     assert_close(moved, torch.tensor([30 / side, 0.0]), atol=0.5 / side, rtol=0)
@@ -140,7 +140,7 @@ def test_posed_folder_in_any_world_frame_equals_the_single_canonical_image(tmp_p
     R = matrix_from_quaternion(torch.nn.functional.normalize(torch.randn(4, generator=generator), dim=-1))
     save_cameras(Cameras(pose(R, torch.zeros(3)) @ T, camera.fovy_rad, 128, 128), folder / "cameras.json")
     one, posed = load_source(tmp_path / "one.png", SIZE, "canonical"), load_source(folder, SIZE)
-    assert_close(posed.framed[0].image, one.framed[0].image)
+    assert_close(posed.framed[0].image, one.framed[0].image, atol=1e-4, rtol=0)
     assert_close(posed.cameras.T_world_camera, one.cameras.T_world_camera, atol=1e-5, rtol=0)
     assert posed.world_scale == pytest.approx(1 / 0.3, rel=1e-4)
     drags = [(50, 50, 70, 60)]
@@ -157,8 +157,14 @@ def test_several_posed_views_keep_their_cameras(tmp_path, tiny):
     source = load_source(tmp_path, SIZE)
     inputs = network_input(source, check_drags([(40, 40, 50, 40)], source))
     assert inputs.view_valid.tolist() == [[True, True, True, False]]
-    assert_close(inputs.cameras.T_world_camera[0, :3], chosen.T_world_camera, atol=1e-5, rtol=0)
-    assert inputs.images[0, 2, 3].sum() > inputs.images[0, 0, 3].sum() + 1
+    # Each looks at its own box, from where it stood.
+    assert_close(source.cameras.positions, chosen.positions, atol=1e-5, rtol=0)
+    for index, framed in enumerate(source.framed):
+        corners = torch.tensor([[30.0, 30.0], [60.0 + index, 60.0]])
+        in_square = framed.to_canonical_px(corners)
+        assert_close(in_square.mean(0), torch.full((2,), SIZE / 2), atol=0.5, rtol=0)
+        assert_close(framed.to_source_px(in_square), corners, atol=1e-3, rtol=0)
+    assert inputs.images[0, 2, 3].sum() < inputs.images[0, 0, 3].sum() - 1  # a longer box is less high
     assert torch.isfinite(predict(source, check_drags([(40, 40, 50, 40)], source), tiny).after.means).all()
 
 

@@ -15,8 +15,9 @@ from boxes import cabinet
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import canonical_orbit
 from partrm.data._sample_packing import pack, unpack
-from partrm.data.online import SampleConfig, make_samples, training_lights
-from partrm.data.photographs import Tone, camera_noise, through_other_lenses
+from partrm.data.lighting import training_lights
+from partrm.data.online import SampleConfig, make_samples
+from partrm.data.photographs import Tone, through_other_lenses
 from partrm.data.samples import Samples, load_samples, save_samples
 from partrm.data.scenarios import (
     JointTables,
@@ -27,6 +28,7 @@ from partrm.data.scenarios import (
     sample_input_cameras,
     sample_scenarios,
 )
+from partrm.data.viewpoints import ViewpointConfig
 from partrm.images import frame_object
 from partrm.rendering.meshes import Lights, MeshScene, material_table
 from partrm.transforms import screw_motion, transform_points
@@ -93,20 +95,6 @@ def test_the_present_views_show_what_the_targets_say() -> None:
     assert samples.inputs.view_valid.tolist() == [[True, True, False, False]] * 6
 
 
-def test_cameras_change_colours_and_now_and_then_the_outline() -> None:
-    images = made(augment=False, batch=1).inputs.images[:, :2].expand(64, -1, -1, -1, -1).contiguous()
-    generator = torch.Generator().manual_seed(0)
-    seen = camera_noise(images, Tone.random(64, generator), generator)
-    assert seen.min() >= 0
-    assert seen.max() <= 1
-    moved = (seen[:, :, 3] - images[:, :, 3]).abs().amax((1, 2, 3))
-    rough = moved > 0.02
-    assert torch.equal(seen[~rough, :, 3], images[~rough, :, 3])
-    assert 0.1 < rough.float().mean() < 0.45
-    wide = torch.nn.functional.max_pool2d(images[:, :, 3], 3, 1, 1)
-    assert (seen[:, :, 3] <= wide + 1e-5).all(), "the outline moves by a pixel at most"
-
-
 def test_targets_have_the_tone_of_the_images() -> None:
     """A drawn tone changes input colours by up to a quarter; targets and renders go with it."""
     samples = made(seed=5, novel_views=1)
@@ -150,11 +138,10 @@ def test_some_first_novel_cameras_are_given_ones() -> None:
 
 def test_other_lenses_keep_size_and_change_perspective() -> None:
     told = canonical_orbit(4, 64)[torch.arange(4).expand(500, 4)]
-    config = SampleConfig()
-    generator = torch.Generator().manual_seed(0)
-    taken = through_other_lenses(told, config.other_lens, config.lens_fovy_deg, generator)
+    share, generator = 0.3, torch.Generator().manual_seed(0)
+    taken = through_other_lenses(told, share, (26.0, 58.0), generator)
     same = taken.fovy_rad[:, 0] == told.fovy_rad[:, 0]
-    assert abs(float(same.float().mean()) - (1 - config.other_lens)) < 0.06
+    assert abs(float(same.float().mean()) - (1 - share)) < 0.06
     assert torch.equal(taken.T_world_camera[:, 1:], told.T_world_camera[:, 1:])
     side = torch.tensor([[0.3, 0.2, 0.0], [0.3, 0.2, 0.4]]).expand(500, 2, 3)
     pixels, _ = taken[:, 0].project(side)
@@ -164,7 +151,7 @@ def test_other_lenses_keep_size_and_change_perspective() -> None:
 
 
 def test_samples_through_other_lenses_tell_the_true_surface() -> None:
-    samples = made(views=1, other_lens=1.0, drags=3, drag_noise=0.0)
+    samples = made(views=1, drags=3, drag_noise=0.0, viewpoint=ViewpointConfig(known_share=0.0))
     t, cameras = samples.targets, samples.inputs.cameras.resized(32)
     on = t.surface[:, 0]
     distance = (t.point - cameras.positions[:, :, None, None]).norm(dim=-1)
@@ -270,11 +257,11 @@ def test_outlines_frame_single_views_as_predict_frames_photos() -> None:
     config = ScenarioConfig(outline_probability=1.0)
     samples = made(views=1, batch=12, augment=False, scenario=config, image_size_px=128)
     for image in samples.inputs.images[:, 0]:
-        framed = frame_object(image, 128, "auto")
+        framed = frame_object(image, 128, "filled")
         assert framed.scale == pytest.approx(1.0, abs=0.06), "of the size that the outline gives already"
         assert np.abs(framed.corner_px).max() < 0.06 * 128, "and at its place"
     others = made(views=1, batch=12, augment=False, scenario=ScenarioConfig(), image_size_px=128)
-    assert max(abs(frame_object(image, 128, "auto").scale - 1) for image in others.inputs.images[:, 0]) > 0.1
+    assert max(abs(frame_object(image, 128, "filled").scale - 1) for image in others.inputs.images[:, 0]) > 0.1
     t, cameras = samples.targets, samples.inputs.cameras.resized(64)
     pixels, _ = cameras[:, 0].project(rearrange(t.point[:, 0], "b h w c -> b (h w) c"))
     y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
@@ -289,15 +276,15 @@ def test_an_outline_that_is_not_seen_changes_nothing() -> None:
     torch.testing.assert_close(same.target, framing.target)
 
 
-def test_three_lights_of_ten_are_the_references() -> None:
+def test_fifteen_lights_of_a_hundred_are_the_references() -> None:
     lights = training_lights(2000, torch.Generator().manual_seed(0))
     reference = Lights.reference(1)
     usual = (lights.position == reference.position).all(-1)
-    assert abs(float(usual.float().mean()) - 0.3) < 0.04
+    assert abs(float(usual.float().mean()) - 0.15) < 0.03
     for name in lights.__dataclass_fields__:
         same = (getattr(lights, name) == getattr(reference, name)).reshape(2000, -1).all(-1)
         assert same[usual].all()
-        assert not same[~usual].any()
+        assert name in ("lamp_color", "mirror", "occlusion") or not same[~usual].any()
 
 
 def test_framing_maps_between_object_and_canonical_frames() -> None:

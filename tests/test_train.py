@@ -35,7 +35,7 @@ def pool(tmp_path_factory) -> Path:
 def tiny(pool: Path, out: Path, steps: int, **changes) -> TrainConfig:
     coarse = Phase("coarse", steps, 2, 32, 1e-3, 1e-4, warmup=5)
     config = TrainConfig(
-        pool=pool, out=out, preset="tiny", device="cpu", log_every=5, coarse=coarse, fine=NONE, looks=NONE
+        pool=(pool,), out=out, preset="tiny", device="cpu", log_every=5, coarse=coarse, fine=NONE, looks=NONE
     )
     return dataclasses.replace(config, **changes)
 

@@ -43,7 +43,7 @@ rank = int(os.environ.get("RANK", "0"))
 pool = out / f"boxes-{rank}.npz"
 save_pool(Pool.from_objects([cabinet(), cabinet()]), pool)
 trainer = Trainer(tiny(pool, out, steps))
-data = OnlineSamples(*load_pool_for(pool, trainer.device), seed=7)
+data = OnlineSamples(*load_pool_for((pool,), trainer.device), seed=7)
 count, losses = trainer.accelerator.num_processes, []
 for step in range(steps):
     drawn = data.draw(SampleConfig(image_size_px=32, views=1 + step % 4), 3 * batch)

@@ -223,7 +223,7 @@ def test_drawn_views_enter_the_prediction(tmp_path) -> None:
     image[:, 20:60, 30:70] = 0.6
     image[3, 20:60, 30:70] = 1
     save_image(image, tmp_path / "a.png")
-    source, condition = load_source(tmp_path / "a.png", 64), load_source(tmp_path / "a.png", 512)
+    source, condition = (load_source(tmp_path / "a.png", side, filled=False) for side in (64, 512))
     drags = check_drags([(50, 40, 60, 40)], source)
     full = with_drawn_views(source, condition, drawn_boxes, PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG, 1.0)
     inputs = network_input(full, drags)

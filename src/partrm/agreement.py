@@ -11,7 +11,7 @@ surface. Cameras are known, so both can be told. Data flow::
 Opacities, colours, rotations and the order stay, and so does every sample of one view.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from einops import rearrange
@@ -156,6 +156,27 @@ def agree(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
     splats = replace(splats, means=means[splats.sample, splats.index])
     fine = Shown(inputs.cameras, inputs.view_valid, inputs.images[:, :, 3])
     return replace(gaussians, means=means, scales=narrowed(gaussians, splats, fine))
+
+
+def agree_layers(
+    still: Gaussians, part: Gaussians, moving: Float[Tensor, "b n"], inputs: NetworkInput
+) -> tuple[Gaussians, Gaussians]:
+    """:func:`agree` for two surfaces a pixel: those that the given views show go where the other views want them.
+
+    Args:
+        still: [b, n] what stays.
+        part: [b, n] the moving part.
+        moving: probability that the pixel shows the part.
+    """
+    shows_part = (part.opacities > 0.5) & ((moving > 0.5) | (still.opacities < 0.5))
+
+    def merged(first: Gaussians, second: Gaussians) -> Gaussians:
+        """The second where the part is shown, else the first."""
+        pairs = ((getattr(first, f.name), getattr(second, f.name)) for f in fields(Gaussians))
+        return Gaussians(*(torch.where(shows_part[(..., *[None] * (a.ndim - 2))], b, a) for a, b in pairs))
+
+    agreed = agree(merged(still, part), inputs)
+    return merged(agreed, still), merged(part, agreed)
 
 
 def swept(

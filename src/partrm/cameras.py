@@ -22,6 +22,16 @@ CANONICAL_FOVY_RAD = 2 * math.atan(36 / 2 / 50)
 CANONICAL_DISTANCE = 2.4
 """Distance from the canonical camera to the origin, in units of the object's closed bounding-box diagonal."""
 
+INPUT_FOVY_RAD = 2 * math.atan(0.18)
+"""Vertical field of view that the network takes an image of unknown lens to have, 20.4 degrees: half of the canonical
+image, so that the object fills the frame."""
+
+ABSENT_FOVY_RAD = 2 * math.atan(1.4 * 0.18)
+"""Vertical field of view of the absent views' rays, 28.3 degrees: from the side an object can be larger."""
+
+FILLED = 0.9
+"""Share of an input image's side that the longer side of the box about the object's mask has."""
+
 MAX_SIDE_PX = 8192
 """Of the images of a ``cameras.json``."""
 
@@ -167,6 +177,44 @@ def canonical_orbit(
     return Cameras(turn @ canonical_pose(device), torch.full((count,), fovy_rad, device=device), size_px, size_px)
 
 
+def rotation_from_forward(direction: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The smallest rotations that take the optical axis (0, 0, 1) to unit directions; none may be (0, 0, -1)."""
+    x, y, z = direction.unbind(-1)
+    k = 1 / (1 + z)
+    rows = [1 - k * x * x, -k * x * y, x, -k * x * y, 1 - k * y * y, y, -x, -y, z]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def cropped_to(
+    cameras: Cameras, low_px: Float[Tensor, "*batch 2"], high_px: Float[Tensor, "*batch 2"], filled: float = FILLED
+) -> Cameras:
+    """Square crops of the cameras' images as cameras of their own: turned towards boxes, in the same places.
+
+    Args:
+        low_px: upper left corners of the boxes, pixels.
+        high_px: lower right corners.
+        filled: share of the crop's half side that the corner farthest from its centre has.
+
+    Returns:
+        cameras with images of the width's side, whose optical axes go through the boxes' centres.
+    """
+    corners = torch.stack([low_px, torch.stack([high_px[..., 0], low_px[..., 1]], -1),
+                           torch.stack([low_px[..., 0], high_px[..., 1]], -1), high_px], -2)  # fmt: skip
+    middle = low_px.new_tensor([cameras.width / 2, cameras.height / 2])
+
+    def directions(pixels: Float[Tensor, "*batch n 2"]) -> Float[Tensor, "*batch n 3"]:
+        flat = (pixels - middle) / cameras.focal_px[..., None, None]
+        return torch.cat([flat, torch.ones_like(flat[..., :1])], -1)
+
+    axis = torch.nn.functional.normalize(directions(((low_px + high_px) / 2)[..., None, :])[..., 0, :], dim=-1)
+    R = rotation_from_forward(axis)
+    seen = directions(corners) @ R
+    half = (seen[..., :2] / seen[..., 2:]).abs().flatten(-2).amax(-1) / filled
+    T = cameras.T_world_camera.clone()
+    T[..., :3, :3] = T[..., :3, :3] @ R
+    return Cameras(T, 2 * torch.atan(half), cameras.width, cameras.width)
+
+
 def canonicalise(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"], Float[Tensor, "*outer"]]:
     """Bring posed views [..., views] into the canonical frame of their first camera.
 
@@ -187,6 +235,29 @@ def canonicalise(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"]
         T_canonical_world,
         scale,
     )
+
+
+def filled_frame(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"], Float[Tensor, "*outer"]]:
+    """Bring views [..., views] that objects fill into the frame that the network answers in.
+
+    The first camera looks along -z at the origin, which lies as deep as the world's, from where images of its field of
+    view show as much about the origin as those of :data:`INPUT_FOVY_RAD` do from the canonical distance.
+
+    Returns:
+        cameras in that frame, ``T_frame_world`` (rigid, acts on scaled world points) and the scale, as
+        :func:`canonicalise` does.
+    """
+    first = cameras.T_world_camera[..., 0, :, :]
+    depth = -(first[..., :3, 3] * first[..., :3, 2]).sum(-1)
+    spread = torch.tan(cameras.fovy_rad[..., 0] / 2) / math.tan(INPUT_FOVY_RAD / 2)
+    distance = CANONICAL_DISTANCE / spread
+    scale = distance / depth
+    T_world_camera = cameras.T_world_camera.clone()
+    T_world_camera[..., :3, 3] *= scale[..., None, None]
+    T_frame_first = canonical_pose(cameras.device).to(scale.dtype).expand(*scale.shape, 4, 4).clone()
+    T_frame_first[..., 2, 3] = distance
+    T_frame_world = T_frame_first @ invert_rigid(T_world_camera[..., 0, :, :])
+    return replace(cameras, T_world_camera=T_frame_world[..., None, :, :] @ T_world_camera), T_frame_world, scale
 
 
 def load_cameras(path: Path) -> Cameras:

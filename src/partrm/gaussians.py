@@ -66,6 +66,10 @@ class Gaussians:
         quats = multiply_quaternions(quaternion_from_matrix(R)[..., None, :], self.quats)
         return Gaussians(means, quats, self.scales, self.opacities, self.colors)
 
+    def scaled(self, factor: float) -> "Gaussians":
+        """Carry all Gaussians by a scaling about the origin."""
+        return Gaussians(self.means * factor, self.quats, self.scales * factor, self.opacities, self.colors)
+
     @staticmethod
     def concatenate(sets: "list[Gaussians]") -> "Gaussians":
         """One set holding all Gaussians of the given sets (same batch shape)."""

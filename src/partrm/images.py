@@ -3,6 +3,7 @@
 Everything here speaks pixel coordinates of DESIGN: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from jaxtyping import Bool, Float, Int
 from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d, pad
+
+from partrm.cameras import FILLED, Cameras, cropped_to
 
 MIN_SIDE_PX = 16
 """Smaller images hold no object that could be reconstructed."""
@@ -62,37 +65,59 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class FramedImage:
-    """An image brought to the canonical framing, with the map between its pixels and the user's."""
+    """A square that the network takes of an image, with the map between its pixels (canonical ones) and the user's."""
 
     image: Float[Tensor, "4 size size"]
     """RGBA, straight alpha, [0, 1]."""
     scale: float
-    """Canonical pixels a source pixel."""
+    """Canonical pixels a source pixel; at its centre where ``H_source_canonical`` is given."""
     corner_px: tuple[float, float]
     """Source pixel coordinates (x, y) of the canonical image's top-left corner."""
     source_width: int
     """Pixels."""
     source_height: int
     """Pixels."""
+    H_source_canonical: Float[Tensor, "3 3"] | None = None
+    """Homography from canonical to source pixels where the square was taken by a camera turned aside; else None."""
 
     def to_canonical_px(self, source_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Pixel coordinates in the canonical image of pixel coordinates in the user's image."""
+        if self.H_source_canonical is not None:
+            return through_homography(torch.linalg.inv(self.H_source_canonical), source_px)
         return (source_px - source_px.new_tensor(self.corner_px)) * self.scale
 
     def to_source_px(self, canonical_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Inverse of :meth:`to_canonical_px`."""
+        if self.H_source_canonical is not None:
+            return through_homography(self.H_source_canonical, canonical_px)
         return canonical_px / self.scale + canonical_px.new_tensor(self.corner_px)
+
+    def homography(self) -> Float[Tensor, "3 3"]:
+        """From canonical to source pixels, whether the square was taken straight or turned."""
+        if self.H_source_canonical is not None:
+            return self.H_source_canonical
+        (x, y), step = self.corner_px, 1 / self.scale
+        return torch.tensor([[step, 0.0, x], [0.0, step, y], [0.0, 0.0, 1.0]])
 
     def map_to_source(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "height width"]:
         """Resample a square map that covers the canonical image into the user's image (zero outside of it)."""
-        side_px = self.image.shape[-1] / self.scale
-        x = (torch.arange(self.source_width) + 0.5 - self.corner_px[0]) / side_px
-        y = (torch.arange(self.source_height) + 0.5 - self.corner_px[1]) / side_px
-        grid = torch.stack(torch.meshgrid(2 * x - 1, 2 * y - 1, indexing="xy"), -1)
-        sampled = torch.nn.functional.grid_sample(
+        grid = 2 * self.to_canonical_px(pixel_centres(self.source_width, self.source_height)) / self.image.shape[-1] - 1
+        sampled = grid_sample(
             values[None, None].cpu(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )[0, 0]
         return sampled * (grid.abs() <= 1).all(-1)
+
+
+def through_homography(H: Float[Tensor, "3 3"], points: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+    """Where a homography takes points of a plane."""
+    mapped = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ H.to(points).mT
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def pixel_centres(width: int, height: int) -> Float[Tensor, "height width 2"]:
+    """Coordinates (x, y) of the centres of an image's pixels."""
+    x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
 
 
 def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
@@ -291,12 +316,14 @@ def _soft_edge(foreground: Bool[Tensor, "h w"], distance: Float[Tensor, "h w"]) 
 
 
 def frame_object(
-    rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "canonical"] = "auto"
+    rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "filled", "canonical"] = "auto"
 ) -> FramedImage:
-    """Bring an image of an object to the canonical framing (DESIGN §2): a square of ``size_px``.
+    """A square of ``size_px`` about the object of an image of unknown camera.
 
-    ``auto`` centres the bounding box of the alpha mask and scales it to :data:`CANONICAL_BOX_DIAGONAL`; ``canonical``
-    says that a square image already has the canonical camera, so it is only resized.
+    ``auto`` centres the bounding box of the alpha mask and scales its diagonal to :data:`CANONICAL_BOX_DIAGONAL`, as
+    under the canonical camera; ``filled`` lets its longer side have the share :data:`partrm.cameras.FILLED` of the
+    square's, as our network wants it; ``canonical`` says that a square image already has the canonical camera, so it
+    is only resized.
 
     Raises:
         ImageError: no pixel of alpha > 0.5, or an image that is not square with ``canonical``.
@@ -312,9 +339,58 @@ def frame_object(
             raise ImageError("the image is fully transparent, there is no object in it")
         top, bottom = int(rows[0]), int(rows[-1]) + 1
         left, right = int(columns[0]), int(columns[-1]) + 1
-        side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
+        if framing == "filled":
+            side = max(1, round(max(bottom - top, right - left) / FILLED))
+        else:
+            side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
         corner = (round((left + right - side) / 2), round((top + bottom - side) / 2))
     return crop_square(rgba, corner, side, size_px)
+
+
+def mask_box(rgba: Float[Tensor, "4 h w"]) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"]]:
+    """Corners (x, y), pixels, of the box about an image's object.
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5.
+    """
+    rows, columns = (torch.nonzero((rgba[3] > 0.5).any(dim=d)).flatten() for d in (1, 0))
+    if len(rows) == 0:
+        raise ImageError("the image is fully transparent, there is no object in it")
+    low, high = torch.stack([columns[0], rows[0]]), torch.stack([columns[-1], rows[-1]]) + 1
+    return low.float(), high.float()
+
+
+def crop_turned(rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int) -> tuple[FramedImage, Cameras]:
+    """The square about an object that a camera in the same place would take, turned towards it.
+
+    Args:
+        rgba: what ``camera`` [] took, of its size.
+        size_px: side of the square.
+
+    Returns:
+        the square, in which the longer side of the mask's box has the share :data:`partrm.cameras.FILLED` or less, and
+        its exact camera [].
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5.
+    """
+    _, height, width = rgba.shape
+    turned = cropped_to(camera, *mask_box(rgba)).resized(size_px)
+    R = camera.T_world_camera[:3, :3].mT @ turned.T_world_camera[:3, :3]
+    H = camera.K.double() @ R.double() @ torch.linalg.inv(turned.K.double())
+    scale = float(turned.focal_px / camera.focal_px)
+    # Several samples a pixel where pixels are skipped, so that nothing flickers.
+    finer = min(max(1, math.ceil(1 / scale)), 8)
+    places = through_homography(H, pixel_centres(finer * size_px, finer * size_px).double() / finer).float()
+    grid = 2 * places / places.new_tensor([width, height]) - 1
+    premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
+    sampled = grid_sample(premultiplied[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    mean = avg_pool2d(sampled, finer)[0]
+    alpha = mean[3:].clamp(0, 1)
+    rgb = torch.where(alpha > 1e-4, mean[:3] / alpha.clamp(min=1e-4), 0).clamp(0, 1)
+    corner = through_homography(H, torch.zeros(2, dtype=torch.float64))
+    framed = FramedImage(torch.cat([rgb, alpha]), scale, (float(corner[0]), float(corner[1])), width, height, H.float())
+    return framed, turned
 
 
 def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, size_px: int) -> FramedImage:

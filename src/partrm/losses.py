@@ -15,11 +15,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from partrm.articulation.kinematics import JointType
 from partrm.cameras import Cameras
-from partrm.carving import contradicted_guesses
+from partrm.carving import contradicted_guesses, shown_distance
 from partrm.data.gaussian_database import covariance, surface_gaussians
-from partrm.data.samples import Samples
+from partrm.data.samples import MotionTargets, Samples
 from partrm.gaussians import Gaussians
-from partrm.model.network import UNSEEN_VOTE, JointVotes, NetworkOutput
+from partrm.model.network import UNSEEN_VOTE, DepthModes, JointVotes, Layer, NetworkOutput
 from partrm.rendering.splats import render_splats
 from partrm.transforms import screw_motion, transform_points
 
@@ -33,10 +33,12 @@ class LossWeights:
     """
 
     distance: float = 3.0
-    """Robust error of ray distances on the surface, canonical units."""
+    """Robust error of ray distances on the surface, canonical units; of two depths their mixture's (:func:`mixed`)."""
     point: float = 0.5
     """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
     opacity: float = 0.5
+    crisp: float = 0.1
+    """Two layers: 4 o (1 - o) of opacities o, so that surfaces that no view shows come out opaque or absent."""
     rgb: float = 1.0
     shape: float = 0.1
     """Relative error of covariances against discs on the true surface."""
@@ -75,6 +77,17 @@ SMALL_MOTION = 0.04
 rule the gradient (0.08 in the first three runs, which learned short drags badly)."""
 
 
+LAYER_SHARE = 0.6
+"""Weight of each of two layers' terms, against the terms of one layer."""
+
+HIDDEN_MORE = 1.0
+"""Weight added to what lies behind the part: a tenth of the pixels, and all that the motion reveals."""
+
+MODE_UNIT = 0.05
+"""Loss a nat of the depths' likelihood, canonical units: a depth's pull is then that of the robust error where its
+width is as large."""
+
+
 REVOLUTE_SHARE = 0.735
 """Of the dragged joints of a training pool of all kinds with a quarter of assemblies (run 4 took 0.77, the share
 without them). Slides weigh more in the type's loss by it, so that the votes are odds for even shares: with the pool's
@@ -111,34 +124,82 @@ def by_view(values: Float[Tensor, "b n *rest"], samples: Samples) -> Float[Tenso
 def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
     """The motion stage's terms (already weighted): geometry, colour, moving part and displacement of every pixel.
 
-    Their sum is the loss. No rasterization takes part.
+    Their sum is the loss. No rasterization takes part. Of networks of two layers each is compared with what its parts
+    alone would show, and mean displacement and votes count on the part's whole surface, hidden or not.
     """
-    t = samples.targets
-    flat = {name: rearrange(getattr(t, name), "b v h w ... -> b v (h w) ...") for name in t.__dataclass_fields__}
-    surface, moving = flat["surface"].float(), flat["moving"].float()
-    view_weight = torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
-    means = by_view(output.gaussians.means, samples)
-    distance = by_view(output.ray_distance, samples)
-    logit, opacity = by_view(output.moving_logit, samples), by_view(output.opacity_logit, samples)
-    rgb = by_view(output.gaussians.colors, samples)
-    displacement = by_view(output.displacement, samples)
-
-    goal = surface_gaussians(t, samples.inputs.cameras)
-    covered = (flat["coverage"] > 0.25).float()
-    bce = binary_cross_entropy_with_logits(opacity, flat["coverage"], reduction="none")
-    everywhere = torch.ones_like(surface)
-    losses = {
-        "distance": mean_over(robust((distance - flat["distance"]).abs(), 0.05), surface, view_weight),
-        "point": mean_over((means - flat["point"]).abs().sum(-1), surface, view_weight),
-        "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
-        "rgb": mean_over((rgb - flat["rgb"]).abs().mean(-1), covered, view_weight),
-        "shape": mean_over(by_view(shape_difference(output.gaussians, goal), samples), surface, view_weight),
-    }
-    losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
+    t, view_weight = samples.targets, torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
+    seen, moving = flat(t.surface).float(), flat(t.moving).float()
+    logit, displacement = by_view(output.moving_logit, samples), by_view(output.displacement, samples)
+    if output.part is None:
+        own, whole = moving, samples
+        losses = layer_losses(output.still, t, samples, view_weight, seen)
+    else:
+        if samples.still is None or samples.part is None:
+            raise ValueError("a network of two layers needs samples with the targets of both")
+        own, whole = flat(samples.part.surface).float(), replace(samples, targets=samples.part)
+        behind = flat(samples.still.surface).float() * (1 + HIDDEN_MORE * moving)
+        first = layer_losses(output.still, samples.still, samples, view_weight, behind)
+        second = layer_losses(output.part, samples.part, samples, view_weight, own)
+        losses = {name: LAYER_SHARE * (first[name] + second[name]) for name in first}
+        losses["crisp"] = crispness(output.still, samples, view_weight) + crispness(output.part, samples, view_weight)
+    shift = flat(whole.targets.displacement)
+    losses |= mask_losses(logit, seen, moving, view_weight)
+    losses["displacement"] = displacement_loss(displacement, shift, own, view_weight)
     if output.votes is not None:
-        losses.update(vote_losses(output.votes, samples, moving, view_weight))
-        losses["carried"] = carried_loss(output, samples, moving)
+        losses.update(vote_losses(output.votes, whole, own, view_weight))
+        losses["carried"] = carried_loss(output, whole, own)
     return {name: getattr(weights, name) * mean_valid(value, samples.valid) for name, value in losses.items()}
+
+
+def flat(values: Float[Tensor, "b v h w *rest"]) -> Float[Tensor, "b v n *rest"]:
+    """Maps of the targets as lists of pixels."""
+    return rearrange(values, "b v h w ... -> b v (h w) ...")
+
+
+def layer_losses(
+    layer: Layer,
+    t: MotionTargets,
+    samples: Samples,
+    view_weight: Float[Tensor, "b v"],
+    surface: Float[Tensor, "b v n"],
+) -> dict[str, Float[Tensor, " b"]]:
+    """Geometry, colour and opacity of one layer, a sample.
+
+    Args:
+        t: what the layer shall show.
+        surface: weight of each pixel's surface, zero where there is none.
+    """
+    distance, coverage = flat(t.distance), flat(t.coverage)
+    if layer.modes is None:
+        away = robust((by_view(layer.ray_distance, samples) - distance).abs(), 0.05)
+    else:
+        away = mixed(layer.modes, distance, samples)
+    means, rgb = by_view(layer.gaussians.means, samples), by_view(layer.gaussians.colors, samples)
+    bce = binary_cross_entropy_with_logits(by_view(layer.opacity_logit, samples), coverage, reduction="none")
+    everywhere, covered = torch.ones_like(surface), (coverage > 0.25).float()
+    goal = surface_gaussians(t, samples.inputs.cameras)
+    return {
+        "distance": mean_over(away, surface, view_weight),
+        "point": mean_over((means - flat(t.point)).abs().sum(-1), surface, view_weight),
+        "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
+        "rgb": mean_over((rgb - flat(t.rgb)).abs().mean(-1), covered, view_weight),
+        "shape": mean_over(by_view(shape_difference(layer.gaussians, goal), samples), surface, view_weight),
+    }
+
+
+def mixed(modes: DepthModes, distance: Float[Tensor, "b v n"], samples: Samples) -> Float[Tensor, "b v n"]:
+    """Negative log-likelihood of true distances under the mixture of both depths, :data:`MODE_UNIT` a nat."""
+    error = by_view(modes.distance, samples) - distance[..., None]
+    width = by_view(modes.width, samples)
+    away = torch.sqrt(error**2 + 0.01**2)
+    density = by_view(modes.log_share, samples) - torch.log(2 * width) - away / width
+    return -MODE_UNIT * torch.logsumexp(density, -1)
+
+
+def crispness(layer: Layer, samples: Samples, view_weight: Float[Tensor, "b v"]) -> Float[Tensor, " b"]:
+    """How far opacities are from zero and one, a sample: 1 where all are one half."""
+    opacity = by_view(torch.sigmoid(layer.opacity_logit), samples)
+    return mean_over(4 * opacity * (1 - opacity), torch.ones_like(opacity), view_weight)
 
 
 def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b n"]:
@@ -155,29 +216,35 @@ def frobenius(entries: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
     return torch.sqrt(squares[..., :3].sum(-1) + 2 * squares[..., 3:].sum(-1) + 1e-12)
 
 
-def part_losses(
+def mask_losses(
     logit: Float[Tensor, "b v n"],
-    displacement: Float[Tensor, "b v n 3"],
-    true_displacement: Float[Tensor, "b v n 3"],
     surface: Float[Tensor, "b v n"],
     moving: Float[Tensor, "b v n"],
     view_weight: Float[Tensor, "b v"],
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Mask, dice and displacement terms a sample."""
+    """Mask and dice terms of the pixels that show the part, a sample."""
     bce = binary_cross_entropy_with_logits(logit, moving, reduction="none")
     static = surface * (1 - moving)
     probability = torch.sigmoid(logit) * surface
     w = view_weight[..., None]
     overlap = 2 * (probability * moving * w).sum((1, 2))
     total = ((probability + moving) * w).sum((1, 2))
-    size = mean_over(true_displacement.norm(dim=-1), moving, torch.ones_like(view_weight)) + SMALL_MOTION
-    squared = ((displacement - true_displacement) ** 2).sum(-1) / size[:, None, None] ** 2
-    error = torch.sqrt(squared + 0.3**2) - 0.3
     return {
         "mask": 0.5 * mean_over(bce, moving, view_weight) + 0.5 * mean_over(bce, static, view_weight),
         "dice": 1 - (overlap + 1e-3) / (total + 1e-3),
-        "displacement": mean_over(error, moving, view_weight),
     }
+
+
+def displacement_loss(
+    displacement: Float[Tensor, "b v n 3"],
+    truth: Float[Tensor, "b v n 3"],
+    moving: Float[Tensor, "b v n"],
+    view_weight: Float[Tensor, "b v"],
+) -> Float[Tensor, " b"]:
+    """Robust error of the part's displacements over their mean size, a sample."""
+    size = mean_over(truth.norm(dim=-1), moving, torch.ones_like(view_weight)) + SMALL_MOTION
+    squared = ((displacement - truth) ** 2).sum(-1) / size[:, None, None] ** 2
+    return mean_over(torch.sqrt(squared + 0.3**2) - 0.3, moving, view_weight)
 
 
 def vote_losses(
@@ -233,7 +300,7 @@ def carried_loss(output: NetworkOutput, samples: Samples, moving: Float[Tensor, 
     slid = (axis * mean(output.displacement)).sum(-1)
     amount = torch.where(slides, slid, mean(votes.angle[..., None])[..., 0])
     # Places held fast: through them this term's noise was five times the depths' own signal.
-    T = screw_motion(axis, mean(output.gaussians.means.detach() + votes.to_axis), amount, slides)
+    T = screw_motion(axis, mean(output.carriers.means.detach() + votes.to_axis), amount, slides)
     points = rearrange(samples.targets.point, "b v h w c -> b (v h w) c")
     goal = points + rearrange(samples.targets.displacement, "b v h w c -> b (v h w) c")
     shift = rearrange(samples.targets.displacement.norm(dim=-1), "b v h w -> b (v h w)")
@@ -249,21 +316,21 @@ def length(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
 
 
 def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"] | None) -> Gaussians:
-    """Target-state Gaussians [b, 2n], differentiable in the moving probability.
+    """Target-state Gaussians [b, 2n], differentiable in what says which of them move.
 
-    Every Gaussian both stays and goes, its opacity shared between the two. It goes by the given motion, or with None by
-    its own displacement (its rotation stays).
+    Of two layers the part's goes. Of one layer every Gaussian both stays and goes, its opacity shared between the two.
+    What goes does so by the given motion, or with None by its own displacement (its rotation stays).
     """
-    still, moving = output.gaussians, output.moving
+    carriers = output.carriers
     if T_after_before is None:
-        gone = replace(still, means=still.means + output.displacement)
+        gone = replace(carriers, means=carriers.means + output.displacement)
     else:
-        gone = still.transformed(T_after_before)
-
-    def faded(g: Gaussians, share: Float[Tensor, "b n"]) -> Gaussians:
-        return replace(g, opacities=g.opacities * share)
-
-    return Gaussians.concatenate([faded(still, 1 - moving), faded(gone, moving)])
+        gone = carriers.transformed(T_after_before)
+    if output.part is not None:
+        return Gaussians.concatenate([output.gaussians, gone])
+    still, moving = output.gaussians, output.moving
+    still = replace(still, opacities=still.opacities * (1 - moving))
+    return Gaussians.concatenate([still, replace(gone, opacities=gone.opacities * moving)])
 
 
 def appearance_losses(
@@ -276,19 +343,25 @@ def appearance_losses(
     """
     if samples.views is None:
         raise ValueError("the appearance stage needs samples with novel views")
-    output = replace(output, gaussians=mostly_carved(output.gaussians, samples))
+    output = mostly_carved(output, samples)
     after = moved_softly(output, samples.joint.T_after_before if true_motion else None)
-    pairs = [(output.gaussians, samples.views.before), (after, samples.views.after)]
-    return image_losses(pairs, samples, weights)
+    return image_losses([(output.before, samples.views.before), (after, samples.views.after)], samples, weights)
 
 
-def mostly_carved(gaussians: Gaussians, samples: Samples) -> Gaussians:
+def mostly_carved(output: NetworkOutput, samples: Samples) -> NetworkOutput:
     """In two samples of three without the guesses that the images contradict, as predictions are; the third teaches
     guesses not to be contradicted."""
+    layers = [output.still] if output.part is None else [output.still, output.part]
+    kept = []
     with torch.no_grad():
-        wrong = contradicted_guesses(gaussians, samples.inputs)
-        wrong &= (torch.arange(len(wrong), device=wrong.device) % 3 > 0)[:, None]
-    return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong, 0.0))
+        shown = shown_distance([layer.gaussians for layer in layers], samples.inputs)
+        some = (torch.arange(len(samples.valid), device=samples.valid.device) % 3 > 0)[:, None]
+    for layer in layers:
+        with torch.no_grad():
+            wrong = contradicted_guesses(layer.gaussians, samples.inputs, shown) & some
+        kept.append(replace(layer.gaussians, opacities=layer.gaussians.opacities.masked_fill(wrong, 0.0)))
+    part = None if output.part is None else replace(output.part, gaussians=kept[1])
+    return replace(output, gaussians=kept[0], part=part)
 
 
 def image_losses(
@@ -342,7 +415,10 @@ def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tens
     truth = rearrange(t.displacement[:, 0], "b h w c -> b (h w) c")
     predicted = (by_view(output.moving_logit, samples)[:, 0] > 0) & surface
     error = (by_view(output.displacement, samples)[:, 0] - truth).norm(dim=-1)
-    distance = (by_view(output.ray_distance, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
+    ray = output.ray_distance
+    if output.part is not None:
+        ray = torch.where(rearrange(t.moving, "b v h w -> b (v h w)"), output.part.ray_distance, ray)
+    distance = (by_view(ray, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
 
     def over(values: Tensor, mask: Bool[Tensor, "b n"]) -> Tensor:
         return (values * mask).sum(1) / mask.sum(1).clamp(min=1)

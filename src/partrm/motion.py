@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.agreement import agree
+from partrm.agreement import agree, agree_layers
 from partrm.arrival import agreed_with_drags, touched_points
 from partrm.articulation.estimate import EstimatedJoint, estimate_joint, joint_from_votes
-from partrm.carving import carve
+from partrm.carving import carve, carve_layers
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.gaussians import Gaussians
 from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
@@ -31,7 +31,11 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
     """
     with torch.inference_mode():
         output: NetworkOutput = network(inputs)
-        return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
+        if output.part is None:
+            return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
+        layers = agree_layers(output.gaussians, output.part.gaussians, output.moving, inputs)
+        still, part = carve_layers(layers, inputs)
+        return replace(output, gaussians=still, part=replace(output.part, gaussians=part))
 
 
 def read_motion(
@@ -42,23 +46,41 @@ def read_motion(
     The joint is read off the Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags. The
     moving Gaussians are :func:`widened`.
     """
-    gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
+    gaussians, part = output.before[sample].to("cpu"), moving_splats(output, sample)
     visible = gaussians.opacities >= MIN_OPACITY
-    gaussians, moving = gaussians[visible], moving[visible]
-    part = moving > 0.5
+    joint = joint_of(output, sample)
+    joint = agreed_with_drags(joint, *touched_points(output, inputs, sample))
+    return widened(gaussians[visible], part[visible]), part[visible], joint
+
+
+def moving_splats(output: NetworkOutput, sample: int) -> Bool[Tensor, " m"]:
+    """Which Gaussians of ``output.before`` move, on the CPU: of two layers the whole second one."""
+    if output.part is None:
+        return output.moving[sample].cpu() > 0.5
+    n = output.moving.shape[1]
+    return torch.arange(2 * n) >= n
+
+
+def joint_of(output: NetworkOutput, sample: int) -> EstimatedJoint:
+    """The joint that a sample's visible Gaussians, of two layers the part's, say together, on the CPU."""
+    carriers, moving = output.carriers[sample].to("cpu"), output.moving[sample].cpu()
+    visible = carriers.opacities >= MIN_OPACITY
+    if output.part is None:
+        part = (moving > 0.5) & visible
+        weights = carriers.opacities * moving * (part if bool(part.any()) else 1.0)
+    else:
+        weights = carriers.opacities
     # Where nothing is sure to move, all Gaussians vote with what they have.
-    weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
-    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // VIEWS)[visible]
+    weights = torch.where(visible, weights, 0.0)
+    weights = weights if bool(weights.any()) else moving
+    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // VIEWS)
     weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
     votes = weights > 0  # the others add nothing to any sum, and are most
-    displacement = output.displacement[sample].cpu()[visible]
-    witnesses = (gaussians.means[votes], displacement[votes], weights[votes])
+    witnesses = (carriers.means[votes], output.displacement[sample].cpu()[votes], weights[votes])
     if output.votes is None:
-        joint = estimate_joint(*witnesses)
-    else:
-        said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
-        joint = joint_from_votes(*witnesses, *said)
-    return widened(gaussians, part), part, agreed_with_drags(joint, *touched_points(output, inputs, sample))
+        return estimate_joint(*witnesses)
+    said = (getattr(output.votes, f.name)[sample].cpu()[votes] for f in fields(output.votes))
+    return joint_from_votes(*witnesses, *said)
 
 
 def widened(gaussians: Gaussians, moving: Bool[Tensor, " n"]) -> Gaussians:

@@ -4,7 +4,7 @@ A state head's motion stage is the reference's: every source pixel's Gaussian is
 becomes, from a database of the target state; its appearance stage compares renders of the target state.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import torch
 from einops import rearrange
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from partrm.carving import carve
+from partrm.carving import carve_layers
 from partrm.data.gaussian_database import surface_gaussians
 from partrm.data.samples import Samples
 from partrm.gaussians import Gaussians
@@ -33,6 +33,9 @@ from partrm.losses import (
 )
 from partrm.metrics import composite_on_white, psnr
 from partrm.model.network import NetworkOutput, StateOutput
+
+CHANGED = 1 / 16
+"""Difference of colour from which on a pixel counts as one in which two states differ."""
 
 Output = NetworkOutput | StateOutput | Gaussians
 """Of our networks with either head, and of the reference architecture."""
@@ -160,13 +163,15 @@ def peer_appearance_losses(gaussians: Gaussians, samples: Samples) -> dict[str, 
 def watched_scores(output: Output, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
     """Scores of each sample's first view, watched during training.
 
-    Of an articulated network those of :func:`partrm.losses.part_scores`, and where the samples have novel views the
-    ``psnr`` of the source state in them. Of the others ``arrival_ratio``: mean distance of the moving pixels' Gaussians
+    Of an articulated network those of :func:`partrm.losses.part_scores`, and where the samples have novel views
+    :func:`image_scores`. Of the others ``arrival_ratio``: mean distance of the moving pixels' Gaussians
     from where they should be, over the mean displacement, reconstruction error and all.
     """
     if isinstance(output, NetworkOutput):
         scores = part_scores(output, samples)
-        return scores if samples.views is None else scores | {"psnr": source_psnr(output, samples)}
+        if samples.views is None:
+            return scores
+        return scores | image_scores(output, samples)
     gaussians = output if isinstance(output, Gaussians) else output.gaussians
     moving: Bool[Tensor, "b m"] = rearrange(samples.targets.moving[:, 0], "b h w -> b (h w)")
     error = by_view((gaussians.means - target_database(samples).means).norm(dim=-1), samples)[:, 0]
@@ -174,8 +179,33 @@ def watched_scores(output: Output, samples: Samples) -> dict[str, Float[Tensor, 
     return {"arrival_ratio": (error * moving).sum(1) / (shift * moving).sum(1).clamp(min=1e-4)}
 
 
-def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
-    """Mean PSNR of the carved source state on white in the samples' novel views."""
+def image_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
+    """PSNR on white in the samples' novel views: ``psnr`` of the source state; ``psnr_after`` of the target state, the
+    part carried by the true motion, and ``psnr_moved`` of it where the states differ; there the source state itself has
+    ``copy_moved``. Not a number where no view shows a difference."""
     assert samples.views is not None
-    rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
-    return psnr(rgb.clamp(0, 1), composite_on_white(samples.views.before)).mean(1)
+    layers = [output.gaussians] if output.part is None else [output.gaussians, output.part.gaussians]
+    layers = carve_layers(layers, samples.inputs)
+    if output.part is None:
+        goes = (output.moving > 0.5).float()
+        still, part = (replace(layers[0], opacities=layers[0].opacities * share) for share in (1 - goes, goes))
+    else:
+        still, part = layers
+    states = [[still, part], [still, part.transformed(samples.joint.T_after_before)]]
+    before, after = (
+        render_white(Gaussians.concatenate(state), samples.views.cameras)[0].clamp(0, 1) for state in states
+    )
+    was, true = composite_on_white(samples.views.before), composite_on_white(samples.views.after)
+    moved = ((true - was).abs().amax(2) > CHANGED).float()
+    count = moved.sum((1, 2, 3))
+
+    def where_moved(image: Float[Tensor, "b m 3 h w"]) -> Float[Tensor, " b"]:
+        error = (((image - true) ** 2).mean(2) * moved).sum((1, 2, 3)) / count
+        return -10 * torch.log10(error + 1e-4)
+
+    return {
+        "psnr": psnr(before, was).mean(1),
+        "psnr_after": psnr(after, true).mean(1),
+        "psnr_moved": where_moved(after),
+        "copy_moved": where_moved(was),
+    }

@@ -19,12 +19,15 @@ from torch import Tensor
 from partrm import __version__
 from partrm.cameras import Cameras, canonical_orbit
 from partrm.gaussians import Gaussians, save_ply
-from partrm.images import FramedImage, save_image
+from partrm.images import FramedImage, pixel_centres, save_image
 from partrm.pipeline import DragPixels, Prediction, SourceViews, StatePrediction
 from partrm.rendering.splats import render_splats
 
 DEFAULT_VIEWS = 8
 """Cameras of the orbit under which the after state is rendered when none are asked for."""
+
+PICTURE_PX = 256
+"""Least side of pictures whose size nobody asks for: the network's own images may be smaller."""
 
 MOTION_FRAMES = 16
 """Frames of the motion video, from before to after."""
@@ -128,7 +131,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
     Raises:
         OutputError: the folder cannot be written.
     """
-    cameras = canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width) if cameras is None else cameras
+    cameras = canonical_orbit(DEFAULT_VIEWS, picture_px(prediction.source)) if cameras is None else cameras
     with staged_folder(out_dir) as folder:
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
@@ -209,6 +212,8 @@ def _describe_given(prediction: Prediction | StatePrediction, cameras: Cameras) 
             "canonical_corner_in_source_px": list(first.corner_px),
             "T_canonical_world": source.T_canonical_world.tolist(),
             "world_scale": source.world_scale,
+            "lens_known": source.lens_known,
+            "camera": _source_camera(source),
         },
         "views": {
             "fovy_deg": math.degrees(float(cameras.fovy_rad[0])),
@@ -219,23 +224,56 @@ def _describe_given(prediction: Prediction | StatePrediction, cameras: Cameras) 
     }
 
 
+def _source_camera(source: SourceViews) -> dict:
+    """The pinhole camera of the first image in the user's pixels, assumed or known: ``K`` and its canonical pose."""
+    first, camera = source.framed[0], source.cameras[0]
+    K, T = camera.K.double(), camera.T_world_camera.double()
+    H = first.homography().double()
+    if first.H_source_canonical is None:
+        return {"K": (H @ K).tolist(), "T_canonical_camera": T.tolist()}
+    # A turned square: the image plane is the user's, so K is upper triangular only after the turn is undone.
+    K_user, R = upper_triangular(H @ K)
+    T = T.clone()
+    T[:3, :3] = T[:3, :3] @ R.mT
+    return {"K": K_user.tolist(), "T_canonical_camera": T.tolist()}
+
+
+def upper_triangular(M: Float[Tensor, "3 3"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+    """Intrinsics ``K`` (K[2, 2] = 1, positive focal lengths) and rotation R of ``M ~ K R`` (RQ decomposition)."""
+    flip = torch.eye(3, dtype=M.dtype).flip(0)
+    M = M * torch.linalg.det(M).sign()
+    Q, U = torch.linalg.qr((flip @ M).mT)
+    K, R = flip @ U.mT @ flip, flip @ Q.mT
+    signs = torch.diag(K.diagonal().sign())
+    K, R = K @ signs, signs @ R
+    return K / K[2, 2], R
+
+
+def picture_px(source: SourceViews) -> int:
+    """Side of pictures whose size nobody asks for."""
+    return max(source.cameras.width, PICTURE_PX)
+
+
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     """Three pictures on white, all from the first input camera: input with part and drags, before, after."""
     source = prediction.source
-    first, camera = source.framed[0], source.cameras[:1]
+    side = picture_px(source)
+    first, camera = source.framed[0], source.cameras[:1].resized(side)
     states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
-    panels = [_to_bytes(image) for image in (on_white(first.image), *states)]
-    tinted = _tint(panels[0], _mask_in_canonical_px(prediction))
+    given = torch.nn.functional.interpolate(on_white(first.image)[None], (side, side), mode="bilinear")[0]
+    panels = [_to_bytes(image) for image in (given, *states)]
+    tinted = _tint(panels[0], _mask_in_canonical_px(prediction, side))
     return np.concatenate([_with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
 
 
 def _with_drags(
     picture: UInt8[np.ndarray, "h w 3"], first: FramedImage, drags: DragPixels
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The first canonical image with the drags drawn as arrows."""
+    """The first canonical image, at any size, with the drags drawn as arrows."""
     drawn = Image.fromarray(picture)
     draw = ImageDraw.Draw(drawn)
-    starts, ends = (first.to_canonical_px(p).tolist() for p in (drags.start, drags.end))
+    larger = len(picture) / first.image.shape[-1]
+    starts, ends = ((larger * first.to_canonical_px(p)).tolist() for p in (drags.start, drags.end))
     for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
         draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
         angle = math.atan2(y1 - y0, x1 - x0)
@@ -245,12 +283,10 @@ def _with_drags(
     return np.asarray(drawn)
 
 
-def _mask_in_canonical_px(prediction: Prediction) -> Float[Tensor, "size size"]:
-    """The part mask resampled from the user's pixels to the first canonical image's (nearest, zero outside)."""
+def _mask_in_canonical_px(prediction: Prediction, size: int) -> Float[Tensor, "size size"]:
+    """The part mask resampled from the user's pixels to the first canonical image of a size (nearest, zero outside)."""
     first, mask = prediction.source.framed[0], prediction.part_mask
-    size = first.image.shape[-1]
-    centres = torch.arange(size) + 0.5
-    grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)
+    grid = pixel_centres(size, size) * (first.image.shape[-1] / size)
     x, y = first.to_source_px(grid).floor().long().unbind(-1)
     h, w = mask.shape
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)

@@ -19,20 +19,34 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint
-from partrm.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
+from partrm.articulation.kinematics import JointType
+from partrm.cameras import (
+    ABSENT_FOVY_RAD,
+    CANONICAL_FOVY_RAD,
+    INPUT_FOVY_RAD,
+    Cameras,
+    canonical_orbit,
+    canonicalise,
+    filled_frame,
+    load_cameras,
+)
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.gaussians import Gaussians
-from partrm.images import FramedImage, ImageError, frame_object, load_image
+from partrm.images import FramedImage, ImageError, crop_turned, frame_object, load_image
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import NetworkOutput
 from partrm.model.reference import ReferenceNetwork
 from partrm.motion import MIN_OPACITY, carry, read_motion, run_network
 from partrm.multiview import Draw, ViewPlan, complete_views
 from partrm.segmentation import Segment, propagate
+from partrm.transforms import invert_rigid
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Files of a source folder that count as views, in the order of their names."""
+
+MAX_WORK_PX = 2048
+"""Larger posed views are made this small before objects are cut out of them."""
 
 MIN_DRAG_PX = 1.0
 """A shorter drag has no direction."""
@@ -44,7 +58,7 @@ class DragError(ValueError):
 
 @dataclass(frozen=True)
 class SourceViews:
-    """The 1 to 4 input views in the canonical frame of the first."""
+    """The 1 to 4 input views in the canonical frame of the first, or of the whole image that it was cropped from."""
 
     framed: tuple[FramedImage, ...]
     """Images at the network's size, with the maps to the user's pixels."""
@@ -56,6 +70,8 @@ class SourceViews:
     """``p_canonical = T_canonical_world @ (world_scale * p_world)``."""
     first_alpha: Float[Tensor, "h w"]
     """Object mask of the first image, user pixels."""
+    lens_known: bool = False
+    """Whether the cameras are the true ones; an image of unknown camera has an assumed one."""
 
     def __post_init__(self) -> None:
         assert len(self.framed) == len(self.cameras.fovy_rad) <= VIEWS
@@ -111,28 +127,74 @@ class StatePrediction:
     """Seconds of each step."""
 
 
-def load_source(path: str | Path, size_px: int, framing: Literal["auto", "canonical"] = "auto") -> SourceViews:
+def load_source(
+    path: str | Path, size_px: int, framing: Literal["auto", "canonical"] = "auto", filled: bool = True
+) -> SourceViews:
     """Read an image file, or a folder of 1 to 4 posed views with ``cameras.json`` (any world frame).
 
     Args:
         path: image file or folder; the images of a folder go with the cameras in the order of their names.
         size_px: side of the network's images.
-        framing: ``auto`` brings a single image to the canonical framing from its mask; ``canonical`` says that it has
-            the canonical camera already. Posed views keep their own cameras.
+        framing: ``canonical`` says that a single image has the canonical camera; ``auto`` that its camera is unknown.
+            Posed views keep their own cameras.
+        filled: take the square that each object fills, as our network wants it; else objects have the size that the
+            canonical camera gives them, as the reference network wants it.
 
     Raises:
         ImageError: an image that cannot be used, or images that do not fit their cameras.
         CameraFileError: a broken ``cameras.json``.
     """
     path = Path(path)
-    if path.is_dir():
+    if not path.is_dir():
+        return single_view(load_image(path), size_px, framing, filled)
+    if not filled:
         return _load_posed_views(path, size_px)
-    image = load_image(path)
-    framed = frame_object(image, size_px, framing)
-    return SourceViews((framed,), canonical_orbit(1, size_px), torch.eye(4), 1.0, image[3])
+    return filled_views(_load_posed_views(path, None), size_px)
 
 
-def _load_posed_views(folder: Path, size_px: int) -> SourceViews:
+def single_view(
+    rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"] = "auto", filled: bool = True
+) -> SourceViews:
+    """A single image in memory; see :func:`load_source`.
+
+    Raises:
+        ImageError: no object in it, or not square with ``canonical``.
+    """
+    if framing == "canonical":
+        side_px = max(size_px, min(rgba.shape[-1], MAX_WORK_PX)) if filled else size_px
+        framed = frame_object(rgba, side_px, framing)
+        whole = SourceViews((framed,), canonical_orbit(1, side_px), torch.eye(4), 1.0, rgba[3], lens_known=True)
+        return filled_views(whole, size_px) if filled else whole
+    framed = frame_object(rgba, size_px, "filled" if filled else "auto")
+    fovy = INPUT_FOVY_RAD if filled else CANONICAL_FOVY_RAD
+    return SourceViews((framed,), canonical_orbit(1, size_px, fovy_rad=fovy), torch.eye(4), 1.0, rgba[3])
+
+
+def filled_views(source: SourceViews, size_px: int) -> SourceViews:
+    """The squares of ``size_px`` that objects fill, of views of known cameras; see :func:`partrm.images.crop_turned`.
+
+    Raises:
+        ImageError: a view that shows no object.
+    """
+    cropped = [crop_turned(framed.image, source.cameras[view], size_px) for view, framed in enumerate(source.framed)]
+    framed = tuple(
+        replace(
+            inner,
+            scale=inner.scale * outer.scale,
+            corner_px=tuple(outer.to_source_px(torch.tensor(inner.corner_px)).tolist()),
+            source_width=outer.source_width,
+            source_height=outer.source_height,
+            H_source_canonical=outer.homography() @ inner.homography(),
+        )
+        for outer, (inner, _) in zip(source.framed, cropped, strict=True)
+    )
+    T = torch.stack([camera.T_world_camera for _, camera in cropped])
+    fovy = torch.stack([camera.fovy_rad for _, camera in cropped])
+    return replace(source, framed=framed, cameras=Cameras(T, fovy, size_px, size_px), lens_known=True)
+
+
+def _load_posed_views(folder: Path, size_px: int | None) -> SourceViews:
+    """Whole posed views at a size, by default their own (at most :data:`MAX_WORK_PX`)."""
     cameras = load_cameras(folder / "cameras.json")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
     if not 1 <= len(files) <= VIEWS:
@@ -152,8 +214,11 @@ def _load_posed_views(folder: Path, size_px: int) -> SourceViews:
     if not bool((cameras.positions[0].norm() > 1e-6).all()):
         raise ImageError(f"{folder}: the first camera stands at the world's origin, where the object should be")
     canonical, T_canonical_world, scale = canonicalise(cameras)
+    size_px = min(cameras.width, MAX_WORK_PX) if size_px is None else size_px
     framed = tuple(frame_object(image, size_px, "canonical") for image in images)
-    return SourceViews(framed, canonical.resized(size_px), T_canonical_world, float(scale), images[0][3])
+    return SourceViews(
+        framed, canonical.resized(size_px), T_canonical_world, float(scale), images[0][3], lens_known=True
+    )
 
 
 def with_drawn_views(
@@ -237,12 +302,17 @@ def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
             raise DragError(f"drag {number}: start and end are the same point, drag at least {MIN_DRAG_PX:g} pixel")
 
 
-def network_input(source: SourceViews, drags: DragPixels, device: torch.device | str = "cpu") -> NetworkInput:
-    """One sample [b = 1] for the network; absent views are zero images under the cameras of the canonical orbit."""
+def network_input(
+    source: SourceViews, drags: DragPixels, device: torch.device | str = "cpu", absent_fovy_rad: float = ABSENT_FOVY_RAD
+) -> NetworkInput:
+    """One sample [b = 1] for a network, in the frame of the source's cameras.
+
+    Absent views are zero images under the cameras of the canonical orbit, with this field of view.
+    """
     present, size_px = len(source.framed), source.cameras.width
     images = torch.zeros(VIEWS, 4, size_px, size_px)
     images[:present] = torch.stack([framed.image for framed in source.framed])
-    absent = canonical_orbit(VIEWS, size_px)
+    absent = canonical_orbit(VIEWS, size_px, fovy_rad=absent_fovy_rad)
     cameras = Cameras(
         torch.cat([source.cameras.T_world_camera, absent.T_world_camera[present:]]),
         torch.cat([source.cameras.fovy_rad, absent.fovy_rad[present:]]),
@@ -253,11 +323,13 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
     canonical = Drags.from_pixels(
         first.to_canonical_px(drags.start), first.to_canonical_px(drags.end), size_px, size_px, view=0
     )
+    valid = torch.arange(VIEWS) < present
     return NetworkInput(
         images=images[None].to(device),
         cameras=cameras[None].to(device),
-        view_valid=(torch.arange(VIEWS) < present)[None].to(device),
+        view_valid=valid[None].to(device),
         drags=canonical[None].to(device),
+        lens_known=(valid & source.lens_known)[None].to(device),
     )
 
 
@@ -270,12 +342,16 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     started = time.perf_counter()
     network = model.articulated
     device = next(network.parameters()).device
-    inputs = network_input(source, drags, device)
+    cameras, T_frame_canonical, scale = filled_frame(source.cameras)
+    inputs = network_input(replace(source, cameras=cameras), drags, device)
     output = run_network(network, inputs)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
     gaussians, part, joint = read_motion(output, inputs)
+    T, larger = invert_rigid(T_frame_canonical), 1 / float(scale)
+    gaussians = gaussians.transformed(T).scaled(larger)
+    joint = moved_joint(joint, T, larger)
     return Prediction(
         before=gaussians,
         after=carry(gaussians, part, joint.T_after_before),
@@ -305,7 +381,7 @@ def predict_state(source: SourceViews, drags: DragPixels, model: LoadedModel) ->
         )
     started = time.perf_counter()
     device = next(network.parameters()).device
-    inputs = network_input(source, drags, device)
+    inputs = network_input(source, drags, device, CANONICAL_FOVY_RAD)
     with torch.inference_mode():
         gaussians = network(inputs)[0].to("cpu")
     networked = time.perf_counter()
@@ -317,6 +393,17 @@ def predict_state(source: SourceViews, drags: DragPixels, model: LoadedModel) ->
         model_name=model.name,
         model_hash=model.hash,
         timings_s={"network": networked - started},
+    )
+
+
+def moved_joint(joint: EstimatedJoint, T: Float[Tensor, "4 4"], larger: float) -> EstimatedJoint:
+    """The joint in another frame: points go by the rigid ``T``, then by a scaling about the origin."""
+    slides = joint.type == JointType.PRISMATIC
+    return replace(
+        joint,
+        axis=T[:3, :3] @ joint.axis,
+        pivot=larger * (T[:3, :3] @ joint.pivot + T[:3, 3]),
+        amount=joint.amount * (larger if slides else 1.0),
     )
 
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,21 +19,18 @@ from torch import Tensor, nn
 
 from partrm.data.dataset import MaterialSampler, ObjectPool, OnlineSamples, Prefetcher
 from partrm.data.online import SampleConfig
-from partrm.data.pool import load_pool
+from partrm.data.pool import concatenated, load_pool
 from partrm.data.samples import VIEWS, Samples
 from partrm.losses import LossWeights
-from partrm.model.checkpoints import read_checkpoint, save_checkpoint, with_new_outputs
+from partrm.model.checkpoints import read_checkpoint, save_checkpoint, started_from
 from partrm.model.graphed import blank_input, record_training
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.peer import PEERS, PeerNetwork
 from partrm.model.reference import ReferenceConfig
 from partrm.model.unet import Norm
 from partrm.objectives import training_losses, watched_scores
+from partrm.training_guard import StepGuard, TrainingError
 from partrm.training_log import Rate, RunLog
-
-
-class TrainingError(RuntimeError):
-    """Training that must stop; the message says at which step and why."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +70,22 @@ class NetworkChanges:
     """Whether every Gaussian also votes on the joint."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
+    image_size_px: int = 0
+    """Side of the images that predictions are made from; 0: the preset's."""
+    layers: Literal[1, 2] = 1
+    """2: what stays, with the part taken away, and the part alone."""
+    depth_modes: Literal[1, 2] = 1
+    """2: two depths a pixel and layer, of which the likelier is taken."""
+    features: Literal["none", "efficientnet-lite0"] = "none"
+    """Frozen ImageNet features beside the images."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run; stored in its folder."""
 
-    pool: Path
-    """Packed pool of training objects (``python -m partrm.data.pool build``)."""
+    pool: tuple[Path, ...]
+    """Packed pools of training objects (``python -m partrm.data.pool build``), drawn from as one."""
     out: Path
     """Run folder: config, log, TensorBoard, checkpoint."""
     val_pools: tuple[Path, ...] = ()
@@ -94,6 +99,9 @@ class TrainConfig:
     """Go on from the run folder's checkpoint, exactly."""
     max_minutes: float = math.inf
     """Stop, with a checkpoint, after this long."""
+    by_time: bool = False
+    """Let the learning rate fall over ``max_minutes`` of this run, however many steps that gives, not over the steps of
+    the phase; for one phase."""
     seed: int = 0
     device: Literal["auto", "cpu"] = "auto"
     compile: bool = False
@@ -130,19 +138,27 @@ def phase_at(config: TrainConfig, step: int) -> tuple[Phase, int]:
     raise IndexError(step)
 
 
-def learning_rate(phase: Phase, step: int) -> float:
-    """Linear warm-up, then a cosine from ``lr`` to ``lr_end`` over the phase."""
+def learning_rate(phase: Phase, step: int, elapsed: float | None = None) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr_end`` over the phase, or, with ``elapsed``, over that share
+    of the time."""
     warm = min(phase.warmup, max(1, phase.steps // 10))
     if step < warm:
         return phase.lr * (step + 1) / warm
-    progress = (step - warm) / max(1, phase.steps - warm)
+    progress = (step - warm) / max(1, phase.steps - warm) if elapsed is None else min(elapsed, 1.0)
     return phase.lr_end + 0.5 * (phase.lr - phase.lr_end) * (1 + math.cos(math.pi * progress))
 
 
-def sample_config(phase: Phase, views: int) -> SampleConfig:
-    """What the phase's batches hold."""
-    novel = phase.novel_views if phase.appearance else 0
-    return SampleConfig(phase.image_size_px, views, novel_views=novel, novel_size_px=phase.novel_size_px)
+def sample_config(phase: Phase, views: int, config: NetworkConfig | ReferenceConfig) -> SampleConfig:
+    """What the phase's batches hold for a network."""
+    ours = isinstance(config, NetworkConfig)
+    return SampleConfig(
+        phase.image_size_px,
+        views,
+        novel_views=phase.novel_views if phase.appearance else 0,
+        novel_size_px=phase.novel_size_px,
+        layers=config.layers if ours else 1,
+        filled=ours,
+    )
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -168,13 +184,29 @@ def network_config(config: TrainConfig) -> NetworkConfig | ReferenceConfig:
         return PEERS[config.preset]
     if config.preset not in PRESETS:
         raise TrainingError(f"preset {config.preset!r} is none of {', '.join([*PRESETS, *PEERS])}")
-    return dataclasses.replace(PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v != ()})
+    return dataclasses.replace(
+        PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v not in ((), 0)}
+    )
 
 
 def new_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | PeerNetwork:
     """Fresh weights, laid out for tensor cores."""
     network = PartRMNetwork(config) if isinstance(config, NetworkConfig) else PeerNetwork(config)
     return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+def start_of(network: PartRMNetwork | PeerNetwork, folder: Path) -> dict[str, Tensor]:
+    """Weights of a checkpoint folder as the start of a network, which may have outputs and inputs of its own.
+
+    Raises:
+        TrainingError: weights of another architecture.
+    """
+    weights, config, _ = read_checkpoint(folder)
+    if isinstance(network, PartRMNetwork) != isinstance(config, NetworkConfig):
+        raise TrainingError(f"{folder}: weights of another architecture than the preset's")
+    if isinstance(network, PartRMNetwork) and isinstance(config, NetworkConfig):
+        return started_from(weights, config, network)
+    return weights
 
 
 class Trainer:
@@ -191,9 +223,10 @@ class Trainer:
         torch.backends.cudnn.benchmark = True
         self.network = new_network(network_config(config))
         if config.init is not None:
-            weights, _, _ = read_checkpoint(config.init)
-            self.network.load_state_dict(with_new_outputs(weights, self.network.state_dict()))
+            self.network.load_state_dict(start_of(self.network, config.init))
         self.network = self.network.to(self.device)
+        if config.by_time and (math.isinf(config.max_minutes) or len(config.phases) != 1):
+            raise TrainingError("--by-time needs --max-minutes and a single phase")
         if config.compile and (config.fused_norms or config.graphs):
             raise TrainingError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
         if config.graphs and not (isinstance(self.network, PartRMNetwork) and self.device.type == "cuda"):
@@ -205,6 +238,9 @@ class Trainer:
         self.optimizer = optimizer_of(self.network, config)
         self.data = OnlineSamples(*(data or load_pool_for(config.pool, self.device)), seed=1000 * config.seed + rank)
         self.step, self.samples_seen, self.seconds, self.best, self.skip = 0, 0, 0.0, -math.inf, 0
+        self.elapsed = 0.0 if config.by_time else None
+        self.guard, self.watched = StepGuard.on(self.device), -1
+        self.held_out: dict[Path, tuple[ObjectPool, MaterialSampler]] = {}
         config.out.mkdir(parents=True, exist_ok=True)
         if config.resume:
             self.restore()
@@ -225,7 +261,11 @@ class Trainer:
             return None
         phase, inner = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
-        return sample_config(phase, views), phase.batch, min(self.config.batches_at_once, phase.steps - inner)
+        return (
+            sample_config(phase, views, self.network.config),
+            phase.batch,
+            min(self.config.batches_at_once, phase.steps - inner),
+        )
 
     def record(self) -> dict[tuple[int, int], Callable[..., Tensor]]:
         """The network's passes as CUDA graphs, for the batch and image size of every phase still to come."""
@@ -278,13 +318,15 @@ class Trainer:
         total = torch.stack(list(losses.values())).sum()
         self.accelerator.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        skipped = self.guard.cleared(total, norm, [p.grad for p in self.network.parameters() if p.grad is not None])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             state = self.network.state_dict()
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self.averaged.values()), [state[k] for k in self.averaged], 1 - decay)
-        return {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach(), "gradient": norm.detach()}
+        facts = {"loss": total.detach(), "gradient": norm.detach(), "skipped": skipped}
+        return {k: v.detach() for k, v in losses.items()} | facts
 
     @torch.no_grad()
     def validate(self, phase: Phase) -> dict[str, float]:
@@ -294,8 +336,11 @@ class Trainer:
         views = 1 if isinstance(network, PartRMNetwork) else VIEWS
         results = {}
         for path in self.config.val_pools:
-            data = OnlineSamples(*load_pool_for(path, self.device), seed=12345)
-            config = dataclasses.replace(sample_config(phase, views), drags=1, augment=False)
+            if path not in self.held_out:
+                self.held_out[path] = load_pool_for((path,), self.device)
+            data = OnlineSamples(*self.held_out[path], seed=12345)
+            config = sample_config(phase, views, network.config)
+            config = dataclasses.replace(config, drags=1, novel_views=3, novel_size_px=128, layers=1, augment=False)
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
                 samples = data.draw(config, 32)
@@ -303,8 +348,19 @@ class Trainer:
                     output = network(samples.inputs)
                 for name, values in watched_scores(output, samples).items():
                     rows.setdefault(name, []).append(values[samples.valid])
-            results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
+            results |= {f"{path.stem}/{name}": float(torch.cat(v).nanmean()) for name, v in rows.items()}
         return results
+
+    def watch(self, phase: Phase) -> None:
+        """Validate, once a step at most, and keep the best weights; the other processes wait."""
+        if not self.config.val_pools or self.watched == self.step:
+            return
+        self.watched = self.step
+        if self.accelerator.is_main_process:
+            scores = self.validate(phase)
+            self.log.write(self.step, "validation", scores)
+            self.keep_best(scores)
+        self.accelerator.wait_for_everyone()
 
     def keep_best(self, scores: dict[str, float]) -> None:
         """Write ``weights-best`` when IoU minus motion error, summed over the held-out pools, is the best so far."""
@@ -332,14 +388,17 @@ class Trainer:
         """What all processes do next, by the main one's clock (asked every 20 steps)."""
         if self.step % 20:
             return "go"
+        self.guard.check(self.step)
         now = time.perf_counter()
         code = 2 if now - started > 60 * self.config.max_minutes else 0
         if code == 0 and now - saved > 60 * self.config.checkpoint_minutes:
             code = 1
+        elapsed = 0.0 if self.elapsed is None else (now - started) / (60 * self.config.max_minutes)
         if self.accelerator.num_processes > 1:
-            shared = torch.tensor(code, device=self.device)
+            shared = torch.tensor([code, elapsed], device=self.device)
             torch.distributed.broadcast(shared, 0)
-            code = int(shared)
+            code, elapsed = int(shared[0]), float(shared[1])
+        self.elapsed = None if self.elapsed is None else elapsed
         return ("go", "save", "stop")[code]
 
     def run(self) -> None:
@@ -349,23 +408,17 @@ class Trainer:
         before, rate = self.seconds, Rate(self.step)
         while self.step < total:
             phase, inner = phase_at(config, self.step)
-            lr = learning_rate(phase, inner)
+            lr = learning_rate(phase, inner, self.elapsed)
             terms = self.train_step(self.batches.next(self.step), phase, lr)
             self.step += 1
             self.samples_seen += phase.batch * self.accelerator.num_processes
             if self.step % config.log_every == 0 or self.step == total:
                 row = {name: float(value) for name, value in terms.items()}
-                if not all(math.isfinite(value) for value in row.values()):
-                    raise TrainingError(f"step {self.step}: the loss is not finite ({row}); resume from the checkpoint")
                 per_second = rate.since(self.step) * phase.batch * self.accelerator.num_processes
                 self.log.write(self.step, phase.name, {**row, "lr": lr, "samples_per_s": per_second})
             self.seconds = before + time.perf_counter() - started
-            if config.val_pools and (self.step % config.validate_every == 0 or self.step == total):
-                if self.accelerator.is_main_process:
-                    scores = self.validate(phase)
-                    self.log.write(self.step, "validation", scores)
-                    self.keep_best(scores)
-                self.accelerator.wait_for_everyone()
+            if self.step % config.validate_every == 0:
+                self.watch(phase)
                 rate = Rate(self.step)
             action = self.verdict(started, saved)
             if action == "stop":
@@ -373,18 +426,20 @@ class Trainer:
             if action == "save":
                 self.save()
                 saved = time.perf_counter()
+        self.guard.check(self.step)
         self.save()
         if self.accelerator.is_main_process:
             save_checkpoint(self.averaged, self.network.config, config.out / "weights", self.card())
+        self.watch(phase_at(config, max(self.step - 1, 0))[0])
         self.accelerator.wait_for_everyone()
         self.log.close()
 
 
-def load_pool_for(path: Path, device: torch.device) -> tuple[ObjectPool, MaterialSampler]:
-    """A packed pool on a device, and what draws its materials."""
+def load_pool_for(paths: Sequence[Path], device: torch.device) -> tuple[ObjectPool, MaterialSampler]:
+    """Packed pools on a device as one, and what draws its materials."""
     from partrm.articulation.procedural.materials import sample_materials
 
-    return ObjectPool.from_pool(load_pool(path, device)), sample_materials
+    return ObjectPool.from_pool(concatenated([load_pool(path, device) for path in paths])), sample_materials
 
 
 def train(config: TrainConfig) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from partrm.articulation.kinematics import forward_kinematics
 from partrm.articulation.procedural import generate
-from partrm.data.pool import QUANTA, Pool, PoolError, build_pool, load_pool, save_pool
+from partrm.data.pool import QUANTA, Pool, PoolError, build_pool, concatenated, load_pool, save_pool
 
 JOBS = [("cabinet", 0), ("laptop", 1), ("drawers", 2), ("washing_machine", 3), ("door", 4)]
 
@@ -105,3 +105,16 @@ def test_command_line_builds_a_pool(tmp_path):
     pool = load_pool(out)
     assert pool.count == 4
     assert pool.seed.tolist() == [7, 8, 7, 8]
+
+
+@pytest.mark.parametrize("split", [1, 3])
+def test_pools_put_together_are_the_pool_of_all_objects(objects, pool, split):
+    parts = [Pool.from_objects(objects[:split]), Pool.from_objects(objects[split:])]
+    together = concatenated(parts)
+    assert together.category_names == pool.category_names
+    for f in fields(Pool):
+        a, b = getattr(pool, f.name), getattr(together, f.name)
+        assert a == b if f.name == "category_names" else torch.equal(a, b), f.name
+        assert f.name == "category_names" or a.dtype == b.dtype
+    with pytest.raises(PoolError, match="no pools"):
+        concatenated([])

@@ -32,13 +32,13 @@ def sample(b: int, generator) -> NetworkInput:
     points = torch.rand(2, b, 3, 2, generator=generator)
     drags = Drags(points[0], points[1], torch.zeros(b, 3, dtype=torch.long), torch.ones(b, 3, dtype=torch.bool))
     images = torch.rand(b, 4, 4, 32, 32, generator=generator)
-    return NetworkInput(images, cameras, torch.ones(b, 4, dtype=torch.bool), drags)
+    return NetworkInput(images, cameras, torch.ones(b, 4, dtype=torch.bool), drags, torch.ones(b, 4, dtype=torch.bool))
 
 
 def test_leaves_are_all_tensors_of_an_input(generator) -> None:
     inputs = sample(2, generator)
     doubled = with_leaves(inputs, [x.clone() for x in leaves(inputs)])
-    assert len(leaves(inputs)) == 3 + 1 + len(fields(Drags))
+    assert len(leaves(inputs)) == 3 + 1 + len(fields(Drags)) + 1
     assert all(torch.equal(a, b) for a, b in zip(leaves(inputs), leaves(doubled), strict=True))
     assert (doubled.cameras.width, doubled.cameras.height) == (32, 32)
 

@@ -29,7 +29,7 @@ def some_input(b: int = 2, size: int = 64, views: int = 1) -> NetworkInput:
     cameras = Cameras(one.T_world_camera.expand(b, 4, 4, 4), one.fovy_rad.expand(b, 4), size, size)
     valid = (torch.arange(4) < views).expand(b, 4)
     images = torch.rand(b, 4, 4, size, size, generator=g) * valid[..., None, None, None]
-    return NetworkInput(images, cameras, valid, some_drags(b, 3))
+    return NetworkInput(images, cameras, valid, some_drags(b, 3), valid)
 
 
 @pytest.fixture(scope="module")

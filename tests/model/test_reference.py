@@ -192,7 +192,7 @@ def sample(generator) -> NetworkInput:
         valid=torch.ones(1, 2, dtype=torch.bool),
     )
     images = torch.rand(1, 4, 4, 32, 32, generator=generator)
-    return NetworkInput(images, canonical_orbit(4, 32)[None], torch.ones(1, 4, dtype=torch.bool), drags)
+    return NetworkInput(images, canonical_orbit(4, 32)[None], torch.ones(1, 4).bool(), drags, torch.ones(1, 4).bool())
 
 
 def test_conventions_of_the_reference(generator) -> None:

@@ -13,7 +13,7 @@ from partrm.articulation.procedural import generate
 from partrm.articulation.textures import textured
 from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.rendering import meshes
-from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table
+from partrm.rendering.meshes import Decals, Instances, Lights, MeshScene, material_table
 
 wp = pytest.importorskip("warp")
 
@@ -44,7 +44,25 @@ def case_of(obj, device="cpu"):
     lights = Lights.reference(2, device)
     near = torch.tensor([[5.0, 5.0, 5.0], [0.3, 0.1, 1.5]], device=device)
     colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.7, 0.3]], device=device)
-    return Case(scene, instances, replace(lights, position=near, ambient=lights.ambient * colour))
+    lights = replace(lights, position=near, ambient=lights.ambient * colour)
+    return Case(scene, with_labels(instances), with_mirrors(lights))
+
+
+def with_labels(instances):
+    """A label as deep as the object on each of two parts of both."""
+    slot = torch.tensor([[0, 1]] * 2, dtype=torch.int32)
+    where = torch.tensor([[0.0, 0.05, 0.1]]).expand(2, 2, 3)
+    decals = Decals(slot, where, torch.tensor([2.0, 0.15, 0.1]).expand(2, 2, 3), 0.5 + where, 0.1 + where)
+    moved = {name: getattr(decals, name).to(instances.part.device) for name in decals.__dataclass_fields__}
+    return replace(instances, decals=Decals(**moved))
+
+
+def with_mirrors(lights):
+    """The second world has lamps that gloss mirrors, and its surfaces occlude each other."""
+    second = torch.tensor([0.0, 1.0], device=lights.intensity.device)
+    sharpness = torch.tensor([[4.0, 20.0, 100.0]] * 2, device=second.device)
+    colour = second[:, None, None] * lights.lamp + 1
+    return replace(lights, mirror=second, occlusion=0.08 * second, lamp_sharpness=sharpness, lamp_color=colour)
 
 
 def crowd():
@@ -94,7 +112,9 @@ VIEWS = {
 
 
 def rendered(case, cameras, tiled, samples=2, shadows=True):
-    look = backend.make_look(meshes._tensors(case.instances.materials), meshes._tensors(case.lights))
+    look = backend.make_look(
+        meshes._tensors(case.instances.materials), meshes._tensors(case.lights), meshes._tensors(case.instances.decals)
+    )
     place, view = meshes._placement(case.scene, case.instances), meshes._view(cameras)
     image = torch.full((len(view.focal_px), 4, cameras.height, cameras.width), -1.0, device=case.scene.device)
     backend.render(case.scene._warp, place, view, look, samples, shadows, image, tiled=tiled)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from partrm.cameras import canonical_orbit
+from partrm.cameras import INPUT_FOVY_RAD, canonical_orbit
 from partrm.gaussians import Gaussians
 from partrm.viewer.geometry import PicturePlane, overview, pick_gaussian, pixels_of, voxel_shell
 from partrm.viewer.pulling import same_depth
@@ -54,7 +54,7 @@ def test_pixels_of_world_points_are_those_of_the_users_picture():
     rgba[:, 30:90, 40:120] = 0.5
     rgba[3, 30:90, 40:120] = 1
     picture = picture_of(rgba, 64, "auto", "box")
-    camera = canonical_orbit(1, 64)
+    camera = canonical_orbit(1, 64, fovy_rad=INPUT_FOVY_RAD)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.2, 0.1]])
     pixels = pixels_of(points, picture.views)
     assert_close(pixels[0], torch.tensor([80.0, 60.0]), atol=0.6, rtol=0)

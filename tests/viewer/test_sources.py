@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from partrm.articulation.procedural import generate
 from partrm.articulation.urdf import save_urdf
-from partrm.cameras import canonical_orbit, save_cameras
+from partrm.cameras import CANONICAL_DISTANCE, FILLED, canonical_orbit, save_cameras
 from partrm.gaussians import save_ply
 from partrm.images import save_image
 from partrm.outputs import save_prediction
@@ -149,7 +149,12 @@ def test_articulated_objects_are_photographed_by_the_canonical_camera(name, tmp_
         save_urdf(generate("microwave", 3_000_001), path)
     opened = open_path(path, SIZE)
     framed = opened.views.framed[0]
-    assert framed.corner_px == (0.0, 0.0)
+    assert opened.views.lens_known
+    torch.testing.assert_close(
+        opened.views.cameras.positions[0], torch.tensor([0.0, 0.0, CANONICAL_DISTANCE]), atol=1e-5, rtol=0
+    )
+    shown = (framed.image[3] > 0.5).nonzero()
+    assert float((shown.amax(0) - shown.amin(0)).max()) == pytest.approx(FILLED * SIZE, abs=0.05 * SIZE)
     rows, columns = np.nonzero(opened.rgba[3].numpy() > 0.5)
     diagonal = np.hypot(np.ptp(rows), np.ptp(columns)) / opened.rgba.shape[-1]
     assert 0.4 < diagonal < 0.85

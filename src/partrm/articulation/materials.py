@@ -78,6 +78,15 @@ class MaterialTable:
     def __getitem__(self, index) -> "MaterialTable":
         return MaterialTable(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
+    def followed(self, source: Int[Tensor, "*batch slots"]) -> "MaterialTable":
+        """Each slot's material taken from the slot ``source``."""
+
+        def taken(values: Tensor) -> Tensor:
+            index = source if values.ndim == source.ndim else source[..., None].expand(values.shape)
+            return torch.take_along_dim(values, index, source.ndim - 1)
+
+        return MaterialTable(**{f.name: taken(getattr(self, f.name)) for f in fields(self)})
+
     @staticmethod
     def from_materials(materials: tuple[Material, ...], texture_index: list[int] | None = None) -> "MaterialTable":
         """Table of one object's slots; ``texture_index`` gives the scene's texture number of each (-1: none)."""

@@ -93,7 +93,7 @@ def predict(
     from partrm.model.reference import ReferenceNetwork
     from partrm.multiview import CONDITION_PX
     from partrm.outputs import check_writable, save_prediction, save_state_prediction
-    from partrm.pipeline import check_drags, load_source, predict_state
+    from partrm.pipeline import check_drags, filled_views, load_source, predict_state
     from partrm.pipeline import predict as predict_motion
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -104,11 +104,17 @@ def predict(
     check_writable(out)
     console = plain_console()
     loaded = load_model(model, device)
-    views = load_source(source, loaded.config.image_size_px, framing)
+    filled, size_px = not isinstance(loaded.network, ReferenceNetwork), loaded.config.image_size_px
+    drawn = extra.multiview != "none"
+    # What a diffusion model completes is a whole image, of which our network takes the part that the object fills.
+    views = load_source(source, size_px * (2 if filled and drawn else 1), framing, filled and not drawn)
     checked = check_drags(drags, views)
     if extra != Extra():
         with console.status("other models look at the image"):
-            views, checked = _add(views, checked, load_source(source, CONDITION_PX, framing), extra, device)
+            condition = load_source(source, CONDITION_PX, framing, filled=False)
+            views, checked = _add(views, checked, condition, extra, device)
+    if filled and drawn:
+        views = filled_views(views, size_px)
     if isinstance(loaded.network, ReferenceNetwork):
         state = predict_state(views, checked, loaded)
         save_state_prediction(state, out, target)

@@ -27,7 +27,8 @@ from partrm.articulation.objects import ArticulatedObject
 from partrm.articulation.urdf import save_part_materials
 from partrm.articulation.wavefront import Surface, save_obj
 from partrm.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
-from partrm.data.online import SampleConfig, make_samples, random_lights
+from partrm.data.lighting import random_lights
+from partrm.data.online import SampleConfig, make_samples
 from partrm.data.partdrag4d import (
     FOVY_RAD,
     PROCESSED,

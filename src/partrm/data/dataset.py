@@ -64,7 +64,12 @@ class OnlineSamples:
         device = self.pool.scene.device
         candidates = int(batch * self.oversampling)
         objects = torch.randint(self.pool.count, (candidates,), generator=self.generator, device=device)
-        materials = self.sample_materials(self.pool.roles[objects], self.generator)
+        roles = self.pool.roles[objects]
+        materials = self.sample_materials(roles, self.generator)
+        if config.augment:
+            from partrm.articulation.procedural.home_materials import some_home_materials
+
+            materials = some_home_materials(materials, roles, config.home_share, self.generator)
         return make_samples(self.pool.scene, self.pool.tables, objects, materials, config, self.generator, batch)
 
     def state(self) -> dict:

@@ -10,8 +10,12 @@ from torch import Tensor
 
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
-from partrm.cameras import Cameras
-from partrm.data.photographs import Tone, camera_noise, through_other_lenses
+from partrm.cameras import CANONICAL_FOVY_RAD, Cameras
+from partrm.data.cutouts import CutoutConfig
+from partrm.data.effects import EffectConfig
+from partrm.data.lighting import sample_decals, training_lights
+from partrm.data.photographs import Tone, developed
+from partrm.data.posed_views import posed_views
 from partrm.data.samples import VIEWS, JointTruth, MotionTargets, NetworkInput, Samples, StateViews, pooled_rgba
 from partrm.data.scenarios import (
     Framing,
@@ -30,6 +34,14 @@ from partrm.data.scenarios import (
     some_at_given_views,
     uniform,
 )
+from partrm.data.viewpoints import (
+    Viewpoint,
+    ViewpointConfig,
+    first_cameras,
+    photographed,
+    sample_lenses,
+    sample_viewing_framing,
+)
 from partrm.drags import MAX_DRAGS, Drags
 from partrm.rendering.meshes import Instances, Lights, MeshScene, SurfaceMaps, render_meshes, trace_surfaces
 from partrm.transforms import transform_points
@@ -43,9 +55,11 @@ class SampleConfig:
     """Side of the input images; targets lie on a grid of half that side."""
     views: int = 1
     """Input views that are present, 1 to 4."""
+    filled: bool = True
+    """Of several views: each cropped to what it shows of the object; without, the canonical cameras as they are."""
     drags: int = 0
     """Drags of each sample; 0 draws 1 (half of the time) to 10."""
-    drag_noise: float = 0.01
+    drag_noise: float = 0.02
     """Standard deviation of drag ends, fraction of the image, for half of the drags; of short drags a tenth."""
     novel_views: int = 0
     """Renders of both states from cameras of their own."""
@@ -57,17 +71,21 @@ class SampleConfig:
     """Sub-samples per pixel side of the input images."""
     augment: bool = True
     """Random light, lens, exposure and image noise; without, the reference's light and the canonical lens."""
-    other_lens: float = 0.3
-    """How often a single view was taken through another lens than the canonical one that the network is told of."""
-    lens_fovy_deg: tuple[float, float] = (26.0, 58.0)
-    """Vertical fields of view of those: a photo of unknown lens is cropped to the canonical framing all the same."""
-    least_moving: float = 0.004
+    least_moving: float = 0.016
     """Least share of the first view's pixels that must show the dragged part."""
-    least_drag: float = 0.015
+    least_drag: float = 0.03
     """Least mean length of the part's motion in the first view, fraction of the image."""
+    layers: int = 1
+    """2 adds the targets of what stays, with the moving part taken away, and of that part alone."""
     scenario: ScenarioConfig = field(
-        default_factory=lambda: ScenarioConfig(small_probability=0.3, outline_probability=0.35)
+        default_factory=lambda: ScenarioConfig(small_probability=0.3, outline_probability=1.0)
     )
+    viewpoint: ViewpointConfig = field(default_factory=ViewpointConfig)
+    """Of single views that are framed by the outline; only with ``augment``, as all that follows."""
+    home_share: float = 0.5
+    """How often objects drawn from a pool have materials as homes have them, with ``augment``."""
+    cutout: CutoutConfig = field(default_factory=CutoutConfig)
+    effects: EffectConfig = field(default_factory=EffectConfig)
 
 
 @dataclass(frozen=True)
@@ -103,13 +121,22 @@ def make_samples(
     Rows that still show too little have ``valid`` False.
     """
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
-    framing = sample_framing(len(objects), config.scenario, generator)
+    by_outline = config.views == 1 and config.scenario.outline_probability > 0
+    as_people = config.augment and by_outline
+    if as_people:
+        framing = sample_viewing_framing(len(objects), config.viewpoint, generator)
+    else:
+        framing = sample_framing(len(objects), config.scenario, generator)
     posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
-    if config.views == 1 and config.scenario.outline_probability > 0:
+    viewpoint = None
+    if as_people:
+        posed, viewpoint = as_people_photograph(scene, posed, config.viewpoint, generator)
+    elif by_outline:
         posed = some_framed_by_outline(scene, posed, config.scenario.outline_probability, generator)
-    shown = motion_shown(scene, posed, config)
+    shown = motion_shown(scene, posed, config, viewpoint)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
-    return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator)
+    viewpoint = None if viewpoint is None else viewpoint[keep]
+    return samples_of(scene, tables, select(posed, keep), shown[keep], config, generator, viewpoint)
 
 
 def pose_batch(
@@ -125,7 +152,10 @@ def pose_batch(
     T_source, T_motion, carried = carried_parts(tables, scenario)
     instances = Instances.of_objects(scene, scenario.object, T_source.float(), materials)
     b = len(scenario.object)
-    lights = training_lights(b, generator) if augment else Lights.reference(b, scene.device)
+    lights = Lights.reference(b, scene.device)
+    if augment:
+        lights = training_lights(b, generator)
+        instances = replace(instances, decals=sample_decals(scene, instances, generator))
     return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
 
 
@@ -134,6 +164,9 @@ OUTLINE_PX = 96
 
 OUTLINE_SCALE = 0.6
 """Canonical units per object diagonal in the first render, so that objects with their doors wide open lie inside."""
+
+LENS_SCALE = 0.36
+"""The same for first views of photographs, which show .86 canonical units at the origin whatever their lens."""
 
 
 def outline_framing(
@@ -151,7 +184,7 @@ def outline_framing(
     R, device = framing.R_canonical_object, framing.scale.device
     framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, OUTLINE_SCALE))
     for _ in range(rounds):
-        cameras = framing.cameras_to_object(first_view(len(R), size_px, device))
+        cameras = framing.cameras_to_object(first_view(len(R), size_px, device, CANONICAL_FOVY_RAD))
         framing = framed_by_outline(framing, shows(cameras))
     return framing
 
@@ -169,47 +202,34 @@ def some_framed_by_outline(scene: MeshScene, posed: PosedBatch, share: float, ge
     return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))
 
 
+def as_people_photograph(
+    scene: MeshScene, posed: PosedBatch, config: ViewpointConfig, generator: torch.Generator
+) -> tuple[PosedBatch, Viewpoint]:
+    """The batch framed as cut-outs of photographs are, same directions; one coarse render finds the outlines."""
+    b = len(posed.scenario.object)
+    fovy = sample_lenses(b, config, generator)
+    still = Framing(
+        posed.framing.R_canonical_object,
+        torch.zeros_like(posed.framing.target),
+        torch.full_like(posed.framing.scale, LENS_SCALE),
+    )
+    maps = trace_surfaces(scene, posed.instances, still.cameras_to_object(first_cameras(b, OUTLINE_PX, fovy)))
+    points = rearrange(maps.point_world, "b 1 h w c -> b (h w) c")
+    seen = rearrange(maps.part >= 0, "b 1 h w -> b (h w)")
+    framing, viewpoint = photographed(still, fovy, points, seen, config, generator)
+    return replace(posed, framing=framing), viewpoint
+
+
 def select(posed: PosedBatch, index: Tensor) -> PosedBatch:
     """Rows of a batch."""
     inst, lights = posed.instances, posed.lights
     return PosedBatch(
         posed.scenario[index],
         posed.framing[index],
-        Instances(inst.part[index], inst.T_world_part[index], inst.materials[index]),
+        inst[index],
         posed.T_motion[index],
         posed.carried[index],
         Lights(**{name: getattr(lights, name)[index] for name in lights.__dataclass_fields__}),
-    )
-
-
-def training_lights(b: int, generator: torch.Generator) -> Lights:
-    """The reference's light in three samples of ten, a random one in the others."""
-    random, reference = random_lights(b, generator), Lights.reference(b, generator.device)
-    usual = uniform((b,), 0.0, 1.0, generator) < 0.3
-
-    def either(name: str) -> Tensor:
-        drawn = getattr(random, name)
-        return torch.where(usual.view(-1, *[1] * (drawn.ndim - 1)), getattr(reference, name), drawn)
-
-    return Lights(**{name: either(name) for name in random.__dataclass_fields__})
-
-
-def random_lights(b: int, generator: torch.Generator) -> Lights:
-    """One light somewhere above and a world of random strength and direction, object frame."""
-    device = generator.device
-    direction = torch.randn(b, 3, generator=generator, device=device)
-    direction[:, 2] = direction[:, 2].abs() + 0.3
-    direction[:, 0] += 0.7
-    direction = torch.nn.functional.normalize(direction, dim=-1)
-    sky = torch.randn(b, 3, generator=generator, device=device) * 0.5
-    sky[:, 2] += 1.0
-    warmth = 1 + 0.08 * torch.randn(b, 3, generator=generator, device=device)
-    return Lights(
-        position=direction * uniform((b, 1), 3.0, 9.0, generator),
-        intensity=uniform((b,), 0.1, 0.7, generator),
-        ambient=uniform((b, 1), 0.55, 0.95, generator) * warmth.clamp(0.8, 1.2),
-        sky=torch.nn.functional.normalize(sky, dim=-1),
-        sky_contrast=uniform((b,), 0.2, 0.75, generator),
     )
 
 
@@ -221,12 +241,17 @@ def moving_mask(maps: SurfaceMaps, carried: Bool[Tensor, "b parts"]) -> Bool[Ten
     return rearrange(moving, "b (v h w) -> b v h w", v=v, h=h, w=w)
 
 
-def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:
+def motion_shown(
+    scene: MeshScene, posed: PosedBatch, config: SampleConfig, viewpoint: Viewpoint | None = None
+) -> Bool[Tensor, " b"]:
     """Whether the first view shows enough of the moving part, moving far enough (a coarse render decides)."""
     b = len(posed.scenario.object)
-    cameras = posed.framing.cameras_to_object(first_view(b, 48, scene.device))
+    cameras = first_view(b, 48, scene.device)
+    cameras = posed.framing.cameras_to_object(cameras if viewpoint is None else viewpoint.taken(cameras))
     maps = trace_surfaces(scene, posed.instances, cameras)
     moving = rearrange(moving_mask(maps, posed.carried), "b v h w -> b (v h w)")
+    if viewpoint is not None:
+        moving = moving & ~viewpoint.hides(cameras.width).flatten(1)
     points = rearrange(maps.point_world, "b v h w c -> b (v h w) c")
     before, _ = cameras[:, 0].project(points)
     after, depth = cameras[:, 0].project(transform_points(posed.T_motion, points))
@@ -243,26 +268,39 @@ def samples_of(
     valid: Bool[Tensor, " b"],
     config: SampleConfig,
     generator: torch.Generator,
+    viewpoint: Viewpoint | None = None,
 ) -> Samples:
     """Render a posed batch and derive drags and targets from the exact surfaces."""
     size, splat = config.image_size_px, config.image_size_px // 2
-    cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
+    if config.views == 1 or not config.filled:
+        cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator, config.filled)
+    else:
+        framing, cameras, view_valid = posed_views(
+            scene, posed.instances, posed.framing, config.views, size, config.augment, generator
+        )
+        posed = replace(posed, framing=framing)
     taken = cameras
-    if config.augment and config.views == 1:
-        taken = through_other_lenses(cameras, config.other_lens, config.lens_fovy_deg, generator)
+    if viewpoint is not None:
+        taken, cameras = viewpoint.taken(cameras), viewpoint.told(cameras)
     in_object = posed.framing.cameras_to_object(taken)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
     targets = motion_targets(scene, posed, maps, in_object.resized(splat), images)
     targets = replace(targets, distance=distances_from(cameras, targets))
     joint = joint_truth(tables, posed)
-    drags = sample_drags(targets, taken, joint.T_after_before, config, generator)
+    hidden = None if viewpoint is None else viewpoint.hides(splat)
+    drags = sample_drags(targets, taken, joint.T_after_before, config, generator, hidden)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
     tone = Tone.random(len(images), generator) if config.augment else None
-    seen = images if tone is None else camera_noise(images, tone, generator)
+    seen = images
+    if tone is not None:
+        seen = developed(images, tone, viewpoint, config.cutout, config.effects, generator)
     if tone is not None:
         targets = replace(targets, rgb=tone.of_colors(targets.rgb))
-    inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
+    known = view_valid & (config.views > 1)
+    if viewpoint is not None:
+        known = view_valid & viewpoint.known[:, None]
+    inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags, known)
     views = None
     if config.novel_views:
         novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
@@ -271,7 +309,37 @@ def samples_of(
         views = render_states(scene, posed, novel)
         if tone is not None:
             views = replace(views, before=tone.of_images(views.before), after=tone.of_images(views.after))
-    return Samples(inputs, targets, joint, valid, views)
+    still = part = None
+    if config.layers == 2:
+        grid = in_object.resized(splat)
+        still = layer_targets(scene, posed, grid, cameras, ~posed.carried, tone)
+        part = layer_targets(scene, posed, grid, cameras, posed.carried, tone)
+    return Samples(inputs, targets, joint, valid, views, still, part)
+
+
+def layer_targets(
+    scene: MeshScene,
+    posed: PosedBatch,
+    in_object: Cameras,
+    cameras: Cameras,
+    keep: Bool[Tensor, "b parts"],
+    tone: Tone | None,
+) -> MotionTargets:
+    """Targets of some parts alone: what all views would show if the others were taken away.
+
+    Colours are those of the unshadowed surface, for what hides a surface must not darken it.
+
+    Args:
+        in_object: cameras that take the images, at the targets' size, object frames.
+        cameras: those that the network is told of, canonical frames.
+        keep: the parts that stay.
+    """
+    some = replace(posed, instances=replace(posed.instances, part=torch.where(keep, posed.instances.part, -1)))
+    maps = trace_surfaces(scene, some.instances, in_object)
+    images = render_meshes(scene, some.instances, in_object, posed.lights, samples_per_axis=1, shadows=False)
+    targets = motion_targets(scene, some, maps, in_object, images)
+    targets = replace(targets, distance=distances_from(cameras, targets))
+    return targets if tone is None else replace(targets, rgb=tone.of_colors(targets.rgb))
 
 
 def distances_from(cameras: Cameras, targets: MotionTargets) -> Float[Tensor, "b v h w"]:
@@ -359,11 +427,16 @@ def sample_drags(
     T_after_before: Float[Tensor, "b 4 4"],
     config: SampleConfig,
     generator: torch.Generator,
+    hidden: Bool[Tensor, "b h w"] | None = None,
 ) -> Drags:
-    """Drags on visible points of the moving part in the first view, and where the motion takes them."""
+    """Drags on visible points of the moving part in the first view, and where the motion takes them.
+
+    ``hidden``: pixels of the targets' first view in which something else is seen.
+    """
     device, n = cameras.device, MAX_DRAGS
     b = len(T_after_before)
-    weights = repeat(targets.moving[:, 0].float(), "b h w -> (b n) (h w)", n=n)
+    visible = targets.moving[:, 0] if hidden is None else targets.moving[:, 0] & ~hidden
+    weights = repeat(visible.float(), "b h w -> (b n) (h w)", n=n)
     pixel = rearrange(choose(weights, generator), "(b n) -> b n", n=n)
     points = rearrange(targets.point[:, 0], "b h w c -> b (h w) c").gather(1, repeat(pixel, "b n -> b n c", c=3))
     first = cameras[:, 0]
@@ -381,7 +454,7 @@ def sample_drags(
     jitter = within if config.augment else torch.zeros_like(within)
     return Drags(
         start=(start / first.width + jitter).clamp(0, 1),
-        end=(end / first.width + jitter + noise).nan_to_num(0.5).clamp(-1, 2),
+        end=(end / first.width + jitter + noise).nan_to_num(0.5).clamp(-2, 3),
         view=torch.zeros(b, n, dtype=torch.long, device=device),
         valid=torch.arange(n, device=device) < count,
     )

@@ -1,4 +1,4 @@
-"""What makes a photograph of a render: tone, softness, noise, a rough cut-out, a lens of its own."""
+"""What makes a photograph of a render: tone, background, things in the way, a rough cut-out, a lens of its own."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from partrm.cameras import Cameras
+from partrm.data.cutouts import CutoutConfig, Hidden, cut_out
+from partrm.data.effects import EffectConfig, affected
 from partrm.data.scenarios import uniform
+from partrm.data.viewpoints import BEFORE, CUTS, Viewpoint
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,12 @@ class Tone:
 
     @staticmethod
     def random(b: int, generator: torch.Generator) -> "Tone":
-        """Of b cameras: exposure and contrast within 15 %, each channel within 6 % of the others."""
-        exposure = uniform((b, 1), 0.85, 1.15, generator) * uniform((b, 3), 0.94, 1.06, generator)
-        return Tone(exposure, uniform((b,), 0.85, 1.15, generator))
+        """Of b cameras: most well exposed, some a third too dark or bright, yellow or blue, flat or hard."""
+        strength = uniform((b, 1), 0.2, 1.0, generator) ** 2
+        exposure = 1 + strength * uniform((b, 1), -0.45, 0.28, generator)
+        balance = 1 + strength * uniform((b, 3), -0.12, 0.12, generator)
+        contrast = 1 + strength[:, 0] * uniform((b,), -0.35, 0.4, generator)
+        return Tone(exposure * balance, contrast)
 
     def of_colors(self, rgb: Float[Tensor, "b *pixels 3"]) -> Float[Tensor, "b *pixels 3"]:
         """Colours in [0, 1] as the cameras show them, in [0, 1]."""
@@ -40,32 +46,40 @@ class Tone:
         return torch.cat([rearrange(self.of_colors(rgb), "b k h w c -> b k c h w"), rgba[:, :, 3:]], 2)
 
 
-def camera_noise(
-    images: Float[Tensor, "b k 4 h w"], tone: Tone, generator: torch.Generator
+def developed(
+    images: Float[Tensor, "b k 4 h w"],
+    tone: Tone,
+    viewpoint: Viewpoint | None,
+    cutout: CutoutConfig,
+    effects: EffectConfig,
+    generator: torch.Generator,
 ) -> Float[Tensor, "b k 4 h w"]:
-    """Images as a camera takes them: its tone, softness and sensor noise; in some samples a rough cut-out."""
-    b, k = images.shape[:2]
+    """Renders of objects as cut-outs of photographs of them.
 
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        return uniform((b, 1, channels, 1, 1), low, high, generator)
+    Args:
+        viewpoint: what hides the objects of single views (k = 1); None for nothing.
+    """
+    b, k, _, side, _ = images.shape
+    hidden = Hidden.nothing(b * k, side, images.device) if viewpoint is None else hidden_by(viewpoint, side)
+    photo, alpha = cut_out(rearrange(images, "b k c h w -> (b k) c h w"), hidden, cutout, generator)
+    photo, alpha = (rearrange(x, "(b k) c h w -> b k c h w", k=k) for x in (photo, alpha))
+    photo = affected(tone.of_images(torch.cat([photo, alpha], 2))[:, :, :3], effects, generator)
+    return torch.cat([photo, alpha], 2)
 
-    rgb = images[:, :, :3]
-    flat = rearrange(images, "b k c h w -> (b k) c h w")
-    premultiplied = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
-    near = torch.nn.functional.avg_pool2d(premultiplied, 3, 1, 1)
-    soft = torch.where(flat[:, 3:] > 0, near[:, :3] / near[:, 3:].clamp(min=1e-4), flat[:, :3])
-    rgb = torch.lerp(rgb, rearrange(soft, "(b k) c h w -> b k c h w", k=k), draw(-1.0, 1.0).clamp(min=0))
-    rgb = tone.of_images(torch.cat([rgb, images[:, :, 3:]], 2))[:, :, :3]
-    noise = torch.randn(rgb.shape, generator=generator, device=rgb.device)
-    rgb = rgb + noise * draw(-0.02, 0.03).clamp(min=0)
-    # A mask found by background removal lies a little beside the outline, and the rim keeps the background's colour.
-    alpha = images[:, :, 3:]
-    wider = rearrange(near[:, 3:], "(b k) c h w -> b k c h w", k=k)
-    rough = ((wider - draw(0.25, 0.75)) * draw(2.0, 4.0) + 0.5).clamp(0, 1)  # leaves 0 and 1 as they are
-    rim = rgb * alpha + draw(0.0, 1.0) * draw(0.8, 1.0, 3) * (1 - alpha)
-    cut_out = draw(0.0, 1.0) < 0.25
-    rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)
-    return torch.cat([rgb.clamp(0, 1), alpha], 2)
+
+def hidden_by(viewpoint: Viewpoint, side_px: int) -> Hidden:
+    """What single photographs hide and their cut-outs mistake."""
+    covered = viewpoint.shapes.cover(side_px)
+    hiding = covered[:, : CUTS + BEFORE]
+
+    def any_of(masks: Tensor) -> Tensor:
+        return masks.any(1, keepdim=True)
+
+    return Hidden(
+        erased=any_of(hiding & viewpoint.erased()[:, :, None, None]),
+        painted=any_of(hiding[:, CUTS:]),
+        leaked=any_of(covered[:, CUTS + BEFORE :]),
+    )
 
 
 def through_other_lenses(

@@ -229,6 +229,38 @@ def load_pool(path: Path, device: torch.device | str = "cpu") -> Pool:
     return _assembled(arrays, tuple(stored["category_names"].tolist())).to(device)
 
 
+def concatenated(pools: Sequence[Pool]) -> Pool:
+    """All objects of some pools of one device in one pool, in order; tables as wide as the widest needs.
+
+    Raises:
+        PoolError: no pools.
+    """
+    if not pools:
+        raise PoolError("no pools to put together")
+    names = tuple(sorted({name for pool in pools for name in pool.category_names}))
+    parts, slots = (max(getattr(pool, key).shape[1] for pool in pools) for key in ("parent", "roles"))
+    vertices = [0, *np.cumsum([len(pool.vertices) for pool in pools]).tolist()]
+    owned = [0, *np.cumsum([int(pool.part_offset[-1]) for pool in pools]).tolist()]
+    columns: dict[str, list[Tensor]] = {f.name: [] for f in fields(Pool) if f.name != "category_names"}
+    for index, pool in enumerate(pools):
+        first = pool.part_offset if index == 0 else pool.part_offset[1:]
+        own = torch.tensor([names.index(name) for name in pool.category_names], device=pool.category.device)
+        shifted = {
+            "faces": pool.faces + vertices[index],
+            "face_part": pool.face_part + owned[index],
+            "part_offset": first + owned[index],
+            "category": own[pool.category],
+        }
+        for key, column in columns.items():
+            value = shifted.get(key, getattr(pool, key))
+            if key in (*_PER_PART_TABLES, "part_valid"):
+                missing = (slots if key == "roles" else parts) - value.shape[1]
+                padding = value.new_full((len(value), missing, *value.shape[2:]), _PADDING.get(key, 0))
+                value = torch.cat([value, padding], 1)
+            column.append(value)
+    return Pool(**{key: torch.cat(column) for key, column in columns.items()}, category_names=names)
+
+
 def _generated(job: tuple[str, int]) -> ArticulatedObject:
     from partrm.articulation.procedural import generate
 

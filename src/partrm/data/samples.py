@@ -30,11 +30,14 @@ class NetworkInput:
     images: Float[Tensor, "b v 4 h w"]
     """RGBA, straight alpha, [0, 1]; zero for absent views."""
     cameras: Cameras
-    """[b, v] canonical-frame cameras; absent views take those of ``canonical_orbit(4, ...)``."""
+    """[b, v] canonical-frame cameras; absent views take the poses of ``canonical_orbit(4, ...)`` and a wider lens."""
     view_valid: Bool[Tensor, "b v"]
     """False for absent views; the first view is always present."""
     drags: Drags
     """[b, n] drags, n <= 10, in views that are present."""
+    lens_known: Bool[Tensor, "b v"]
+    """Whether the view's camera is told exactly; False where an image of unknown lens gets the assumed one, and for
+    absent views."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ class Samples:
     valid: Bool[Tensor, " b"]
     """False where no candidate showed enough of a moving part; such rows carry no loss."""
     views: StateViews | None = None
+    still: MotionTargets | None = None
+    """What the views would show with the moving part taken away; for networks of two layers."""
+    part: MotionTargets | None = None
+    """What they would show of the moving part alone, all of it moving."""
 
 
 def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
@@ -119,13 +126,14 @@ def save_samples(samples: Samples, path: Path) -> None:
     """Write a batch as one safetensors file: dotted names, image-like fields deflated, sizes in the metadata.
 
     Colours are stored as 8 bit, everything else as it is; points and displacements follow from distances, cameras and
-    the joint, so that reading gives the same batch within 1/510 of colour and 1e-5 of length.
+    the joint, so that reading gives the same batch within 1/510 of colour and 1e-5 of length. Targets of single
+    layers are not stored.
     """
     from safetensors.torch import save_file
 
     tensors: dict[str, Tensor] = {}
     layout: dict[str, dict] = {"sizes": {}, "packed": {}}
-    for name, value in _leaves(samples, ""):
+    for name, value in _leaves(replace(samples, still=None, part=None), ""):
         if not isinstance(value, Tensor):
             layout["sizes"][name] = value
             continue
@@ -171,6 +179,7 @@ def load_samples(path: Path) -> Samples:
                 cameras=cameras,
                 view_valid=flat["inputs.view_valid"],
                 drags=_read(Drags, flat, "inputs.drags."),
+                lens_known=flat["inputs.lens_known"],
             ),
             targets=_read(MotionTargets, flat, "targets."),
             joint=joint,

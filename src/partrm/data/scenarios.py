@@ -15,15 +15,17 @@ from torch import Tensor
 from partrm.articulation.kinematics import JointType, forward_kinematics
 from partrm.articulation.objects import ArticulatedObject
 from partrm.cameras import (
+    ABSENT_FOVY_RAD,
     CANONICAL_DISTANCE,
     CANONICAL_FOVY_RAD,
+    FILLED,
+    INPUT_FOVY_RAD,
     Cameras,
     canonical_orbit,
     canonical_pose,
     look_at,
 )
 from partrm.data.samples import VIEWS
-from partrm.images import CANONICAL_BOX_DIAGONAL
 from partrm.transforms import invert_rigid, pose, rotation_from_axis_angle
 
 
@@ -266,7 +268,7 @@ def framed_by_outline(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
     The camera is moved where a photo is cropped: the same but for the perspective of what lies off the middle.
 
     Args:
-        framing: of the first views in which ``seen`` shows the object; where it shows nothing, the framing stays.
+        framing: of the canonical cameras in which ``seen`` shows the object; where it shows nothing, the framing stays.
     """
 
     def span(shown: Bool[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
@@ -275,7 +277,8 @@ def framed_by_outline(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
 
     (left, right), (top, bottom) = span(seen.any(1)), span(seen.any(2))
     shown = seen.flatten(1).any(1)
-    larger = torch.where(shown, CANONICAL_BOX_DIAGONAL / torch.hypot(right - left, bottom - top), 1.0)
+    wanted = FILLED * math.tan(INPUT_FOVY_RAD / 2) / math.tan(CANONICAL_FOVY_RAD / 2)
+    larger = torch.where(shown, wanted / torch.maximum(right - left, bottom - top), 1.0)
     reach = 2 * CANONICAL_DISTANCE * math.tan(CANONICAL_FOVY_RAD / 2)
     aside = torch.stack([(left + right - 1) / 2, (1 - top - bottom) / 2, torch.zeros_like(left)], -1) * reach
     moved = (framing.R_canonical_object.mT @ aside[..., None]).squeeze(-1) / framing.scale[:, None]
@@ -283,21 +286,35 @@ def framed_by_outline(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
     return Framing(framing.R_canonical_object, target, framing.scale * larger)
 
 
-def first_view(b: int, size_px: int, device: torch.device | str) -> Cameras:
-    """[b, 1] canonical cameras."""
-    one = canonical_orbit(1, size_px, device)
+def first_view(b: int, size_px: int, device: torch.device | str, fovy_rad: float = INPUT_FOVY_RAD) -> Cameras:
+    """[b, 1] cameras at the canonical camera's place."""
+    one = canonical_orbit(1, size_px, device, fovy_rad)
     return Cameras(one.T_world_camera.expand(b, 1, 4, 4), one.fovy_rad.expand(b, 1), size_px, size_px)
 
 
 def sample_input_cameras(
-    framing: Framing, views: int, size_px: int, generator: torch.Generator
+    framing: Framing, views: int, size_px: int, generator: torch.Generator, filled: bool = True
 ) -> tuple[Cameras, Bool[Tensor, "b v"]]:
     """[b, 4] canonical-frame cameras of the input views and which of them are present (the first ``views``).
 
     Present views turn about the object's upright axis by steps of 360/11 degrees (PartDrag-4D's first four views), of
-    90 degrees, or at random, one way or the other; absent ones are those of the canonical orbit.
+    90 degrees, or at random, one way or the other; absent ones are those of the canonical orbit. Objects fill their
+    images, or with ``filled`` False have the size that the canonical camera gives them.
     """
     b, device = len(framing.scale), framing.scale.device
+    turn = sample_turns(b, generator, device)
+    up = framing.R_canonical_object[:, None, :, 2]
+    posed = turned_cameras(first_view(b, size_px, device), up.expand(b, VIEWS, 3), turn)
+    absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)
+    valid = (torch.arange(VIEWS, device=device) < views).expand(b, VIEWS)
+    T = torch.where(valid[..., None, None], posed.T_world_camera, absent)
+    own, others = (INPUT_FOVY_RAD, ABSENT_FOVY_RAD) if filled else (CANONICAL_FOVY_RAD, CANONICAL_FOVY_RAD)
+    fovy = torch.where(valid, own, others).to(T.dtype)
+    return Cameras(T, fovy, size_px, size_px), valid
+
+
+def sample_turns(b: int, generator: torch.Generator, device: torch.device) -> Float[Tensor, "b v"]:
+    """Radians that views stand about the object from the first: regular steps, or anywhere."""
     step = torch.where(
         uniform((b, 1), 0.0, 1.0, generator) < 0.4,
         torch.full((b, 1), 2 * math.pi / 11, device=device),
@@ -306,13 +323,7 @@ def sample_input_cameras(
     regular = step * torch.arange(VIEWS, device=device)
     free = torch.cat([torch.zeros(b, 1, device=device), uniform((b, VIEWS - 1), 0.3, 6.0, generator)], 1)
     turn = torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.7, regular, free)
-    turn = turn * torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.5, -1.0, 1.0)
-    up = framing.R_canonical_object[:, None, :, 2]
-    posed = turned_cameras(first_view(b, size_px, device), up.expand(b, VIEWS, 3), turn)
-    absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)
-    valid = (torch.arange(VIEWS, device=device) < views).expand(b, VIEWS)
-    T = torch.where(valid[..., None, None], posed.T_world_camera, absent)
-    return Cameras(T, torch.full((b, VIEWS), CANONICAL_FOVY_RAD, device=device), size_px, size_px), valid
+    return turn * torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.5, -1.0, 1.0)
 
 
 def turned_cameras(first: Cameras, axis: Float[Tensor, "b v 3"], angle_rad: Float[Tensor, "b v"]) -> Cameras:

@@ -19,7 +19,8 @@ from partrm.data.samples import VIEWS
 from partrm.evaluate.batches import OPAQUE, TrueSurface
 from partrm.evaluate.scoring import Answer, Truth
 from partrm.gaussians import Gaussians
-from partrm.motion import carry, widened
+from partrm.model.network import NetworkOutput
+from partrm.motion import carry, moving_splats, widened
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
 from partrm.rendering.splats import render_splats
 
@@ -48,7 +49,8 @@ def true_surfaces(
 
 def baseline_answers(
     truth: Truth,
-    reconstruction: Gaussians,
+    output: NetworkOutput,
+    row: int,
     still: Float[Tensor, "views 3 h w"],
     surface: TrueSurface | None,
     cameras: Cameras,
@@ -56,7 +58,8 @@ def baseline_answers(
     """The answers of all baselines to one sample; without oracles where the data do not tell surface and motion.
 
     Args:
-        reconstruction: all the network's Gaussians of this sample [n], before the motion.
+        output: the network's answer to a batch.
+        row: this sample's.
         still: that reconstruction seen from ``cameras`` [views].
         surface: [n].
     """
@@ -64,9 +67,10 @@ def baseline_answers(
     if surface is None or truth.T_after_before is None:
         return answers
     T = truth.T_after_before.to(cameras.device)
-    ours = carry(widened(reconstruction.to(cameras.device), surface.network_moving), surface.network_moving, T)
+    goes = surface.network_moving if output.part is None else moving_splats(output, row).to(cameras.device)
+    ours = carry(widened(output.before[row].to(cameras.device), goes), goes, T)
     true = carry(surface.gaussians, surface.moving, T)
-    seen = first_view_grid(surface.network_moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
+    seen = first_view_grid(surface.network_moving & (output.carriers.opacities[row].to(cameras.device) > OPAQUE))
     true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
     return answers | {
         "oracle_motion": Answer(seen, truth.joint, render_on_white(ours, cameras)),

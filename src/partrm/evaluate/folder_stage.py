@@ -5,13 +5,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
 from partrm.articulation.materials import MaterialTable
-from partrm.cameras import Cameras, canonical_orbit, canonicalise
+from partrm.cameras import ABSENT_FOVY_RAD, Cameras, canonical_orbit, canonicalise, filled_frame
 from partrm.data.online import PosedBatch, moved_instances, moving_mask
 from partrm.data.partdrag4d import DatasetError
 from partrm.data.samples import VIEWS, NetworkInput, pooled_rgba
@@ -22,43 +22,73 @@ from partrm.evaluate.batches import DRAG_SIZE_PX, EvalBatch, FirstViews, RunSett
 from partrm.evaluate.folder_sets import FolderSet
 from partrm.evaluate.scoring import Truth
 from partrm.evaluate.world_samples import Solid, WorldSample
-from partrm.images import frame_object
+from partrm.images import FramedImage, crop_turned, frame_object, pixel_centres
 from partrm.metrics import composite_on_white
 from partrm.rendering.meshes import Instances, Lights, MeshScene, trace_surfaces
 from partrm.transforms import pose, transform_points
 
 
 @dataclass(frozen=True)
-class Canonical:
-    """The way from the world of a sample's files to the canonical frame of its first view."""
+class Seen:
+    """What the network sees of a sample, and the way from the world of its files to the frame of its answer."""
 
+    crops: tuple[FramedImage, ...]
+    """The squares that the object fills in the views that are given."""
+    crop_cameras: Cameras
+    """[given], that frame."""
     cameras: Cameras
-    """[views], canonical frame."""
-    T_canonical_world: Float[Tensor, "4 4"]
+    """[views] of all whole images, that frame."""
+    T_frame_world: Float[Tensor, "4 4"]
     """Acts on scaled points."""
     scale: float
+    diagonal: float
+    """Length in that frame of the canonical frame's unit."""
 
     @staticmethod
-    def of(sample: WorldSample) -> "Canonical":
-        cameras, T, scale = canonicalise(sample.cameras)
-        return Canonical(cameras, T, float(scale))
+    def of(sample: WorldSample, views: int, size_px: int) -> "Seen":
+        """The first views cropped to squares of ``size_px``; the frame is that of the first square."""
+        whole, T_canonical_world, scale = canonicalise(sample.cameras)
+        given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
+        taken = [
+            crop_turned(given[view], whole[index].resized(given.shape[-1]), size_px)
+            for view, index in enumerate(sample.inputs[:views])
+        ]
+        cropped = Cameras(
+            torch.stack([camera.T_world_camera for _, camera in taken]),
+            torch.stack([camera.fovy_rad for _, camera in taken]),
+            size_px,
+            size_px,
+        )
+        cameras, T, larger = filled_frame(cropped)
+        poses = whole.T_world_camera.clone()
+        poses[:, :3, 3] *= larger
+        T_scaled = T_canonical_world.clone()
+        T_scaled[:3, 3] *= larger
+        return Seen(
+            tuple(framed for framed, _ in taken),
+            cameras,
+            replace(whole, T_world_camera=T @ poses),
+            T @ T_scaled,
+            float(scale * larger),
+            float(larger),
+        )
 
     def points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
-        """World points in the canonical frame."""
-        return transform_points(self.T_canonical_world, self.scale * points)
+        """World points in the frame."""
+        return transform_points(self.T_frame_world, self.scale * points)
 
     def motion(self, T: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
-        """A rigid motion of the world, expressed on canonical points."""
-        R, t = self.T_canonical_world[:3, :3], self.T_canonical_world[:3, 3]
+        """A rigid motion of the world, expressed on points of the frame."""
+        R, t = self.T_frame_world[:3, :3], self.T_frame_world[:3, 3]
         turned = R @ T[:3, :3] @ R.T
         return pose(turned, t - turned @ t + self.scale * (R @ T[:3, 3]))
 
     def joint(self, joint: EstimatedJoint) -> EstimatedJoint:
-        """A joint of the world in the canonical frame."""
+        """A joint of the world in the frame."""
         slides = joint.type == JointType.PRISMATIC
         return replace(
             joint,
-            axis=self.T_canonical_world[:3, :3] @ joint.axis,
+            axis=self.T_frame_world[:3, :3] @ joint.axis,
             pivot=self.points(joint.pivot[None])[0],
             amount=joint.amount * (self.scale if slides else 1.0),
         )
@@ -82,18 +112,16 @@ class FolderStage:
             DatasetError: a file is missing or broken.
         """
         samples = [self.evalset.samples[number].load() for number in numbers]
-        found = [self._input(n, s, Canonical.of(s), settings, size_px) for n, s in zip(numbers, samples, strict=True)]
-        return joined(found, self.device)
+        seen = [self._seen(n, s, settings, size_px) for n, s in zip(numbers, samples, strict=True)]
+        return joined([network_input(*pair, settings) for pair in zip(samples, seen, strict=True)], self.device)
 
-    def _input(
-        self, number: int, sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int
-    ) -> NetworkInput:
+    def _seen(self, number: int, sample: WorldSample, settings: RunSettings, size_px: int) -> Seen:
         if len(sample.inputs) < settings.views:
             raise DatasetError(
                 f"sample {number} ({self.evalset.samples[number].transition}) has {len(sample.inputs)} input view(s), "
                 f"not {settings.views}: give fewer --views"
             )
-        return network_input(sample, frame, settings, size_px)
+        return Seen.of(sample, settings.views, size_px)
 
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
         """Inputs at ``size_px``, truths, cameras and true surfaces of some samples.
@@ -102,9 +130,8 @@ class FolderStage:
             DatasetError: a file is missing or broken.
         """
         samples = [self.evalset.samples[number].load() for number in numbers]
-        frames = [Canonical.of(sample) for sample in samples]
-        each = zip(numbers, samples, frames, strict=True)
-        inputs = joined([self._input(n, s, c, settings, size_px) for n, s, c in each], self.device)
+        frames = [self._seen(n, s, settings, size_px) for n, s in zip(numbers, samples, strict=True)]
+        inputs = joined([network_input(*pair, settings) for pair in zip(samples, frames, strict=True)], self.device)
         truths, cameras, surfaces = [], [], []
         for row, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
             around = frame.cameras[list(sample.scored)].resized(settings.novel_size_px).to(self.device)
@@ -117,7 +144,7 @@ class FolderStage:
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first view shows them."""
         samples = [self.evalset.samples[number].load() for number in numbers]
-        first = [Canonical.of(sample).cameras[0] for sample in samples]
+        first = [self._seen(n, s, settings, size_px).cameras[0] for n, s in zip(numbers, samples, strict=True)]
         cameras = Cameras(
             torch.stack([c.T_world_camera for c in first]), torch.stack([c.fovy_rad for c in first]), size_px, size_px
         )
@@ -152,22 +179,21 @@ def on_white(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor
     return composite_on_white(resized(images, size_px))
 
 
-def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int) -> NetworkInput:
+def network_input(sample: WorldSample, seen: Seen, settings: RunSettings) -> NetworkInput:
     """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
-    views = list(sample.inputs[: settings.views])
-    given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
+    given, size_px = len(seen.crops), seen.crop_cameras.width
     images = torch.zeros(VIEWS, 4, size_px, size_px)
-    for view in range(len(views)):
-        images[view] = frame_object(given[view], size_px, "canonical").image
-    absent = canonical_orbit(VIEWS, size_px)
-    T = torch.cat([frame.cameras.T_world_camera[views], absent.T_world_camera[len(views) :]])
-    fovy = torch.cat([frame.cameras.fovy_rad[views], absent.fovy_rad[len(views) :]])
-    count = min(settings.drags, len(sample.drag_start))
+    images[:given] = torch.stack([framed.image for framed in seen.crops])
+    absent = canonical_orbit(VIEWS, size_px, fovy_rad=ABSENT_FOVY_RAD)
+    T = torch.cat([seen.crop_cameras.T_world_camera, absent.T_world_camera[given:]])
+    fovy = torch.cat([seen.crop_cameras.fovy_rad, absent.fovy_rad[given:]])
+    count, first = min(settings.drags, len(sample.drag_start)), seen.crops[0]
     start, end = torch.zeros(MAX_DRAGS, 2), torch.zeros(MAX_DRAGS, 2)
-    start[:count], end[:count] = sample.drag_start[:count], sample.drag_end[:count]
+    for ends, points in ((start, sample.drag_start), (end, sample.drag_end)):
+        ends[:count] = first.to_canonical_px(points[:count] * first.source_width) / size_px
     drags = Drags(start, end, torch.zeros(MAX_DRAGS, dtype=torch.long), torch.arange(MAX_DRAGS) < count)
-    valid = torch.arange(VIEWS) < len(views)
-    return NetworkInput(images[None], Cameras(T, fovy, size_px, size_px)[None], valid[None], drags[None])
+    valid = (torch.arange(VIEWS) < given)[None]
+    return NetworkInput(images[None], Cameras(T, fovy, size_px, size_px)[None], valid, drags[None], valid)
 
 
 def joined(inputs: Sequence[NetworkInput], device: torch.device) -> NetworkInput:
@@ -178,14 +204,14 @@ def joined(inputs: Sequence[NetworkInput], device: torch.device) -> NetworkInput
         first.width, first.height,
     )  # fmt: skip
     drags = Drags(**{f.name: torch.cat([getattr(i.drags, f.name) for i in inputs]) for f in fields(Drags)})
-    images, valid = torch.cat([i.images for i in inputs]), torch.cat([i.view_valid for i in inputs])
-    return NetworkInput(images.to(device), cameras.to(device), valid.to(device), drags.to(device))
+    images, valid, known = (
+        torch.cat([getattr(i, name) for i in inputs]).to(device) for name in ("images", "view_valid", "lens_known")
+    )
+    return NetworkInput(images, cameras.to(device), valid, drags.to(device), known)
 
 
-def posed_solid(
-    sample: WorldSample, solid: Solid, frame: Canonical, device: torch.device
-) -> tuple[MeshScene, PosedBatch]:
-    """The sample's surface, canonical frame, as an object of a still and a moving part."""
+def posed_solid(sample: WorldSample, solid: Solid, frame: Seen, device: torch.device) -> tuple[MeshScene, PosedBatch]:
+    """The sample's surface, the answer's frame, as an object of a still and a moving part."""
     scene = MeshScene.from_arrays(
         frame.points(solid.vertices), solid.faces, solid.moving.int(), torch.zeros(len(solid.faces), dtype=torch.int32),
         torch.tensor([0, 2]), device=device,
@@ -206,26 +232,26 @@ def posed_solid(
 
 def truth_of(
     sample: WorldSample,
-    frame: Canonical,
+    frame: Seen,
     posed: tuple[MeshScene, PosedBatch] | None,
     around: Cameras,
     settings: RunSettings,
     splat_px: int,
 ) -> Truth:
-    """What a sample really is, canonical frame; images on the device of ``around`` [views]."""
+    """What a sample really is, the answer's frame; images on the device of ``around`` [views]."""
     scored, size, device = list(sample.scored), settings.novel_size_px, around.device
     before, after = (on_white(images[scored], size).to(device) for images in (sample.before, sample.after))
     part, moved = None, None
     if posed is not None:
         scene, batch = posed
-        first = frame.cameras[[0]].resized(splat_px)[None].to(device)
+        first = frame.crop_cameras[[0]].resized(splat_px)[None].to(device)
         part = moving_mask(trace_surfaces(scene, batch.instances, first), batch.carried)[0, 0].cpu()
         states = (batch.instances, moved_instances(batch))
         seen = [moving_mask(trace_surfaces(scene, state, around[None]), batch.carried)[0] for state in states]
         moved = seen[0] | seen[1]
     else:
         if sample.part is not None:
-            part = mask_at(sample.part[None], splat_px)[0]
+            part = cropped_mask(sample.part, frame.crops[0], splat_px)
         if sample.moved is not None:
             moved = mask_at(sample.moved[scored], size).to(device)
     points = sample.drag_points
@@ -239,6 +265,7 @@ def truth_of(
         before=before,
         after=after,
         moved=moved,
+        diagonal=frame.diagonal,
         as_published=sample.as_published,
     )
 
@@ -251,8 +278,18 @@ def mask_at(mask: Tensor, size_px: int) -> Tensor:
     return small > 0.5
 
 
+def cropped_mask(mask: Bool[Tensor, "h w"], crop: FramedImage, size_px: int) -> Bool[Tensor, "s s"]:
+    """Which pixels of a crop at another size a mask of the whole image covers by more than half."""
+    side, finer = crop.image.shape[-1], 4
+    places = crop.to_source_px(pixel_centres(finer * size_px, finer * size_px) * (side / (finer * size_px)))
+    x, y = (places * (mask.shape[-1] / crop.source_width)).floor().long().unbind(-1)
+    inside = (x >= 0) & (x < mask.shape[-1]) & (y >= 0) & (y < mask.shape[-2])
+    found = mask[y.clamp(0, mask.shape[-2] - 1), x.clamp(0, mask.shape[-1] - 1)] & inside
+    return torch.nn.functional.avg_pool2d(found[None].float(), finer)[0] > 0.5
+
+
 def surface_of(
-    sample: WorldSample, frame: Canonical, posed: tuple[MeshScene, PosedBatch], cameras: Cameras
+    sample: WorldSample, frame: Seen, posed: tuple[MeshScene, PosedBatch], cameras: Cameras
 ) -> TrueSurface | None:
     """The true surface as the set's four input views show it, and what the network's own rays meet.
 
@@ -262,11 +299,12 @@ def surface_of(
     if len(sample.inputs) < VIEWS:
         return None
     scene, batch = posed
-    views = list(sample.inputs)
-    size = cameras.width
-    seen = frame.cameras[views].resized(size)[None].to(cameras.device)
-    images = resized(sample.before[views], size)[None].to(cameras.device)
-    surface = true_surfaces(scene, batch, seen, images)
+    size, side = cameras.width, sample.before.shape[-1]
+    taken = [crop_turned(sample.before[v], frame.cameras[v].resized(side), size) for v in sample.inputs]
+    T = torch.stack([camera.T_world_camera for _, camera in taken])[None]
+    fovy = torch.stack([camera.fovy_rad for _, camera in taken])[None]
+    images = torch.stack([framed.image for framed, _ in taken])[None].to(cameras.device)
+    surface = true_surfaces(scene, batch, Cameras(T, fovy, size, size).to(cameras.device), images)
     maps = trace_surfaces(scene, batch.instances, cameras.resized(size // 2))
     moving = moving_mask(maps, batch.carried).flatten(1)
     return replace(surface, network_moving=moving)[0]

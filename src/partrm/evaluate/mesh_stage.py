@@ -11,7 +11,16 @@ from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
-from partrm.cameras import CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
+from partrm.cameras import (
+    ABSENT_FOVY_RAD,
+    CANONICAL_FOVY_RAD,
+    INPUT_FOVY_RAD,
+    Cameras,
+    canonical_orbit,
+    cropped_to,
+    filled_frame,
+    orbit_poses,
+)
 from partrm.data.online import (
     PosedBatch,
     joint_truth,
@@ -21,6 +30,7 @@ from partrm.data.online import (
     pose_batch,
     render_states,
 )
+from partrm.data.posed_views import box_of
 from partrm.data.samples import VIEWS, NetworkInput
 from partrm.data.scenarios import Framing, first_view, turned_cameras
 from partrm.drags import MAX_DRAGS, Drags
@@ -62,7 +72,8 @@ class MeshStage:
         """The source states of some samples under the reference's light.
 
         With ``outline``, first views look from the same direction, but at the middle of the outline that they show and
-        from where it has the size that ``partrm predict`` gives to an image of unknown camera.
+        from where it has the size that ``partrm predict`` gives to an image of unknown camera. With ``canonical`` the
+        frame is the canonical camera's; what the network sees of it, and in which frame, :meth:`seen` says.
         """
         plan = self.evalset.plan[list(rows)].to(self.device)
         true = canonical_framing(plan.azimuth_rad, plan.elevation_rad)
@@ -78,16 +89,36 @@ class MeshStage:
 
         return replace(posed, framing=outline_framing(true, OUTLINE_PX, OUTLINE_ROUNDS, shows))
 
+    def seen(
+        self, numbers: Sequence[int], settings: RunSettings, size_px: int
+    ) -> tuple[PosedBatch, Cameras, Bool[Tensor, "b v"]]:
+        """Some samples in the frames that the network answers in, its input cameras [b, 4], and which are present.
+
+        Of images with the canonical camera, and of several views, the network sees the squares that the objects fill,
+        from cameras in the same places turned towards them, and answers in the first one's frame.
+        """
+        posed = self.posed(numbers, settings.framing)
+        if settings.framing == "outline":
+            return posed, *input_cameras(posed, settings.views, size_px)
+        whole, _ = input_cameras(posed, settings.views, OUTLINE_PX, CANONICAL_FOVY_RAD)
+        given = posed.framing.cameras_to_object(whole[:, : settings.views])
+        shown = render_meshes(self.scene, posed.instances, given, posed.lights, shadows=False)[:, :, 3] > 0.5
+        left_top, right_bottom = box_of(shown)
+        cropped = cropped_to(whole[:, : settings.views], left_top * OUTLINE_PX, right_bottom * OUTLINE_PX)
+        cameras, T_frame_canonical, scale = filled_frame(cropped)
+        framing = reframed(posed.framing, T_frame_canonical, scale)
+        return replace(posed, framing=framing), *with_absent(cameras.resized(size_px))
+
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples."""
-        return network_input(self, self.posed(numbers, settings.framing), numbers, settings, size_px)
+        return network_input(self, *self.seen(numbers, settings, size_px), numbers, settings)
 
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
         """Inputs at ``size_px``, truths, cameras around and true surfaces of some samples."""
-        posed = self.posed(numbers, settings.framing)
-        inputs = network_input(self, posed, numbers, settings, size_px)
+        posed, given, valid = self.seen(numbers, settings, size_px)
+        inputs = network_input(self, posed, given, valid, numbers, settings)
         cameras = novel_cameras(posed, self.evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
-        truths = truths_of(self, posed, numbers, settings, cameras, size_px // 2)
+        truths = truths_of(self, posed, numbers, settings, cameras, given[:, :1].resized(size_px // 2))
         surface = true_surfaces(self.scene, posed, inputs.cameras)
         rows = range(len(numbers))
         return EvalBatch(
@@ -96,8 +127,8 @@ class MeshStage:
 
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first camera sees them."""
-        posed = self.posed(numbers, settings.framing)
-        cameras = first_view(len(numbers), size_px, self.device)
+        posed, given, _ = self.seen(numbers, settings, size_px)
+        cameras = given[:, :1]
         states = render_states(self.scene, posed, cameras)
         before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
         return FirstViews(cameras[:, 0], before, after)
@@ -119,6 +150,12 @@ class MeshStage:
         }
 
 
+def cameras_to_canonical(framing: Framing, cameras: Cameras) -> Cameras:
+    """Object-frame cameras [b, views] in the canonical frames (inverse of :meth:`Framing.cameras_to_object`)."""
+    R = framing.R_canonical_object[:, None] @ cameras.T_world_camera[..., :3, :3]
+    return replace(cameras, T_world_camera=pose(R, framing.points_to_canonical(cameras.positions)))
+
+
 def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
     """Cameras [b, views] of canonical framings, moved to where they take the same pictures of the object in others.
 
@@ -132,23 +169,45 @@ def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
     return replace(cameras, T_world_camera=T)
 
 
-def input_cameras(posed: PosedBatch, views: int, size_px: int) -> tuple[Cameras, Bool[Tensor, "b v"]]:
-    """[b, 4] canonical-frame cameras, the first ``views`` present; absent ones are those of the canonical orbit."""
+def reframed(framing: Framing, T: Float[Tensor, "b 4 4"], scale: Float[Tensor, " b"]) -> Framing:
+    """Framings whose frames are reached from those of others by a scaling about the origin, then by rigid motions."""
+    R = T[:, :3, :3]
+    back = (R.mT @ T[:, :3, 3:])[..., 0]
+    moved = (framing.R_canonical_object.mT @ back[..., None])[..., 0] / (scale * framing.scale)[:, None]
+    return Framing(R @ framing.R_canonical_object, framing.target - moved, framing.scale * scale)
+
+
+def with_absent(cameras: Cameras) -> tuple[Cameras, Bool[Tensor, "b v"]]:
+    """Present cameras [b, k] followed by those of absent views, [b, 4], and which are present."""
+    b, present = cameras.batch_shape
+    absent = canonical_orbit(VIEWS, cameras.width, cameras.device, ABSENT_FOVY_RAD)[present:]
+    T = torch.cat([cameras.T_world_camera, absent.T_world_camera.expand(b, -1, 4, 4)], 1)
+    fovy = torch.cat([cameras.fovy_rad, absent.fovy_rad.expand(b, -1)], 1)
+    valid = (torch.arange(VIEWS, device=cameras.device) < present).expand(b, VIEWS)
+    return Cameras(T, fovy, cameras.width, cameras.height), valid
+
+
+def input_cameras(
+    posed: PosedBatch, views: int, size_px: int, fovy_rad: float = INPUT_FOVY_RAD
+) -> tuple[Cameras, Bool[Tensor, "b v"]]:
+    """[b, 4] canonical-frame cameras, the first ``views`` present, 90 degrees apart; absent ones are as in training."""
     b, device = len(posed.framing.scale), posed.framing.scale.device
-    number = torch.arange(VIEWS, device=device)
-    up = posed.framing.R_canonical_object[:, None, :, 2].expand(b, VIEWS, 3)
-    turned = turned_cameras(first_view(b, size_px, device), up, (number * (math.pi / 2)).expand(b, VIEWS))
-    absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)
-    valid = (number < views).expand(b, VIEWS)
-    T = torch.where(valid[..., None, None], turned.T_world_camera, absent)
-    return Cameras(T, turned.fovy_rad, size_px, size_px), valid
+    number = torch.arange(views, device=device)
+    up = posed.framing.R_canonical_object[:, None, :, 2].expand(b, views, 3)
+    first = first_view(b, size_px, device, fovy_rad)
+    return with_absent(turned_cameras(first, up, (number * (math.pi / 2)).expand(b, views)))
 
 
 def network_input(
-    stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, size_px: int
+    stage: MeshStage,
+    posed: PosedBatch,
+    cameras: Cameras,
+    valid: Bool[Tensor, "b v"],
+    numbers: Sequence[int],
+    settings: RunSettings,
 ) -> NetworkInput:
-    """What the network sees of some samples."""
-    cameras, valid = input_cameras(posed, settings.views, size_px)
+    """What the network sees of some samples through its input cameras [b, 4]."""
+    size_px = cameras.width
     shown = posed.framing.cameras_to_object(cameras)[:, : settings.views]
     images = render_meshes(stage.scene, posed.instances, shown, posed.lights)
     images = torch.nn.functional.pad(images, (0, 0, 0, 0, 0, 0, 0, VIEWS - settings.views))
@@ -159,7 +218,7 @@ def network_input(
     given = torch.arange(MAX_DRAGS, device=stage.device) < settings.drags
     view = torch.zeros(start.shape[:2], dtype=torch.long, device=stage.device)
     drags = Drags(start / size_px, end / size_px, view, given.expand(view.shape))
-    return NetworkInput(images, cameras, valid, drags)
+    return NetworkInput(images, cameras, valid, drags, valid & (settings.framing == "canonical"))
 
 
 def drag_points(stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], count: int) -> Float[Tensor, "b count 3"]:
@@ -183,12 +242,12 @@ def novel_cameras(posed: PosedBatch, azimuth_rad: Float[Tensor, " b"], size_px: 
 
 
 def truths_of(
-    stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, cameras: Cameras, splat_px: int
+    stage: MeshStage, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, cameras: Cameras, own: Cameras
 ) -> list[Truth]:
-    """The truths of some samples; images from ``cameras`` [b, views], masks of the first view at ``splat_px``."""
+    """The truths of some samples; images from ``cameras`` [b, views], masks from the first input cameras [b, 1]."""
     joint = joint_truth(stage.evalset.tables.to(stage.device), posed)
-    first = posed.framing.cameras_to_object(first_view(len(numbers), splat_px, stage.device))
-    part_mask = moving_mask(trace_surfaces(stage.scene, posed.instances, first), posed.carried)[:, 0].cpu()
+    maps = trace_surfaces(stage.scene, posed.instances, posed.framing.cameras_to_object(own))
+    part_mask = moving_mask(maps, posed.carried)[:, 0].cpu()
     states = render_states(stage.scene, posed, cameras)
     before, after = composite_on_white(states.before), composite_on_white(states.after)
     around = posed.framing.cameras_to_object(cameras)
@@ -198,7 +257,9 @@ def truths_of(
     ]
     points = drag_points(stage, posed, numbers, settings.drags).cpu()
     surface = surface_points(stage.evalset, posed, numbers)
-    views = about_the_object(posed.framing, first_view(len(numbers), DRAG_SIZE_PX, stage.device))[:, 0].to("cpu")
+    true = stage.posed(numbers).framing
+    usual = true.cameras_to_object(first_view(len(numbers), DRAG_SIZE_PX, stage.device, CANONICAL_FOVY_RAD))
+    views = cameras_to_canonical(posed.framing, usual)[:, 0].to("cpu")
     return [
         Truth(
             part_mask=part_mask[row],

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from partrm.articulation.materials import MaterialTable
 from partrm.articulation.objects import ArticulatedObject
+from partrm.cameras import CANONICAL_FOVY_RAD
 from partrm.data.online import moving_mask, pose_batch
 from partrm.data.scenarios import (
     Framing,
@@ -234,7 +235,7 @@ class Ground:
         framing = canonical_framing(candidates.azimuth_rad, candidates.elevation_rad)
         materials = self.materials[scenario.object]
         posed = pose_batch(self.scene, self.tables, scenario, framing, materials, False, torch.Generator())
-        cameras = framing.cameras_to_object(first_view(b, PLAN_SIZE_PX, self.scene.device))
+        cameras = framing.cameras_to_object(first_view(b, PLAN_SIZE_PX, self.scene.device, CANONICAL_FOVY_RAD))
         maps = trace_surfaces(self.scene, posed.instances, cameras)
         moving = moving_mask(maps, posed.carried)[:, 0]
         points = rearrange(maps.point_world[:, 0], "b h w c -> b (h w) c")

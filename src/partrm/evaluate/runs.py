@@ -146,9 +146,9 @@ def answers_of(
     after = render_on_white(carry(gaussians, part, joint.T_after_before), cameras)
     still = render_on_white(gaussians, cameras)
     answers = {"model": Answer(first_view_mask(output, row), joint, after)}
-    return answers | baseline_answers(truth, output.gaussians[row], still, surface, cameras)
+    return answers | baseline_answers(truth, output, row, still, surface, cameras)
 
 
 def first_view_mask(output: NetworkOutput, row: int) -> Bool[Tensor, "side side"]:
     """Splats of the first view that are opaque and move, each more likely than not."""
-    return first_view_grid((output.moving[row] > 0.5) & (output.gaussians.opacities[row] > OPAQUE))
+    return first_view_grid((output.moving[row] > 0.5) & (output.carriers.opacities[row] > OPAQUE))

@@ -18,7 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from partrm.model.network import NetworkConfig, PartRMNetwork
+from partrm.model.network import (
+    INPUT_CHANNELS,
+    SECOND_DEPTH,
+    STRIDE,
+    NetworkConfig,
+    PartRMNetwork,
+)
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 SHARD_BYTES = 15 * 2**20
@@ -27,8 +33,12 @@ SHARD_BYTES = 15 * 2**20
 ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 """Config class of each ``architecture`` in ``config.json``; folders without that entry are articulated."""
 
-LATER_FIELDS = {"head", "drag_levels", "drag_positions"}
+LATER_FIELDS = {"head", "drag_levels", "drag_positions", "layers", "depth_modes", "features"}
 """Fields of ``NetworkConfig`` that older checkpoints lack; those networks are as the defaults say."""
+
+
+SECOND_DEPTH_OF = {"modes": "main", "part_modes": "part"}
+"""Whose first depth each second one goes with, groups of the head's channels."""
 
 
 class CheckpointError(ValueError):
@@ -143,13 +153,39 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
     return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
 
 
-def with_new_outputs(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network whose head had fewer channels, the new ones (the last) as in a fresh network."""
+def grown_inputs(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of our network for all of its input channels; the last ones, of older checkpoints, weigh nothing."""
     grown = dict(weights)
-    for name in ("head.weight", "head.bias"):
-        missing = len(fresh[name]) - len(weights[name])
+    for name, pixels in (("stem.weight", STRIDE**2), ("look_again.weight", 4)):
+        missing = pixels * INPUT_CHANNELS - weights[name].shape[1]
         if missing > 0:
-            grown[name] = torch.cat([weights[name], fresh[name][-missing:].to(weights[name])])
+            zeros = weights[name].new_zeros(len(weights[name]), missing, *weights[name].shape[2:])
+            grown[name] = torch.cat([weights[name], zeros], 1)
+    return grown
+
+
+def started_from(weights: dict[str, Tensor], old: NetworkConfig, network: PartRMNetwork) -> dict[str, Tensor]:
+    """Weights of one network as the start of another, which may have more outputs, and features.
+
+    The part's own layer starts as a copy of the first one, a second depth as the first, a little farther away; all
+    else that is new as in the fresh network.
+    """
+    config, fresh = network.config, network.state_dict()
+    grown = grown_inputs(weights)
+    grown |= {name: value for name, value in fresh.items() if name.startswith("taught.") and name not in weights}
+    for name in ("head.weight", "head.bias"):
+        given = {group: weights[name][where] for group, where in old.rows.items()}
+        made: dict[str, Tensor] = {}
+        for group, where in config.rows.items():
+            new = fresh[name][where].to(weights[name])
+            kept = given[group] if group in given else new[:0]
+            if len(kept) < len(new) and group == "part":
+                new = made["main"][: len(new)]
+            elif len(kept) < len(new) and group in SECOND_DEPTH_OF:
+                farther = SECOND_DEPTH if name == "head.bias" else 0.0
+                new = torch.cat([made[SECOND_DEPTH_OF[group]][:1] + farther, torch.zeros_like(new[1:])])
+            made[group] = torch.cat([kept, new[len(kept) :]])
+        grown[name] = torch.cat(list(made.values()))
     return grown
 
 
@@ -179,8 +215,9 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     except (ValueError, IndexError, TypeError, ArithmeticError, RuntimeError) as error:
         raise CheckpointError(f"{folder}/config.json: describes no network ({str(error).splitlines()[0]})") from error
     try:
+        weights = grown_inputs(weights) if isinstance(network, PartRMNetwork) else weights
         network.load_state_dict(weights, assign=isinstance(network, ReferenceNetwork))
-    except RuntimeError as error:
+    except (RuntimeError, KeyError, IndexError) as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise CheckpointError(f"{folder}: weights do not fit the network of its config ({first})") from error
     network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -136,14 +136,14 @@ def leaves(inputs: NetworkInput) -> list[Tensor]:
     """The tensors of an input, in a fixed order."""
     cameras, drags = inputs.cameras, inputs.drags
     parts = [drags.start, drags.end, drags.view, drags.valid]
-    return [inputs.images, cameras.T_world_camera, cameras.fovy_rad, inputs.view_valid, *parts]
+    return [inputs.images, cameras.T_world_camera, cameras.fovy_rad, inputs.view_valid, *parts, inputs.lens_known]
 
 
 def with_leaves(inputs: NetworkInput, tensors: list[Tensor]) -> NetworkInput:
     """The same input around other tensors (inverse of :func:`leaves`)."""
-    images, poses, fovy_rad, view_valid, start, end, view, valid = tensors
+    images, poses, fovy_rad, view_valid, start, end, view, valid, lens_known = tensors
     cameras = type(inputs.cameras)(poses, fovy_rad, inputs.cameras.width, inputs.cameras.height)
-    return NetworkInput(images, cameras, view_valid, type(inputs.drags)(start, end, view, valid))
+    return NetworkInput(images, cameras, view_valid, type(inputs.drags)(start, end, view, valid), lens_known)
 
 
 class _AutocastUNet(nn.Module):
@@ -196,4 +196,5 @@ def blank_input(batch: int, size_px: int, device: torch.device | str) -> Network
     nothing = torch.zeros(batch, MAX_DRAGS, dtype=torch.long, device=device)
     drags = Drags(points, points.clone(), nothing, nothing.bool())
     cameras = Cameras(poses, fovy, size_px, size_px)
-    return NetworkInput(images, cameras, torch.ones(batch, VIEWS, dtype=torch.bool, device=device), drags)
+    valid = torch.ones(batch, VIEWS, dtype=torch.bool, device=device)
+    return NetworkInput(images, cameras, valid, drags, valid.clone())

@@ -6,12 +6,15 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
     RGBA [b,v,4,S,S] + Plücker rays + validity ──► stem (4x4 patches) ──► down blocks ◄── drag maps at each scale
                         │                                                   │ joint attention over views
-    head [b,v,26,S/2,S/2] ◄── block at S/2 ◄── up blocks ◄── mid ◄──────────┘
+    head [b,v,c,S/2,S/2] ◄── block at S/2 ◄── up blocks ◄── mid ◄───────────┘
       ├─ 14 Gaussian parameters in the canonical frame, source state (units: object diagonals)
       ├─ moving logit and 3D displacement under the drags
-      └─ a vote on the joint: type, axis, way to the axis, angle
+      ├─ a vote on the joint: type, axis, way to the axis, angle
+      ├─ a second depth and which of the two it is (``depth_modes``)
+      └─ with two ``layers`` the same parameters of the moving part alone; the first ones are then of what stays
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +29,11 @@ from partrm.data.samples import NetworkInput, pooled_rgba
 from partrm.drags import Drags
 from partrm.gaussians import Gaussians
 from partrm.model.drag_embedding import DragEmbedding, NoDrags, RawDragEmbedding
+from partrm.model.features import FEATURE_CHANNELS, FrozenFeatures
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
 
-INPUT_CHANNELS = 11
-"""RGB on white, alpha, Plücker (6), validity."""
+INPUT_CHANNELS = 12
+"""RGB on white, alpha, Plücker (6), validity, whether the lens is known."""
 
 HEAD_CHANNELS = (3, 1, 3, 4, 3, 1, 3)
 """Ray distance and sideways shift, opacity, scale, rotation, rgb, moving logit, displacement."""
@@ -39,6 +43,18 @@ VOTE_CHANNELS = (1, 3, 3, 1)
 
 STATE_CHANNELS = HEAD_CHANNELS[:5]
 """What the ``state`` head gives: the 14 parameters of a Gaussian."""
+
+MODE_CHANNELS = (1, 1, 2)
+"""Second ray distance, log-odds of the second depth, logarithms of both widths; of each layer that has two depths."""
+
+FIRST_MODE = 1.0
+"""Log-odds of the first depth over the second where the head says nothing."""
+
+MODE_WIDTHS = (0.01, 0.25)
+"""Least and greatest width of a depth's distribution, canonical units."""
+
+SECOND_DEPTH = 0.1
+"""How far behind the first depth the second starts, canonical units."""
 
 UNSEEN_VOTE = 0.1
 """What a Gaussian of a view that was not given counts in the joint's fit, against one that an image shows: the hidden
@@ -79,12 +95,37 @@ class NetworkConfig:
     drag_positions: Literal["fractions", "raw_pixels"] = "fractions"
     """``raw_pixels``: the reference's embedding, see :class:`partrm.model.drag_embedding.RawDragEmbedding`."""
 
+    layers: int = 1
+    """2 (articulated head only): Gaussians of what stays, with the part taken away, and of the part alone."""
+    depth_modes: int = 1
+    """2 (articulated head only): of each pixel and layer two depths, of which the likelier is taken."""
+    features: Literal["none", "efficientnet-lite0"] = "none"
+    """Frozen ImageNet features that enter at the first two levels (:class:`partrm.model.features.FrozenFeatures`)."""
+
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """Channels of the head, quantity by quantity, by what they describe."""
+        if self.head == "state":
+            return {"main": STATE_CHANNELS}
+        modes = MODE_CHANNELS if self.depth_modes == 2 else ()
+        found = {"main": HEAD_CHANNELS, "votes": VOTE_CHANNELS if self.joint_votes else (), "modes": modes}
+        if self.layers == 2:
+            found |= {"part": STATE_CHANNELS, "part_modes": modes}
+        return found
+
+    @property
+    def rows(self) -> dict[str, slice]:
+        """Where each group lies among the head's channels."""
+        found, start = {}, 0
+        for name, widths in self.groups.items():
+            found[name] = slice(start, start + sum(widths))
+            start += sum(widths)
+        return found
+
     @property
     def outputs(self) -> tuple[int, ...]:
         """Channels of the head, quantity by quantity."""
-        if self.head == "state":
-            return STATE_CHANNELS
-        return HEAD_CHANNELS + (VOTE_CHANNELS if self.joint_votes else ())
+        return tuple(width for group in self.groups.values() for width in group)
 
 
 BASE = NetworkConfig()
@@ -111,6 +152,34 @@ class JointVotes:
 
 
 @dataclass(frozen=True)
+class DepthModes:
+    """Two depths of every pixel, of which one is true: a mixture of two Laplace distributions along the ray.
+
+    Where near and far are both likely, one depth's best guess lies between them, where nothing is.
+    """
+
+    distance: Float[Tensor, "b n 2"]
+    """From the view's camera along the pixel's ray, canonical units."""
+    log_share: Float[Tensor, "b n 2"]
+    """Logarithms of their probabilities."""
+    width: Float[Tensor, "b n 2"]
+    """Scales of the Laplace distributions, canonical units."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One surface of every pixel."""
+
+    gaussians: Gaussians
+    """[b, n] source state, canonical frame."""
+    ray_distance: Float[Tensor, "b n"]
+    """Distance from the view's camera along the pixel's ray, before the sideways shift: of the likelier depth."""
+    opacity_logit: Float[Tensor, "b n"]
+    modes: DepthModes | None
+    """None for networks with one depth a pixel."""
+
+
+@dataclass(frozen=True)
 class StateOutput:
     """What the ``state`` head predicts, pixel-aligned with the source views: the target state, without a part."""
 
@@ -126,11 +195,11 @@ class NetworkOutput:
     """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
 
     gaussians: Gaussians
-    """[b, n] source state, canonical frame."""
+    """[b, n] source state, canonical frame; of networks of two layers what stays, as if the part were taken away."""
     moving_logit: Float[Tensor, "b n"]
-    """Log-odds that the Gaussian belongs to the dragged part."""
+    """Log-odds that the pixel shows the dragged part."""
     displacement: Float[Tensor, "b n 3"]
-    """How the Gaussian moves if it belongs to the part, canonical frame."""
+    """How the pixel's point moves if it belongs to the part, canonical frame."""
     ray_distance: Float[Tensor, "b n"]
     """Distance from the view's camera along the pixel's ray, before the sideways shift."""
     opacity_logit: Float[Tensor, "b n"]
@@ -138,6 +207,25 @@ class NetworkOutput:
     """Which views the network saw; the Gaussians of the others are guesses of what lies behind."""
     votes: JointVotes | None = None
     """None for networks without such channels."""
+    modes: DepthModes | None = None
+    """None for networks with one depth a pixel."""
+    part: Layer | None = None
+    """The dragged part alone, all of it; None for networks of one layer."""
+
+    @property
+    def still(self) -> Layer:
+        """The first layer."""
+        return Layer(self.gaussians, self.ray_distance, self.opacity_logit, self.modes)
+
+    @property
+    def carriers(self) -> Gaussians:
+        """[b, n] Gaussians at which displacements and votes belong: the part's, or with one layer all."""
+        return self.gaussians if self.part is None else self.part.gaussians
+
+    @property
+    def before(self) -> Gaussians:
+        """[b, n] or, with two layers, [b, 2n] Gaussians of the source state."""
+        return self.gaussians if self.part is None else Gaussians.concatenate([self.gaussians, self.part.gaussians])
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -185,6 +273,19 @@ class PartRMNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            for name in {"modes", "part_modes"} & set(config.groups):
+                self.head.bias[config.rows[name]][:1] = SECOND_DEPTH
+        self.features = FrozenFeatures() if config.features == "efficientnet-lite0" else None
+        self.taught = nn.ModuleList()
+        if self.features is not None:  # zero at first: the network answers as it would without them
+            self.taught.extend(
+                nn.Conv2d(given, width, 1)
+                for given, width in zip(FEATURE_CHANNELS, (widths[0], widths[0]), strict=True)
+            )
+            for conv in self.taught:
+                nn.init.zeros_(conv.weight)  # pyright: ignore[reportArgumentType]
+                nn.init.zeros_(conv.bias)  # pyright: ignore[reportArgumentType]
         self.recorded: Callable[..., Tensor] | None = None
         """Stands in for :meth:`unet` where it is set (:func:`partrm.model.graphed.record_training`)."""
 
@@ -197,8 +298,8 @@ class PartRMNetwork(nn.Module):
         run = self.unet if self.recorded is None else self.recorded
         raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
         with torch.autocast(kind, enabled=False):
-            activate_head = activate if self.config.head == "articulated" else activate_state
-            return activate_head(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+            raw = rearrange(raw, "(b v) c h w -> b v h w c", b=b).float()
+            return activate_state(raw, inputs) if self.config.head == "state" else activate(raw, inputs, self.config)
 
     def unet(
         self,
@@ -211,8 +312,13 @@ class PartRMNetwork(nn.Module):
         """Input channels of all views and the drags (their four tensors) to the head's channels at half resolution."""
         v, drags = len(channels) // len(start), Drags(start, end, view, valid)
         x = self.stem(nn.functional.pixel_unshuffle(channels, STRIDE))
+        seen = [] if self.features is None else list(self.features(0.5 + 0.5 * channels[:, :3]))
+        if seen:
+            x = x + self.taught[0](seen[0])
         skips = [x]
-        for embed, block in zip(self.drags, self.down, strict=True):
+        for level, (embed, block) in enumerate(zip(self.drags, self.down, strict=True)):
+            if seen and level == 1:
+                x = x + self.taught[1](seen[1])
             x = embed(x, drags, v)
             x, new = block(x, v)
             skips += new
@@ -238,6 +344,14 @@ def check_config(config: NetworkConfig) -> None:
     levels, heads = len(config.attention_layers), config.head_channels
     if len(config.down_channels) != levels or any(width <= 0 or width % heads for width in config.down_channels):
         raise ValueError(f"down_channels {config.down_channels} are not {levels} multiples of {heads}")
+    if config.layers not in (1, 2) or config.depth_modes not in (1, 2):
+        raise ValueError(f"layers {config.layers} and depth_modes {config.depth_modes} are not both 1 or 2")
+    if config.head == "state" and (config.layers, config.depth_modes) != (1, 1):
+        raise ValueError("a state head has one layer and one depth a pixel")
+    if config.features not in ("none", "efficientnet-lite0"):
+        raise ValueError(f"features {config.features!r} are neither 'none' nor 'efficientnet-lite0'")
+    if config.features != "none" and len(config.down_channels) < 2:
+        raise ValueError("features enter at two levels, and there is one")
     if not set(config.drag_levels) <= set(range(len(config.down_channels))):
         raise ValueError(f"drag_levels {config.drag_levels} are not among the {len(config.down_channels)} levels")
 
@@ -251,11 +365,13 @@ def drag_embedding(config: NetworkConfig, level: int, channels: int) -> nn.Modul
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
-    """The network's input channels: RGB on white in [-1, 1], alpha, Plücker rays, validity."""
+    """The network's input channels: RGB on white in [-1, 1], alpha, Plücker rays, two flags."""
     rgb, alpha = inputs.images[:, :, :3], inputs.images[:, :, 3:]
     valid = inputs.view_valid[:, :, None, None, None].to(rgb.dtype)
     on_white = 2 * (rgb * alpha + 1 - alpha) - 1
-    channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), valid.expand_as(alpha)], 2)
+    known = (inputs.lens_known & inputs.view_valid)[:, :, None, None, None].to(rgb.dtype)
+    flags = [valid.expand_as(alpha), known.expand_as(alpha)]
+    channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), *flags], 2)
     return rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
 
 
@@ -272,21 +388,51 @@ def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
     return (vector * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
+def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput, config: NetworkConfig) -> NetworkOutput:
     """Channels of the articulated head to Gaussians of the source state, moving part and displacements."""
-    main = raw[..., : sum(HEAD_CHANNELS)]
-    parameters, moving, displacement = main.split((sum(STATE_CHANNELS), *HEAD_CHANNELS[len(STATE_CHANNELS) :]), -1)
-    gaussians, distance = activate_gaussians(parameters, inputs)
+    group = {name: raw[..., rows] for name, rows in config.rows.items()}
+    parameters, moving, displacement = group["main"].split((sum(STATE_CHANNELS), *HEAD_CHANNELS[5:]), -1)
+    still = activate_layer(parameters, group["modes"], inputs)
     displacement = displacement + dragged_vector(inputs)[:, None, None, None]
     return NetworkOutput(
-        gaussians=gaussians,
+        gaussians=still.gaussians,
         moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
         displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
-        ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
-        opacity_logit=opacity_logit(parameters),
+        ray_distance=still.ray_distance,
+        opacity_logit=still.opacity_logit,
         view_valid=inputs.view_valid,
-        votes=votes_of(raw[..., sum(HEAD_CHANNELS) :]),
+        votes=votes_of(group["votes"]),
+        modes=still.modes,
+        part=activate_layer(group["part"], group["part_modes"], inputs) if "part" in group else None,
     )
+
+
+def activate_layer(
+    parameters: Float[Tensor, "b v h w 14"], second: Float[Tensor, "b v h w m"], inputs: NetworkInput
+) -> Layer:
+    """One layer of Gaussians; ``second`` are its :data:`MODE_CHANNELS`, or has no channels."""
+    modes = None
+    if second.shape[-1]:
+        modes = depth_modes(parameters[..., :1], second, inputs)
+        # The density is highest where a share over its width is.
+        nearer = (modes.log_share - modes.width.log()).argmax(-1, keepdim=True) == 0
+        chosen = torch.where(nearer.unflatten(1, second.shape[1:4]), parameters[..., :1], second[..., :1])
+        parameters = torch.cat([chosen, parameters[..., 1:]], -1)
+    gaussians, distance = activate_gaussians(parameters, inputs)
+    return Layer(gaussians, rearrange(distance, "b v h w -> b (v h w)"), opacity_logit(parameters), modes)
+
+
+def depth_modes(
+    first: Float[Tensor, "b v h w 1"], second: Float[Tensor, "b v h w 4"], inputs: NetworkInput
+) -> DepthModes:
+    """Both depths of a layer from the head's channels."""
+    other, odds, widths = second.split(MODE_CHANNELS, -1)
+    away = inputs.cameras.positions.norm(dim=-1)[..., None, None, None]
+    shares = torch.nn.functional.logsigmoid(torch.cat([FIRST_MODE - odds, odds - FIRST_MODE], -1))
+    least, most = (math.log(width) for width in MODE_WIDTHS)
+    width = torch.exp(least + (most - least) * torch.sigmoid(widths))
+    return DepthModes(*(rearrange(x, "b v h w k -> b (v h w) k")
+                        for x in (away + torch.cat([first, other], -1), shares, width)))  # fmt: skip
 
 
 def activate_state(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> StateOutput:

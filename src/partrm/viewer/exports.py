@@ -15,7 +15,7 @@ from PIL import Image
 
 from partrm.cameras import canonical_orbit
 from partrm.gaussians import save_ply
-from partrm.outputs import DEFAULT_VIEWS, before_after, describe, save_motion, save_prediction
+from partrm.outputs import DEFAULT_VIEWS, before_after, describe, picture_px, save_motion, save_prediction
 from partrm.pipeline import Prediction
 from partrm.viewer.display import ObjectDisplay, Shown
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
@@ -97,7 +97,7 @@ def _picture(result: Result) -> bytes:
 
 def _description(result: Result) -> bytes:
     prediction = result.predicted
-    content = describe(prediction, canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width))
+    content = describe(prediction, canonical_orbit(DEFAULT_VIEWS, picture_px(prediction.source)))
     content |= {"timings_s": prediction.timings_s}
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from partrm.articulation.estimate import EstimatedJoint
 from partrm.articulation.kinematics import JointType
-from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
+from partrm.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.gaussians import Gaussians, load_ply
-from partrm.images import FramedImage, ImageError, crop_square, frame_object, load_image
-from partrm.pipeline import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.images import FramedImage, ImageError, crop_square, load_image
+from partrm.pipeline import IMAGE_SUFFIXES, SourceViews, load_source, single_view
 from partrm.viewer.display import Shown
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
@@ -100,9 +100,7 @@ def picture_of(
     rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"], title: str
 ) -> OpenedPicture:
     """An image in memory; see :func:`open_picture`."""
-    framed = frame_object(rgba, size_px, framing)
-    views = SourceViews((framed,), canonical_orbit(1, size_px), torch.eye(4), 1.0, rgba[3])
-    return OpenedPicture(title, rgba, views, adjustable=True)
+    return OpenedPicture(title, rgba, single_view(rgba, size_px, framing), adjustable=framing == "auto")
 
 
 def recropped(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:

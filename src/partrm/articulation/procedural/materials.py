@@ -88,13 +88,14 @@ def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return ranges.unflatten(-1, (4, 2)), families, patterns, frequencies
 
 
-def _pick(weights: Float[Tensor, "*batch n"], u: Float[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
+def pick(weights: Float[Tensor, "*batch n"], u: Float[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
     """Index drawn with these weights by uniform ``u``."""
     steps = weights.cumsum(-1)
     return (u[..., None] * steps[..., -1:] >= steps).sum(-1).clamp(max=weights.shape[-1] - 1)
 
 
-def _between(bounds: Float[Tensor, "*batch 2"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def between(bounds: Float[Tensor, "*batch 2"], u: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Between low and high by uniform ``u``."""
     low, high = bounds.unbind(-1)
     return low + (high - low) * u
 
@@ -128,8 +129,8 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     device, shape = roles.device, roles.shape
     u = torch.rand(*shape, 20, generator=generator, device=device).unbind(-1)
     ranges, family_weights, pattern_weights, log_frequencies = _tables(device)
-    family = _pick(family_weights[roles.clamp(min=0)], u[0])
-    hsv = torch.stack([_between(ranges[family][..., k, :], u[1 + k]) for k in range(3)], -1)
+    family = pick(family_weights[roles.clamp(min=0)], u[0])
+    hsv = torch.stack([between(ranges[family][..., k, :], u[1 + k]) for k in range(3)], -1)
     # A third of the moving parts are another tint or shade of their body.
     is_body = (roles == Role.BODY).int().argmax(-1, keepdim=True)
     body_hsv = torch.take_along_dim(hsv, is_body[..., None].expand(*shape[:-1], 1, 3), -2)
@@ -138,7 +139,7 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     is_related = ((roles == Role.MOVING) & (u[7] < 0.35))[..., None]
     family = torch.where(is_related[..., 0], torch.take_along_dim(family, is_body, -1), family)
     hsv = torch.where(is_related, related, hsv)
-    pattern = _pick(pattern_weights[family], u[8])
+    pattern = pick(pattern_weights[family], u[8])
     # The second colour is a shade of the first, or, on bold patterns, sometimes any colour.
     strength = torch.where(pattern == Pattern.BRUSHED, 0.15, torch.where(pattern == Pattern.NOISE, 0.35, 0.55))
     shade = 1 - strength * (0.25 + 0.75 * u[9])
@@ -146,37 +147,17 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     hsv2 = torch.stack([(hsv[..., 0] + 0.04 * (u[10] - 0.5)) % 1, hsv[..., 1], (hsv[..., 2] * shade).clamp(0, 1)], -1)
     bold = ((pattern == Pattern.STRIPES) | (pattern == Pattern.CHECKER) | (pattern == Pattern.NOISE)) & (u[11] < 0.3)
     hsv2 = torch.where(bold[..., None], torch.stack([u[12], u[13], u[14]], -1), hsv2)
-    frequency = _between(log_frequencies[pattern], u[15]).exp()
+    frequency = between(log_frequencies[pattern], u[15]).exp()
     along = torch.eye(3, device=device)[(u[16] * 3).long().clamp(max=2)]
     z = 2 * u[18] - 1
     ring, turn = (1 - z * z).clamp(min=0).sqrt(), 2 * torch.pi * u[19]
     anywhere = torch.stack([ring * torch.cos(turn), ring * torch.sin(turn), z], -1)
     direction = torch.where((u[17] < 0.8)[..., None], along, anywhere)
-    gloss = _between(ranges[family][..., 3, :], (u[6] + u[13]) % 1)
+    gloss = between(ranges[family][..., 3, :], (u[6] + u[13]) % 1)
     table = MaterialTable(
         rgb_from_hsv(hsv), rgb_from_hsv(hsv2), pattern, frequency, direction, gloss, torch.full_like(pattern, -1)
     )
-    return _follow(table, sample_sources(roles, generator))
-
-
-def _follow(table: MaterialTable, source: Int[Tensor, "*batch slots"]) -> MaterialTable:
-    """Each slot's material taken from the slot ``source``."""
-
-    def scalar(field: Tensor) -> Tensor:
-        return torch.take_along_dim(field, source, -1)
-
-    def vector(field: Float[Tensor, "*batch slots 3"]) -> Tensor:
-        return torch.take_along_dim(field, source[..., None].expand(field.shape), -2)
-
-    return MaterialTable(
-        vector(table.color),
-        vector(table.color2),
-        scalar(table.pattern),
-        scalar(table.frequency),
-        vector(table.direction),
-        scalar(table.gloss),
-        scalar(table.texture),
-    )
+    return table.followed(sample_sources(roles, generator))
 
 
 def with_sampled_materials(materials: tuple[Material, ...], seed: int) -> tuple[Material, ...]:
