@@ -109,7 +109,7 @@ class PartRM:
         cameras: Cameras | None = None,
     ) -> SourceViews:
         """Check images and frame them for the network, once for any number of drags; see :meth:`predict`."""
-        return load_source(image, self.model.config.image_size_px, framing, cameras)
+        return load_source(image, self.model.config.image_size_px, framing, cameras, crop=not self.gives_state_alone)
 
     def predict(
         self,

@@ -7,9 +7,18 @@ from PIL import Image
 from scipy import ndimage
 from torch.testing import assert_close
 
-from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, MASK_BOX_FILL, Cameras, orbit_poses
 from partrm.imaging.cutout import ImageError, cut_out
-from partrm.imaging.images import CANONICAL_BOX_DIAGONAL, crop_square, frame_object, load_image, save_image
+from partrm.imaging.images import (
+    CANONICAL_BOX_DIAGONAL,
+    crop_square,
+    frame_canonical,
+    frame_diagonal,
+    frame_object,
+    frame_view,
+    load_image,
+    save_image,
+)
 
 
 def disc_image(width=200, height=160, centre=(120.0, 70.0), radius=30.0, samples=8):
@@ -220,41 +229,59 @@ def test_the_edge_beside_a_shadow_is_freed_of_the_shadow():
     assert (found[:3] - truth[:3])[:, rim & (found[3] > 0.3)].abs().mean() < 0.1
 
 
-@pytest.mark.parametrize("framing", ["auto", "canonical"])
-def test_framing_maps_pixels_both_ways(framing):
-    framed = frame_object(disc_image(160, 160, (100, 70), 20), 256, framing)
+@pytest.mark.parametrize("frame", [frame_object, frame_canonical, frame_diagonal])
+def test_framing_maps_pixels_both_ways(frame):
+    framed = frame(disc_image(160, 160, (100, 70), 20), 256)
     points = torch.tensor([[100.0, 70.0], [0.0, 0.0], [33.3, 159.0]])
-    assert_close(framed.to_source_px(framed.to_canonical_px(points)), points)
+    assert_close(framed.to_source_px(framed.to_framed_px(points)), points)
     # What the map says about the disc is what the picture shows.
     y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
     seen = torch.stack([(x * framed.image[3]).sum(), (y * framed.image[3]).sum()]) / framed.image[3].sum()
-    assert_close(framed.to_canonical_px(points[0]), seen, atol=0.05, rtol=0)
+    assert_close(framed.to_framed_px(points[0]), seen, atol=0.05, rtol=0)
+
+
+def test_a_view_of_known_camera_is_what_the_turned_camera_sees():
+    """A disc on the sphere about the camera stays one: its middle comes to the middle, its rim where rays say."""
+    camera = Cameras(torch.eye(4), torch.tensor(1.1), 400, 300)
+    image = disc_image(400, 300, (310.0, 80.0), 30.0)
+    framed, crop = frame_view(image, camera, 256)
+    assert crop.width == 256
+    local = torch.tensor([[310.0, 80.0], [330.0, 95.0], [290.0, 60.0]])
+    rays = torch.cat([(local - torch.tensor([200.0, 150.0])) / camera.focal_px, torch.ones(3, 1)], 1)
+    pixels, _ = crop.project(rays)
+    assert_close(framed.to_framed_px(local), pixels, atol=1e-2, rtol=0)
+    y, x = torch.meshgrid(torch.arange(256) + 0.5, torch.arange(256) + 0.5, indexing="ij")
+    seen = torch.stack([(x * framed.image[3]).sum(), (y * framed.image[3]).sum()]) / framed.image[3].sum()
+    assert (seen - 128).abs().max() < 6, "its middle, but for the perspective within the disc"
+    seen = framed.image[3] > 0.5
+    longer = max(int(seen.any(0).sum()), int(seen.any(1).sum()))
+    assert 0.7 < longer / 256 <= MASK_BOX_FILL + 0.01, "a disc within its box, which is turned"
 
 
 def test_canonical_framing_of_the_right_size_is_the_identity():
     image = disc_image(256, 256, (90, 130), 50)
-    framed = frame_object(image, 256, "canonical")
+    framed = frame_canonical(image, 256)
     on_white = framed.image[:3] * framed.image[3:]
     assert_close(on_white, image[:3] * image[3:])
-    assert_close(framed.to_canonical_px(torch.tensor([3.0, 5.0])), torch.tensor([3.0, 5.0]))
+    assert_close(framed.to_framed_px(torch.tensor([3.0, 5.0])), torch.tensor([3.0, 5.0]))
     with pytest.raises(ImageError, match="square"):
-        frame_object(disc_image(), 256, "canonical")
+        frame_canonical(disc_image(), 256)
 
 
 @pytest.mark.parametrize("centre", [(120.0, 70.0), (25.0, 30.0)])
 def test_framing_ignores_where_and_how_large_the_object_was(centre):
     """Also where the canonical square reaches beyond the image."""
-    one = frame_object(disc_image(centre=centre, radius=25.0))
-    two = frame_object(disc_image(800, 640, (400.0, 320.0), 100.0))
-    assert (one.image[3] - two.image[3]).abs().mean() < 0.004
+    one = frame_object(disc_image(centre=centre, radius=25.0), 256)
+    two = frame_object(disc_image(800, 640, (400.0, 320.0), 100.0), 256)
+    assert (one.image[3] - two.image[3]).abs().mean() < 0.02, "squares of whole pixels"
     rows = (one.image[3] > 0.5).any(1).sum()
-    assert abs(int(rows) * 2**0.5 / 256 - CANONICAL_BOX_DIAGONAL) < 0.02
+    assert abs(int(rows) / 256 - MASK_BOX_FILL) < 0.02
 
 
 def test_colours_do_not_bleed_from_transparent_pixels():
     image = disc_image()
     image[:3, image[3] == 0] = torch.tensor([0.0, 1.0, 0.0])[:, None]
-    framed = frame_object(image)
+    framed = frame_object(image, 256)
     assert framed.image[1, framed.image[3] > 0.05].max() < 0.11
 
 
@@ -272,7 +299,7 @@ def test_constant_is_what_canonical_objects_fill():
 
 def test_map_to_source_puts_values_back():
     image = disc_image(300, 200, (210.0, 60.0), 40.0)
-    framed = frame_object(image)
+    framed = frame_object(image, 256)
     back = framed.map_to_source(framed.image[3])
     assert back.shape == (200, 300)
     assert (back - image[3]).abs().mean() < 0.003

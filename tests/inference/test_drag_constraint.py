@@ -12,8 +12,8 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
+from partrm.inference.reading import Reading
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import NetworkOutput
 
 DOOR = JointMotion(JointType.REVOLUTE, torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-0.3, 0.0, 0.2]), 0.9, 1.0)
 DRAWER = JointMotion(JointType.PRISMATIC, torch.tensor([0.3, 0.0, 0.954]), torch.zeros(3), 0.25, 1.0)
@@ -74,7 +74,8 @@ def test_touched_points_lie_on_the_start_rays_at_the_parts_depth() -> None:
     gaussians = Gaussians(
         means, torch.tensor([1.0, 0, 0, 0]).expand(1, n, 4), ones[..., None].expand(1, n, 3), ones, means
     )
-    output = NetworkOutput(gaussians, moving.reshape(1, -1), means, ones, ones, torch.ones(1, 4, dtype=torch.bool))
+    valid = torch.ones(1, 4, dtype=torch.bool)
+    output = Reading(gaussians, None, moving.reshape(1, -1), means, None, valid)
     start = torch.tensor([[[0.2, 0.4], [0.9, 0.5], [0.3, 0.7], [0.3, 0.7]]])
     drags = Drags(start, start + 0.1, torch.tensor([[0, 0, 2, 0]]), torch.tensor([[True, True, True, False]]))
     batched = Cameras(orbit.T_world_camera[None], orbit.fovy_rad[None], 64, 64)

@@ -207,14 +207,14 @@ def test_the_network_is_read_with_its_views_in_agreement() -> None:
     torch.manual_seed(0)
     network = PartRMNetwork(TINY).eval()
     with torch.inference_mode():
-        raw = network(inputs).gaussians
+        raw = network(inputs).seen
     read = run_network(network, inputs).gaussians
     assert torch.equal(read.means, agree(raw, inputs).means)
     assert not torch.equal(read.means, raw.means)
     one = replace(inputs, view_valid=torch.tensor([[True, False, False, False]]))
     one = replace(one, images=images * one.view_valid[..., None, None, None])
     with torch.inference_mode():
-        raw = network(one).gaussians
+        raw = network(one).seen
     read = run_network(network, one).gaussians
     for name in ("means", "quats", "scales", "colors"):
         assert torch.equal(getattr(read, name), getattr(raw, name))

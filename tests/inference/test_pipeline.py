@@ -5,13 +5,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from partrm.geometry.cameras import Cameras, canonical_orbit, save_cameras
+from partrm.geometry.cameras import (
+    ABSENT_FOVY_RAD,
+    INPUT_FOVY_RAD,
+    MASK_BOX_FILL,
+    Cameras,
+    canonical_orbit,
+    save_cameras,
+)
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import matrix_from_quaternion, pose, screw_motion, transform_points
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.images import CANONICAL_BOX_DIAGONAL, save_image
-from partrm.inference.decode import MOVING_WIDTH
+from partrm.imaging.images import save_image
+from partrm.inference.decode import MOVING_WIDTH, STILL_WIDTH
 from partrm.inference.pipeline import network_input, predict
 from partrm.inference.source import DragError, check_drags, load_source
 from partrm.model.checkpoints import LoadedModel
@@ -89,7 +96,7 @@ def test_prediction_reads_the_joint_off_the_networks_answer(source, oracle):
     expected = torch.where(moving[:, None], transform_points(T, prediction.before.means), prediction.before.means)
     assert_close(prediction.after.means, expected, atol=1e-3, rtol=0)
     assert len(prediction.before) == (SIZE // 2) ** 2, "invisible Gaussians are dropped"
-    width = torch.where(moving, 0.01 * MOVING_WIDTH, 0.01)[:, None].expand(-1, 3)
+    width = 0.01 * torch.where(moving, MOVING_WIDTH, STILL_WIDTH)[:, None].expand(-1, 3)
     assert_close(prediction.before.scales, width)
     assert_close(prediction.after.scales, width)
 
@@ -121,8 +128,10 @@ def test_network_gets_drags_and_views_where_they_belong(source):
     assert inputs.images.shape == (1, 4, 4, SIZE, SIZE)
     assert (inputs.images[0, 1:] == 0).all()
     assert_close(inputs.cameras[0].T_world_camera, canonical_orbit(4, SIZE).T_world_camera)
-    # The box's centre is the canonical image's centre (crops start at whole pixels), its diagonal 0.63 of the side.
-    side = 60 * 2**0.5 / CANONICAL_BOX_DIAGONAL
+    fovy = [INPUT_FOVY_RAD] + [ABSENT_FOVY_RAD] * 3
+    assert_close(inputs.cameras[0].fovy_rad, torch.tensor(fovy))
+    # The box's centre is the crop's centre (crops start at whole pixels), its longer side 0.9 of the crop's.
+    side = 60 / MASK_BOX_FILL
     assert_close(inputs.drags.start[0, 0], torch.tensor([0.5, 0.5]), atol=0.5 / side, rtol=0)
     moved = inputs.drags.end[0, 0] - inputs.drags.start[0, 0]
     assert_close(moved, torch.tensor([30 / side, 0.0]), atol=0.5 / side, rtol=0)
@@ -142,7 +151,7 @@ def test_posed_folder_in_any_world_frame_equals_the_single_canonical_image(tmp_p
     R = matrix_from_quaternion(torch.nn.functional.normalize(torch.randn(4, generator=generator), dim=-1))
     save_cameras(Cameras(pose(R, torch.zeros(3)) @ T, camera.fovy_rad, 128, 128), folder / "cameras.json")
     one, posed = load_source(tmp_path / "one.png", SIZE, "canonical"), load_source(folder, SIZE)
-    assert_close(posed.framed[0].image, one.framed[0].image)
+    assert_close(posed.framed[0].image, one.framed[0].image, atol=1e-4, rtol=0)
     assert_close(posed.cameras.T_world_camera, one.cameras.T_world_camera, atol=1e-5, rtol=0)
     assert posed.world_scale == pytest.approx(1 / 0.3, rel=1e-4)
     drags = [(50, 50, 70, 60)]
@@ -159,8 +168,15 @@ def test_several_posed_views_keep_their_cameras(tmp_path, tiny):
     source = load_source(tmp_path, SIZE)
     inputs = network_input(source, check_drags([(40, 40, 50, 40)], source))
     assert inputs.view_valid.tolist() == [[True, True, True, False]]
-    assert_close(inputs.cameras.T_world_camera[0, :3], chosen.T_world_camera, atol=1e-5, rtol=0)
-    assert inputs.images[0, 2, 3].sum() > inputs.images[0, 0, 3].sum() + 1
+    # Each looks from where it stood at the middle of its own mask, with a lens that the object fills.
+    assert source.network_frame is not None
+    own = source.network_frame[None].cameras_to_object(inputs.cameras[:, :3])
+    assert_close(own.positions[0], chosen.positions, atol=1e-5, rtol=0)
+    middles = torch.tensor([[45.0 + index / 2, 45.0] for index in range(3)])
+    rays = torch.cat([(middles - 48) / chosen.focal_px[:, None], torch.ones(3, 1)], 1)
+    points = (chosen.T_world_camera[:, :3, :3] @ rays[..., None]).squeeze(-1) + chosen.positions
+    assert_close(own.project(points[None, :, None])[0][0, :, 0], torch.full((3, 2), SIZE / 2), atol=1e-2, rtol=0)
+    assert (inputs.cameras.fovy_rad[0, :3] < chosen.fovy_rad / 2).all()
     assert torch.isfinite(predict(source, check_drags([(40, 40, 50, 40)], source), tiny).after.means).all()
 
 
@@ -196,11 +212,18 @@ GOOD = (100.0, 70.0, 80.0, 70.0)
         ([(100, 70, math.inf, 70)], "finite"),
         ([(100, 70, 100, 70)], "same point"),
         ([GOOD, (250, 70, 80, 70)], r"drag 2: its start \(250, 70\) lies outside of the image of 200x150"),
-        ([(100, 70, 80, -3)], "its end .* lies outside"),
-        ([(100, 150, 80, 70)], "outside"),
+        ([(100, 170, 80, 70)], "outside"),
         ([(10, 10, 80, 70)], "on the background"),
     ],
 )
 def test_unusable_drags_are_refused(drags, words, source):
     with pytest.raises(DragError, match=words):
         check_drags(drags, source)
+
+
+def test_a_drag_may_start_beside_the_object_and_end_outside_of_the_picture(source):
+    drags = check_drags([(58, 70.5, -20, 70), (100, 70, 80, 300)], source)
+    assert drags.start.tolist() == [[60.5, 70.5], [100.0, 70.0]], "two pixels off: the nearest pixel of the object"
+    assert drags.end.tolist() == [[-20.0, 70.0], [80.0, 300.0]]
+    with pytest.raises(DragError, match="on the background"):
+        check_drags([(54, 70, 80, 70)], source)

@@ -14,7 +14,7 @@ from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import load_ply
 from partrm.imaging.images import save_image
 from partrm.inference.pipeline import predict
-from partrm.inference.prediction import DRAG_COLOR, MOTION_FRAMES, render_rgba, save_prediction
+from partrm.inference.prediction import DRAG_COLOR, MOTION_FRAMES, PICTURE_PX, render_rgba, save_prediction
 from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
@@ -85,9 +85,14 @@ def test_prediction_json_says_where_and_what(written, prediction):
     assert_close(torch.tensor(joint["T_after_before"]), prediction.joint.T_after_before)
     assert {"network", "joint", "render_and_save"} <= set(content["timings_s"])
     source = content["source"]
-    corner = torch.tensor(source["canonical_corner_in_source_px"])
-    mapped = (torch.tensor([80.0, 60.0]) - corner) * source["canonical_px_per_source_px"]
-    assert_close(mapped, prediction.source.framed[0].to_canonical_px(torch.tensor([80.0, 60.0])))
+    # The camera draws canonical points into the user's image: where the crop shows them, taken back to its pixels.
+    points = torch.tensor([[0.1, -0.2, 0.15], [-0.2, 0.1, -0.1]])
+    crop = prediction.source.cameras[0]
+    expected = prediction.source.framed[0].to_source_px(crop.project(points)[0])
+    K, T = (torch.tensor(source["camera"][name]) for name in ("K", "T_canonical_camera"))
+    local = (points - T[:3, 3]) @ T[:3, :3]
+    assert_close((local / local[:, 2:]) @ K[:2].T, expected, atol=1e-2, rtol=0)
+    assert K[1, 0] == K[2, 0] == K[2, 1] == 0
     assert content["drags_px"] == [[80, 60, 60, 60], [81, 61, 61, 61]]
     assert len(content["views"]["cameras"]) == 3
     with Image.open(written / content["part_mask"]) as mask:
@@ -96,8 +101,8 @@ def test_prediction_json_says_where_and_what(written, prediction):
 
 def test_before_after_shows_three_panels(written):
     with Image.open(written / "before_after.png") as image:
-        assert image.size == (3 * TINY.image_size_px, TINY.image_size_px)
-        first = np.array(image)[:, : TINY.image_size_px].reshape(-1, 3)
+        assert image.size == (3 * PICTURE_PX, PICTURE_PX)
+        first = np.array(image)[:, :PICTURE_PX].reshape(-1, 3)
     assert (first == DRAG_COLOR).all(1).any(), "the drags are drawn on the input"
 
 

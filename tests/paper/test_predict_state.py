@@ -47,7 +47,7 @@ def test_next_state_of_four_views_is_written(model, tmp_path, capsys) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {"gaussians.ply", "views", "before_after.png", "prediction.json"}
 
-    loaded, source = load_model(model), load_source(views, 32)
+    loaded, source = load_model(model), load_source(views, 32, crop=False)
     with torch.inference_mode():
         answer = loaded.network(network_input(source, check_drags([(20, 20, 40, 30)], source)))[0]
     answer = answer[answer.opacities >= MIN_OPACITY]

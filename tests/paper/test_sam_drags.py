@@ -171,7 +171,7 @@ def test_propagated_drags_are_in_the_users_pixels(tmp_path) -> None:
     image = torch.zeros(4, 80, 100)
     image[:, 20:60, 30:70] = 1
     save_image(image, tmp_path / "a.png")
-    condition = load_source(tmp_path / "a.png", 256)
+    condition = load_source(tmp_path / "a.png", 256, crop=False)
     drags = check_drags([(50, 40, 58, 44)], load_source(tmp_path / "a.png", 64))
 
     def segment(rgb, point):

@@ -226,19 +226,26 @@ def test_drawn_views_enter_the_prediction(tmp_path) -> None:
     image[:, 20:60, 30:70] = 0.6
     image[3, 20:60, 30:70] = 1
     save_image(image, tmp_path / "a.png")
-    source, condition = load_source(tmp_path / "a.png", 64), load_source(tmp_path / "a.png", 512)
+    source = load_source(tmp_path / "a.png", 64, crop=False)
+    condition = load_source(tmp_path / "a.png", 512, crop=False)
     drags = check_drags([(50, 40, 60, 40)], source)
     full = with_drawn_views(source, condition, drawn_boxes, PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG, 1.0)
-    inputs = network_input(full, drags)
-    assert inputs.view_valid.all()
+    shown_px = [view.image for view in full.framed]
+    assert network_input(full, drags).view_valid.all()
     # Views 1 to 3 are the sheet's first three, their white cut away, where PartDrag-4D's cameras stand.
     for index in range(3):
-        shown = inputs.images[0, 1 + index]
+        shown = shown_px[1 + index]
         assert shown[3, 20:38, 22:42].min() > 0.99
         assert shown[3, :14].max() == 0
         torch.testing.assert_close(shown[:3, 30, 30], torch.tensor([0.1 * index, 0.4, 0.2]), atol=0.01, rtol=0)
     expected = plan_cameras(PARTDRAG_PLAN, 64, PARTDRAG_ELEVATION_DEG)
-    torch.testing.assert_close(inputs.cameras.T_world_camera[0], expected.T_world_camera)
+    torch.testing.assert_close(full.cameras.T_world_camera, expected.T_world_camera)
+    # For a network that sees crops each drawn view is cropped, by a camera at the same place.
+    cropped = with_drawn_views(
+        load_source(tmp_path / "a.png", 64), condition, drawn_boxes, PARTDRAG_PLAN, PARTDRAG_ELEVATION_DEG, 1.0
+    )
+    torch.testing.assert_close(cropped.cameras.positions[1:], expected.positions[1:])
+    assert (cropped.cameras.fovy_rad[1:] < expected.fovy_rad[1:]).all()
     torch.manual_seed(0)
     save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, tmp_path / "m")
     model = load_model(tmp_path / "m")

@@ -13,7 +13,7 @@ from partrm.objects.materials import Material, Pattern
 from partrm.objects.textures import textured
 from partrm.procedural import generate
 from partrm.rendering import meshes
-from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table
+from partrm.rendering.meshes import LAMPS, Decals, Instances, Lights, MeshScene, material_table
 
 wp = pytest.importorskip("warp")
 
@@ -94,7 +94,8 @@ VIEWS = {
 
 
 def rendered(case, cameras, tiled, samples=2, shadows=True):
-    look = backend.make_look(meshes._tensors(case.instances.materials), meshes._tensors(case.lights))
+    decals = case.instances.decals or Decals.none(2, case.scene.device)
+    look = backend.make_look(*(meshes._tensors(x) for x in (case.instances.materials, case.lights, decals)))
     place, view = meshes._placement(case.scene, case.instances), meshes._view(cameras)
     image = torch.full((len(view.focal_px), 4, cameras.height, cameras.width), -1.0, device=case.scene.device)
     backend.render(case.scene._warp, place, view, look, samples, shadows, image, tiled=tiled)
@@ -130,6 +131,35 @@ def test_a_thread_a_tile_draws_the_bits_of_a_thread_a_pixel(name, views):
         seen = {int(part) for part in plain["part"].unique()}
         assert -1 in seen
         assert len(seen) > (20 if name == "crowd" else 2)
+
+
+def decorated(case):
+    """The case with mirrored lamps, occlusion and a label on each of its first two parts."""
+    g = torch.Generator().manual_seed(2)
+    lights = replace(
+        case.lights,
+        lamp=torch.nn.functional.normalize(torch.randn(2, LAMPS, 3, generator=g), dim=-1),
+        lamp_color=torch.rand(2, LAMPS, 3, generator=g),
+        lamp_sharpness=1 + 20 * torch.rand(2, LAMPS, generator=g),
+        mirror=torch.tensor([0.4, 1.0]),
+        occlusion=torch.tensor([0.05, 0.2]),
+    )
+    slot = torch.arange(2, dtype=torch.int32).expand(2, 2)
+    centre = case.scene.part_sphere[case.instances.part[:, :2].long()][..., :3]
+    color, ink = torch.rand(2, 2, 2, 3, generator=g)
+    decals = Decals(slot, centre, torch.full((2, 2, 3), 0.15), color, ink)
+    return replace(case, lights=lights, instances=replace(case.instances, decals=decals))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_lamps_mirrors_occlusion_and_labels_have_the_same_bits_too(name):
+    usual, cameras = case_of(OBJECTS[name]()), orbit(2, "cpu")
+    case = decorated(usual)
+    plain = rendered(case, cameras, False, 2, True)
+    assert same_bits(rendered(case, cameras, True, 2, True), plain)
+    change = (plain - rendered(usual, cameras, False, 2, True)).abs()
+    assert change[:, :3].amax((1, 2, 3)).min() > 0.05
+    assert change[:, 3].max() == 0
 
 
 def test_padding_and_parts_without_faces_are_left_out():

@@ -153,7 +153,7 @@ def _add(
     from partrm.paper.sam_drags import load_sam
     from partrm.paper.zero123 import load_zero123
 
-    condition, device_name = load_source(source, CONDITION_PX, framing), select_device(device)
+    condition, device_name = load_source(source, CONDITION_PX, framing, crop=False), select_device(device)
     if extra.propagate == "sam":
         drags = propagated_drags(drags, condition, load_sam(extra.sam, device_name))
     if extra.multiview == "zero123":

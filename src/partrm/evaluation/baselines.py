@@ -47,7 +47,7 @@ def true_surfaces(
 
 def baseline_answers(
     truth: GroundTruth,
-    reconstruction: Gaussians,
+    reconstruction: tuple[Gaussians, Gaussians | None],
     still: Float[Tensor, "views 3 h w"],
     surface: TrueSurface | None,
     cameras: Cameras,
@@ -55,7 +55,7 @@ def baseline_answers(
     """The answers of all baselines to one sample; without oracles where the data do not tell surface and motion.
 
     Args:
-        reconstruction: all the network's Gaussians of this sample [n], before the motion.
+        reconstruction: all the network's Gaussians of this sample before the motion: seen [n], and hidden [n] by them.
         still: that reconstruction seen from ``cameras`` [views].
         surface: [n].
     """
@@ -63,11 +63,14 @@ def baseline_answers(
     if surface is None or truth.T_after_before is None:
         return answers
     T = truth.T_after_before.to(cameras.device)
-    ours = apply_joint_motion(
-        widened(reconstruction.to(cameras.device), surface.network_moving), surface.network_moving, T
-    )
+    shown, hidden = reconstruction[0].to(cameras.device), reconstruction[1]
+    everything, moving = shown, surface.network_moving
+    if hidden is not None:
+        everything = Gaussians.concatenate([shown, hidden.to(cameras.device)])
+        moving = torch.cat([moving, ~moving])
+    ours = apply_joint_motion(widened(everything, moving), moving, T)
     true = apply_joint_motion(surface.gaussians, surface.moving, T)
-    seen = first_view_grid(surface.network_moving & (reconstruction.opacities.to(cameras.device) > OPAQUE))
+    seen = first_view_grid(surface.network_moving & (shown.opacities > OPAQUE))
     true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
     return answers | {
         "oracle_motion": MethodOutput(seen, truth.joint, render_on_white(ours, cameras)),

@@ -24,15 +24,16 @@ from partrm.evaluation.samples import (
     padded_input,
 )
 from partrm.geometry.cameras import Cameras, canonicalise
+from partrm.geometry.framing import Framing, framing_of_crops
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import pose, transform_points
-from partrm.imaging.images import frame_object
+from partrm.imaging.images import frame_canonical, frame_view
 from partrm.metrics.images import composite_on_white
 from partrm.model.inputs import VIEWS, NetworkInput, pooled_rgba
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import Instances, Lights, MeshScene, trace_surfaces
 from partrm.synthesis.posed_scenes import PosedBatch, moved_instances, moving_mask
-from partrm.synthesis.scenarios import Framing, Scenario
+from partrm.synthesis.scenarios import Scenario
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,20 @@ class Canonical:
     T_canonical_world: Float[Tensor, "4 4"]
     """Acts on scaled points."""
     scale: float
+    diagonal: float
+    """Of the object, as the canonical cameras take it, in units of this frame."""
 
     @staticmethod
     def of(sample: WorldSample) -> "Canonical":
+        """The frame of the crop that the network sees of the first input view."""
         cameras, T, scale = canonicalise(sample.cameras)
-        return Canonical(cameras, T, float(scale))
+        first = cameras[sample.inputs[0]]
+        _, crop = frame_view(given_images(sample)[0], first.resized(given_images(sample).shape[-1]), first.width)
+        crops = Cameras(crop.T_world_camera[None], crop.fovy_rad[None], crop.width, crop.height)
+        frame = framing_of_crops(crops, torch.zeros(1, 3))
+        R, s = frame.R_canonical_object[0], frame.scale[0]
+        T_network = pose(R @ T[:3, :3], s * (R @ (T[:3, 3] - frame.target[0])))
+        return Canonical(frame.cameras_to_canonical(cameras[None])[0], T_network, float(scale * s), float(s))
 
     def points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """World points in the canonical frame."""
@@ -163,7 +173,7 @@ def resized(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor,
     side = images.shape[-1]
     if side % size_px == 0:
         return images if side == size_px else pooled_rgba(images[None], side // size_px)[0]
-    return torch.stack([frame_object(image, size_px, "canonical").image for image in images])
+    return torch.stack([frame_canonical(image, size_px).image for image in images])
 
 
 def on_white(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor, "views 3 s s"]:
@@ -174,10 +184,27 @@ def on_white(images: Float[Tensor, "views 4 h w"], size_px: int) -> Float[Tensor
 def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, size_px: int) -> NetworkInput:
     """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
     views = list(sample.inputs[: settings.views])
-    given = sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
-    images = torch.stack([frame_object(image, size_px, "canonical").image for image in given[: len(views)]])
-    start, end = sample.drag_start[None, : settings.drags], sample.drag_end[None, : settings.drags]
-    return padded_input(images[None], frame.cameras[views][None], start, end)
+    given = given_images(sample)
+    framed = [
+        frame_view(given[k], frame.cameras[view].resized(given.shape[-1]), size_px) for k, view in enumerate(views)
+    ]
+    present = Cameras(
+        torch.stack([crop.T_world_camera for _, crop in framed]),
+        torch.stack([crop.fovy_rad for _, crop in framed]),
+        size_px,
+        size_px,
+    )
+    side, first = given.shape[-1], framed[0][0]
+    start, end = (
+        first.to_framed_px(side * points[: settings.drags]) / size_px for points in (sample.drag_start, sample.drag_end)
+    )
+    images = torch.stack([picture.image for picture, _ in framed])
+    return padded_input(images[None], present[None], start[None], end[None])
+
+
+def given_images(sample: WorldSample) -> Float[Tensor, "views 4 h w"]:
+    """RGBA of all the views that a sample may show the network."""
+    return sample.before[list(sample.inputs)] if sample.input_images is None else sample.input_images
 
 
 def posed_solid(
@@ -198,7 +225,13 @@ def posed_solid(
     T = frame.motion(sample.T_after_before)[None].to(device)
     carried = torch.tensor([[False, True]], device=device)
     return scene, PosedBatch(
-        Scenario(index, index + 1, q, q), framing, instances, T, carried, Lights.reference(1, device)
+        Scenario(index, index + 1, q, q),
+        framing,
+        frame.cameras[None, :1].to(device),
+        instances,
+        T,
+        carried,
+        Lights.reference(1, device),
     )
 
 
@@ -234,6 +267,7 @@ def truth_of(
         T_after_before=None if sample.T_after_before is None else frame.motion(sample.T_after_before),
         drag_points=None if points is None else frame.points(points[: settings.drags]),
         camera=frame.cameras[0].resized(DRAG_SIZE_PX),
+        diagonal=frame.diagonal,
         before=before,
         after=after,
         moved=moved,

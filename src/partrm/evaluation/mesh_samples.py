@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from partrm.errors import PartRMError
@@ -19,13 +19,13 @@ from partrm.evaluation.samples import (
     EvalBatch,
     FirstViews,
     GroundTruth,
-    InputFraming,
     PosedSettings,
     RunSettings,
     SampleLabel,
     padded_input,
 )
-from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, crop_cameras, mask_boxes, orbit_poses
+from partrm.geometry.framing import Framing, with_nominal_lens
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import pose, transform_points
@@ -35,14 +35,14 @@ from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, Textures, render_meshes, trace_surfaces
 from partrm.synthesis.posed_scenes import (
     PosedBatch,
+    framed_as_cropped,
     joint_truth,
-    mask_box_framing,
     moved_instances,
     moving_mask,
     pose_batch,
     render_states,
 )
-from partrm.synthesis.scenarios import Framing, JointTables, Scenario, first_view, frame_from, turned_cameras
+from partrm.synthesis.scenarios import JointTables, Scenario, first_view, frame_from, turned_cameras
 from partrm.synthesis.surface_points import sample_triangles
 
 NOVEL_VIEWS = 8
@@ -50,9 +50,6 @@ NOVEL_ELEVATION_DEG = 20.0
 
 MASK_BOX_PX = 256
 """Side of the images that boxes of masks are read off."""
-
-MASK_BOX_ROUNDS = 3
-"""What two give ``images.frame_object`` would scale by up to 2.9 % more, what three give by 0.8 % (45 real samples)."""
 
 
 class EvalSetError(PartRMError):
@@ -197,33 +194,44 @@ class MeshSamples:
     def device(self) -> torch.device:
         return self.scene.device
 
-    def posed(self, rows: Sequence[int], framing: InputFraming = "canonical") -> PosedBatch:
-        """The source states of some samples under the reference's light.
+    def posed(self, rows: Sequence[int]) -> PosedBatch:
+        """The source states of some samples under the reference's light, in the frames of crops of their first views.
 
-        With ``mask-box``, first views look from the same direction, but at the middle of the box of the mask that they
-        show, and from where it has the size that ``partrm predict`` gives to an image of unknown camera.
+        The picture is the canonical camera's; what the network sees of it is a crop about the object's mask.
         """
         plan = self.evalset.plan[list(rows)].to(self.device)
         true = canonical_framing(plan.azimuth_rad, plan.elevation_rad)
         tables = self.evalset.tables.to(self.device)
         materials = self.evalset.materials.to(self.device)[plan.object]
+        first = first_view(len(true.scale), MASK_BOX_PX, self.device)
         generator = torch.Generator(self.device)
-        posed = pose_batch(self.scene, tables, plan.scenario, true, materials, False, generator)
-        if framing == "canonical":
-            return posed
+        posed = pose_batch(self.scene, tables, plan.scenario, true, first, materials, False, generator)
+        cameras = true.cameras_to_object(first)
+        return framed_as_cropped(posed, crop_cameras(cameras, self.mask_boxes(posed, cameras))[:, 0])
 
-        def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
-            return render_meshes(self.scene, posed.instances, cameras, posed.lights, shadows=False)[:, 0, 3] > 0.5
+    def mask_boxes(self, posed: PosedBatch, cameras: Cameras) -> Float[Tensor, "b v 4"]:
+        """The boxes about the source states' masks in pictures from cameras [b, v], object frame."""
+        alpha = render_meshes(self.scene, posed.instances, cameras, posed.lights, shadows=False)[:, :, 3]
+        return mask_boxes(alpha > 0.5)
 
-        return replace(posed, framing=mask_box_framing(true, MASK_BOX_PX, MASK_BOX_ROUNDS, shows))
+    def true_cameras(self, numbers: Sequence[int], views: int, size_px: int) -> Cameras:
+        """[b, views] canonical cameras of some samples, object frame: the first, and turned about the upright axis."""
+        plan = self.evalset.plan[list(numbers)].to(self.device)
+        first = canonical_framing(plan.azimuth_rad, plan.elevation_rad).cameras_to_object(
+            first_view(len(numbers), size_px, self.device)
+        )
+        b = len(numbers)
+        axis = torch.tensor([0.0, 0.0, 1.0], device=self.device).expand(b, views, 3)
+        turn = (torch.arange(views, device=self.device) * (math.pi / 2)).expand(b, views)
+        return turned_cameras(first, axis, turn)
 
     def inputs(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> NetworkInput:
         """What the network sees of some samples."""
-        return network_input(self, self.posed(numbers, settings.framing), numbers, settings, size_px)
+        return network_input(self, self.posed(numbers), numbers, settings, size_px)
 
     def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
         """Inputs at ``size_px``, truths, cameras around and true surfaces of some samples."""
-        posed = self.posed(numbers, settings.framing)
+        posed = self.posed(numbers)
         inputs = network_input(self, posed, numbers, settings, size_px)
         cameras = novel_cameras(posed, self.evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
         truths = truths_of(self, posed, numbers, settings, cameras, size_px // 2)
@@ -235,8 +243,8 @@ class MeshSamples:
 
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first camera sees them."""
-        posed = self.posed(numbers, settings.framing)
-        cameras = first_view(len(numbers), size_px, self.device)
+        posed = self.posed(numbers)
+        cameras = posed.framing.cameras_to_canonical(self.true_cameras(numbers, 1, size_px))
         states = render_states(self.scene, posed, cameras)
         before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
         return FirstViews(cameras[:, 0], before, after)
@@ -270,26 +278,26 @@ def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
     return replace(cameras, T_world_camera=T)
 
 
-def input_cameras(posed: PosedBatch, views: int, size_px: int) -> Cameras:
-    """[b, views] canonical-frame cameras: the first view, then by 90 degrees about the object's upright axis."""
-    b, device = len(posed.framing.scale), posed.framing.scale.device
-    up = posed.framing.R_canonical_object[:, None, :, 2].expand(b, views, 3)
-    angle = torch.arange(views, device=device) * (math.pi / 2)
-    return turned_cameras(first_view(b, size_px, device), up, angle.expand(b, views))
+def input_cameras(stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], views: int, size_px: int) -> Cameras:
+    """[b, views] canonical-frame cameras that take the crops."""
+    true = stage.true_cameras(numbers, views, MASK_BOX_PX)
+    crops = posed.framing.cameras_to_canonical(crop_cameras(true, stage.mask_boxes(posed, true)))
+    return crops.resized(size_px)
 
 
 def network_input(
     stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], settings: RunSettings, size_px: int
 ) -> NetworkInput:
-    """What the network sees of some samples."""
-    cameras = input_cameras(posed, settings.views, size_px)
+    """What the network sees of some samples: with the framing ``mask-box`` it is not told the lens."""
+    cameras = input_cameras(stage, posed, numbers, settings.views, size_px)
     shown = posed.framing.cameras_to_object(cameras)
     images = render_meshes(stage.scene, posed.instances, shown, posed.lights)
     points = drag_points(stage, posed, numbers, settings.drags)
     first = cameras[:, 0]
     start, _ = first.project(points)
     end, _ = first.project(transform_points(posed.framing.motion_to_canonical(posed.T_motion), points))
-    return padded_input(images, cameras, start / size_px, end / size_px)
+    told = cameras if settings.framing == "canonical" else with_nominal_lens(cameras)
+    return padded_input(images, told, start / size_px, end / size_px)
 
 
 def drag_points(
@@ -324,7 +332,7 @@ def truths_of(
 ) -> list[GroundTruth]:
     """The truths of some samples; images from ``cameras`` [b, views], masks of the first view at ``splat_px``."""
     joint = joint_truth(stage.evalset.tables.to(stage.device), posed)
-    first = posed.framing.cameras_to_object(first_view(len(numbers), splat_px, stage.device))
+    first = posed.framing.cameras_to_object(posed.first.resized(splat_px))
     part_mask = moving_mask(trace_surfaces(stage.scene, posed.instances, first), posed.carried)[:, 0].cpu()
     states = render_states(stage.scene, posed, cameras)
     before, after = composite_on_white(states.before), composite_on_white(states.after)
@@ -335,7 +343,7 @@ def truths_of(
     ]
     points = drag_points(stage, posed, numbers, settings.drags).cpu()
     surface = surface_points(stage.evalset, posed, numbers)
-    views = about_the_object(posed.framing, first_view(len(numbers), DRAG_SIZE_PX, stage.device))[:, 0].to("cpu")
+    views = posed.framing.cameras_to_canonical(stage.true_cameras(numbers, 1, DRAG_SIZE_PX))[:, 0].to("cpu")
     return [
         GroundTruth(
             part_mask=part_mask[row],

@@ -261,8 +261,9 @@ class ObjectScene:
         scenario, b = candidates.scenario, len(candidates.azimuth_rad)
         framing = canonical_framing(candidates.azimuth_rad, candidates.elevation_rad)
         materials = self.materials[scenario.object]
-        posed = pose_batch(self.scene, self.tables, scenario, framing, materials, False, torch.Generator())
-        cameras = framing.cameras_to_object(first_view(b, PLAN_SIZE_PX, self.scene.device))
+        first = first_view(b, PLAN_SIZE_PX, self.scene.device)
+        posed = pose_batch(self.scene, self.tables, scenario, framing, first, materials, False, torch.Generator())
+        cameras = framing.cameras_to_object(first)
         maps = trace_surfaces(self.scene, posed.instances, cameras)
         moving = moving_mask(maps, posed.carried)[:, 0]
         points = rearrange(maps.point_world[:, 0], "b h w c -> b (h w) c")

@@ -28,10 +28,10 @@ from partrm.evaluation.samples import (
 from partrm.evaluation.scoring import score_answers
 from partrm.geometry.cameras import Cameras
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.inference.reading import Reading
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import NetworkOutput
 
 CPU_BATCH, CUDA_BATCH = 4, 32
 """Samples scored together; metrics do not depend on who scores which batch."""
@@ -131,7 +131,7 @@ def check_complete(rows: Sequence[SampleRow], count: int) -> None:
 
 
 def answers_of(
-    output: NetworkOutput,
+    output: Reading,
     inputs: NetworkInput,
     row: int,
     truth: GroundTruth,
@@ -143,9 +143,10 @@ def answers_of(
     after = render_on_white(apply_joint_motion(gaussians, part, joint.T_after_before), cameras)
     still = render_on_white(gaussians, cameras)
     answers = {"model": MethodOutput(first_view_mask(output, row), joint, after)}
-    return answers | baseline_answers(truth, output.gaussians[row], still, surface, cameras)
+    reconstruction = output.gaussians[row], None if output.hidden is None else output.hidden[row]
+    return answers | baseline_answers(truth, reconstruction, still, surface, cameras)
 
 
-def first_view_mask(output: NetworkOutput, row: int) -> Bool[Tensor, "side side"]:
+def first_view_mask(output: Reading, row: int) -> Bool[Tensor, "side side"]:
     """Splats of the first view that are opaque and move, each more likely than not."""
     return first_view_grid((output.moving[row] > 0.5) & (output.gaussians.opacities[row] > OPAQUE))

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 from partrm.geometry.tensor_record import TensorRecord
-from partrm.model.inputs import VIEWS, NetworkInput
+from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
 
 OPAQUE = 0.5
 """Opacity above which a splat counts as seen in part masks."""
@@ -274,17 +274,15 @@ def padded_input(
         drag_start: fractions of the first view.
         drag_end: likewise.
     """
-    b, views, _, _, size = images.shape
+    b, views = images.shape[:2]
     drags, device = drag_start.shape[1], images.device
-    absent = canonical_orbit(VIEWS, size, device)[views:]
-    T = torch.cat([cameras.T_world_camera, absent.T_world_camera.expand(b, -1, 4, 4)], 1)
-    fovy = torch.cat([cameras.fovy_rad, absent.fovy_rad.expand(b, -1)], 1)
+    told, valid = with_absent_views(cameras)
     start, end = (pad(points, (0, 0, 0, MAX_DRAGS - drags)) for points in (drag_start, drag_end))
     view = torch.zeros(b, MAX_DRAGS, dtype=torch.long, device=device)
     given = (torch.arange(MAX_DRAGS, device=device) < drags).expand(b, MAX_DRAGS)
     return NetworkInput(
         images=pad(images, (0, 0, 0, 0, 0, 0, 0, VIEWS - views)),
-        cameras=Cameras(T, fovy, size, size),
-        view_valid=(torch.arange(VIEWS, device=device) < views).expand(b, VIEWS),
+        cameras=told,
+        view_valid=valid,
         drags=Drags(start, end, view, given),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
@@ -24,6 +24,18 @@ CANONICAL_FOVY_RAD = 2 * math.atan(36 / 2 / 50)
 
 CANONICAL_DISTANCE = 2.4
 """Distance from the canonical camera to the origin, in units of the object's closed bounding-box diagonal."""
+
+MASK_BOX_FILL = 0.9
+"""Share of a square crop's side that the longer side of the object's mask fills: what the network sees."""
+
+INPUT_HALF_WIDTH = 0.18 * CANONICAL_DISTANCE
+"""Half the side of what a crop shows at the canonical origin, canonical units: the object fills the frame."""
+
+INPUT_FOVY_RAD = 2 * math.atan(INPUT_HALF_WIDTH / CANONICAL_DISTANCE)
+"""Field of view that is told of a crop whose lens is unknown, 20.4 degrees from the canonical distance."""
+
+ABSENT_FOVY_RAD = 2 * math.atan(1.4 * INPUT_HALF_WIDTH / CANONICAL_DISTANCE)
+"""Field of view of absent views: from other sides objects are longer, and parts stand out."""
 
 MAX_SIDE_PX = 8192
 """Of the images of a ``cameras.json``."""
@@ -162,6 +174,45 @@ def canonical_orbit(
     turn[:, 0, 2] = torch.sin(angle)
     turn[:, 2, 0] = -torch.sin(angle)
     return Cameras(turn @ canonical_pose(device), torch.full((count,), fovy_rad, device=device), size_px, size_px)
+
+
+def mask_boxes(seen: Bool[Tensor, "*batch h w"]) -> Float[Tensor, "*batch 4"]:
+    """Left, top, right and bottom of what masks show, fractions of the image; all of it where nothing shows."""
+
+    def span(shown: Bool[Tensor, "*batch n"]) -> tuple[Tensor, Tensor]:
+        n, among = shown.shape[-1], shown.float()
+        return among.argmax(-1) / n, 1 - among.flip(-1).argmax(-1) / n
+
+    (left, right), (top, bottom) = span(seen.any(-2)), span(seen.any(-1))
+    return torch.stack([left, top, right, bottom], -1)
+
+
+def crop_cameras(cameras: Cameras, boxes: Float[Tensor, "*batch 4"]) -> Cameras:
+    """Square cameras at the same places that look at the middle of boxes, whose longer sides fill the frame.
+
+    Exact: the camera turns, so that its picture is a homography of the given one (:data:`MASK_BOX_FILL`).
+
+    Args:
+        cameras: whose images the boxes are in.
+        boxes: left, top, right, bottom, fractions of the image.
+    """
+    tangent = torch.tan(cameras.fovy_rad / 2)
+    aspect = cameras.width / cameras.height
+    left, top, right, bottom = boxes.unbind(-1)
+    x = torch.stack([left + right, left, right, left, right], -1) - torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5]).to(boxes)
+    y = torch.stack([top + bottom, top, top, bottom, bottom], -1) - torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5]).to(boxes)
+    half = torch.tensor([1.0, 2.0, 2.0, 2.0, 2.0]).to(boxes)  # the first is the mean of two sides
+    x, y = x * half * aspect * tangent[..., None], y * half * tangent[..., None]
+    rays = torch.stack([x, y, torch.ones_like(x)], -1)
+    z = torch.nn.functional.normalize(rays[..., 0, :], dim=-1)
+    down = torch.tensor([0.0, 1.0, 0.0]).to(z).expand_as(z)
+    right_axis = torch.nn.functional.normalize(torch.cross(down, z, dim=-1), dim=-1)
+    R = torch.stack([right_axis, torch.cross(z, right_axis, dim=-1), z], -1)
+    corners = rays[..., 1:, :] @ R
+    reach = (corners[..., :2].abs() / corners[..., 2:].clamp(min=1e-3)).amax((-2, -1))
+    T = cameras.T_world_camera.clone()
+    T[..., :3, :3] = T[..., :3, :3] @ R
+    return Cameras(T, 2 * torch.atan(reach / MASK_BOX_FILL), cameras.height, cameras.height)
 
 
 def canonicalise(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"], Float[Tensor, "*outer"]]:

@@ -1,12 +1,12 @@
 """3D Gaussians as one immutable value, and the PLY files of 3D Gaussian splatting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
@@ -59,6 +59,16 @@ class Gaussians(TensorRecord):
         means = self.means @ R.mT + T_target_source[..., None, :3, 3]
         quats = multiply_quaternions(quaternion_from_matrix(R)[..., None, :], self.quats)
         return Gaussians(means, quats, self.scales, self.opacities, self.colors)
+
+    @staticmethod
+    def where(first: Bool[Tensor, "*batch n"], a: "Gaussians", b: "Gaussians") -> "Gaussians":
+        """Of two sets of one size, one by one, the Gaussians of ``a`` where ``first`` says so, else those of ``b``."""
+
+        def chosen(name: str) -> Tensor:
+            x, y = getattr(a, name), getattr(b, name)
+            return torch.where(first if x.ndim == first.ndim else first[..., None], x, y)
+
+        return Gaussians(**{field.name: chosen(field.name) for field in fields(Gaussians)})
 
     @staticmethod
     def concatenate(sets: "list[Gaussians]") -> "Gaussians":

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from partrm.geometry.cameras import MASK_BOX_FILL, Cameras, crop_cameras
 from partrm.imaging.cutout import ImageError, cut_out
 from partrm.imaging.formats import open_image
 
@@ -44,37 +44,54 @@ box spreads as much, the square root of its area more).
 
 @dataclass(frozen=True)
 class FramedImage:
-    """An image brought to the canonical framing, with the map between its pixels and the user's."""
+    """A square picture of an object made of the user's image, with the map between the pixels of both."""
 
     image: Float[Tensor, "4 size size"]
     """RGBA, straight alpha, [0, 1]."""
-    scale: float
-    """Canonical pixels a source pixel."""
-    corner_px: tuple[float, float]
-    """Source pixel coordinates (x, y) of the canonical image's top-left corner."""
+    H_source_framed: Float[Tensor, "3 3"]
+    """Homography from pixel coordinates of ``image`` to those of the user's image."""
     source_width: int
     """Pixels."""
     source_height: int
     """Pixels."""
 
-    def to_canonical_px(self, source_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
-        """Pixel coordinates in the canonical image of pixel coordinates in the user's image."""
-        return (source_px - source_px.new_tensor(self.corner_px)) * self.scale
+    @property
+    def scale(self) -> float:
+        """Pixels of ``image`` a source pixel, at its middle."""
+        middle = torch.tensor([self.image.shape[-1] / 2] * 2)
+        left, right = self.to_source_px(
+            torch.stack([middle - torch.tensor([0.5, 0.0]), middle + torch.tensor([0.5, 0.0])])
+        )
+        return 1 / float((right - left).norm())
 
-    def to_source_px(self, canonical_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
-        """Inverse of :meth:`to_canonical_px`."""
-        return canonical_px / self.scale + canonical_px.new_tensor(self.corner_px)
+    @property
+    def corner_px(self) -> tuple[float, float]:
+        """Source pixel coordinates (x, y) of the top-left corner of ``image``."""
+        x, y = self.to_source_px(torch.zeros(2)).tolist()
+        return x, y
+
+    def to_framed_px(self, source_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Pixel coordinates in ``image`` of pixel coordinates in the user's image."""
+        return _mapped(torch.linalg.inv(self.H_source_framed.double()), source_px)
+
+    def to_source_px(self, framed_px: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Inverse of :meth:`to_framed_px`."""
+        return _mapped(self.H_source_framed, framed_px)
 
     def map_to_source(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "height width"]:
-        """Resample a square map that covers the canonical image into the user's image (zero outside of it)."""
-        side_px = self.image.shape[-1] / self.scale
-        x = (torch.arange(self.source_width) + 0.5 - self.corner_px[0]) / side_px
-        y = (torch.arange(self.source_height) + 0.5 - self.corner_px[1]) / side_px
-        grid = torch.stack(torch.meshgrid(2 * x - 1, 2 * y - 1, indexing="xy"), -1)
+        """Resample a square map that covers ``image`` into the user's image (zero outside of it)."""
+        x, y = torch.arange(self.source_width) + 0.5, torch.arange(self.source_height) + 0.5
+        pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        grid = 2 * self.to_framed_px(pixels) / self.image.shape[-1] - 1
         sampled = torch.nn.functional.grid_sample(
             values[None, None].cpu(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )[0, 0]
         return sampled * (grid.abs() <= 1).all(-1)
+
+
+def _mapped(H: Float[Tensor, "3 3"], pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+    moved = torch.nn.functional.pad(pixels.double(), (0, 1), value=1.0) @ H.double().T
+    return (moved[..., :2] / moved[..., 2:]).to(pixels.dtype)
 
 
 def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
@@ -213,31 +230,90 @@ def _from_array(name: str, array: np.ndarray) -> tuple[Float[np.ndarray, "h w 4"
     return pixels, has_alpha
 
 
-def frame_object(
-    rgba: Float[Tensor, "4 h w"], size_px: int = 256, framing: Literal["auto", "canonical"] = "auto"
-) -> FramedImage:
-    """Bring an image of an object to the canonical framing (docs/conventions.md): a square of ``size_px``.
-
-    ``auto`` centres the bounding box of the alpha mask and scales it to :data:`CANONICAL_BOX_DIAGONAL`; ``canonical``
-    says that a square image already has the canonical camera, so it is only resized.
+def mask_box_px(rgba: Float[Tensor, "4 h w"]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what an image shows of its object, pixels.
 
     Raises:
-        ImageError: no pixel of alpha > 0.5, or an image that is not square with ``canonical``.
+        ImageError: no pixel of alpha > 0.5.
+    """
+    rows, columns = (torch.nonzero((rgba[3] > 0.5).any(dim=d)).flatten() for d in (1, 0))
+    if len(rows) == 0:
+        raise ImageError("the image is fully transparent, there is no object in it")
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def frame_object(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
+    """The square in which the longer side of the object's mask fills :data:`MASK_BOX_FILL`, as ``size_px`` pixels.
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5.
+    """
+    left, top, right, bottom = mask_box_px(rgba)
+    side = max(1, round(max(right - left, bottom - top) / MASK_BOX_FILL))
+    return crop_square(rgba, (round((left + right - side) / 2), round((top + bottom - side) / 2)), side, size_px)
+
+
+def frame_view(rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int) -> tuple[FramedImage, Cameras]:
+    """The same of an image whose camera is known, exactly: turned towards the middle of the mask's box.
+
+    Args:
+        rgba: of one object, as the camera takes it.
+        camera: unbatched, of the image's size.
+        size_px: side of the picture to make.
+
+    Returns:
+        the picture, and the camera that would take it.
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5.
     """
     _, height, width = rgba.shape
-    if framing == "canonical":
-        if height != width:
-            raise ImageError(f"the image has {width}x{height} pixels: canonical framing needs a square one")
-        corner, side = (0, 0), width
-    else:
-        rows, columns = (torch.nonzero((rgba[3] > 0.5).any(dim=d)).flatten() for d in (1, 0))
-        if len(rows) == 0:
-            raise ImageError("the image is fully transparent, there is no object in it")
-        top, bottom = int(rows[0]), int(rows[-1]) + 1
-        left, right = int(columns[0]), int(columns[-1]) + 1
-        side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
-        corner = (round((left + right - side) / 2), round((top + bottom - side) / 2))
-    return crop_square(rgba, corner, side, size_px)
+    box = torch.tensor(mask_box_px(rgba)) / torch.tensor([width, height, width, height])
+    crop = crop_cameras(camera, box).resized(size_px)
+    R = camera.T_world_camera[:3, :3].mT @ crop.T_world_camera[:3, :3]
+    H = (camera.K.double() @ R.double() @ torch.linalg.inv(crop.K.double())).float()
+    return resampled(rgba, H, size_px), crop
+
+
+def resampled(rgba: Float[Tensor, "4 h w"], H_source_framed: Float[Tensor, "3 3"], size_px: int) -> FramedImage:
+    """The picture of ``size_px`` squared whose pixels a homography takes to those of an image; empty outside of it."""
+    # First a square of source pixels around it with detail smoothed away, then the homography within that.
+    ends = torch.tensor([[0.0, 0.0], [size_px, 0.0], [0.0, size_px], [size_px, size_px]])
+    corners = _mapped(H_source_framed, ends)
+    (x0, y0), (x1, y1) = corners.amin(0).floor().int().tolist(), corners.amax(0).ceil().int().tolist()
+    side = max(1, x1 - x0, y1 - y0)
+    rough = crop_square(rgba, (x0, y0), side, min(side, 2 * size_px))
+    x = torch.arange(size_px) + 0.5
+    grid = torch.stack(torch.meshgrid(x, x, indexing="xy"), -1)
+    pixels = 2 * rough.to_framed_px(_mapped(H_source_framed, grid)) / rough.image.shape[-1] - 1
+    premultiplied = torch.cat([rough.image[:3] * rough.image[3:], rough.image[3:]])
+    if rough.image.shape[-1] == 2 * size_px:
+        premultiplied = torch.nn.functional.avg_pool2d(premultiplied[None], 3, 1, 1, count_include_pad=False)[0]
+    sampled = torch.nn.functional.grid_sample(premultiplied[None], pixels[None], align_corners=False)[0]
+    return FramedImage(_straight(sampled), H_source_framed, rgba.shape[2], rgba.shape[1])
+
+
+def frame_canonical(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
+    """A square image that has the canonical camera already, resized: what the reference network sees.
+
+    Raises:
+        ImageError: an image that is not square.
+    """
+    _, height, width = rgba.shape
+    if height != width:
+        raise ImageError(f"the image has {width}x{height} pixels: canonical framing needs a square one")
+    return crop_square(rgba, (0, 0), width, size_px)
+
+
+def frame_diagonal(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
+    """The square in which the mask's box has the diagonal that objects have under the canonical camera.
+
+    Raises:
+        ImageError: no pixel of alpha > 0.5.
+    """
+    left, top, right, bottom = mask_box_px(rgba)
+    side = max(1, round(((bottom - top) ** 2 + (right - left) ** 2) ** 0.5 / CANONICAL_BOX_DIAGONAL))
+    return crop_square(rgba, (round((left + right - side) / 2), round((top + bottom - side) / 2)), side, size_px)
 
 
 def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, size_px: int) -> FramedImage:
@@ -246,9 +322,16 @@ def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int
     premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
     square = _crop(premultiplied, corner, side)
     resized = interpolate(square[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
-    alpha = resized[3:].clamp(0, 1)
-    rgb = torch.where(alpha > 1e-4, resized[:3] / alpha.clamp(min=1e-4), 0).clamp(0, 1)
-    return FramedImage(torch.cat([rgb, alpha]), size_px / side, (float(corner[0]), float(corner[1])), width, height)
+    step = side / size_px
+    H = torch.tensor([[step, 0.0, corner[0]], [0.0, step, corner[1]], [0.0, 0.0, 1.0]])
+    return FramedImage(_straight(resized), H, width, height)
+
+
+def _straight(premultiplied: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+    """Straight alpha of premultiplied colours."""
+    alpha = premultiplied[3:].clamp(0, 1)
+    rgb = torch.where(alpha > 1e-4, premultiplied[:3] / alpha.clamp(min=1e-4), 0).clamp(0, 1)
+    return torch.cat([rgb, alpha])
 
 
 def _crop(image: Float[Tensor, "c h w"], corner: tuple[int, int], side: int) -> Float[Tensor, "c side side"]:

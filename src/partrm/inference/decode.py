@@ -11,7 +11,8 @@ from partrm.geometry.joints import JointMotion
 from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
 from partrm.inference.joint_fit import estimate_joint, joint_from_votes
 from partrm.inference.multiview_consistency import agree
-from partrm.inference.space_carving import carve
+from partrm.inference.reading import Reading
+from partrm.inference.space_carving import carve, free_space_violations
 from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
 
@@ -19,52 +20,61 @@ MIN_OPACITY = 0.005
 """Gaussians below it are dropped from a prediction: they are invisible."""
 
 
-MOVING_WIDTH = 1.2
-"""How many times as wide as the network makes them the splats of the moving part are: once it has moved it is seen from
-other sides, where gaps open. PSNR on the moved part's pixels .2 to .25 dB more, whole views as before (22 samples each
-of one and of four views); all splats as wide would cost .2 to .4 dB with four views."""
+STILL_WIDTH, MOVING_WIDTH = 1.4, 1.6
+"""How many times as wide as the network makes them splats are when its answer is read; those of the part are seen from
+other sides once it has moved. Chosen on 14 real motions (docs/experiments/run-8.md)."""
 
 
-def run_network(network: PartRMNetwork, inputs: NetworkInput) -> NetworkOutput:
+def run_network(network: PartRMNetwork, inputs: NetworkInput) -> Reading:
     """One forward pass without gradients, and what the images say against it.
 
     Splats of several given views are brought to :func:`agree`; guesses that the images contradict get opacity zero.
     """
     with torch.inference_mode():
         output: NetworkOutput = network(inputs)
-        return replace(output, gaussians=carve(agree(output.gaussians, inputs), inputs))
+        seen, hidden = agree(output.seen, inputs), output.hidden
+        if hidden is not None:
+            wrong = free_space_violations(hidden, inputs, seen)
+            hidden = replace(hidden, opacities=hidden.opacities.masked_fill(wrong, 0.0))
+        o = output
+        return Reading(carve(seen, inputs), hidden, o.moving_logit, o.displacement, o.votes, o.view_valid)
 
 
 def read_motion(
-    output: NetworkOutput, inputs: NetworkInput, sample: int = 0
+    output: Reading, inputs: NetworkInput, sample: int = 0
 ) -> tuple[Gaussians, Bool[Tensor, " n"], JointMotion]:
     """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
 
-    The joint is read off the Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags. The
-    moving Gaussians are :func:`widened`.
+    The joint is read off the seen Gaussians' displacements and votes; how far it moved is agreed with the inputs'
+    drags. They are :func:`widened`.
     """
     gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
     visible = gaussians.opacities >= MIN_OPACITY
-    gaussians, moving = gaussians[visible], moving[visible]
-    part = moving > 0.5
+    found, chances = gaussians[visible], moving[visible]
+    part = chances > 0.5
     # Where nothing is sure to move, all Gaussians vote with what they have.
-    weights = gaussians.opacities * moving * (part if bool(part.any()) else 1.0)
+    weights = found.opacities * chances * (part if bool(part.any()) else 1.0)
     seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // VIEWS)[visible]
     weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
     votes = weights > 0  # the others add nothing to any sum, and are most
     displacement = output.displacement[sample].cpu()[visible]
-    witnesses = (gaussians.means[votes], displacement[votes], weights[votes])
+    witnesses = (found.means[votes], displacement[votes], weights[votes])
     if output.votes is None:
         joint = estimate_joint(*witnesses)
     else:
         said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
         joint = joint_from_votes(*witnesses, *said)
-    return widened(gaussians, part), part, constrain_to_drags(joint, *drag_anchors(output, inputs, sample))
+    if output.hidden is not None:
+        hidden = output.hidden[sample].to("cpu")
+        there = hidden.opacities >= MIN_OPACITY
+        found = Gaussians.concatenate([found, hidden[there]])
+        part = torch.cat([part, (moving <= 0.5)[there]])
+    return widened(found, part), part, constrain_to_drags(joint, *drag_anchors(output, inputs, sample))
 
 
 def widened(gaussians: Gaussians, moving: Bool[Tensor, " n"]) -> Gaussians:
-    """The same with the moving ones :data:`MOVING_WIDTH` times as wide."""
-    return replace(gaussians, scales=gaussians.scales * torch.where(moving, MOVING_WIDTH, 1.0)[:, None])
+    """The same, those that stay :data:`STILL_WIDTH` and those that move :data:`MOVING_WIDTH` times as wide."""
+    return replace(gaussians, scales=gaussians.scales * torch.where(moving, MOVING_WIDTH, STILL_WIDTH)[:, None])
 
 
 def apply_joint_motion(

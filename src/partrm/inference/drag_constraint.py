@@ -10,8 +10,8 @@ from torch import Tensor
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import screw_motion, transform_points
+from partrm.inference.reading import Reading
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import NetworkOutput
 
 DRAG_SIGMA = 0.01
 """How far off a dragged point may well arrive, fractions of the image. With this and the next two the mean motion-error
@@ -34,7 +34,7 @@ NEAREST_DEPTH = 0.05
 
 
 def drag_anchors(
-    output: NetworkOutput, inputs: NetworkInput, sample: int
+    output: Reading, inputs: NetworkInput, sample: int
 ) -> tuple[Float[Tensor, "d 3"], Float[Tensor, "d 2"], Cameras]:
     """The valid drags of one sample whose starts show opaque Gaussians that move, on the CPU.
 

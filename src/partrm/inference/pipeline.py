@@ -14,38 +14,28 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import Drags
+from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
 from partrm.inference.prediction import Prediction
+from partrm.inference.reading import Reading
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.inputs import VIEWS, NetworkInput
-from partrm.model.network import NetworkOutput
+from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
 
 
 def network_input(source: SourceViews, drags: DragPixels, device: torch.device | str = "cpu") -> NetworkInput:
-    """One sample [b = 1] for the network; absent views are zero images under the cameras of the canonical orbit."""
+    """One sample [b = 1] for the network, in its frame; absent views are zero images of cameras around the object."""
     present, size_px = len(source.framed), source.cameras.width
     images = torch.zeros(VIEWS, 4, size_px, size_px)
     images[:present] = torch.stack([framed.image for framed in source.framed])
-    absent = canonical_orbit(VIEWS, size_px)
-    cameras = Cameras(
-        torch.cat([source.cameras.T_world_camera, absent.T_world_camera[present:]]),
-        torch.cat([source.cameras.fovy_rad, absent.fovy_rad[present:]]),
-        size_px,
-        size_px,
-    )
+    own = source.cameras[None]
+    if source.network_frame is not None:
+        own = source.network_frame[None].cameras_to_canonical(own)
+    cameras, valid = with_absent_views(own)
     first = source.framed[0]
-    canonical = Drags.from_pixels(
-        first.to_canonical_px(drags.start), first.to_canonical_px(drags.end), size_px, size_px, view=0
-    )
-    return NetworkInput(
-        images=images[None].to(device),
-        cameras=cameras[None].to(device),
-        view_valid=(torch.arange(VIEWS) < present)[None].to(device),
-        drags=canonical[None].to(device),
-    )
+    pixels = Drags.from_pixels(first.to_framed_px(drags.start), first.to_framed_px(drags.end), size_px, size_px)
+    return NetworkInput(images[None].to(device), cameras.to(device), valid.to(device), pixels[None].to(device))
 
 
 def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Prediction:
@@ -63,6 +53,9 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
     gaussians, part, joint = read_motion(output, inputs)
+    if source.network_frame is not None:
+        gaussians = gaussians_to_object(source.network_frame, gaussians)
+        joint = joint_to_object(source.network_frame, joint)
     return Prediction(
         before=gaussians,
         after=apply_joint_motion(gaussians, part, joint.T_after_before),
@@ -77,7 +70,7 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     )
 
 
-def _part_mask(output: NetworkOutput, source: SourceViews) -> Float[Tensor, "h w"]:
+def _part_mask(output: Reading, source: SourceViews) -> Float[Tensor, "h w"]:
     """The moving pixels of the first view, carried to the user's pixels and cut by the object's mask there."""
     side = math.isqrt(output.moving.shape[1] // VIEWS)
     first = rearrange(output.moving[0], "(v h w) -> v h w", v=VIEWS, h=side, w=side)[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.linalg
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
@@ -18,13 +19,22 @@ from partrm.files import staged_folder
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.geometry.joints import JointMotion
-from partrm.imaging.images import FramedImage, save_image
+from partrm.imaging.images import FramedImage, resampled, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.rendering.splats import render_splats
 
 DEFAULT_VIEWS = 8
 """Cameras of the orbit under which the after state is rendered when none are asked for."""
+
+VIEW_PX = 256
+"""Side of those renders; their lens is the one of absent views, so that the object fills them."""
+
+PICTURE_PX = 320
+"""Side of each panel of the before-and-after picture."""
+
+PICTURE_MARGIN = 1.5
+"""How many times as wide as the network's crop the panels are."""
 
 MOTION_FRAMES = 16
 """Frames of the motion video, from before to after."""
@@ -159,8 +169,7 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
             "views": len(source.framed),
             "width": first.source_width,
             "height": first.source_height,
-            "canonical_px_per_source_px": first.scale,
-            "canonical_corner_in_source_px": list(first.corner_px),
+            "camera": describe_camera(source),
             "T_canonical_world": source.T_canonical_world.tolist(),
             "world_scale": source.world_scale,
         },
@@ -173,13 +182,39 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
     }
 
 
+def describe_camera(source: SourceViews) -> dict:
+    """The camera of the user's first image: ``K`` in its pixels, ``T_canonical_camera`` (OpenCV, camera to canonical).
+
+    Of an image of unknown lens it is the camera that the network was told, with its principal point where the crop's
+    middle lies.
+    """
+    crop = source.cameras[0]
+    projection = source.framed[0].H_source_framed.double() @ crop.K.double()
+    K, R_user_crop = (torch.from_numpy(m) for m in scipy.linalg.rq(projection.numpy()))
+    signs = torch.diag(K.diagonal().sign())
+    K, R_user_crop = K @ signs, signs @ R_user_crop
+    T = crop.T_world_camera.double().clone()
+    T[:3, :3] = T[:3, :3] @ R_user_crop.T
+    return {"K": (K / K[2, 2]).tolist(), "T_canonical_camera": T.tolist()}
+
+
+def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
+    """The first image with what is about its crop, and the camera [1] that takes it: parts move out of the crop."""
+    crop, camera = source.framed[0], source.cameras[:1]
+    side = crop.image.shape[-1]
+    step = PICTURE_MARGIN * side / PICTURE_PX
+    first = side / 2 - step * PICTURE_PX / 2
+    H = crop.H_source_framed @ torch.tensor([[step, 0.0, first], [0.0, step, first], [0.0, 0.0, 1.0]])
+    fovy = 2 * torch.atan(PICTURE_MARGIN * torch.tan(camera.fovy_rad / 2))
+    return resampled(source.first_image, H, PICTURE_PX), Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX)
+
+
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     """Three pictures on white, all from the first input camera: input with part and drags, before, after."""
-    source = prediction.source
-    first, camera = source.framed[0], source.cameras[:1]
+    first, camera = picture_view(prediction.source)
     states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
     panels = [to_bytes(image) for image in (on_white(first.image), *states)]
-    tinted = _tint(panels[0], _mask_in_canonical_px(prediction))
+    tinted = _tint(panels[0], _mask_in_framed_px(first, prediction.part_mask))
     return np.concatenate([with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
 
 
@@ -189,7 +224,7 @@ def with_drags(
     """The first canonical image with the drags drawn as arrows."""
     drawn = Image.fromarray(picture)
     draw = ImageDraw.Draw(drawn)
-    starts, ends = (first.to_canonical_px(p).tolist() for p in (drags.start, drags.end))
+    starts, ends = (first.to_framed_px(p).tolist() for p in (drags.start, drags.end))
     for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
         draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
         angle = math.atan2(y1 - y0, x1 - x0)
@@ -199,9 +234,8 @@ def with_drags(
     return np.asarray(drawn)
 
 
-def _mask_in_canonical_px(prediction: Prediction) -> Float[Tensor, "size size"]:
-    """The part mask resampled from the user's pixels to the first canonical image's (nearest, zero outside)."""
-    first, mask = prediction.source.framed[0], prediction.part_mask
+def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[Tensor, "size size"]:
+    """A mask resampled from the user's pixels to those of a picture (nearest, zero outside)."""
     size = first.image.shape[-1]
     centres = torch.arange(size) + 0.5
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), -1)

@@ -21,8 +21,17 @@ from torch import Tensor
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.framing import Framing, framing_of_crops, nominal_crops
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.images import FramedImage, ImageInput, as_rgba, frame_object
+from partrm.imaging.images import (
+    FramedImage,
+    ImageInput,
+    as_rgba,
+    frame_canonical,
+    frame_diagonal,
+    frame_object,
+    frame_view,
+)
 from partrm.model.inputs import VIEWS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -49,16 +58,24 @@ class SourceViews:
     framed: tuple[FramedImage, ...]
     """Images at the network's size, with the maps to the user's pixels."""
     cameras: Cameras
-    """[views] in the canonical frame, at the network's size."""
+    """[views] that take them, in the canonical frame, at the network's size."""
     T_canonical_world: Float[Tensor, "4 4"]
     """Acts on scaled points of the user's world frame."""
     world_scale: float
     """``p_canonical = T_canonical_world @ (world_scale * p_world)``."""
-    first_alpha: Float[Tensor, "h w"]
-    """Object mask of the first image, user pixels."""
+    first_image: Float[Tensor, "4 h w"]
+    """The first image with its object's mask, user pixels."""
+    network_frame: Framing | None = None
+    """Unbatched similarity from the canonical frame (as its object frame) to the one that the network answers in; None
+    where they are the same."""
 
     def __post_init__(self) -> None:
         assert len(self.framed) == len(self.cameras.fovy_rad) <= VIEWS
+
+    @property
+    def first_alpha(self) -> Float[Tensor, "h w"]:
+        """Object mask of the first image, user pixels."""
+        return self.first_image[3]
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,7 @@ def load_source(
     size_px: int,
     framing: Literal["auto", "canonical"] = "auto",
     cameras: Cameras | None = None,
+    crop: bool = True,
 ) -> SourceViews:
     """Check a single image, or 1 to 4 posed views in any world frame, and bring them to the canonical frame.
 
@@ -83,9 +101,11 @@ def load_source(
         source: an image; a sequence of images that go with ``cameras``; or a folder with ``cameras.json``, whose images
             go with the cameras in the order of their names.
         size_px: side of the network's images.
-        framing: ``auto`` brings a single image to the canonical framing from its mask; ``canonical`` says that it has
-            the canonical camera already. Posed views keep their own cameras.
+        framing: ``auto`` says that the lens of a single image is unknown; ``canonical`` that it has the canonical
+            camera. Posed views have their own cameras.
         cameras: [views] of the images, square, in the images' size.
+        crop: let every view show its object as large as the frame allows; without, all of what canonical cameras see,
+            as the reference network needs it.
 
     Raises:
         ImageError: an image that cannot be used, or images that do not fit their cameras.
@@ -94,24 +114,75 @@ def load_source(
     if isinstance(source, str | Path) and Path(source).is_dir():
         if cameras is not None:
             raise ImageError(f"{source}: a folder has its cameras in cameras.json, give no others")
-        return _load_posed_folder(Path(source), size_px)
+        return _load_posed_folder(Path(source), size_px, crop)
     images = [source] if isinstance(source, str | Path | Image.Image | np.ndarray | Tensor) else list(source)
     if cameras is not None:
-        return _posed_views("the views", [f"view {number}" for number in range(len(images))], images, cameras, size_px)
+        return _posed_views(
+            "the views", [f"view {number}" for number in range(len(images))], images, cameras, size_px, crop
+        )
     if len(images) != 1:
         raise ImageError(f"{len(images)} images given without cameras: give one image, or the cameras too")
-    rgba = as_rgba(images[0])
-    return SourceViews((frame_object(rgba, size_px, framing),), canonical_orbit(1, size_px), torch.eye(4), 1.0, rgba[3])
+    make = single_view if crop else whole_view
+    return make(as_rgba(images[0]), size_px, framing)
 
 
-def _load_posed_folder(folder: Path, size_px: int) -> SourceViews:
+def single_view(rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"]) -> SourceViews:
+    """One image of an object, cropped about its mask; see :func:`load_source`.
+
+    Raises:
+        ImageError: no object, or an image that is not square with ``canonical``.
+    """
+    if framing == "canonical":
+        if rgba.shape[1] != rgba.shape[2]:
+            raise ImageError(
+                f"the image has {rgba.shape[2]}x{rgba.shape[1]} pixels: canonical framing needs a square one"
+            )
+        return cropped_views([rgba], canonical_orbit(1, rgba.shape[2]), torch.eye(4), 1.0, size_px)
+    nominal = nominal_crops(1, size_px, "cpu")[0]
+    return SourceViews((frame_object(rgba, size_px),), nominal, torch.eye(4), 1.0, rgba)
+
+
+def whole_view(rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"]) -> SourceViews:
+    """One image of an object as a canonical camera sees it; see :func:`load_source`.
+
+    Raises:
+        ImageError: no object, or an image that is not square with ``canonical``.
+    """
+    frame = frame_canonical if framing == "canonical" else frame_diagonal
+    return SourceViews((frame(rgba, size_px),), canonical_orbit(1, size_px), torch.eye(4), 1.0, rgba)
+
+
+def cropped_views(
+    images: Sequence[Float[Tensor, "4 h w"]],
+    cameras: Cameras,
+    T_canonical_world: Float[Tensor, "4 4"],
+    world_scale: float,
+    size_px: int,
+) -> SourceViews:
+    """Images with their cameras [views] in the canonical frame, each cropped about its own mask.
+
+    Raises:
+        ImageError: an image that shows no object.
+    """
+    framed = [frame_view(rgba, cameras[number], size_px) for number, rgba in enumerate(images)]
+    crops = Cameras(
+        torch.stack([crop.T_world_camera for _, crop in framed]),
+        torch.stack([crop.fovy_rad for _, crop in framed]),
+        size_px,
+        size_px,
+    )
+    frame = framing_of_crops(crops[:1], torch.zeros(1, 3))[0]
+    return SourceViews(tuple(picture for picture, _ in framed), crops, T_canonical_world, world_scale, images[0], frame)
+
+
+def _load_posed_folder(folder: Path, size_px: int, crop: bool) -> SourceViews:
     cameras = load_cameras(folder / "cameras.json")
     files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
-    return _posed_views(str(folder), [str(file) for file in files], files, cameras, size_px)
+    return _posed_views(str(folder), [str(file) for file in files], files, cameras, size_px, crop)
 
 
 def _posed_views(
-    where: str, names: Sequence[str], images: Sequence[ImageInput], cameras: Cameras, size_px: int
+    where: str, names: Sequence[str], images: Sequence[ImageInput], cameras: Cameras, size_px: int, crop: bool
 ) -> SourceViews:
     """Images and their cameras, in the canonical frame of the first; errors speak of ``where`` and ``names``."""
     if not 1 <= len(images) <= VIEWS:
@@ -130,16 +201,18 @@ def _posed_views(
     if not bool((cameras.positions[0].norm() > 1e-6).all()):
         raise ImageError(f"{where}: the first camera stands at the world's origin, where the object should be")
     canonical, T_canonical_world, scale = canonicalise(cameras.to("cpu"))
-    framed = tuple(frame_object(rgba, size_px, "canonical") for rgba in opened)
-    return SourceViews(framed, canonical.resized(size_px), T_canonical_world, float(scale), opened[0][3])
+    if crop:
+        return cropped_views(opened, canonical, T_canonical_world, float(scale), size_px)
+    framed = tuple(frame_canonical(rgba, size_px) for rgba in opened)
+    return SourceViews(framed, canonical.resized(size_px), T_canonical_world, float(scale), opened[0])
 
 
 def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
     """Check drags (x0, y0, x1, y1) in pixels of the user's first image; a sequence, an array or a tensor [n, 4].
 
     Raises:
-        DragError: none or more than ten, not four finite numbers, start or end outside of the image, start not on the
-            object, or shorter than a pixel.
+        DragError: none or more than ten, not four finite numbers, a start farther from the object than :data:`SNAP`, or
+            shorter than a pixel.
     """
     rows = drags.tolist() if isinstance(drags, np.ndarray | Tensor) else drags
     if not all(isinstance(row, Sequence) for row in rows):
@@ -147,20 +220,34 @@ def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
     return drags_on(rows, source.first_alpha)
 
 
+SNAP = 0.02
+"""How far off the object a drag may start, as a share of the image's longer side; it then starts on the object."""
+
+
 def drags_on(drags: Sequence[Sequence[float | int]], alpha: Float[Tensor, "h w"]) -> DragPixels:
     """The same for an image of which the opacity is known; see :func:`check_drags`."""
     check_drag_numbers(drags)
-    height, width = alpha.shape
-    for number, (x0, y0, x1, y1) in enumerate(drags, start=1):
-        for what, x, y in (("start", x0, y0), ("end", x1, y1)):
-            if not (0 <= x < width and 0 <= y < height):
-                raise DragError(
-                    f"drag {number}: its {what} ({x:g}, {y:g}) lies outside of the image of {width}x{height} pixels"
-                )
-        if not float(alpha[int(y0), int(x0)]) > 0.5:
-            raise DragError(f"drag {number}: its start ({x0:g}, {y0:g}) lies on the background, not on the object")
+    starts = [_on_object(number, float(x0), float(y0), alpha) for number, (x0, y0, _, _) in enumerate(drags, start=1)]
     points = torch.tensor([list(drag) for drag in drags], dtype=torch.float32)
-    return DragPixels(points[:, :2], points[:, 2:])
+    return DragPixels(torch.tensor(starts, dtype=torch.float32), points[:, 2:])
+
+
+def _on_object(number: int, x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, float]:
+    """Where a drag starts: as given where that lies on the object, else at the nearest pixel of it, if it is near."""
+    height, width = alpha.shape
+    inside = 0 <= x < width and 0 <= y < height
+    if inside and float(alpha[int(y), int(x)]) > 0.5:
+        return x, y
+    reach = SNAP * max(height, width)
+    top, left = (max(0, math.floor(value - reach)) for value in (y, x))
+    rows, columns = torch.nonzero(alpha[top : math.ceil(y + reach) + 1, left : math.ceil(x + reach) + 1] > 0.5).T
+    away = torch.hypot(columns + left + 0.5 - x, rows + top + 0.5 - y)
+    if len(away) and float(away.min()) <= reach:
+        nearest = int(away.argmin())
+        return float(columns[nearest] + left) + 0.5, float(rows[nearest] + top) + 0.5
+    if not inside:
+        raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies outside of the image of {width}x{height} pixels")
+    raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies on the background, not on the object")
 
 
 def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:

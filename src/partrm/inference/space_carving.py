@@ -30,11 +30,15 @@ def carve(gaussians: Gaussians, inputs: NetworkInput) -> Gaussians:
     return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong, 0.0))
 
 
-def free_space_violations(gaussians: Gaussians, inputs: NetworkInput) -> Bool[Tensor, "b n"]:
+def free_space_violations(
+    gaussians: Gaussians, inputs: NetworkInput, seen: Gaussians | None = None
+) -> Bool[Tensor, "b n"]:
     """Which Gaussians [b, n] of absent views a present view contradicts.
 
-    n runs over views, rows, columns as the network's outputs do; ``inputs`` are those that it saw.
+    n runs over views, rows, columns as the network's outputs do; ``inputs`` are those that it saw. ``seen``: the
+    surface that each pixel shows, by default the Gaussians themselves.
     """
+    seen = gaussians if seen is None else seen
     views = inputs.view_valid.shape[1]
     per_view = gaussians.opacities.shape[1] // views
     side = round(per_view**0.5)
@@ -44,9 +48,10 @@ def free_space_violations(gaussians: Gaussians, inputs: NetworkInput) -> Bool[Te
     for view in range(views):
         camera = inputs.cameras[:, view].resized(side)
         distance = (gaussians.means - camera.positions[:, None]).norm(dim=-1)
-        own = rearrange(distance[:, view * per_view : (view + 1) * per_view], "b (h w) -> b h w", h=side)
-        seen = contradicted(gaussians.means, distance, camera, alpha[:, view], own)
-        wrong |= seen & inputs.view_valid[:, view, None]
+        own = (seen.means[:, view * per_view : (view + 1) * per_view] - camera.positions[:, None]).norm(dim=-1)
+        surface = rearrange(own, "b (h w) -> b h w", h=side)
+        hiding = contradicted(gaussians.means, distance, camera, alpha[:, view], surface)
+        wrong |= hiding & inputs.view_valid[:, view, None]
     return wrong & guessed
 
 

@@ -30,6 +30,9 @@ ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 DROPPED_FIELDS = {"joint_votes": True, "head": "articulated", "drag_levels": [], "drag_positions": "fractions"}
 """Fields of older checkpoints' ``NetworkConfig``, each with the one value that our network still has."""
 
+LATER_FIELDS = {"layers": 1}
+"""Fields that older checkpoints lack, and what their networks are."""
+
 
 class CheckpointError(PartRMError):
     """Weights that cannot be used; the message says which file and why."""
@@ -143,6 +146,7 @@ def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig 
         for name, only in DROPPED_FIELDS.items():
             if (value := values.pop(name, only)) != only:
                 raise CheckpointError(f"{path}: {name} {value!r} is an experiment's, which is not read here")
+        values = LATER_FIELDS | values
     known = {f.name for f in fields(kind)}
     if missing := known - set(values):
         raise CheckpointError(f"{path}: fields {sorted(missing)} are missing")
@@ -150,6 +154,16 @@ def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig 
         raise CheckpointError(f"{path}: fields {sorted(unknown)} are not known here")
     read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return kind(**read)
+
+
+def with_part_layer(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a network of one layer for one of two: the second begins as a copy of the first."""
+    grown = dict(weights)
+    for name in ("head.weight", "head.bias"):
+        missing = len(fresh[name]) - len(weights[name])
+        if missing > 0:
+            grown[name] = torch.cat([weights[name], weights[name][:missing]])
+    return grown
 
 
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:

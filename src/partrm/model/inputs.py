@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import ABSENT_FOVY_RAD, Cameras, canonical_orbit
 from partrm.geometry.drags import Drags
 from partrm.geometry.tensor_record import TensorRecord
 
@@ -37,3 +37,13 @@ def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Te
     premultiplied = torch.nn.functional.avg_pool2d(flat[:, :3] * flat[:, 3:], factor)
     rgb = torch.where(alpha > 0, premultiplied / alpha.clamp(min=1e-4), torch.full_like(premultiplied, 0.5))
     return rearrange(torch.cat([rgb, alpha], 1), "(b v) c h w -> b v c h w", b=b)
+
+
+def with_absent_views(present: Cameras) -> tuple[Cameras, Bool[Tensor, "b v"]]:
+    """Cameras [b, 4] of which the first are given, and which those are; absent ones stand around the origin."""
+    b, views = present.batch_shape
+    absent = canonical_orbit(VIEWS, present.width, present.device, ABSENT_FOVY_RAD)
+    T = torch.cat([present.T_world_camera, absent.T_world_camera[views:].expand(b, -1, 4, 4)], 1)
+    fovy = torch.cat([present.fovy_rad, absent.fovy_rad[views:].expand(b, -1)], 1)
+    valid = (torch.arange(VIEWS, device=present.device) < views).expand(b, VIEWS)
+    return Cameras(T, fovy, present.width, present.height), valid

@@ -51,7 +51,7 @@ class NetworkConfig:
     """Shape of the network; presets are named instances."""
 
     name: str = "base"
-    image_size_px: int = 256
+    image_size_px: int = 128
     """Side of the input images; Gaussians come on a grid of half that side."""
     down_channels: tuple[int, ...] = (128, 224, 320)
     """Width of each level; the first lies at a quarter of the image resolution (stem stride 4)."""
@@ -66,11 +66,13 @@ class NetworkConfig:
     """Width of the start map and of the end map at each scale."""
     fine_channels: int = 64
     """Width of the one block at the splats' resolution, which sees the image again."""
+    layers: int = 2
+    """1: the surface that each pixel shows. 2: what stays with the dragged part taken away, and that part alone."""
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Channels of the head, quantity by quantity."""
-        return HEAD_CHANNELS + VOTE_CHANNELS
+        return HEAD_CHANNELS + VOTE_CHANNELS + (STATE_CHANNELS if self.layers == 2 else ())
 
 
 BASE = NetworkConfig()
@@ -97,11 +99,21 @@ class JointVotes:
 
 
 @dataclass(frozen=True)
+class PartLayer:
+    """The dragged part alone, pixel-aligned like the other layer; where a pixel's ray misses it, transparent."""
+
+    gaussians: Gaussians
+    """[b, n] source state, canonical frame."""
+    ray_distance: Float[Tensor, "b n"]
+    opacity_logit: Float[Tensor, "b n"]
+
+
+@dataclass(frozen=True)
 class NetworkOutput:
     """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
 
     gaussians: Gaussians
-    """[b, n] source state, canonical frame."""
+    """[b, n] source state, canonical frame: of two layers what stays, the dragged part taken away."""
     moving_logit: Float[Tensor, "b n"]
     """Log-odds that the Gaussian belongs to the dragged part."""
     displacement: Float[Tensor, "b n 3"]
@@ -113,11 +125,32 @@ class NetworkOutput:
     """Which views the network saw; the Gaussians of the others are guesses of what lies behind."""
     votes: JointVotes | None = None
     """None where an injected head gives none."""
+    part: "PartLayer | None" = None
+    """The dragged part, what hides it taken away; None for networks of one layer."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
-        """Probability that the Gaussian belongs to the dragged part."""
+        """Probability that what a pixel shows belongs to the dragged part."""
         return torch.sigmoid(self.moving_logit)
+
+    @property
+    def seen(self) -> Gaussians:
+        """[b, n] what each pixel shows: of two layers the part's where it is the part."""
+        if self.part is None:
+            return self.gaussians
+        return Gaussians.where(self.moving_logit > 0, self.part.gaussians, self.gaussians)
+
+    @property
+    def hidden(self) -> Gaussians | None:
+        """[b, n] the other layer of each pixel, which the seen one hides; None where there is one layer."""
+        if self.part is None:
+            return None
+        return Gaussians.where(self.moving_logit > 0, self.gaussians, self.part.gaussians)
+
+    @property
+    def everything(self) -> Gaussians:
+        """[b, n or 2 n] the source state, all layers."""
+        return self.gaussians if self.part is None else Gaussians.concatenate([self.gaussians, self.part.gaussians])
 
 
 @dataclass(frozen=True)
@@ -273,6 +306,11 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
     parameters, moving, displacement = main.split((sum(STATE_CHANNELS), *HEAD_CHANNELS[len(STATE_CHANNELS) :]), -1)
     gaussians, distance = activate_gaussians(parameters, inputs)
     displacement = displacement + dragged_vector(inputs)[:, None, None, None]
+    rest, part = raw[..., sum(HEAD_CHANNELS) :], None
+    if rest.shape[-1] >= sum(STATE_CHANNELS):
+        rest, second = rest.split((rest.shape[-1] - sum(STATE_CHANNELS), sum(STATE_CHANNELS)), -1)
+        alone, depth = activate_gaussians(second, inputs)
+        part = PartLayer(alone, rearrange(depth, "b v h w -> b (v h w)"), opacity_logit(second))
     return NetworkOutput(
         gaussians=gaussians,
         moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
@@ -280,7 +318,8 @@ def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOu
         ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
         opacity_logit=opacity_logit(parameters),
         view_valid=inputs.view_valid,
-        votes=votes_of(raw[..., sum(HEAD_CHANNELS) :]),
+        votes=votes_of(rest),
+        part=part,
     )
 
 

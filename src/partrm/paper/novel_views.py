@@ -11,7 +11,7 @@ from torch import Tensor
 
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonicalise, orbit_poses
 from partrm.imaging.cutout import ImageError, cut_out
-from partrm.imaging.images import FramedImage, frame_object
+from partrm.imaging.images import FramedImage, frame_canonical, frame_diagonal
 
 CONDITION_PX = 512
 """Side of the framed image that the diffusion model sees."""
@@ -73,7 +73,8 @@ def complete_views(
     framed = []
     for index in plan.chosen:
         try:
-            framed.append(frame_object(cut_out(drawn[index]), size_px, plan.framing))
+            frame = frame_canonical if plan.framing == "canonical" else frame_diagonal
+            framed.append(frame(cut_out(drawn[index]), size_px))
         except ImageError as error:
             raise ImageError(f"view {index} that the diffusion model drew cannot be used: {error}") from error
     return tuple(framed), plan_cameras(plan, size_px, elevation_deg)

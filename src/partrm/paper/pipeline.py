@@ -15,7 +15,7 @@ from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.images import save_image
+from partrm.imaging.images import frame_canonical, frame_view, save_image
 from partrm.inference.decode import MIN_OPACITY
 from partrm.inference.pipeline import network_input
 from partrm.inference.prediction import (
@@ -69,8 +69,17 @@ def with_drawn_views(
     if len(source.framed) != 1:
         raise ImageError(f"a diffusion model completes one image, but {len(source.framed)} posed views are given")
     size_px = source.cameras.width
-    framed, cameras = complete_views(condition.framed[0].image, draw, plan, size_px, elevation_deg, background)
-    return replace(source, framed=source.framed + framed, cameras=cameras)
+    drawn_px = max(size_px, condition.cameras.width)
+    framed, cameras = complete_views(condition.framed[0].image, draw, plan, drawn_px, elevation_deg, background)
+    if source.cameras.fovy_rad[0] == cameras.fovy_rad[0]:  # whole views, as the reference network sees them
+        framed = tuple(frame_canonical(view.image, size_px) for view in framed)
+        return replace(source, framed=source.framed + framed, cameras=cameras.resized(size_px))
+    crops = [frame_view(view.image, cameras[1 + number], size_px) for number, view in enumerate(framed)]
+    own = source.cameras
+    T = torch.stack([own.T_world_camera[0], *(crop.T_world_camera for _, crop in crops)])
+    fovy = torch.stack([own.fovy_rad[0], *(crop.fovy_rad for _, crop in crops)])
+    pictures = tuple(picture for picture, _ in crops)
+    return replace(source, framed=source.framed + pictures, cameras=Cameras(T, fovy, size_px, size_px))
 
 
 def propagated_drags(drags: DragPixels, condition: SourceViews, segment: Segment, seed: int = 0) -> DragPixels:
@@ -82,7 +91,7 @@ def propagated_drags(drags: DragPixels, condition: SourceViews, segment: Segment
         seed: of the points drawn.
     """
     first = condition.framed[0]
-    starts, ends = (first.to_canonical_px(points) for points in (drags.start, drags.end))
+    starts, ends = (first.to_framed_px(points) for points in (drags.start, drags.end))
     side = first.image.shape[-1]
     starts = starts.clamp(0, side - 1e-3)
     generator = torch.Generator().manual_seed(seed)

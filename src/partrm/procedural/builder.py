@@ -103,7 +103,7 @@ class ObjectBuilder:
         self.joints = [j and replace(j, axis=turned(j.axis), pivot=turned(j.pivot)) for j in self.joints]
 
     def build(self, name: str, source: str = "") -> ArticulatedObject:
-        """The object as built; materials are placeholders that apply_joint_motion the roles."""
+        """The object as built; materials are placeholders that carry the roles."""
         parts = []
         for part_name, joint, pieces in zip(self.names, self.joints, self.pieces, strict=True):
             mesh = concatenate([m for m, _ in pieces]) if pieces else Mesh(np.zeros((0, 3)), np.zeros((0, 3), int))

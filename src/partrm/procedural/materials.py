@@ -5,7 +5,7 @@ from enum import IntEnum
 from functools import cache
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.objects.materials import Material, MaterialTable, Pattern, Role
@@ -47,6 +47,19 @@ _FAMILY_WEIGHTS = {
     Role.DETAIL: (0.04, 0.12, 0.12, 0.14, 0.3, 0.18, 0.08, 0.02, 0.0),
 }
 
+_HOME_WEIGHTS = {
+    # what furniture and appliances in homes are mostly made of
+    Role.BODY: (0.27, 0.05, 0.0, 0.31, 0.1, 0.13, 0.14, 0.0, 0.0),
+    Role.MOVING: (0.27, 0.05, 0.0, 0.31, 0.1, 0.13, 0.14, 0.0, 0.0),
+    Role.HANDLE: (0.04, 0.0, 0.0, 0.08, 0.3, 0.1, 0.42, 0.06, 0.0),
+    Role.INTERIOR: (0.2, 0.05, 0.0, 0.45, 0.05, 0.2, 0.05, 0.0, 0.0),
+    Role.GLASS: (0.0, 0.0, 0.0, 0.0, 0.45, 0.0, 0.0, 0.0, 0.55),
+    Role.DETAIL: (0.0, 0.04, 0.04, 0.22, 0.4, 0.2, 0.1, 0.0, 0.0),
+}
+
+HOME_SHARE = 0.5
+"""How often an object wears materials of homes, body and moving parts mostly alike, so that only seams tell."""
+
 _PATTERN_WEIGHTS = {
     # plain, stripes, wood, checker, noise, brushed
     Family.WOOD: (0.1, 0.03, 0.82, 0.01, 0.04, 0.0),
@@ -81,11 +94,13 @@ def rgb_from_hsv(hsv: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
 
 
 @cache
-def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Ranges, family weights, pattern weights and frequencies as tensors, copied to each device once."""
-    columns: list[dict] = [_RANGES, _FAMILY_WEIGHTS, _PATTERN_WEIGHTS, _LOG_FREQUENCIES]
-    ranges, families, patterns, frequencies = (torch.tensor([c[k] for k in sorted(c)], device=device) for c in columns)
-    return ranges.unflatten(-1, (4, 2)), families, patterns, frequencies
+    columns: list[dict] = [_RANGES, _FAMILY_WEIGHTS, _HOME_WEIGHTS, _PATTERN_WEIGHTS, _LOG_FREQUENCIES]
+    ranges, families, homes, patterns, frequencies = (
+        torch.tensor([c[k] for k in sorted(c)], device=device) for c in columns
+    )
+    return ranges.unflatten(-1, (4, 2)), families, homes, patterns, frequencies
 
 
 def _pick(weights: Float[Tensor, "*batch n"], u: Float[Tensor, "*batch"]) -> Int[Tensor, "*batch"]:
@@ -99,11 +114,13 @@ def _between(bounds: Float[Tensor, "*batch 2"], u: Float[Tensor, "*batch"]) -> F
     return low + (high - low) * u
 
 
-def sample_sources(roles: Int[Tensor, "*batch slots"], generator: torch.Generator) -> Int[Tensor, "*batch slots"]:
+def sample_sources(
+    roles: Int[Tensor, "*batch slots"], home: Bool[Tensor, "*batch 1"], generator: torch.Generator
+) -> Int[Tensor, "*batch slots"]:
     """Which slot each slot takes its material from (itself, the body, or the first moving part).
 
-    With p = 0.4 all moving parts look exactly like the body, with 0.26 they share another look, otherwise each has its
-    own. Handles, interiors and details are sometimes those of the body or of the moving part.
+    With p = 0.4 (in homes 0.7) all moving parts look exactly like the body, with 0.26 they share another look,
+    otherwise each has its own. Handles, interiors and details are sometimes those of the body or of the moving part.
     """
     device = roles.device
     u_object = torch.rand(*roles.shape[:-1], 3, generator=generator, device=device)
@@ -111,24 +128,32 @@ def sample_sources(roles: Int[Tensor, "*batch slots"], generator: torch.Generato
     body = (roles == Role.BODY).int().argmax(-1, keepdim=True).expand(roles.shape)
     moving = (roles == Role.MOVING).int().argmax(-1, keepdim=True).expand(roles.shape)
     mode, front, inside = (u_object[..., k, None] for k in range(3))
-    shared = torch.where(mode < 0.4, body, moving)
-    source = torch.where((roles == Role.MOVING) & (mode < 0.66), shared, own)
-    handle = torch.where(front < 0.12, body, torch.where(front < 0.27, torch.where(mode < 0.4, body, moving), own))
+    alike = torch.where(home, 0.7, 0.4)
+    shared = torch.where(mode < alike, body, moving)
+    source = torch.where((roles == Role.MOVING) & (mode < alike + 0.26), shared, own)
+    handle = torch.where(front < 0.12, body, torch.where(front < 0.27, torch.where(mode < alike, body, moving), own))
     source = torch.where(roles == Role.HANDLE, handle, source)
     source = torch.where((roles == Role.INTERIOR) & (inside < 0.35), body, source)
     u_detail = torch.rand(roles.shape, generator=generator, device=device)
     return torch.where((roles == Role.DETAIL) & (u_detail < 0.15), body, source)
 
 
-def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Generator) -> MaterialTable:
+def sample_materials(
+    roles: Int[Tensor, "*batch slots"], generator: torch.Generator, home_share: float = 0.0
+) -> MaterialTable:
     """Materials for slots with these :class:`Role` numbers (-1 for padding, whose materials mean nothing).
 
-    ``generator`` must live on the device of ``roles``; colours are sRGB in [0, 1].
+    ``generator`` must live on the device of ``roles``; colours are sRGB in [0, 1]. ``home_share``: how many objects
+    wear materials of homes; 0 draws what the published evaluation set has.
     """
     device, shape = roles.device, roles.shape
     u = torch.rand(*shape, 20, generator=generator, device=device).unbind(-1)
-    ranges, family_weights, pattern_weights, log_frequencies = _tables(device)
-    family = _pick(family_weights[roles.clamp(min=0)], u[0])
+    ranges, family_weights, home_weights, pattern_weights, log_frequencies = _tables(device)
+    home = torch.zeros(*shape[:-1], 1, dtype=torch.bool, device=device)
+    if home_share > 0:
+        home = torch.rand(home.shape, generator=generator, device=device) < home_share
+    weights = torch.where(home[..., None], home_weights[roles.clamp(min=0)], family_weights[roles.clamp(min=0)])
+    family = _pick(weights, u[0])
     hsv = torch.stack([_between(ranges[family][..., k, :], u[1 + k]) for k in range(3)], -1)
     # A third of the moving parts are another tint or shade of their body.
     is_body = (roles == Role.BODY).int().argmax(-1, keepdim=True)
@@ -156,7 +181,7 @@ def sample_materials(roles: Int[Tensor, "*batch slots"], generator: torch.Genera
     table = MaterialTable(
         rgb_from_hsv(hsv), rgb_from_hsv(hsv2), pattern, frequency, direction, gloss, torch.full_like(pattern, -1)
     )
-    return _follow(table, sample_sources(roles, generator))
+    return _follow(table, sample_sources(roles, home, generator))
 
 
 def _follow(table: MaterialTable, source: Int[Tensor, "*batch slots"]) -> MaterialTable:

@@ -159,6 +159,28 @@ class MeshScene:
 
 
 @dataclass(frozen=True)
+class Decals(TensorRecord):
+    """Prints and labels: upright boxes in the rest frames of parts, within which their surfaces have another colour."""
+
+    slot: Int[Tensor, "b decals"]
+    """Slot of the part in ``Instances.part``, -1 for none."""
+    centre: Float[Tensor, "b decals 3"]
+    """Object units, rest frame of the part."""
+    half: Float[Tensor, "b decals 3"]
+    """Half sides, > 0, object units; the box of a label on a flat front is as deep as the part."""
+    color: Float[Tensor, "b decals 3"]
+    """sRGB, [0, 1]."""
+    ink: Float[Tensor, "b decals 3"]
+    """sRGB, [0, 1], of its lines of print."""
+
+    @staticmethod
+    def none(b: int, device: torch.device | str) -> "Decals":
+        """No decal on any of b objects."""
+        slot = torch.zeros(b, 0, dtype=torch.int32, device=device)
+        return Decals(slot, *torch.zeros(4, b, 0, 3, device=device).unbind(0))
+
+
+@dataclass(frozen=True)
 class Instances(TensorRecord):
     """A batch of posed objects: which parts, where, and in which materials."""
 
@@ -168,6 +190,8 @@ class Instances(TensorRecord):
     """Rigid pose of each part; ``T_object_part(q)`` where the world is the object frame."""
     materials: MaterialTable
     """Batch [b, slots], slots padded."""
+    decals: Decals | None = None
+    """Labels on their surfaces; none by default."""
 
     @staticmethod
     def of_objects(
@@ -182,9 +206,13 @@ class Instances(TensorRecord):
         return Instances(torch.where(part < last[:, None], part, -1), T_world_part, materials)
 
 
+LAMPS = 3
+"""Of the lights that this package makes."""
+
+
 @dataclass(frozen=True)
 class Lights(TensorRecord):
-    """One point light (no fall-off) and a world whose brightness varies over the sky, per batch item."""
+    """One point light (no fall-off), a world whose brightness varies over the sky, and lamps in it, per batch item."""
 
     position: Float[Tensor, "b 3"]
     """World frame."""
@@ -196,6 +224,17 @@ class Lights(TensorRecord):
     """Unit direction, world frame, from which the ambient world is brightest."""
     sky_contrast: Float[Tensor, "b"]
     """Part of the ambient light lost by a surface that faces away from ``sky``, [0, 1]."""
+    lamp: Float[Tensor, "b lamps 3"]
+    """Unit directions, world frame, of windows and lamps at infinity: spherical Gaussians, without shadows."""
+    lamp_color: Float[Tensor, "b lamps 3"]
+    """Linear radiance in their middles."""
+    lamp_sharpness: Float[Tensor, "b lamps"]
+    """Of the Gaussians, > 0: radiance falls as exp(sharpness (cosine - 1))."""
+    mirror: Float[Tensor, "b"]
+    """How strongly glossy surfaces mirror the world, [0, 1]; 0 leaves only the point light's highlight, puts the lamps
+    out and makes brushed metal as matt as all else."""
+    occlusion: Float[Tensor, "b"]
+    """Reach, world units, within which surfaces darken each other's ambient light; 0: they do not."""
 
     @staticmethod
     def reference(count: int, device: torch.device | str = "cpu") -> "Lights":
@@ -208,6 +247,11 @@ class Lights(TensorRecord):
             ambient=0.85 * torch.ones(count, 3, device=device),
             sky=sky.repeat(count, 1),
             sky_contrast=0.55 * ones,
+            lamp=sky.repeat(count, LAMPS, 1),
+            lamp_color=torch.zeros(count, LAMPS, 3, device=device),
+            lamp_sharpness=torch.ones(count, LAMPS, device=device),
+            mirror=0 * ones,
+            occlusion=0 * ones,
         )
 
 
@@ -264,7 +308,8 @@ def render_meshes(
         raise ValueError(f"samples_per_axis must be at least 1, got {samples_per_axis}")
     backend = _backend()
     image = torch.empty(b * v, 4, cameras.height, cameras.width, device=scene.device)
-    look = backend.make_look(_tensors(instances.materials), _tensors(lights))
+    decals = Decals.none(b, scene.device) if instances.decals is None else instances.decals
+    look = backend.make_look(_tensors(instances.materials), _tensors(lights), _tensors(decals))
     place, view = _placement(scene, instances), _view(cameras)
     backend.render(scene._warp, place, view, look, samples_per_axis, shadows, image)
     return rearrange(image, "(b v) c h w -> b v c h w", v=v)

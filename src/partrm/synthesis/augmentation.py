@@ -1,4 +1,4 @@
-"""What makes a photograph of a render: tone, softness, noise, a rough cut-out, a lens of its own."""
+"""What a camera makes of a render: tone, softness, noise, the rim of a cut-out."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,6 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras
 from partrm.synthesis.scenarios import uniform
 
 
@@ -24,9 +23,9 @@ class PhotometricJitter:
 
     @staticmethod
     def random(b: int, generator: torch.Generator) -> "PhotometricJitter":
-        """Of b cameras: exposure and contrast within 15 %, each channel within 6 % of the others."""
-        exposure = uniform((b, 1), 0.85, 1.15, generator) * uniform((b, 3), 0.94, 1.06, generator)
-        return PhotometricJitter(exposure, uniform((b,), 0.85, 1.15, generator))
+        """Of b cameras: exposure within 30 % and contrast within 20 %, each channel within 8 % of the others."""
+        exposure = uniform((b, 1), 0.7, 1.3, generator) * uniform((b, 3), 0.92, 1.08, generator)
+        return PhotometricJitter(exposure, uniform((b,), 0.8, 1.2, generator))
 
     def of_colors(self, rgb: Float[Tensor, "b *pixels 3"]) -> Float[Tensor, "b *pixels 3"]:
         """Colours in [0, 1] as the cameras show them, in [0, 1]."""
@@ -66,21 +65,3 @@ def camera_noise(
     cut_out = draw(0.0, 1.0) < 0.25
     rgb, alpha = torch.where(cut_out, rim, rgb), torch.where(cut_out, rough, alpha)
     return torch.cat([rgb.clamp(0, 1), alpha], 2)
-
-
-def jitter_field_of_view(
-    cameras: Cameras, share: float, fovy_deg: tuple[float, float], generator: torch.Generator
-) -> Cameras:
-    """The cameras [b, v] that really took the first views: a share nearer or farther, with a lens to match.
-
-    Objects keep their size in the image, points before and behind the origin shift. ``fovy_deg``: least and greatest.
-    """
-    b = cameras.batch_shape[0]
-    low, high = fovy_deg
-    other = torch.deg2rad(uniform((b,), low, high, generator))
-    told = cameras.fovy_rad[:, 0]
-    fovy = torch.where(uniform((b,), 0.0, 1.0, generator) < share, other, told)
-    farther = torch.tan(told / 2) / torch.tan(fovy / 2)
-    T = cameras.T_world_camera.clone()
-    T[:, 0, :3, 3] *= farther[:, None]
-    return Cameras(T, torch.cat([fovy[:, None], cameras.fovy_rad[:, 1:]], 1), cameras.width, cameras.height)

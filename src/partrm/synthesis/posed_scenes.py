@@ -1,6 +1,5 @@
 """Batches of objects in their states: posed, framed, lit, rendered; the exact surface and motion behind every pixel."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,22 +7,23 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import Cameras, crop_cameras, mask_boxes
+from partrm.geometry.framing import Framing, first_crops, framing_of_crops
 from partrm.geometry.joints import JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import transform_points
 from partrm.model.inputs import VIEWS, pooled_rgba
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import Instances, Lights, MeshScene, SurfaceMaps, render_meshes, trace_surfaces
+from partrm.synthesis.lighting import USUAL_LIGHTING, LightingConfig, sample_decals, with_lamps
 from partrm.synthesis.samples import JointTruth, MotionTargets, StateViews
 from partrm.synthesis.scenarios import (
-    Framing,
+    PHOTOGRAPH_MARGIN,
     JointTables,
     Scenario,
     carried_parts,
-    first_view,
-    framed_by_mask_box,
     joint_in_object_frame,
+    sample_turned_cameras,
     uniform,
 )
 
@@ -34,6 +34,8 @@ class PosedBatch(TensorRecord):
 
     scenario: Scenario
     framing: Framing
+    first: Cameras
+    """[b, 1] canonical frame: the camera that takes the first view."""
     instances: Instances
     """Source state."""
     T_motion: Float[Tensor, "b 4 4"]
@@ -47,65 +49,61 @@ def pose_batch(
     tables: JointTables,
     scenario: Scenario,
     framing: Framing,
+    first: Cameras,
     materials: MaterialTable,
     augment: bool,
     generator: torch.Generator,
+    lighting: LightingConfig = USUAL_LIGHTING,
 ) -> PosedBatch:
-    """Place the objects of a batch in their source states, under a light."""
+    """Place the objects of a batch in their source states, under a light; ``first`` [b, 1] takes their first views.
+
+    With ``augment`` light and labels are random as in ``lighting``; without, it is the reference's, and none.
+    """
     T_source, T_motion, carried = carried_parts(tables, scenario)
     instances = Instances.of_objects(scene, scenario.object, T_source.float(), materials)
     b = len(scenario.object)
-    lights = training_lights(b, generator) if augment else Lights.reference(b, scene.device)
-    return PosedBatch(scenario, framing, instances, T_motion.float(), carried, lights)
+    if augment:
+        lights = training_lights(b, generator, lighting)
+        instances = replace(instances, decals=sample_decals(scene, instances, lighting, generator))
+    else:
+        lights = Lights.reference(b, scene.device)
+    return PosedBatch(scenario, framing, first, instances, T_motion.float(), carried, lights)
 
 
 MASK_BOX_PX = 96
-"""Side of the coarse renders that training reads outlines off."""
+"""Side of the coarse pictures that training reads mask boxes off."""
 
 
-MASK_BOX_SCALE = 0.6
-"""Canonical units per object diagonal in the first render, so that objects with their doors wide open lie inside."""
+def framed_as_cropped(posed: PosedBatch, crops: Cameras) -> PosedBatch:
+    """The batch in the frames of its first views, given as crops [b], object frame."""
+    framing = framing_of_crops(crops, torch.zeros_like(crops.positions))
+    return replace(posed, framing=framing, first=first_crops(crops.fovy_rad, crops.width))
 
 
-def mask_box_framing(
-    framing: Framing, size_px: int, rounds: int, shows: Callable[[Cameras], Bool[Tensor, "b h w"]]
-) -> Framing:
-    """Framings in which ``images.frame_object`` finds first views, from given directions, well framed already.
-
-    Args:
-        framing: whose directions count.
-        size_px: side of the images that outlines are read off.
-        rounds: each reads the outline off the first view as the last one framed it, for a camera that comes nearer sees
-            another one.
-        shows: where first views [b, 1], object frame, show the object.
-    """
-    R, device = framing.R_canonical_object, framing.scale.device
-    framing = Framing(R, torch.zeros_like(framing.target), torch.full_like(framing.scale, MASK_BOX_SCALE))
-    for _ in range(rounds):
-        cameras = framing.cameras_to_object(first_view(len(R), size_px, device))
-        framing = framed_by_mask_box(framing, shows(cameras))
-    return framing
+def silhouettes(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> Bool[Tensor, "b v h w"]:
+    """Where cameras [b, v], object frame, see the source state."""
+    return trace_surfaces(scene, posed.instances, cameras).part >= 0
 
 
-def some_framed_by_mask_box(
-    scene: MeshScene, posed: PosedBatch, share: float, generator: torch.Generator
-) -> PosedBatch:
-    """The batch with this share of its framings replaced by those that the objects' outlines give, same directions."""
-    chosen = uniform((len(posed.scenario.object),), 0.0, 1.0, generator) < share
+def turned_views(scene: MeshScene, posed: PosedBatch, views: int, size_px: int, generator: torch.Generator) -> Cameras:
+    """[b, views] canonical-frame crops of the first view and others about the object, each about its own mask box."""
+    first = Cameras(posed.first.T_world_camera, posed.first.fovy_rad, size_px, size_px)
+    if views == 1:
+        return first
+    turned = sample_turned_cameras(posed.framing, first, views, generator)
+    wide = 2 * torch.atan(PHOTOGRAPH_MARGIN * torch.tan(turned.fovy_rad / 2))
+    coarse = Cameras(turned.T_world_camera, wide, MASK_BOX_PX, MASK_BOX_PX)
+    boxes = mask_boxes(silhouettes(scene, posed, posed.framing.cameras_to_object(coarse)))
+    crops = crop_cameras(coarse, boxes)
+    T = torch.cat([first.T_world_camera, crops.T_world_camera[:, 1:]], 1)
+    return Cameras(T, torch.cat([first.fovy_rad, crops.fovy_rad[:, 1:]], 1), size_px, size_px)
 
-    def shows(cameras: Cameras) -> Bool[Tensor, "b h w"]:
-        return trace_surfaces(scene, posed.instances, cameras).part[:, 0] >= 0
 
-    outlined = mask_box_framing(posed.framing, MASK_BOX_PX, 1, shows)
-    target = torch.where(chosen[:, None], outlined.target, posed.framing.target)
-    scale = torch.where(chosen, outlined.scale, posed.framing.scale)
-    return replace(posed, framing=Framing(outlined.R_canonical_object, target, scale))
-
-
-def training_lights(b: int, generator: torch.Generator) -> Lights:
-    """The reference's light in three samples of ten, a random one in the others."""
-    random, reference = random_lights(b, generator), Lights.reference(b, generator.device)
-    usual = uniform((b,), 0.0, 1.0, generator) < 0.3
+def training_lights(b: int, generator: torch.Generator, lighting: LightingConfig = USUAL_LIGHTING) -> Lights:
+    """The reference's light in some samples, a random one with lamps that gloss mirrors in the others."""
+    random = with_lamps(random_lights(b, generator), lighting, generator)
+    reference = Lights.reference(b, generator.device)
+    usual = uniform((b,), 0.0, 1.0, generator) < lighting.reference_share
 
     usual_values = reference.leaves()
 
@@ -125,7 +123,8 @@ def random_lights(b: int, generator: torch.Generator) -> Lights:
     sky = torch.randn(b, 3, generator=generator, device=device) * 0.5
     sky[:, 2] += 1.0
     warmth = 1 + 0.08 * torch.randn(b, 3, generator=generator, device=device)
-    return Lights(
+    return replace(
+        Lights.reference(b, device),
         position=direction * uniform((b, 1), 3.0, 9.0, generator),
         intensity=uniform((b,), 0.1, 0.7, generator),
         ambient=uniform((b, 1), 0.55, 0.95, generator) * warmth.clamp(0.8, 1.2),
@@ -176,6 +175,17 @@ def render_states(scene: MeshScene, posed: PosedBatch, cameras: Cameras) -> Stat
     return StateViews(cameras, before, after)
 
 
+def layer_targets(
+    scene: MeshScene, posed: PosedBatch, cameras: Cameras, keep: Bool[Tensor, "b parts"]
+) -> MotionTargets:
+    """Surfaces that pixels would show of some parts alone, the others taken away; ``cameras`` in object frames."""
+    instances = replace(posed.instances, part=torch.where(keep, posed.instances.part, -1))
+    alone = replace(posed, instances=instances)
+    maps = trace_surfaces(scene, instances, cameras)
+    images = render_meshes(scene, instances, cameras, posed.lights, samples_per_axis=1, shadows=False)
+    return motion_targets(scene, alone, maps, cameras, images)
+
+
 def motion_targets(
     scene: MeshScene, posed: PosedBatch, maps: SurfaceMaps, cameras: Cameras, images: Float[Tensor, "b k 4 H W"]
 ) -> MotionTargets:
@@ -194,7 +204,8 @@ def motion_targets(
     offset = in_object - cameras.positions[:, :, None, None]
     distance = offset.norm(dim=-1) * posed.framing.scale[:, None, None, None]
     k = images.shape[1]
-    rgba = rearrange(pooled_rgba(images, images.shape[-1] // w), "b k c h w -> b k h w c")
+    pooled = images if images.shape[-1] == w else pooled_rgba(images, images.shape[-1] // w)
+    rgba = rearrange(pooled, "b k c h w -> b k h w c")
     if k < VIEWS:
         absent = render_meshes(scene, posed.instances, cameras[:, k:], posed.lights, samples_per_axis=1)
         rgba = torch.cat([rgba, rearrange(absent, "b k c h w -> b k h w c")], 1)

@@ -9,23 +9,31 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import Cameras, crop_cameras, mask_boxes
 from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.geometry.framing import first_crops, framing_of_crops, with_nominal_lens
 from partrm.geometry.transforms import transform_points
-from partrm.model.inputs import VIEWS, NetworkInput
+from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, render_meshes, trace_surfaces
-from partrm.synthesis.augmentation import PhotometricJitter, camera_noise, jitter_field_of_view
+from partrm.synthesis.augmentation import PhotometricJitter, camera_noise
+from partrm.synthesis.cutouts import USUAL_CUT_OUTS, CutOutConfig, rough_cut_out, within_rooms
+from partrm.synthesis.effects import USUAL_EFFECTS, EffectConfig, affected
+from partrm.synthesis.lighting import USUAL_LIGHTING, LightingConfig
 from partrm.synthesis.mesh_pool import ObjectPool
 from partrm.synthesis.posed_scenes import (
+    MASK_BOX_PX,
     PosedBatch,
     distances_from,
+    framed_as_cropped,
     joint_truth,
+    layer_targets,
     motion_targets,
     moving_mask,
     pose_batch,
     render_states,
-    some_framed_by_mask_box,
+    silhouettes,
+    turned_views,
 )
 from partrm.synthesis.samples import MotionTargets, Samples
 from partrm.synthesis.scenarios import (
@@ -33,10 +41,8 @@ from partrm.synthesis.scenarios import (
     JointTables,
     ScenarioConfig,
     choose,
-    first_view,
-    sample_framing,
-    sample_input_cameras,
     sample_novel_cameras,
+    sample_photographs,
     sample_scenarios,
     some_at_given_views,
     uniform,
@@ -53,7 +59,7 @@ class SampleConfig:
     """Input views that are present, 1 to 4."""
     drags: int = 0
     """Drags of each sample; 0 draws 1 (half of the time) to 10."""
-    drag_noise: float = 0.01
+    drag_noise: float = 0.02
     """Standard deviation of drag ends, fraction of the image, for half of the drags; of short drags a tenth."""
     novel_views: int = 0
     """Renders of both states from cameras of their own."""
@@ -65,15 +71,50 @@ class SampleConfig:
     """Sub-samples per pixel side of the input images."""
     augment: bool = True
     """Random light, lens, exposure and image noise; without, the reference's light and the canonical lens."""
-    fov_jitter: float = 0.3
-    """How often a single view was taken through another lens than the canonical one that the network is told of."""
-    fov_jitter_deg: tuple[float, float] = (26.0, 58.0)
-    """Vertical fields of view of those: a photo of unknown lens is cropped to the canonical framing all the same."""
-    min_moving: float = 0.004
+    told_lens: float = 0.4
+    """How often the camera of a single view is told; else the network is told :data:`INPUT_FOVY_RAD`, as of photos."""
+    rough: float = 0.6
+    """How often the mask of the input has the errors of a cut-out by hand or by GrabCut."""
+    box_jitter: float = 0.04
+    """Standard deviation of the sides of the mask's box, as a share of its longer side."""
+    cut: float = 0.15
+    """How often the frame cuts the object, by up to a third of its box."""
+    min_moving: float = 0.012
     """Least share of the first view's pixels that must show the dragged part."""
-    min_drag: float = 0.015
+    min_drag: float = 0.03
     """Least mean length of the part's motion in the first view, fraction of the image."""
     scenario: ScenarioConfig = TRAINING_SCENARIOS
+    lighting: LightingConfig = USUAL_LIGHTING
+    """Lamps, mirrors, occlusion and labels; only with ``augment``."""
+    cut_outs: CutOutConfig = USUAL_CUT_OUTS
+    """Which errors the share ``rough`` of the masks has; only with ``augment``."""
+    effects: EffectConfig = USUAL_EFFECTS
+    """Of lenses, sensors and files, on inputs alone; only with ``augment``."""
+
+
+def rough_boxes(boxes: Float[Tensor, "b 4"], config: SampleConfig, generator: torch.Generator) -> Float[Tensor, "b 4"]:
+    """Boxes as people and imperfect masks give them: a little off, and some that cut the object."""
+    b, device = len(boxes), boxes.device
+    size = boxes[:, 2:] - boxes[:, :2]
+    longer = size.amax(1, keepdim=True)
+    off = config.box_jitter * longer * torch.randn(b, 4, generator=generator, device=device).clamp(-2, 2)
+    side = torch.nn.functional.one_hot(torch.randint(4, (b,), generator=generator, device=device), 4)
+    lost = uniform((b, 1), 0.05, 0.35, generator) * size.repeat(1, 2) * side
+    cuts = (uniform((b, 1), 0.0, 1.0, generator) < config.cut).float()
+    inwards = torch.tensor([1.0, 1.0, -1.0, -1.0], device=device)
+    return boxes + off + cuts * lost * inwards
+
+
+def told_cameras(taken: Cameras, config: SampleConfig, generator: torch.Generator) -> Cameras:
+    """What the network is told of cameras [b, 4]: of posed views the truth, of single ones often the nominal camera."""
+    b = len(taken.fovy_rad)
+    share = config.told_lens if config.augment else 0.0
+    if config.views > 1:
+        return taken
+    told = uniform((b,), 0.0, 1.0, generator) < share
+    nominal = with_nominal_lens(taken)
+    T = torch.where(told[:, None, None, None], taken.T_world_camera, nominal.T_world_camera)
+    return replace(taken, T_world_camera=T, fovy_rad=torch.where(told[:, None], taken.fovy_rad, nominal.fovy_rad))
 
 
 def make_samples(
@@ -95,10 +136,14 @@ def make_samples(
     Rows that still show too little have ``valid`` False.
     """
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
-    framing = sample_framing(len(objects), config.scenario, generator)
-    posed = pose_batch(scene, tables, scenario, framing, materials, config.augment, generator)
-    if config.views == 1 and config.scenario.mask_box_probability > 0:
-        posed = some_framed_by_mask_box(scene, posed, config.scenario.mask_box_probability, generator)
+    photographs = sample_photographs(len(objects), MASK_BOX_PX, config.scenario, generator)
+    framing = framing_of_crops(photographs, torch.zeros_like(photographs.positions))
+    first = first_crops(photographs.fovy_rad, MASK_BOX_PX)
+    posed = pose_batch(scene, tables, scenario, framing, first, materials, config.augment, generator, config.lighting)
+    boxes = mask_boxes(silhouettes(scene, posed, photographs[:, None])[:, 0])
+    if config.augment:
+        boxes = rough_boxes(boxes, config, generator)
+    posed = framed_as_cropped(posed, crop_cameras(photographs, boxes))
     shown = motion_shown(scene, posed, config)
     keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
     return samples_of(scene, tables, posed[keep], shown[keep], config, generator)
@@ -106,8 +151,7 @@ def make_samples(
 
 def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:
     """Whether the first view shows enough of the moving part, moving far enough (a coarse render decides)."""
-    b = len(posed.scenario.object)
-    cameras = posed.framing.cameras_to_object(first_view(b, 48, scene.device))
+    cameras = posed.framing.cameras_to_object(posed.first.resized(48))
     maps = trace_surfaces(scene, posed.instances, cameras)
     moving = rearrange(moving_mask(maps, posed.carried), "b v h w -> b (v h w)")
     points = rearrange(maps.point_world, "b v h w c -> b (v h w) c")
@@ -129,10 +173,8 @@ def samples_of(
 ) -> Samples:
     """Render a posed batch and derive drags and targets from the exact surfaces."""
     size, splat = config.image_size_px, config.image_size_px // 2
-    cameras, view_valid = sample_input_cameras(posed.framing, config.views, size, generator)
-    taken = cameras
-    if config.augment and config.views == 1:
-        taken = jitter_field_of_view(cameras, config.fov_jitter, config.fov_jitter_deg, generator)
+    taken, view_valid = with_absent_views(turned_views(scene, posed, config.views, size, generator))
+    cameras = told_cameras(taken, config, generator)
     in_object = posed.framing.cameras_to_object(taken)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(splat))
     images = render_inputs(scene, posed, in_object, config)
@@ -142,19 +184,31 @@ def samples_of(
     drags = sample_drags(targets, taken, joint.T_after_before, config, generator)
     padded = torch.zeros(*images.shape[:1], VIEWS - config.views, *images.shape[2:], device=images.device)
     tone = PhotometricJitter.random(len(images), generator) if config.augment else None
-    seen = images if tone is None else camera_noise(images, tone, generator)
+    seen = images if tone is None else photographed(images, tone, config, generator)
+    carried = posed.carried
+    layers = [layer_targets(scene, posed, in_object.resized(splat), keep) for keep in (~carried, carried)]
+    layers = [replace(t, distance=distances_from(cameras, t)) for t in layers]
     if tone is not None:
-        targets = replace(targets, rgb=tone.of_colors(targets.rgb))
+        targets, *layers = (replace(t, rgb=tone.of_colors(t.rgb)) for t in (targets, *layers))
     inputs = NetworkInput(torch.cat([seen, padded], 1), cameras, view_valid, drags)
     views = None
     if config.novel_views:
         novel = sample_novel_cameras(posed.framing, config.novel_views, config.novel_size_px, generator)
         if config.augment and config.views > 1:
-            novel = some_at_given_views(novel, cameras[:, : config.views], config.at_given_views, generator)
+            novel = some_at_given_views(novel, taken[:, : config.views], config.at_given_views, generator)
         views = render_states(scene, posed, novel)
         if tone is not None:
             views = replace(views, before=tone.of_images(views.before), after=tone.of_images(views.after))
-    return Samples(inputs, targets, joint, valid, views)
+    return Samples(inputs, targets, joint, valid, views, *layers)
+
+
+def photographed(
+    images: Float[Tensor, "b k 4 h w"], tone: PhotometricJitter, config: SampleConfig, generator: torch.Generator
+) -> Float[Tensor, "b k 4 h w"]:
+    """Renders as cameras take them, people cut them out and files hold them."""
+    noisy = camera_noise(images, tone, generator)
+    cut = within_rooms(rough_cut_out(noisy, config.rough, generator, config.cut_outs), generator)
+    return torch.cat([affected(cut[:, :, :3], config.effects, generator), cut[:, :, 3:]], 2)
 
 
 def render_inputs(
@@ -194,7 +248,7 @@ def sample_drags(
     jitter = within if config.augment else torch.zeros_like(within)
     return Drags(
         start=(start / first.width + jitter).clamp(0, 1),
-        end=(end / first.width + jitter + noise).nan_to_num(0.5).clamp(-1, 2),
+        end=(end / first.width + jitter + noise).nan_to_num(0.5).clamp(-2, 3),
         view=torch.zeros(b, n, dtype=torch.long, device=device),
         valid=torch.arange(n, device=device) < count,
     )

@@ -67,7 +67,12 @@ class Samples(TensorRecord):
 
     inputs: NetworkInput
     targets: MotionTargets
+    """What every pixel shows."""
     joint: JointTruth
     valid: Bool[Tensor, " b"]
     """False where no candidate showed enough of a moving part; such rows carry no loss."""
     views: StateViews | None = None
+    still: MotionTargets | None = None
+    """What every pixel would show without the dragged part and what it carries."""
+    part: MotionTargets | None = None
+    """What every pixel would show of the dragged part, and what it carries, alone."""

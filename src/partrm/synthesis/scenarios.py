@@ -13,18 +13,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.geometry.cameras import (
+    ABSENT_FOVY_RAD,
     CANONICAL_DISTANCE,
-    CANONICAL_FOVY_RAD,
     Cameras,
     canonical_orbit,
     canonical_pose,
     look_at,
 )
+from partrm.geometry.framing import Framing
 from partrm.geometry.joints import JointType, forward_kinematics
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose, rotation_from_axis_angle
-from partrm.imaging.images import CANONICAL_BOX_DIAGONAL
-from partrm.model.inputs import VIEWS
 from partrm.objects.articulated_object import ArticulatedObject
 
 
@@ -68,23 +67,29 @@ class JointTables(TensorRecord):
         return forward_kinematics(self.parent, self.joint_type, self.axis, self.pivot, q)
 
 
+PHOTOGRAPH_HALF_WIDTH = 0.45
+"""Half the side of what a crop of an object of diagonal 1 shows, object units, before its mask is known."""
+
+PHOTOGRAPH_MARGIN = 2.4
+"""How many times as wide the picture is that the mask is first seen in, so that open doors lie inside."""
+
+
 @dataclass(frozen=True)
 class ScenarioConfig:
     """Ranges that states, cameras and framings are drawn from."""
 
     front_azimuth_deg: float
     """First view's azimuth lies within this of the object's front in nine samples of ten, else anywhere."""
+    frontal_probability: float
+    """How often it lies within ``frontal_azimuth_deg``, as people stand before furniture."""
+    frontal_azimuth_deg: float
     elevation_deg: tuple[float, float]
-    scale: tuple[float, float]
-    """Size of the object relative to the canonical framing (a user's image is framed from its mask)."""
+    elevation_power: float
+    """Above 1: low cameras are more frequent."""
+    lens_fovy_deg: tuple[float, float]
+    """Vertical fields of view of what a crop of the object shows; the camera's distance goes with it."""
     offset: float
-    """Standard deviation of the object's centre from the origin in the image plane, canonical units."""
-    depth_offset: float
-    """The same along the first view's axis, where an offset looks like another size."""
-    canonical_probability: float
-    """How often the framing is exactly canonical, with neither offset nor scale."""
-    mask_box_probability: float
-    """How often a single view is framed by the object's outline instead, as an image of unknown camera is."""
+    """Standard deviation of the point that the camera looks at from the object's centre, object units."""
     closed_probability: float
     """How often a joint starts at its closed end; distractors likewise."""
     smallest_change: float
@@ -97,33 +102,33 @@ class ScenarioConfig:
 
 PUBLISHED_SCENARIOS = ScenarioConfig(
     front_azimuth_deg=70.0,
-    elevation_deg=(0.0, 50.0),
-    scale=(0.82, 1.2),
+    frontal_probability=0.35,
+    frontal_azimuth_deg=10.0,
+    elevation_deg=(-5.0, 55.0),
+    elevation_power=1.6,
+    lens_fovy_deg=(12.0, 50.0),
     offset=0.05,
-    depth_offset=0.015,
-    canonical_probability=0.5,
-    mask_box_probability=0.0,
     closed_probability=0.45,
     smallest_change=0.15,
     small_probability=0.0,
     small_change=(0.04, 0.3),
 )
-"""Of the published evaluation samples: never changed."""
+"""Of the published evaluation samples, whose states are never changed; their cameras are the canonical ones."""
 
 TRAINING_SCENARIOS = ScenarioConfig(
     front_azimuth_deg=70.0,
-    elevation_deg=(0.0, 50.0),
-    scale=(0.82, 1.2),
+    frontal_probability=0.35,
+    frontal_azimuth_deg=10.0,
+    elevation_deg=(-5.0, 55.0),
+    elevation_power=1.6,
+    lens_fovy_deg=(12.0, 50.0),
     offset=0.05,
-    depth_offset=0.015,
-    canonical_probability=0.5,
-    mask_box_probability=0.35,
     closed_probability=0.45,
     smallest_change=0.15,
     small_probability=0.3,
     small_change=(0.04, 0.3),
 )
-"""Of training: also small motions, and single views framed as photographs of unknown cameras are."""
+"""Of training: also small motions."""
 
 
 @dataclass(frozen=True)
@@ -135,36 +140,6 @@ class Scenario(TensorRecord):
     """Slot of the dragged part."""
     q_source: Float[Tensor, "b parts"]
     q_target: Float[Tensor, "b parts"]
-
-
-@dataclass(frozen=True)
-class Framing(TensorRecord):
-    """The similarity between the object frame (z up, diagonal 1) and the canonical frame of the first view."""
-
-    R_canonical_object: Float[Tensor, "b 3 3"]
-    target: Float[Tensor, "b 3"]
-    """Point of the object frame that becomes the canonical origin."""
-    scale: Float[Tensor, " b"]
-    """Canonical units per object unit."""
-
-    def points_to_canonical(self, points: Float[Tensor, "b n 3"]) -> Float[Tensor, "b n 3"]:
-        return self.scale[:, None, None] * ((points - self.target[:, None]) @ self.R_canonical_object.mT)
-
-    def directions_to_canonical(self, directions: Float[Tensor, "b 3"]) -> Float[Tensor, "b 3"]:
-        return (self.R_canonical_object @ directions[..., None]).squeeze(-1)
-
-    def motion_to_canonical(self, T_object: Float[Tensor, "b 4 4"]) -> Float[Tensor, "b 4 4"]:
-        """The rigid motion of the object frame, expressed on canonical points."""
-        Rc, Rm, t = self.R_canonical_object, T_object[:, :3, :3], T_object[:, :3, 3]
-        shift = (Rm @ self.target[..., None]).squeeze(-1) + t - self.target
-        return pose(Rc @ Rm @ Rc.mT, self.scale[:, None] * (Rc @ shift[..., None]).squeeze(-1))
-
-    def cameras_to_object(self, cameras: Cameras) -> Cameras:
-        """Canonical-frame cameras [b, v] in the object frame (positions scale, images stay the same)."""
-        Ro = self.R_canonical_object.mT[:, None]
-        R = Ro @ cameras.T_world_camera[..., :3, :3]
-        position = (Ro @ (cameras.positions / self.scale[:, None, None])[..., None]).squeeze(-1) + self.target[:, None]
-        return Cameras(pose(R, position), cameras.fovy_rad, cameras.width, cameras.height)
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -240,24 +215,22 @@ def joint_in_object_frame(
     return kind, axis, pivot, scenario.q_target[at] - scenario.q_source[at]
 
 
-def sample_framing(b: int, config: ScenarioConfig, generator: torch.Generator) -> Framing:
-    """Where the first view stands: mostly before the object, a little off its centre and of its usual distance."""
+def sample_photographs(b: int, size_px: int, config: ScenarioConfig, generator: torch.Generator) -> Cameras:
+    """[b] cameras in object frames whose pictures show whole objects, and more about them: mostly from the front."""
     shape = (b,)
-    near = math.radians(config.front_azimuth_deg)
-    front = uniform(shape, -near, near, generator)
-    azimuth = torch.where(
-        uniform(shape, 0.0, 1.0, generator) < 0.9, front, uniform(shape, -math.pi, math.pi, generator)
-    )
-    elevation = uniform(shape, math.radians(config.elevation_deg[0]), math.radians(config.elevation_deg[1]), generator)
-    exact = uniform(shape, 0.0, 1.0, generator) < config.canonical_probability
-    scale = torch.where(exact, 1.0, uniform(shape, *config.scale, generator))
-    deep, wide = torch.randn(b, 3, generator=generator, device=generator.device).split((1, 2), -1)
-    offset = torch.cat([config.depth_offset * deep, config.offset * wide], -1)
-    backward = view_direction(azimuth, elevation)
-    across = torch.stack([-torch.sin(azimuth), torch.cos(azimuth), torch.zeros_like(azimuth)], -1)
-    axes = torch.stack([backward, across, torch.linalg.cross(backward, across)], -1)
-    target = torch.where(exact[:, None], 0.0, (axes @ offset[..., None]).squeeze(-1))
-    return frame_from(azimuth, elevation, target, scale)
+    azimuth = uniform(shape, -1.0, 1.0, generator)
+    how = uniform(shape, 0.0, 1.0, generator)
+    frontal, front = config.frontal_probability, 0.92
+    widest = torch.where(how < frontal, config.frontal_azimuth_deg, config.front_azimuth_deg)
+    azimuth = torch.deg2rad(azimuth * torch.where(how < front, widest, 180.0))
+    low, high = config.elevation_deg
+    elevation = torch.deg2rad(low + (high - low) * uniform(shape, 0.0, 1.0, generator) ** config.elevation_power)
+    fovy = torch.deg2rad(uniform(shape, *config.lens_fovy_deg, generator))
+    tangent = torch.tan(fovy / 2)
+    target = config.offset * torch.randn(b, 3, generator=generator, device=generator.device)
+    position = target + view_direction(azimuth, elevation) * (PHOTOGRAPH_HALF_WIDTH / tangent)[:, None]
+    T = look_at(position, target, position.new_tensor([0.0, 0.0, 1.0]))
+    return Cameras(T, 2 * torch.atan(PHOTOGRAPH_MARGIN * tangent), size_px, size_px)
 
 
 def view_direction(
@@ -280,42 +253,16 @@ def frame_from(
     return Framing(R, target, scale)
 
 
-def framed_by_mask_box(framing: Framing, seen: Bool[Tensor, "b h w"]) -> Framing:
-    """The framings that single images of unknown camera get: by the box about the object (``images.frame_object``).
-
-    The camera is moved where a photo is cropped: the same but for the perspective of what lies off the middle.
-
-    Args:
-        framing: of the first views in which ``seen`` shows the object; where it shows nothing, the framing stays.
-    """
-
-    def span(shown: Bool[Tensor, "b n"]) -> tuple[Tensor, Tensor]:
-        n, among = shown.shape[1], shown.float()
-        return among.argmax(1) / n, 1 - among.flip(1).argmax(1) / n
-
-    (left, right), (top, bottom) = span(seen.any(1)), span(seen.any(2))
-    shown = seen.flatten(1).any(1)
-    larger = torch.where(shown, CANONICAL_BOX_DIAGONAL / torch.hypot(right - left, bottom - top), 1.0)
-    reach = 2 * CANONICAL_DISTANCE * math.tan(CANONICAL_FOVY_RAD / 2)
-    aside = torch.stack([(left + right - 1) / 2, (1 - top - bottom) / 2, torch.zeros_like(left)], -1) * reach
-    moved = (framing.R_canonical_object.mT @ aside[..., None]).squeeze(-1) / framing.scale[:, None]
-    target = framing.target + torch.where(shown[:, None], moved, 0.0)
-    return Framing(framing.R_canonical_object, target, framing.scale * larger)
-
-
 def first_view(b: int, size_px: int, device: torch.device | str) -> Cameras:
     """[b, 1] canonical cameras."""
     one = canonical_orbit(1, size_px, device)
     return Cameras(one.T_world_camera.expand(b, 1, 4, 4), one.fovy_rad.expand(b, 1), size_px, size_px)
 
 
-def sample_input_cameras(
-    framing: Framing, views: int, size_px: int, generator: torch.Generator
-) -> tuple[Cameras, Bool[Tensor, "b v"]]:
-    """[b, 4] canonical-frame cameras of the input views and which of them are present (the first ``views``).
+def sample_turned_cameras(framing: Framing, first: Cameras, views: int, generator: torch.Generator) -> Cameras:
+    """[b, views] canonical-frame cameras: the first view's [b, 1], turned about the object's upright axis.
 
-    Present views turn about the object's upright axis by steps of 360/11 degrees (PartDrag-4D's first four views), of
-    90 degrees, or at random, one way or the other; absent ones are those of the canonical orbit.
+    By steps of 360/11 degrees (PartDrag-4D's first four views), of 90 degrees, or at random, one way or the other.
     """
     b, device = len(framing.scale), framing.scale.device
     step = torch.where(
@@ -323,16 +270,12 @@ def sample_input_cameras(
         torch.full((b, 1), 2 * math.pi / 11, device=device),
         torch.full((b, 1), math.pi / 2, device=device),
     )
-    regular = step * torch.arange(VIEWS, device=device)
-    free = torch.cat([torch.zeros(b, 1, device=device), uniform((b, VIEWS - 1), 0.3, 6.0, generator)], 1)
+    regular = step * torch.arange(views, device=device)
+    free = torch.cat([torch.zeros(b, 1, device=device), uniform((b, views - 1), 0.3, 6.0, generator)], 1)
     turn = torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.7, regular, free)
     turn = turn * torch.where(uniform((b, 1), 0.0, 1.0, generator) < 0.5, -1.0, 1.0)
     up = framing.R_canonical_object[:, None, :, 2]
-    posed = turned_cameras(first_view(b, size_px, device), up.expand(b, VIEWS, 3), turn)
-    absent = canonical_orbit(VIEWS, size_px, device).T_world_camera.expand(b, VIEWS, 4, 4)
-    valid = (torch.arange(VIEWS, device=device) < views).expand(b, VIEWS)
-    T = torch.where(valid[..., None, None], posed.T_world_camera, absent)
-    return Cameras(T, torch.full((b, VIEWS), CANONICAL_FOVY_RAD, device=device), size_px, size_px), valid
+    return turned_cameras(first, up.expand(b, views, 3), turn)
 
 
 def turned_cameras(first: Cameras, axis: Float[Tensor, "b v 3"], angle_rad: Float[Tensor, "b v"]) -> Cameras:
@@ -351,7 +294,7 @@ def sample_novel_cameras(framing: Framing, count: int, size_px: int, generator: 
     R = framing.R_canonical_object[:, None]
     position = CANONICAL_DISTANCE * (R @ direction[..., None]).squeeze(-1)
     T = look_at(position, torch.zeros_like(position), framing.R_canonical_object[:, None, :, 2])
-    return Cameras(T, torch.full((b, count), CANONICAL_FOVY_RAD, device=device), size_px, size_px)
+    return Cameras(T, torch.full((b, count), ABSENT_FOVY_RAD, device=device), size_px, size_px)
 
 
 def some_at_given_views(novel: Cameras, given: Cameras, share: float, generator: torch.Generator) -> Cameras:

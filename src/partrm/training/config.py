@@ -76,11 +76,11 @@ class Phase:
     """Add renders of source and target state to the motion terms."""
     novel_views: int = 1
     """Views, of either state, whose renders are compared; appearance only."""
-    novel_size_px: int = 256
+    novel_size_px: int = 160
     """Side of their images: as large as results are looked at, for the rasterizer's blur hides gaps in small ones."""
     warmup: int = 200
     """Steps until the peak learning rate, a tenth of the phase at most."""
-    view_odds: tuple[float, ...] = (0.45, 0.1, 0.1, 0.35)
+    view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
     """How often 1, 2, 3 and 4 input views are present."""
 
 
@@ -88,6 +88,8 @@ class Phase:
 class NetworkChanges:
     """What a run changes of a preset's network (:class:`partrm.model.network.NetworkConfig`)."""
 
+    layers: int = 2
+    """1: the surface that each pixel shows; 2: what stays and the dragged part, each whole."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
 
@@ -132,8 +134,8 @@ class TrainConfig:
     checkpoint_minutes: float = 2.0
     weights: LossWeights = field(default_factory=LossWeights)
     coarse: Phase = Phase("coarse", 9000, 128, 128, 4e-4, 1.2e-4)
-    fine: Phase = Phase("fine", 3000, 64, 256, 2.5e-4, 6e-5)
-    appearance: Phase = Phase("appearance", 7656, 32, 256, 2e-4, 1e-5, appearance=True)
+    fine: Phase = Phase("fine", 3000, 64, 128, 2.5e-4, 6e-5)
+    appearance: Phase = Phase("appearance", 8060, 64, 128, 2.5e-4, 1e-5, appearance=True)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.

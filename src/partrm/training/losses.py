@@ -18,11 +18,11 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion, transform_points
-from partrm.inference.space_carving import carve, free_space_violations
+from partrm.inference.space_carving import free_space_violations
 from partrm.metrics.images import composite_on_white, psnr
-from partrm.model.network import UNSEEN_VOTE, JointVotes, NetworkOutput
+from partrm.model.network import UNSEEN_VOTE, JointVotes, NetworkOutput, PartLayer
 from partrm.rendering.splats import render_splats
-from partrm.synthesis.samples import Samples
+from partrm.synthesis.samples import MotionTargets, Samples
 from partrm.synthesis.target_gaussians import covariance, surface_gaussians
 from partrm.training.config import LossWeights
 
@@ -79,34 +79,63 @@ def by_view(values: Float[Tensor, "b n *rest"], samples: Samples) -> Float[Tenso
 def motion_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
     """The motion stage's terms (already weighted): geometry, colour, moving part and displacement of every pixel.
 
-    Their sum is the loss. No rasterization takes part.
+    Of two layers each is taught its own surface, seen or hidden, and the part's motion all over the part's. Their sum
+    is the loss. No rasterization takes part.
     """
-    t = samples.targets
-    flat = {name: rearrange(getattr(t, name), "b v h w ... -> b v (h w) ...") for name in t.__dataclass_fields__}
-    surface, moving = flat["surface"].float(), flat["moving"].float()
+    seen, own, layers = samples.targets, samples.targets, [Layer(output, samples.targets)]
+    if output.part is not None:
+        assert samples.still is not None
+        assert samples.part is not None
+        layers, own = [Layer(output, samples.still), Layer(output.part, samples.part)], samples.part
     view_weight = torch.where(samples.inputs.view_valid, 1.0, weights.absent_views)
-    means = by_view(output.gaussians.means, samples)
-    distance = by_view(output.ray_distance, samples)
-    logit, opacity = by_view(output.moving_logit, samples), by_view(output.opacity_logit, samples)
-    rgb = by_view(output.gaussians.colors, samples)
-    displacement = by_view(output.displacement, samples)
-
-    goal = surface_gaussians(t, samples.inputs.cameras)
-    covered = (flat["coverage"] > 0.25).float()
-    bce = binary_cross_entropy_with_logits(opacity, flat["coverage"], reduction="none")
-    everywhere = torch.ones_like(surface)
-    losses = {
-        "distance": mean_over(robust((distance - flat["distance"]).abs(), 0.05), surface, view_weight),
-        "point": mean_over((means - flat["point"]).abs().sum(-1), surface, view_weight),
-        "opacity": mean_over(bce, everywhere, view_weight) + mean_over(bce, surface, view_weight),
-        "rgb": mean_over((rgb - flat["rgb"]).abs().mean(-1), covered, view_weight),
-        "shape": mean_over(by_view(shape_difference(output.gaussians, goal), samples), surface, view_weight),
-    }
-    losses.update(part_losses(logit, displacement, flat["displacement"], surface, moving, view_weight))
+    found = [geometry_losses(layer, samples, view_weight) for layer in layers]
+    losses = {name: LAYER_WEIGHT[len(layers)] * torch.stack([f[name] for f in found]).sum(0) for name in found[0]}
+    logit, displacement = by_view(output.moving_logit, samples), by_view(output.displacement, samples)
+    losses.update(mask_losses(logit, flat(seen.surface).float(), flat(seen.moving).float(), view_weight))
+    moving = flat(own.moving).float()
+    losses["displacement"] = displacement_loss(displacement, flat(own.displacement), moving, view_weight)
     if output.votes is not None:
-        losses.update(vote_losses(output.votes, samples, moving, view_weight))
-        losses["carried"] = motion_error_loss(output, samples, moving)
+        losses.update(vote_losses(output.votes, samples, own, view_weight))
+        losses["carried"] = motion_error_loss(output, samples, own)
     return {name: getattr(weights, name) * mean_valid(value, samples.valid) for name, value in losses.items()}
+
+
+LAYER_WEIGHT = {1: 1.0, 2: 0.6}
+"""What each layer's geometry counts; of two a pixel has both, and they are mostly far apart in size."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the network's answer and what it should be."""
+
+    output: NetworkOutput | PartLayer
+    targets: MotionTargets
+
+
+def flat(values: Tensor) -> Tensor:
+    """[b, v, h, w, ...] to [b, v, h w, ...]."""
+    return rearrange(values, "b v h w ... -> b v (h w) ...")
+
+
+def geometry_losses(
+    layer: Layer, samples: Samples, view_weight: Float[Tensor, "b v"]
+) -> dict[str, Float[Tensor, " b"]]:
+    """Depth, place, opacity, colour and shape of one layer, a sample."""
+    t, gaussians = layer.targets, layer.output.gaussians
+    surface, coverage = flat(t.surface).float(), flat(t.coverage)
+    distance = by_view(layer.output.ray_distance, samples) - flat(t.distance)
+    off = (by_view(gaussians.means, samples) - flat(t.point)).abs().sum(-1)
+    opacity = by_view(layer.output.opacity_logit, samples)
+    bce = binary_cross_entropy_with_logits(opacity, coverage, reduction="none")
+    color = (by_view(gaussians.colors, samples) - flat(t.rgb)).abs().mean(-1)
+    shape = by_view(shape_difference(gaussians, surface_gaussians(t, samples.inputs.cameras)), samples)
+    return {
+        "distance": mean_over(robust(distance.abs(), 0.05), surface, view_weight),
+        "point": mean_over(off, surface, view_weight),
+        "opacity": mean_over(bce, torch.ones_like(surface), view_weight) + mean_over(bce, surface, view_weight),
+        "rgb": mean_over(color, (coverage > 0.25).float(), view_weight),
+        "shape": mean_over(shape, surface, view_weight),
+    }
 
 
 def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b n"]:
@@ -123,46 +152,52 @@ def frobenius(entries: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch"]:
     return torch.sqrt(squares[..., :3].sum(-1) + 2 * squares[..., 3:].sum(-1) + 1e-12)
 
 
-def part_losses(
+def mask_losses(
     logit: Float[Tensor, "b v n"],
-    displacement: Float[Tensor, "b v n 3"],
-    true_displacement: Float[Tensor, "b v n 3"],
     surface: Float[Tensor, "b v n"],
     moving: Float[Tensor, "b v n"],
     view_weight: Float[Tensor, "b v"],
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Mask, dice and displacement terms a sample."""
+    """Class-balanced cross-entropy and dice of the part that is seen, a sample."""
     bce = binary_cross_entropy_with_logits(logit, moving, reduction="none")
     static = surface * (1 - moving)
     probability = torch.sigmoid(logit) * surface
     w = view_weight[..., None]
     overlap = 2 * (probability * moving * w).sum((1, 2))
     total = ((probability + moving) * w).sum((1, 2))
-    size = mean_over(true_displacement.norm(dim=-1), moving, torch.ones_like(view_weight)) + SMALL_MOTION
-    squared = ((displacement - true_displacement) ** 2).sum(-1) / size[:, None, None] ** 2
-    error = torch.sqrt(squared + 0.3**2) - 0.3
     return {
         "mask": 0.5 * mean_over(bce, moving, view_weight) + 0.5 * mean_over(bce, static, view_weight),
         "dice": 1 - (overlap + 1e-3) / (total + 1e-3),
-        "displacement": mean_over(error, moving, view_weight),
     }
+
+
+def displacement_loss(
+    displacement: Float[Tensor, "b v n 3"],
+    truth: Float[Tensor, "b v n 3"],
+    moving: Float[Tensor, "b v n"],
+    view_weight: Float[Tensor, "b v"],
+) -> Float[Tensor, " b"]:
+    """Robust error of the part's displacements over their mean size, a sample."""
+    size = mean_over(truth.norm(dim=-1), moving, torch.ones_like(view_weight)) + SMALL_MOTION
+    squared = ((displacement - truth) ** 2).sum(-1) / size[:, None, None] ** 2
+    return mean_over(torch.sqrt(squared + 0.3**2) - 0.3, moving, view_weight)
 
 
 def vote_losses(
     votes: JointVotes,
     samples: Samples,
-    moving: Float[Tensor, "b v n"],
+    own: MotionTargets,
     view_weight: Float[Tensor, "b v"],
 ) -> dict[str, Float[Tensor, " b"]]:
-    """Errors of the moving pixels' votes on the joint, a sample; where and how far it turns only if it turns.
+    """Errors of the part's pixels' votes on the joint, a sample; where and how far it turns only if it turns.
 
     Axes point so that the motion is right-handed about them, or along them.
     """
-    joint = samples.joint
+    joint, moving = samples.joint, flat(own.moving).float()
     turns = (joint.type == JointType.REVOLUTE).float()
     forward = torch.where(joint.amount < 0, -1.0, 1.0)
     axis = (joint.axis * forward[:, None])[:, None, None]
-    point = rearrange(samples.targets.point, "b v h w c -> b v (h w) c")
+    point = flat(own.point)
     to_pivot = joint.pivot[:, None, None] - point
     offset_to_axis = to_pivot - (to_pivot * axis).sum(-1, keepdim=True) * axis
     logit = by_view(votes.revolute_logit, samples)
@@ -179,15 +214,16 @@ def vote_losses(
     }
 
 
-def motion_error_loss(output: NetworkOutput, samples: Samples, moving: Float[Tensor, "b v n"]) -> Float[Tensor, " b"]:
+def motion_error_loss(output: NetworkOutput, samples: Samples, own: MotionTargets) -> Float[Tensor, " b"]:
     """How far the part's points arrive from where they should, carried by one joint of the true type, a sample.
 
     The joint is read off the mean votes of the moving pixels at their predicted places, as
     :func:`partrm.inference.joint_fit.joint_from_votes` does, but for its robustness and the displacements' say on the
     angle; absent views count as little as there.
     """
-    votes, joint = output.votes, samples.joint
+    votes, joint, moving = output.votes, samples.joint, flat(own.moving).float()
     assert votes is not None
+    places = (output if output.part is None else output.part).gaussians.means.detach()
     unseen = torch.where(samples.inputs.view_valid, 1.0, UNSEEN_VOTE)
     weight = moving * unseen[..., None]
     weight = (weight / weight.sum((1, 2), keepdim=True).clamp(min=1e-4)).flatten(1)[..., None]
@@ -201,10 +237,10 @@ def motion_error_loss(output: NetworkOutput, samples: Samples, moving: Float[Ten
     slid = (axis * mean(output.displacement)).sum(-1)
     amount = torch.where(slides, slid, mean(votes.angle[..., None])[..., 0])
     # Places held fast: through them this term's noise was five times the depths' own signal.
-    T = screw_motion(axis, mean(output.gaussians.means.detach() + votes.offset_to_axis), amount, slides)
-    points = rearrange(samples.targets.point, "b v h w c -> b (v h w) c")
-    goal = points + rearrange(samples.targets.displacement, "b v h w c -> b (v h w) c")
-    shift = rearrange(samples.targets.displacement.norm(dim=-1), "b v h w -> b (v h w)")
+    T = screw_motion(axis, mean(places + votes.offset_to_axis), amount, slides)
+    points = rearrange(own.point, "b v h w c -> b (v h w) c")
+    goal = points + rearrange(own.displacement, "b v h w c -> b (v h w) c")
+    shift = rearrange(own.displacement.norm(dim=-1), "b v h w -> b (v h w)")
     everywhere = moving.flatten(1)
     error = (length(transform_points(T, points) - goal) * everywhere).sum(1)
     size = (shift * everywhere).sum(1) + SMALL_MOTION * everywhere.sum(1)
@@ -219,8 +255,10 @@ def length(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
 def moved_softly(output: NetworkOutput, T_after_before: Float[Tensor, "b 4 4"]) -> Gaussians:
     """Target-state Gaussians [b, 2n], differentiable in the moving probability.
 
-    Every Gaussian both stays and goes by the given motion, its opacity shared between the two.
+    Of two layers the one stays and the other goes. Of one every Gaussian does both, its opacity shared between the two.
     """
+    if output.part is not None:
+        return Gaussians.concatenate([output.gaussians, output.part.gaussians.transformed(T_after_before)])
     return shared_opacity(output.gaussians, output.gaussians.transformed(T_after_before), output.moving)
 
 
@@ -241,19 +279,24 @@ def appearance_losses(output: NetworkOutput, samples: Samples, weights: LossWeig
     """
     if samples.views is None:
         raise ValueError("the appearance stage needs samples with novel views")
-    output = replace(output, gaussians=mostly_carved(output.gaussians, samples))
+    output = mostly_carved(output, samples)
     after = moved_softly(output, samples.joint.T_after_before)
-    pairs = [(output.gaussians, samples.views.before), (after, samples.views.after)]
+    pairs = [(output.everything, samples.views.before), (after, samples.views.after)]
     return image_losses(pairs, samples, weights)
 
 
-def mostly_carved(gaussians: Gaussians, samples: Samples) -> Gaussians:
+def mostly_carved(output: NetworkOutput, samples: Samples) -> NetworkOutput:
     """In two samples of three without the guesses that the images contradict, as predictions are; the third teaches
     guesses not to be contradicted."""
-    with torch.no_grad():
-        wrong = free_space_violations(gaussians, samples.inputs)
-        wrong &= (torch.arange(len(wrong), device=wrong.device) % 3 > 0)[:, None]
-    return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong, 0.0))
+
+    def carved(gaussians: Gaussians) -> Gaussians:
+        with torch.no_grad():
+            wrong = free_space_violations(gaussians, samples.inputs, output.seen)
+            wrong &= (torch.arange(len(wrong), device=wrong.device) % 3 > 0)[:, None]
+        return replace(gaussians, opacities=gaussians.opacities.masked_fill(wrong, 0.0))
+
+    part = None if output.part is None else replace(output.part, gaussians=carved(output.part.gaussians))
+    return replace(output, gaussians=carved(output.gaussians), part=part)
 
 
 def image_losses(
@@ -307,7 +350,10 @@ def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tens
     truth = rearrange(t.displacement[:, 0], "b h w c -> b (h w) c")
     predicted = (by_view(output.moving_logit, samples)[:, 0] > 0) & surface
     error = (by_view(output.displacement, samples)[:, 0] - truth).norm(dim=-1)
-    distance = (by_view(output.ray_distance, samples)[:, 0] - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
+    depth = by_view(output.ray_distance, samples)[:, 0]
+    if output.part is not None:
+        depth = torch.where(moving, by_view(output.part.ray_distance, samples)[:, 0], depth)
+    distance = (depth - rearrange(t.distance[:, 0], "b h w -> b (h w)")).abs()
 
     def over(values: Tensor, mask: Bool[Tensor, "b n"]) -> Tensor:
         return (values * mask).sum(1) / mask.sum(1).clamp(min=1)
@@ -322,16 +368,32 @@ def part_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tens
 @torch.no_grad()
 def validation_metrics(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
     """Scores of each sample's first view, watched during training: :func:`part_scores`, and where the samples have
-    novel views the ``psnr`` of the source state in them."""
+    novel views :func:`image_scores`."""
     scores = part_scores(output, samples)
-    return scores if samples.views is None else scores | {"psnr": source_psnr(output, samples)}
+    return scores if samples.views is None else scores | image_scores(output, samples)
 
 
-def source_psnr(output: NetworkOutput, samples: Samples) -> Float[Tensor, " b"]:
-    """Mean PSNR of the carved source state on white in the samples' novel views."""
+def image_scores(output: NetworkOutput, samples: Samples) -> dict[str, Float[Tensor, " b"]]:
+    """Mean PSNR on white in the samples' novel views: before, and after the true motion, whole and where it changes."""
     assert samples.views is not None
-    rgb, _ = render_white(carve(output.gaussians, samples.inputs), samples.views.cameras)
-    return psnr(rgb.clamp(0, 1), composite_on_white(samples.views.before)).mean(1)
+    layers = [output.gaussians] if output.part is None else [output.gaussians, output.part.gaussians]
+    wrong = torch.cat([free_space_violations(layer, samples.inputs, output.seen) for layer in layers], 1)
+    part = torch.zeros_like(output.moving_logit, dtype=torch.bool)
+    if output.part is None:
+        everything, moving = output.gaussians, output.moving_logit > 0
+    else:
+        everything, moving = output.everything, torch.cat([part, ~part], 1)
+    everything = replace(everything, opacities=everything.opacities.masked_fill(wrong, 0.0))
+    after = Gaussians.where(moving, everything.transformed(samples.joint.T_after_before), everything)
+    was, now = composite_on_white(samples.views.before), composite_on_white(samples.views.after)
+    before, moved = (render_white(g, samples.views.cameras)[0].clamp(0, 1) for g in (everything, after))
+    changed = ((now - was).abs().amax(2) > 1 / 16).float()
+    squared = (((moved - now) ** 2).mean(2) * changed).sum((1, 2, 3)) / changed.sum((1, 2, 3)).clamp(min=1)
+    return {
+        "psnr": psnr(before, was).mean(1),
+        "psnr_after": psnr(moved, now).mean(1),
+        "psnr_moved": -10 * torch.log10(squared + 1e-4),
+    }
 
 
 @dataclass(frozen=True)

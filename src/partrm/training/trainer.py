@@ -10,6 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from partrm.files import staged_file
-from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint
+from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
-from partrm.procedural.materials import sample_materials
+from partrm.procedural.materials import HOME_SHARE, sample_materials
 from partrm.synthesis.mesh_pool import ObjectPool, concatenated, load_pool, pool_odds
 from partrm.synthesis.sampler import MaterialSampler, OnlineSamples
 from partrm.synthesis.samples import Samples
@@ -68,12 +69,16 @@ def start_from(network: nn.Module, name_or_path: str) -> None:
     """
     weights, _, _ = read_checkpoint(checkpoint_folder(name_or_path))
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(with_part_layer(weights, network.state_dict()))
     except RuntimeError as error:
         first = " ".join(str(error).splitlines()[1:2]).strip()
         raise TrainingError(
             f"--init {name_or_path}: weights of another network than the one to train ({first})"
         ) from error
+
+
+MAX_BAD_ROWS = 5
+"""Logged rows in a row with a loss that is not finite, after which training stops."""
 
 
 class Trainer:
@@ -197,6 +202,13 @@ class Trainer:
         total = torch.stack(list(losses.values())).sum()
         self.accelerator.backward(total)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        # A step that is not finite changes nothing; decided on the device, which nobody waits for.
+        sound = torch.isfinite(norm) & torch.isfinite(total.detach())
+        if self.device.type == "cuda":
+            # What fused steps ask, as torch.amp.GradScaler sets it.
+            self.optimizer.found_inf = (~sound).float()  # pyright: ignore[reportAttributeAccessIssue]
+        elif not bool(sound):
+            self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
@@ -214,7 +226,9 @@ class Trainer:
         results = {}
         for path in self.config.val_pools:
             data = OnlineSamples(*load_pool_for((path,), self.device), seed=12345)
-            config = dataclasses.replace(sample_config(phase, self.objective.views), drags=1, augment=False)
+            config = dataclasses.replace(
+                sample_config(phase, self.objective.views), drags=1, augment=False, novel_views=3, novel_size_px=128
+            )
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
                 samples = data.draw(config, 32)
@@ -224,6 +238,16 @@ class Trainer:
                     rows.setdefault(name, []).append(values[samples.valid])
             results |= {f"{path.stem}/{name}": float(torch.cat(v).mean()) for name, v in rows.items()}
         return results
+
+    def watch(self, phase: Phase) -> None:
+        """Validate and log, on the main process, while the others wait."""
+        if not self.config.val_pools:
+            return
+        if self.accelerator.is_main_process:
+            scores = self.validate(phase)
+            self.log.write(self.step, "validation", scores)
+            self.keep_best(scores)
+        self.accelerator.wait_for_everyone()
 
     def keep_best(self, scores: dict[str, float]) -> None:
         """Write ``weights-best`` when IoU minus motion error, summed over the held-out pools, is the best so far."""
@@ -265,7 +289,7 @@ class Trainer:
         """Train until the phases or the minutes end; always leaves a checkpoint and a folder of weights."""
         config, total = self.config, sum(p.steps for p in self.config.phases)
         started = saved = time.perf_counter()
-        before, rate = self.seconds, Rate(self.step)
+        before, rate, bad = self.seconds, Rate(self.step), 0
         while self.step < total:
             phase, inner = phase_at(config, self.step)
             lr = learning_rate(phase, inner)
@@ -274,20 +298,18 @@ class Trainer:
             self.samples_seen += phase.batch * self.accelerator.num_processes
             if self.step % config.log_every == 0 or self.step == total:
                 row = {name: float(value) for name, value in terms.items()}
-                if not all(math.isfinite(value) for value in row.values()):
+                bad = 0 if all(math.isfinite(value) for value in row.values()) else bad + 1
+                if bad >= MAX_BAD_ROWS:
                     raise TrainingError(f"step {self.step}: the loss is not finite ({row}); resume from the checkpoint")
                 per_second = rate.since(self.step) * phase.batch * self.accelerator.num_processes
                 self.log.write(self.step, phase.name, {**row, "lr": lr, "samples_per_s": per_second})
             self.seconds = before + time.perf_counter() - started
-            if config.val_pools and (self.step % config.validate_every == 0 or self.step == total):
-                if self.accelerator.is_main_process:
-                    scores = self.validate(phase)
-                    self.log.write(self.step, "validation", scores)
-                    self.keep_best(scores)
-                self.accelerator.wait_for_everyone()
+            if self.step % config.validate_every == 0 or self.step == total:
+                self.watch(phase)
                 rate = Rate(self.step)
             action = self.next_action(started, saved)
             if action == "stop":
+                self.watch(phase)
                 break
             if action == "save":
                 self.save()
@@ -309,7 +331,8 @@ def load_pool_for(
         shares: share of the samples from each of them; empty: every object equally often.
     """
     pools = [load_pool(path, device) for path in paths]
-    return ObjectPool.from_pool(concatenated(pools), pool_odds(pools, shares) if shares else None), sample_materials
+    materials = partial(sample_materials, home_share=HOME_SHARE)
+    return ObjectPool.from_pool(concatenated(pools), pool_odds(pools, shares) if shares else None), materials
 
 
 def train(config: TrainConfig, listener: Listener = SILENT) -> None:

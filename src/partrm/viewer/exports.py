@@ -14,9 +14,18 @@ import numpy as np
 from PIL import Image
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import canonical_orbit
+from partrm.geometry.cameras import ABSENT_FOVY_RAD, canonical_orbit
 from partrm.geometry.gaussians import save_ply
-from partrm.inference.prediction import DEFAULT_VIEWS, Prediction, before_after, describe, save_motion, save_prediction
+from partrm.inference.prediction import (
+    DEFAULT_VIEWS,
+    VIEW_PX,
+    Prediction,
+    before_after,
+    describe,
+    picture_view,
+    save_motion,
+    save_prediction,
+)
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LocalServer
@@ -85,7 +94,7 @@ def _ply(result: Result, fraction: float) -> bytes:
 def _video(result: Result) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "motion.mp4"
-        save_motion(result.predicted, result.predicted.source.cameras[:1], path)
+        save_motion(result.predicted, picture_view(result.predicted.source)[1], path)
         return path.read_bytes()
 
 
@@ -97,7 +106,7 @@ def _picture(result: Result) -> bytes:
 
 def _description(result: Result) -> bytes:
     prediction = result.predicted
-    content = describe(prediction, canonical_orbit(DEFAULT_VIEWS, prediction.source.cameras.width))
+    content = describe(prediction, canonical_orbit(DEFAULT_VIEWS, VIEW_PX, fovy_rad=ABSENT_FOVY_RAD))
     content |= {"timings_s": prediction.timings_s}
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 

@@ -15,12 +15,13 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, canonical_orbit, orbit_poses
+from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.framing import nominal_crops
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.images import FramedImage, crop_square, frame_object, load_image
-from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source
+from partrm.imaging.images import FramedImage, crop_square, load_image
+from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source, single_view
 from partrm.viewer.display import MovableGaussians
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
@@ -101,9 +102,7 @@ def picture_of(
     rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"], title: str
 ) -> OpenedPicture:
     """An image in memory; see :func:`open_picture`."""
-    framed = frame_object(rgba, size_px, framing)
-    views = SourceViews((framed,), canonical_orbit(1, size_px), torch.eye(4), 1.0, rgba[3])
-    return OpenedPicture(title, rgba, views, adjustable=True)
+    return OpenedPicture(title, rgba, single_view(rgba, size_px, framing), adjustable=True)
 
 
 def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
@@ -118,7 +117,8 @@ def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float
     framed = crop_square(picture.rgba, corner, new, size_px)
     if not bool((framed.image[3] > 0.5).any()):
         raise ViewError("the crop shows nothing of the object")
-    return replace(picture, views=replace(picture.views, framed=(framed,)))
+    nominal = nominal_crops(1, size_px, "cpu")[0]
+    return replace(picture, views=SourceViews((framed,), nominal, torch.eye(4), 1.0, picture.rgba))
 
 
 def photograph_object(path: Path, size_px: int) -> OpenedPicture:

@@ -122,8 +122,8 @@ def make_view(
     return view
 
 
-def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Any:
-    """Wrap the fields of a MaterialTable and of Lights (int32, float32)."""
+def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor], decals: dict[str, Tensor]) -> Any:
+    """Wrap the fields of a MaterialTable, of Lights and of Decals (int32, float32)."""
     look = Look()
     for name in ("color", "color2", "direction"):
         setattr(look, name, _array(materials[name], wp.vec3))
@@ -136,6 +136,12 @@ def make_look(materials: dict[str, Tensor], lights: dict[str, Tensor]) -> Any:
     look.ambient = _array(lights["ambient"], wp.vec3)
     look.sky = _array(lights["sky"], wp.vec3)
     look.sky_contrast = _array(lights["sky_contrast"], wp.float32)
+    look.lamp, look.lamp_color = _array(lights["lamp"], wp.vec3), _array(lights["lamp_color"], wp.vec3)
+    for name in ("lamp_sharpness", "mirror", "occlusion"):
+        setattr(look, name, _array(lights[name], wp.float32))
+    look.decal_slot = _array(decals["slot"], wp.int32)
+    for name in ("centre", "half", "color", "ink"):
+        setattr(look, f"decal_{name}", _array(decals[name], wp.vec3))
     return look
 
 

@@ -12,7 +12,7 @@ from typing import no_type_check
 
 import warp as wp
 
-from partrm.rendering._warp.shading import Geometry, Hit, Look, encoded
+from partrm.rendering._warp.shading import Geometry, Hit, Look, encoded, lamps_on, mirrored_world
 
 wp.set_module_options({"enable_backward": False})
 
@@ -121,6 +121,20 @@ def camera_position(view: View, camera: int) -> wp.vec3:
 
 @wp.func
 @no_type_check
+def _slanted(normal: wp.vec3, tap: int) -> wp.vec3:
+    """One of four directions about the normal, a little steeper than 45 degrees."""
+    up = wp.vec3(0.0, 0.0, 1.0)
+    if wp.abs(normal[2]) > 0.9:
+        up = wp.vec3(1.0, 0.0, 0.0)
+    across = wp.normalize(wp.cross(up, normal))
+    along = wp.cross(normal, across)
+    sign = wp.where((tap & 2) != 0, -1.0, 1.0)
+    side = wp.where((tap & 1) != 0, across, along)
+    return wp.normalize(0.75 * normal + sign * side)
+
+
+@wp.func
+@no_type_check
 def lit(
     geometry: Geometry,
     place: Placement,
@@ -133,10 +147,13 @@ def lit(
     origin: wp.vec3,
     direction: wp.vec3,
     shadows: int,
+    metal: float,
+    tap: int,
 ) -> wp.vec3:
     """sRGB colour of a surface of linear colour ``base`` at ``t`` along a ray that its normal faces.
 
-    Hemispheric ambient, Lambert and Blinn-Phong of one light, a Fresnel glint of the world.
+    Hemispheric ambient, Lambert and Blinn-Phong of one light, a Fresnel glint of the world; where there are mirrors,
+    the world and its lamps as gloss shows them. Ambient light is occluded along one direction for each ``tap``.
     """
     point = origin + t * direction
     to_light = look.light_position[b] - point
@@ -149,12 +166,29 @@ def lit(
             lambert = 0.0
     hemisphere = 1.0 - 0.5 * look.sky_contrast[b] * (1.0 - wp.dot(normal, look.sky[b]))
     ambient = look.ambient[b] * hemisphere
+    reach = look.occlusion[b]
+    if shadows != 0 and reach > 0.0:
+        start = point + (_SELF_HIT * t) * normal
+        if _blocked(geometry, place, b, start, _slanted(normal, tap), reach):
+            ambient = ambient * 0.55
     shine = 0.0
     if lambert > 0.0 and gloss > 0.0:
         half = wp.normalize(to_light - direction)
         shine = look.light_intensity[b] * gloss * wp.pow(wp.max(wp.dot(normal, half), 0.0), 12.0 + 120.0 * gloss)
-    fresnel = 0.4 * gloss * wp.pow(wp.max(1.0 + wp.dot(normal, direction), 0.0), 5.0)
+    grazing = wp.pow(wp.max(1.0 + wp.dot(normal, direction), 0.0), 5.0)
+    fresnel = 0.4 * gloss * grazing
     out = wp.vec3()
+    mirror = look.mirror[b]
+    if mirror > 0.0:
+        shown = mirrored_world(look, b, direction - 2.0 * wp.dot(normal, direction) * normal, gloss, metal)
+        diffuse = ambient + lamps_on(look, b, normal)
+        at_normal = 0.03 + 0.07 * gloss
+        share = mirror * wp.min(gloss * 1.5, 1.0) * (at_normal + (1.0 - at_normal) * grazing)
+        for c in range(3):
+            tinted = mirror * metal * (0.6 * base[c] + 0.25)
+            kept = (1.0 - 0.75 * mirror * metal) * (1.0 - share)
+            out[c] = encoded(kept * base[c] * (diffuse[c] + lambert) + shine + wp.max(share, tinted) * shown[c])
+        return out
     for c in range(3):
         out[c] = encoded(base[c] * (ambient[c] + lambert) + shine + fresnel * ambient[c])
     return out

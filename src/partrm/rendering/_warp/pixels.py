@@ -21,7 +21,7 @@ from partrm.rendering._warp.kernels import (
     store_color,
     store_surface,
 )
-from partrm.rendering._warp.shading import Geometry, Hit, Look, albedo, linear_color, material_slot
+from partrm.rendering._warp.shading import BRUSHED, Geometry, Hit, Look, albedo, linear_color, material_slot
 
 wp.set_module_options({"enable_backward": False})
 
@@ -59,12 +59,15 @@ def _shade(
     origin: wp.vec3,
     direction: wp.vec3,
     shadows: int,
+    tap: int,
 ) -> wp.vec3:
     """sRGB colour of a hit."""
     slot = material_slot(geometry, look, hit.face)
     base = linear_color(albedo(geometry, look, b, slot, hit))
     normal = facing_normal(geometry, place, b, hit, direction)
-    return lit(geometry, place, look, b, base, look.gloss[b, slot], normal, hit.t, origin, direction, shadows)
+    metal = wp.where(look.pattern[b, slot] == BRUSHED, 1.0, 0.0)
+    gloss = look.gloss[b, slot]
+    return lit(geometry, place, look, b, base, gloss, normal, hit.t, origin, direction, shadows, metal, tap)
 
 
 @wp.kernel
@@ -93,7 +96,7 @@ def render_kernel(
             direction = camera_ray(view, camera, float(x) + dx, float(y) + dy)
             hit = _nearest(geometry, place, b, origin, direction)
             if hit.slot >= 0:
-                color += _shade(geometry, place, look, b, hit, origin, direction, shadows)
+                color += _shade(geometry, place, look, b, hit, origin, direction, shadows, 2 * j + i)
                 hits += 1.0
     store_color(image, camera, x, y, color, hits, samples)
 

@@ -12,6 +12,7 @@ from partrm.objects.materials import Pattern
 wp.set_module_options({"enable_backward": False})
 
 _STRIPES, _WOOD = wp.constant(int(Pattern.STRIPES)), wp.constant(int(Pattern.WOOD))
+BRUSHED = wp.constant(int(Pattern.BRUSHED))
 _CHECKER, _NOISE = wp.constant(int(Pattern.CHECKER)), wp.constant(int(Pattern.NOISE))
 
 
@@ -35,7 +36,7 @@ class Geometry:
 @wp.struct
 @no_type_check
 class Look:
-    """Materials [b, slots] and lights [b]."""
+    """Materials [b, slots], lights [b] and decals [b, decals]."""
 
     color: wp.array2d(dtype=wp.vec3)
     color2: wp.array2d(dtype=wp.vec3)
@@ -49,6 +50,16 @@ class Look:
     ambient: wp.array(dtype=wp.vec3)
     sky: wp.array(dtype=wp.vec3)
     sky_contrast: wp.array(dtype=wp.float32)
+    lamp: wp.array2d(dtype=wp.vec3)
+    lamp_color: wp.array2d(dtype=wp.vec3)
+    lamp_sharpness: wp.array2d(dtype=wp.float32)
+    mirror: wp.array(dtype=wp.float32)
+    occlusion: wp.array(dtype=wp.float32)
+    decal_slot: wp.array2d(dtype=wp.int32)
+    decal_centre: wp.array2d(dtype=wp.vec3)
+    decal_half: wp.array2d(dtype=wp.vec3)
+    decal_color: wp.array2d(dtype=wp.vec3)
+    decal_ink: wp.array2d(dtype=wp.vec3)
 
 
 @wp.struct
@@ -123,6 +134,16 @@ def _textured(geometry: Geometry, texture: int, hit: Hit) -> wp.vec3:
 
 @wp.func
 @no_type_check
+def _printed(p: wp.vec3) -> bool:
+    """Whether ink lies at this place of a label ([-1, 1]³, z up): lines of words within a margin."""
+    line = wp.floor(3.5 * p[2])
+    words = wp.noise(wp.uint32(11), wp.vec3(9.0 * p[0], 9.0 * p[1], 3.7 * line))
+    margin = wp.max(wp.abs(p[1]), wp.abs(p[2])) > 0.8
+    return not margin and _fraction(3.5 * p[2]) < 0.5 and words > -0.15
+
+
+@wp.func
+@no_type_check
 def material_slot(geometry: Geometry, look: Look, face: int) -> int:
     return wp.min(geometry.face_material[face], look.gloss.shape[1] - 1)
 
@@ -139,6 +160,12 @@ def albedo(geometry: Geometry, look: Look, b: int, slot: int, hit: Hit) -> wp.ve
     texture = look.texture[b, slot]
     if texture >= 0 and geometry.corner_uv.shape[0] > 0:
         color = wp.cw_mul(color, _textured(geometry, texture, hit))
+    for k in range(look.decal_slot.shape[1]):
+        if look.decal_slot[b, k] == hit.slot:
+            at = wp.mesh_eval_position(geometry.mesh, hit.face, hit.u, hit.v) - look.decal_centre[b, k]
+            within = wp.cw_div(at, look.decal_half[b, k])
+            if wp.max(wp.max(wp.abs(within[0]), wp.abs(within[1])), wp.abs(within[2])) < 1.0:
+                color = wp.where(_printed(within), look.decal_ink[b, k], look.decal_color[b, k])
     return color
 
 
@@ -159,3 +186,31 @@ def linear_color(srgb: wp.vec3) -> wp.vec3:
 def encoded(c: float) -> float:
     x = wp.clamp(c, 0.0, 1.0)
     return wp.where(x <= 0.0031308, 12.92 * x, 1.055 * wp.pow(x, 1.0 / 2.4) - 0.055)
+
+
+@wp.func
+@no_type_check
+def lamps_on(look: Look, b: int, normal: wp.vec3) -> wp.vec3:
+    """Diffuse light of the lamps, which wraps a little about surfaces, as wide sources do."""
+    light = wp.vec3()
+    for k in range(look.lamp.shape[1]):
+        cosine = wp.max((wp.dot(normal, look.lamp[b, k]) + 0.25) / 1.25, 0.0)
+        light += look.lamp_color[b, k] * (cosine * 2.0 / (1.0 + look.lamp_sharpness[b, k]))
+    return light
+
+
+@wp.func
+@no_type_check
+def mirrored_world(look: Look, b: int, direction: wp.vec3, gloss: float, metal: float) -> wp.vec3:
+    """Radiance of the world, a dim floor below its horizon and its lamps, the more blurred the less the gloss."""
+    height = wp.clamp(0.5 + (2.0 + 10.0 * gloss) * direction[2], 0.0, 1.0)
+    sky = 1.0 - 0.5 * look.sky_contrast[b] * (1.0 - wp.dot(direction, look.sky[b]))
+    world = look.ambient[b] * wp.lerp(0.35, sky, height)
+    blur = wp.lerp(0.03 + 0.4 * gloss * gloss, 1.0, gloss * gloss * gloss)
+    blur = wp.lerp(blur, 0.15, metal)
+    for k in range(look.lamp.shape[1]):
+        sharpness = look.lamp_sharpness[b, k]
+        wide = sharpness * blur
+        fall = wp.exp(wide * (wp.dot(direction, look.lamp[b, k]) - 1.0))
+        world += look.lamp_color[b, k] * (fall * (1.0 + wide) / (1.0 + sharpness))
+    return world

@@ -27,7 +27,7 @@ from partrm.rendering._warp.kernels import (
     store_surface,
     turned,
 )
-from partrm.rendering._warp.shading import Geometry, Hit, Look, albedo, linear_color, material_slot
+from partrm.rendering._warp.shading import BRUSHED, Geometry, Hit, Look, albedo, linear_color, material_slot
 
 wp.set_module_options({"enable_backward": False})
 
@@ -49,6 +49,7 @@ class Facet:
     normal: wp.vec3
     material: wp.int32
     gloss: wp.float32
+    metal: wp.float32
     plain: wp.bool
     ahead: wp.bool
     base: wp.vec3
@@ -154,8 +155,11 @@ def _facet(
     facet.normal = face_normal(geometry, place, b, hit)
     facet.material = material_slot(geometry, look, hit.face)
     facet.gloss = look.gloss[b, facet.material]
+    facet.metal = wp.where(look.pattern[b, facet.material] == BRUSHED, 1.0, 0.0)
     facet.ahead = True
-    facet.plain = look.pattern[b, facet.material] == 0 and look.texture[b, facet.material] < 0
+    facet.plain = (
+        look.decal_slot.shape[1] == 0 and look.pattern[b, facet.material] == 0 and look.texture[b, facet.material] < 0
+    )
     return facet
 
 
@@ -197,7 +201,19 @@ def render_tiles_kernel(
                             facet.base = linear_color(albedo(geometry, look, b, facet.material, hit))
                         normal = turned(facet.normal, direction)
                         color += lit(
-                            geometry, place, look, b, facet.base, facet.gloss, normal, hit.t, origin, direction, shadows
+                            geometry,
+                            place,
+                            look,
+                            b,
+                            facet.base,
+                            facet.gloss,
+                            normal,
+                            hit.t,
+                            origin,
+                            direction,
+                            shadows,
+                            facet.metal,
+                            2 * j + i,
                         )
                         hits += 1.0
             store_color(image, camera, x, y, color, hits, samples)
