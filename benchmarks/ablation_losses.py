@@ -124,10 +124,18 @@ def renders_only(
     """Renders teach everything: the part goes by the network's own displacements, softly, its rotation stays."""
     if samples.views is None or not appearance:
         raise ValueError("renders alone teach in the appearance stage, from samples with novel views")
-    before = mostly_carved(output.gaussians, samples)
-    gone = replace(before, means=before.means + output.displacement)
-    after = shared_opacity(before, gone, output.moving)
-    return image_losses([(before, samples.views.before), (after, samples.views.after)], samples, weights)
+    output = mostly_carved(output, samples)
+    pairs = [(output.everything, samples.views.before), (displaced(output, output.displacement), samples.views.after)]
+    return image_losses(pairs, samples, weights)
+
+
+def displaced(output: NetworkOutput, displacement: Float[Tensor, "b n 3"]) -> Gaussians:
+    """:func:`partrm.training.losses.moved_softly` by a displacement a pixel in place of one motion."""
+    goes = output.gaussians if output.part is None else output.part.gaussians
+    gone = replace(goes, means=goes.means + displacement)
+    if output.part is None:
+        return shared_opacity(goes, gone, output.moving)
+    return Gaussians.concatenate([output.gaussians, gone])
 
 
 def state_losses(

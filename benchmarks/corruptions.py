@@ -22,14 +22,14 @@ from backgrounds import BACKGROUNDS, compressed, photograph
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
 
 from partrm.evaluation.eval_set import load_eval_set
 from partrm.evaluation.mesh_samples import MeshSamples, drag_points, network_input
 from partrm.evaluation.runner import batches, first_view_mask
 from partrm.evaluation.samples import GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_motion
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.cutout import cut_out
 from partrm.inference.decode import read_motion, run_network
@@ -38,9 +38,7 @@ from partrm.model.checkpoints import load_model
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import PartRMNetwork
 from partrm.rendering.meshes import render_meshes, trace_surfaces
-from partrm.synthesis.augmentation import jitter_field_of_view
 from partrm.synthesis.posed_scenes import PosedBatch, moving_mask, random_lights
-from partrm.synthesis.scenarios import first_view
 
 SETTINGS = RunSettings(novel_size_px=16)
 """The views around are not looked at."""
@@ -93,8 +91,11 @@ class Lens:
 
     def cameras(self, scene: Scene, size_px: int) -> Cameras:
         """[b, 1] that took the first images."""
-        told = first_view(len(scene.numbers), size_px, scene.stage.device)
-        return jitter_field_of_view(told, 1.0, (self.fovy_deg, self.fovy_deg), scene.generator)
+        told = scene.posed.first.resized(size_px)
+        wider = math.tan(math.radians(self.fovy_deg) / 2) / math.tan(CANONICAL_FOVY_RAD / 2)
+        T = told.T_world_camera.clone()
+        T[..., :3, 3] /= wider
+        return replace(told, T_world_camera=T, fovy_rad=2 * torch.atan(wider * torch.tan(told.fovy_rad / 2)))
 
     def __call__(self, scene: Scene) -> NetworkInput:
         size = scene.inputs.images.shape[-1]
@@ -178,7 +179,9 @@ def photographed(background: str) -> Disturbance:
     def taken(scene: Scene) -> NetworkInput:
         rng, cuts = np.random.default_rng(0), []
         for rgba in scene.inputs.images[:, 0]:
-            cuts.append(cut_out(photograph(rgba, BACKGROUNDS[background], rng)))
+            room = rgba.shape[-1] // 4  # people leave some about an object
+            cut = cut_out(photograph(pad(rgba, (room, room, room, room)), BACKGROUNDS[background], rng))
+            cuts.append(cut[:, room:-room, room:-room])
         images = torch.stack(cuts)
         return scene.with_first(images[:, :3], images[:, 3:])
 

@@ -9,6 +9,7 @@ from ablation_losses import (
     PEER,
     RENDERS_ONLY,
     STATE,
+    displaced,
     peer_losses,
     state_appearance_losses,
     state_losses,
@@ -29,7 +30,7 @@ from partrm.synthesis.sampler import SampleConfig, make_samples
 from partrm.synthesis.samples import Samples
 from partrm.synthesis.scenarios import JointTables
 from partrm.training.config import LossWeights
-from partrm.training.losses import ARTICULATED, Objective, moved_softly, shared_opacity
+from partrm.training.losses import ARTICULATED, Objective, moved_softly
 
 WEIGHTS = LossWeights(shape=0.1, image=20.0)
 
@@ -114,12 +115,12 @@ def test_renders_teach_displacements_only_where_they_are_alone(samples: Samples,
 def test_going_by_true_displacements_is_going_by_the_true_motion(samples: Samples) -> None:
     torch.manual_seed(0)
     output: NetworkOutput = PartRMNetwork(TINY)(samples.inputs)
-    T, still = samples.joint.T_after_before, output.gaussians
-    n = still.means.shape[1]
-    own = shared_opacity(still, dataclasses.replace(still, means=transform_points(T, still.means)), output.moving)
-    given = moved_softly(output, T)
-    assert torch.allclose(own.means[:, n:], given.means[:, n:], atol=1e-5)
-    assert torch.equal(own.opacities, given.opacities)
+    T = samples.joint.T_after_before
+    for answer in (output, dataclasses.replace(output, part=None)):
+        goes = answer.gaussians if answer.part is None else answer.part.gaussians
+        own, given = displaced(answer, transform_points(T, goes.means) - goes.means), moved_softly(answer, T)
+        assert torch.allclose(own.means, given.means, atol=1e-5)
+        assert torch.equal(own.opacities, given.opacities)
 
 
 @pytest.mark.parametrize("objective", [STATE, PEER], ids=["state", "peer"])

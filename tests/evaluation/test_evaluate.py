@@ -13,15 +13,23 @@ from partrm.evaluation import planning
 from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.eval_set import load_eval_set, save_eval_set
 from partrm.evaluation.html_report import choose_samples
-from partrm.evaluation.mesh_samples import EvalSetError, network_input, novel_cameras, surface_points, truths_of
+from partrm.evaluation.mesh_samples import (
+    EvalSetError,
+    drag_points,
+    network_input,
+    novel_cameras,
+    surface_points,
+    truths_of,
+)
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.results import ByMethod, ByMetric, SampleRow
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel, padded_input
 from partrm.evaluation.scoring import score
 from partrm.evaluation.session import RunOptions, evaluate_into
-from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.cameras import INPUT_HALF_WIDTH, Cameras, canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.framing import Framing, gaussians_to_object, joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.inference.decode import run_network
@@ -100,7 +108,8 @@ def test_the_amounts_sign_is_read_about_the_true_axis(all_truths):
         name = "amount_error_rad" if truth.joint.type == JointType.REVOLUTE else "amount_error_units"
         assert same[name] == pytest.approx(0, abs=1e-6)
         assert same["motion_error_ratio"] < 1e-5
-        assert wrong[name] == pytest.approx(2 * abs(truth.joint.amount), rel=1e-5)
+        unit = 1 if truth.joint.type == JointType.REVOLUTE else truth.diagonal
+        assert wrong[name] == pytest.approx(2 * abs(truth.joint.amount) / unit, rel=1e-5)
 
 
 def test_the_wrong_joint_type_has_no_pivot_and_no_amount(all_truths):
@@ -124,32 +133,39 @@ def test_planned_samples_show_their_motion_and_drag_what_moves(evalset, all_trut
         mask = torch.nn.functional.interpolate(truth.part_mask[None, None].float(), (128, 128))[0, 0]
         near = torch.nn.functional.max_pool2d(mask[None], 5, 1, 2)[0]
         assert bool((near[y, x] > 0).all()), "drags start on the part that moves"
-        assert bool(((drags.end[row] > 0) & (drags.end[row] < 1)).all())
+        assert bool(((drags.end[row] > -0.5) & (drags.end[row] < 1.5)).all()), "perhaps outside, but near"
         # Each end is where the true joint takes the point, by an independent route: the object's own kinematics.
         tables, plan = JointTables.from_objects([cabinet()]), evalset.plan
         poses = [tables.poses(q[[row]])[0, plan.part[row]] for q in (plan.q_source, plan.q_target)]
         point = transform_points(poses[1] @ poses[0].inverse(), plan.drag_point[row])
         canonical = posed.framing[[row]].points_to_canonical(point[None])[0]
-        pixels, _ = canonical_orbit(1, 128)[0].project(canonical)
+        pixels, _ = inputs.cameras[row, 0].project(canonical)
         assert_close(drags.end[row] * 128, pixels, atol=0.02, rtol=0)
     assert drags.start[:, 0].sub(drags.end[:, 0]).norm(dim=-1).min() > planning.MIN_DRAG / 2
     one = network_input(stage, posed, numbers, RunSettings(drags=1), 128).drags
     assert one.valid.sum(-1).tolist() == [1] * len(evalset)
 
 
-def test_first_view_is_the_canonical_camera_and_views_around_keep_their_distance(evalset):
+def test_first_view_looks_along_the_canonical_axis_and_views_around_keep_their_distance(evalset):
     stage, numbers = evalset.open("cpu"), range(len(evalset))
     posed = stage.posed(numbers)
     inputs = network_input(stage, posed, numbers, RunSettings(views=3), SIZE)
     assert inputs.view_valid.tolist() == [[True, True, True, False]] * len(evalset)
     assert bool((inputs.images[:, 3] == 0).all())
-    assert_close(inputs.cameras[:, 0].T_world_camera[0], canonical_orbit(1, SIZE).T_world_camera[0])
+    first = inputs.cameras[:, 0]
+    assert_close(
+        first.T_world_camera[:, :3, :3], canonical_orbit(1, SIZE).T_world_camera[:, :3, :3].expand(len(evalset), 3, 3)
+    )
+    assert_close(first.positions[:, :2], torch.zeros(len(evalset), 2), atol=1e-5, rtol=0)
+    assert_close(first.positions[:, 2] * torch.tan(first.fovy_rad / 2), torch.full((len(evalset),), INPUT_HALF_WIDTH))
     around = novel_cameras(posed, evalset.plan.azimuth_rad, 64)
-    assert_close(around.positions.norm(dim=-1), torch.full(around.batch_shape, 2.4))
+    centre = posed.framing.points_to_canonical(torch.zeros(len(evalset), 1, 3))
+    away = (around.positions - centre) / posed.framing.scale[:, None, None]
+    assert_close(away.norm(dim=-1), torch.full(around.batch_shape, 2.4))
     up = posed.framing.R_canonical_object[:, :, 2]
-    height = (around.positions * up[:, None]).sum(-1)
+    height = (away * up[:, None]).sum(-1)
     assert_close(height, torch.full_like(height, 2.4 * math.sin(math.radians(20))), atol=1e-5, rtol=0)
-    angles = [around.positions[0, i] @ around.positions[0, i + 4] / 2.4**2 for i in range(4)]
+    angles = [away[0, i] @ away[0, i + 4] / 2.4**2 for i in range(4)]
     assert_close(torch.stack(angles), torch.full((4,), -math.cos(math.radians(40))), atol=1e-5, rtol=0)
 
 
@@ -232,20 +248,35 @@ def test_eval_scores_what_predict_answers(evalset, checkpoint, tmp_path):
     stage = evalset.open("cpu")
     posed = stage.posed([0])
     inputs = network_input(stage, posed, [0], RunSettings(), SIZE)
-    save_image(inputs.images[0, 0], tmp_path / "source.png")
+    camera = stage.true_cameras([0], 1, 4 * SIZE)
+    picture = render_meshes(stage.scene, posed.instances, camera, posed.lights)[0, 0]
+    save_image(picture, tmp_path / "source.png")
     source = load_source(tmp_path / "source.png", SIZE, "canonical")
-    drag = torch.cat([inputs.drags.start[0, 0], inputs.drags.end[0, 0]]) * SIZE
+    seen = posed.framing.cameras_to_canonical(camera)[0, 0]
+    point = drag_points(stage, posed, [0], 1)[0]
+    T = posed.framing.motion_to_canonical(posed.T_motion)[0]
+    drag = torch.cat([seen.project(p)[0][0] for p in (point, transform_points(T, point))])
     pixels = check_drags([tuple(drag.tolist())], source)
-    assert_close(predict_input(source, pixels).images, inputs.images, atol=1 / 255, rtol=0)
+    given = predict_input(source, pixels)
+    assert float((given.images - inputs.images).abs().mean()) < 0.01
+    assert_close(given.drags.start[:, 0], inputs.drags.start[:, 0], atol=1e-2, rtol=0)
+    assert_close(given.drags.end[:, 0], inputs.drags.end[:, 0], atol=1e-2, rtol=0)
+    assert_close(given.cameras.fovy_rad[:, 0], inputs.cameras.fovy_rad[:, 0], rtol=0.02, atol=0)
     prediction = predict(source, pixels, model)
     row = evaluate(evalset, model, RunSettings(limit=1, novel_size_px=48), lambda count: None)[0]
     cameras = novel_cameras(posed, evalset.plan.azimuth_rad[:1], 48)
     truth = truths_of(stage, posed, [0], RunSettings(), cameras, SIZE // 2)[0]
-    scored = score(
-        truth, MethodOutput(truth.part_mask, prediction.joint, render_on_white(prediction.after, cameras[0]))
+    # Predictions are in the canonical frame, truths in the one that the network answers in.
+    frame = source.network_frame
+    assert frame is not None
+    back = Framing(
+        frame.R_canonical_object.mT, -frame.scale * (frame.R_canonical_object @ frame.target), 1 / frame.scale
     )
-    still = score(truth, MethodOutput(None, None, render_on_white(prediction.before, cameras[0])))
-    # The PNG rounds colours to 8 bit.
+    before, after = (gaussians_to_object(back, state) for state in (prediction.before, prediction.after))
+    joint = joint_to_object(back, prediction.joint)
+    scored = score(truth, MethodOutput(truth.part_mask, joint, render_on_white(after, cameras[0])))
+    still = score(truth, MethodOutput(None, None, render_on_white(before, cameras[0])))
+    # The one crop is resampled from the picture, the other ray-cast.
     for name in ("psnr", "psnr_moved", "motion_error_ratio", "drag_error_px"):
         assert scored[name] == pytest.approx(row.metrics.model[name], rel=0.02), name
         assert still[name] == pytest.approx(row.metrics.no_motion[name], rel=0.02), name

@@ -18,13 +18,13 @@ from partrm.cli import main
 from partrm.datasets.build import build
 from partrm.datasets.object_writer import BuildConfig
 from partrm.datasets.partdrag4d import DatasetError
-from partrm.evaluation.folder_samples import Canonical
+from partrm.evaluation.folder_samples import Canonical, posed_solid
 from partrm.evaluation.folder_sets import open_folder, read_lines
 from partrm.evaluation.results import METRICS
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import MethodOutput, RunSettings
 from partrm.evaluation.scoring import score
-from partrm.geometry.cameras import save_cameras
+from partrm.geometry.cameras import INPUT_HALF_WIDTH, canonical_pose, save_cameras
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import save_image
@@ -32,6 +32,8 @@ from partrm.metrics.images import psnr
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.paper.eval_protocol import published_crops, published_drags
+from partrm.rendering.meshes import trace_surfaces
+from partrm.synthesis.posed_scenes import moving_mask
 
 SIZE = TINY.image_size_px
 SETTINGS = RunSettings(novel_size_px=SIZE)
@@ -109,8 +111,9 @@ def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(correcte
         x, y = (drags.start[drags.valid] * truth.part_mask.shape[0]).long().unbind(-1)
         near = torch.nn.functional.max_pool2d(truth.part_mask[None].float(), 3, 1, 1)[0]
         assert bool((near[y, x] > 0).all())
-        arrived, _ = truth.camera.project(transform_points(truth.T_after_before, truth.drag_points))
-        assert_close(arrived / truth.camera.width, drags.end[drags.valid], atol=2e-3, rtol=0)
+        crop = batch.inputs.cameras[row, 0]
+        arrived, _ = crop.project(transform_points(truth.T_after_before, truth.drag_points))
+        assert_close(arrived / crop.width, drags.end[drags.valid], atol=2e-3, rtol=0)
         perfect = score(truth, MethodOutput(truth.part_mask, truth.joint, truth.after))
         assert (perfect["iou"], perfect["psnr"], perfect["psnr_moved"]) == (1, 60, 60)
         assert perfect["motion_error_ratio"] < 2e-3
@@ -129,7 +132,13 @@ def test_truths_agree_with_points_and_perfect_answers_score_the_ceiling(correcte
 def test_the_first_camera_is_canonical_and_lengths_scale_with_it(corrected):
     sample = corrected.samples[0].load()
     frame = Canonical.of(sample)
-    assert_close(frame.cameras.positions[0], torch.tensor([0.0, 0, 2.4]), atol=1e-5, rtol=0)
+    # What the network sees looks along the axis, and its picture has the size of the frame at the origin.
+    assert_close(frame.crop.T_world_camera[:3, :3], canonical_pose()[:3, :3], atol=1e-5, rtol=0)
+    assert_close(frame.crop.positions[:2], torch.zeros(2), atol=1e-5, rtol=0)
+    assert float(frame.crop.positions[2] * torch.tan(frame.crop.fovy_rad / 2)) == pytest.approx(
+        INPUT_HALF_WIDTH, rel=1e-4
+    )
+    assert_close(frame.crop.positions, frame.cameras.positions[0], atol=1e-4, rtol=0)
     points = sample.points[:5]
     T = frame.motion(sample.T_after_before)
     assert_close(
@@ -257,9 +266,13 @@ def test_the_simple_layout_gives_the_same_figures(corrected, checkpoint, tmp_pat
     to_simple(sample, tmp_path / "one")
     stage = corrected.open("cpu")
     truth = stage.batch([0], replace(SETTINGS, novel_size_px=SIZE), 2 * SIZE).truths[0]
+    frame = Canonical.of(sample)
+    scene, batch = posed_solid(sample, sample.solid, frame, torch.device("cpu"))
+    maps = trace_surfaces(scene, batch.instances, frame.cameras[[0]].resized(SIZE)[None])
+    first = moving_mask(maps, batch.carried)[0, 0]
     for name, masks in (("part_before", truth.moved), ("part_after", truth.moved)):
         (tmp_path / "one" / name).mkdir()
-        for number, mask in enumerate([truth.part_mask, *masks]):
+        for number, mask in enumerate([first, *masks]):
             Image.fromarray(mask.numpy()).save(tmp_path / "one" / name / f"{number:02d}.png")
     simple = open_folder(tmp_path)
     assert (simple.protocol, len(simple), simple.object_names) == ("simple", 1, ("mine",))

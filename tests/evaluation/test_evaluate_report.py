@@ -46,7 +46,7 @@ from partrm.evaluation.session import RowsError, RunOptions
 from partrm.evaluation.tables import partdrag_table
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import pose
-from partrm.inference.decode import MOVING_WIDTH
+from partrm.inference.decode import MOVING_WIDTH, STILL_WIDTH
 from partrm.model.checkpoints import CheckpointError, load_model, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.procedural import CATEGORIES, catalogue, registry
@@ -83,16 +83,16 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
     posed = stage.posed(numbers)
     around = novel_cameras(posed, evalset.plan.azimuth_rad[numbers], 64)
     truths = truths_of(stage, posed, numbers, RunSettings(), around, 64)
-    surface = true_surfaces(stage.scene, posed, input_cameras(posed, 4, 128))
+    surface = true_surfaces(stage.scene, posed, input_cameras(stage, posed, numbers, 4, 128))
     for row, truth in enumerate(truths):
         perfect = surface.gaussians[row]
         still = render_on_white(perfect, around[row])
-        # A network's moving splats are widened when they are read: these come out as the true ones.
+        # A network's splats are widened when they are read: these come out as the true ones.
         shrink_outside_silhouettes = (
-            perfect.scales / torch.where(surface.network_moving[row], MOVING_WIDTH, 1.0)[:, None]
+            perfect.scales / torch.where(surface.network_moving[row], MOVING_WIDTH, STILL_WIDTH)[:, None]
         )
         answers = baseline_answers(
-            truth, replace(perfect, scales=shrink_outside_silhouettes), still, surface[row], around[row]
+            truth, (replace(perfect, scales=shrink_outside_silhouettes), None), still, surface[row], around[row]
         )
         assert set(answers) | {"model"} == set(METHODS)
         figures = {name: score(truth, answer) for name, answer in answers.items()}
@@ -103,14 +103,14 @@ def test_oracles_bound_what_a_model_can_reach(evalset):
         assert figures["oracle_geometry"]["psnr"] > figures["no_motion"]["psnr"] + 1
         assert figures["oracle_geometry"]["psnr_moved"] > figures["no_motion"]["psnr_moved"] + 3
         wrong = replace(truth, T_after_before=pose(torch.eye(3), torch.tensor([0.3, 0.0, 0.0])))
-        lost = baseline_answers(wrong, perfect, still, surface[row], around[row])["oracle_geometry"]
+        lost = baseline_answers(wrong, (perfect, None), still, surface[row], around[row])["oracle_geometry"]
         assert score(truth, lost)["psnr"] < figures["oracle_geometry"]["psnr"] - 1
 
 
 def test_true_gaussians_reproduce_the_input_view(evalset):
     stage = evalset.open("cpu")
     posed = stage.posed([0])
-    cameras = input_cameras(posed, 4, 128)
+    cameras = input_cameras(stage, posed, [0], 4, 128)
     surface = true_surfaces(stage.scene, posed, cameras)
     truth = truths_of(stage, posed, [0], RunSettings(), cameras, 64)[0]
     figures = (render_on_white(surface.gaussians[0], cameras[0]) - truth.before).square().mean((1, 2, 3))

@@ -16,7 +16,7 @@ from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion, transform_points
 from partrm.model.inputs import with_absent_views
 from partrm.rendering.meshes import Lights, MeshScene, material_table
-from partrm.synthesis.augmentation import PhotometricJitter, camera_noise, rough_cut_out
+from partrm.synthesis.augmentation import PhotometricJitter, camera_noise
 from partrm.synthesis.posed_scenes import training_lights
 from partrm.synthesis.sampler import SampleConfig, make_samples
 from partrm.synthesis.samples import Samples
@@ -291,17 +291,8 @@ def test_layers_are_what_stays_and_the_part_and_make_up_what_is_seen() -> None:
     assert (still.distance[covered] >= part.distance[covered] - 1e-4).all()
 
 
-def test_rough_cut_outs_change_some_masks_and_never_the_targets() -> None:
+def test_rough_cut_outs_never_change_the_targets() -> None:
     plain, rough = drawn(3, rough=0.0), drawn(3, rough=1.0)
-    images = torch.rand(40, 1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-    images[:, :, 3] = 0.0
-    images[:, :, 3, 12:52, 8:56] = 1.0
-    assert torch.equal(rough_cut_out(images, 0.0, torch.Generator().manual_seed(1))[:, :, 3], images[:, :, 3])
-    worse = rough_cut_out(images, 1.0, torch.Generator().manual_seed(1))
-    assert worse.isfinite().all()
-    assert worse.min() >= 0
-    assert worse.max() <= 1
-    changed = (worse[:, :, 3] - images[:, :, 3]).abs().flatten(1).amax(1) > 0.5
-    assert 10 <= int(changed.sum()) <= 38
+    assert not torch.equal(plain.inputs.images[:, :, 3], rough.inputs.images[:, :, 3])
     assert torch.equal(plain.targets.point, rough.targets.point)
     assert torch.equal(plain.targets.moving, rough.targets.moving)

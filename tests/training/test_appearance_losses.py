@@ -10,8 +10,8 @@ pytest.importorskip("warp")
 
 from support.boxes import cabinet
 
-from partrm.inference.space_carving import carve
-from partrm.model.network import TINY, PartRMNetwork
+from partrm.inference.space_carving import free_space_violations
+from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 from partrm.rendering.meshes import MeshScene, material_table
 from partrm.synthesis.sampler import SampleConfig, make_samples
 from partrm.synthesis.samples import Samples
@@ -34,11 +34,16 @@ def test_two_samples_of_three_are_rendered_without_contradicted_guesses(samples:
     single = dataclasses.replace(samples.inputs, view_valid=(torch.arange(4) < 1).expand(len(samples.valid), 4))
     one = dataclasses.replace(samples, inputs=single)
     torch.manual_seed(0)
-    gaussians = PartRMNetwork(TINY)(single).gaussians
-    told, carved = mostly_carved(gaussians, one).opacities, carve(gaussians, single).opacities
-    assert not torch.equal(carved, gaussians.opacities)
-    assert torch.equal(told[0], gaussians.opacities[0])
-    assert torch.equal(told[1:], carved[1:])
+    output: NetworkOutput = PartRMNetwork(TINY)(single)
+    told = mostly_carved(output, one)
+    assert output.part is not None
+    assert told.part is not None
+    for layer, answer in ((output.gaussians, told.gaussians), (output.part.gaussians, told.part.gaussians)):
+        wrong = free_space_violations(layer, single, output.seen)
+        carved = layer.opacities.masked_fill(wrong, 0.0)
+        assert not torch.equal(carved, layer.opacities)
+        assert torch.equal(answer.opacities[0], layer.opacities[0])
+        assert torch.equal(answer.opacities[1:], carved[1:])
 
 
 def test_the_logarithm_of_images_weighs_every_image_alike(samples: Samples) -> None:

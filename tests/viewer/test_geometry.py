@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import Gaussians
 from partrm.viewer.drag_3d import same_depth
 from partrm.viewer.geometry import PicturePlane, overview, pick_gaussian, pixels_of, voxel_shell
@@ -54,12 +53,11 @@ def test_pixels_of_world_points_are_those_of_the_users_picture():
     rgba[:, 30:90, 40:120] = 0.5
     rgba[3, 30:90, 40:120] = 1
     picture = picture_of(rgba, 64, "auto", "box")
-    camera = canonical_orbit(1, 64)
     points = torch.tensor([[0.0, 0.0, 0.0], [0.1, 0.2, 0.1]])
     pixels = pixels_of(points, picture.views)
     assert_close(pixels[0], torch.tensor([80.0, 60.0]), atol=0.6, rtol=0)
-    canonical = picture.views.framed[0].to_canonical_px(pixels)
-    assert_close(canonical, camera.project(points[None])[0][0])
+    canonical = picture.views.framed[0].to_framed_px(pixels)
+    assert_close(canonical, picture.views.cameras.project(points[None])[0][0])
 
 
 def test_same_depth_stays_on_the_ray_and_in_the_plane():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.datasets.partdrag4d import DatasetError
@@ -27,7 +27,7 @@ from partrm.geometry.cameras import Cameras, canonicalise
 from partrm.geometry.framing import Framing, framing_of_crops
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import pose, transform_points
-from partrm.imaging.images import frame_canonical, frame_view
+from partrm.imaging.images import frame_canonical, frame_view, frame_views, resampled
 from partrm.metrics.images import composite_on_white
 from partrm.model.inputs import VIEWS, NetworkInput, pooled_rgba
 from partrm.objects.materials import MaterialTable
@@ -47,18 +47,31 @@ class Canonical:
     scale: float
     diagonal: float
     """Of the object, as the canonical cameras take it, in units of this frame."""
+    crop: Cameras
+    """Unbatched, of this frame: takes what the network sees of the first input view."""
+    H_view_crop: Float[Tensor, "3 3"]
+    """Homography from that picture to the first input view, both of side 1."""
 
     @staticmethod
     def of(sample: WorldSample) -> "Canonical":
         """The frame of the crop that the network sees of the first input view."""
         cameras, T, scale = canonicalise(sample.cameras)
-        first = cameras[sample.inputs[0]]
-        _, crop = frame_view(given_images(sample)[0], first.resized(given_images(sample).shape[-1]), first.width)
+        image, first = given_images(sample)[0], cameras[sample.inputs[0]]
+        picture, crop = frame_view(image, first.resized(image.shape[-1]), first.width)
         crops = Cameras(crop.T_world_camera[None], crop.fovy_rad[None], crop.width, crop.height)
         frame = framing_of_crops(crops, torch.zeros(1, 3))
+        view_px, crop_px = (torch.tensor([side, side, 1.0]) for side in (image.shape[-1], crop.width))
+        H = picture.H_source_framed * crop_px / view_px[:, None]
         R, s = frame.R_canonical_object[0], frame.scale[0]
         T_network = pose(R @ T[:3, :3], s * (R @ (T[:3, 3] - frame.target[0])))
-        return Canonical(frame.cameras_to_canonical(cameras[None])[0], T_network, float(scale * s), float(s))
+        seen = frame.cameras_to_canonical(crops[None])[0, 0]
+        return Canonical(frame.cameras_to_canonical(cameras[None])[0], T_network, float(scale * s), float(s), seen, H)
+
+    def cropped(self, mask: Bool[Tensor, "h w"], size_px: int) -> Bool[Tensor, "s s"]:
+        """A mask of the first input view as the network's picture of it shows it."""
+        crop_px, mask_px = (torch.tensor([side, side, 1.0]) for side in (size_px, mask.shape[-1]))
+        H = mask_px[:, None] * self.H_view_crop / crop_px
+        return resampled(mask.float().expand(4, -1, -1), H, size_px).image[3] > 0.5
 
     def points(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """World points in the canonical frame."""
@@ -185,20 +198,12 @@ def network_input(sample: WorldSample, frame: Canonical, settings: RunSettings, 
     """What the network sees of one sample [1], on the CPU; fewer drags than asked for where it has fewer."""
     views = list(sample.inputs[: settings.views])
     given = given_images(sample)
-    framed = [
-        frame_view(given[k], frame.cameras[view].resized(given.shape[-1]), size_px) for k, view in enumerate(views)
-    ]
-    present = Cameras(
-        torch.stack([crop.T_world_camera for _, crop in framed]),
-        torch.stack([crop.fovy_rad for _, crop in framed]),
-        size_px,
-        size_px,
-    )
-    side, first = given.shape[-1], framed[0][0]
+    framed, present = frame_views(list(given[: len(views)]), frame.cameras[views], size_px)
+    side, first = given.shape[-1], framed[0]
     start, end = (
         first.to_framed_px(side * points[: settings.drags]) / size_px for points in (sample.drag_start, sample.drag_end)
     )
-    images = torch.stack([picture.image for picture, _ in framed])
+    images = torch.stack([picture.image for picture in framed])
     return padded_input(images[None], present[None], start[None], end[None])
 
 
@@ -227,7 +232,7 @@ def posed_solid(
     return scene, PosedBatch(
         Scenario(index, index + 1, q, q),
         framing,
-        frame.cameras[None, :1].to(device),
+        frame.crop[None, None].to(device),
         instances,
         T,
         carried,
@@ -249,14 +254,14 @@ def truth_of(
     part, moved = None, None
     if posed is not None:
         scene, batch = posed
-        first = frame.cameras[[0]].resized(splat_px)[None].to(device)
+        first = frame.crop.resized(splat_px)[None, None].to(device)
         part = moving_mask(trace_surfaces(scene, batch.instances, first), batch.carried)[0, 0].cpu()
         states = (batch.instances, moved_instances(batch))
         seen = [moving_mask(trace_surfaces(scene, state, around[None]), batch.carried)[0] for state in states]
         moved = seen[0] | seen[1]
     else:
         if sample.part is not None:
-            part = mask_at(sample.part[None], splat_px)[0]
+            part = frame.cropped(sample.part, splat_px)
         if sample.moved is not None:
             moved = mask_at(sample.moved[scored], size).to(device)
     points = sample.drag_points
@@ -296,9 +301,9 @@ def surface_of(
     scene, batch = posed
     views = list(sample.inputs)
     size = cameras.width
-    seen = frame.cameras[views].resized(size)[None].to(cameras.device)
-    images = resized(sample.before[views], size)[None].to(cameras.device)
-    surface = true_surfaces(scene, batch, seen, images)
+    framed, seen = frame_views(list(sample.before[views]), frame.cameras[views], size)
+    images = torch.stack([picture.image for picture in framed])[None].to(cameras.device)
+    surface = true_surfaces(scene, batch, seen[None].to(cameras.device), images)
     maps = trace_surfaces(scene, batch.instances, cameras.resized(size // 2))
     moving = moving_mask(maps, batch.carried).flatten(1)
     return replace(surface, network_moving=moving)[0]

@@ -4,7 +4,7 @@ Pixel coordinates are those of docs/conventions.md: x right, y down, the centre 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,6 +273,19 @@ def frame_view(rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int) -> t
     R = camera.T_world_camera[:3, :3].mT @ crop.T_world_camera[:3, :3]
     H = (camera.K.double() @ R.double() @ torch.linalg.inv(crop.K.double())).float()
     return resampled(rgba, H, size_px), crop
+
+
+def frame_views(
+    images: Sequence[Float[Tensor, "4 h w"]], cameras: Cameras, size_px: int
+) -> tuple[tuple[FramedImage, ...], Cameras]:
+    """:func:`frame_view` of several images, of any sizes, with their cameras [views].
+
+    Raises:
+        ImageError: an image that shows no object.
+    """
+    framed = [frame_view(rgba, cameras[n].resized(rgba.shape[-1]), size_px) for n, rgba in enumerate(images)]
+    T, fovy = (torch.stack([getattr(crop, name) for _, crop in framed]) for name in ("T_world_camera", "fovy_rad"))
+    return tuple(picture for picture, _ in framed), Cameras(T, fovy, size_px, size_px)
 
 
 def resampled(rgba: Float[Tensor, "4 h w"], H_source_framed: Float[Tensor, "3 3"], size_px: int) -> FramedImage:

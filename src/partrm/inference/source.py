@@ -30,7 +30,7 @@ from partrm.imaging.images import (
     frame_canonical,
     frame_diagonal,
     frame_object,
-    frame_view,
+    frame_views,
 )
 from partrm.model.inputs import VIEWS
 
@@ -164,15 +164,9 @@ def cropped_views(
     Raises:
         ImageError: an image that shows no object.
     """
-    framed = [frame_view(rgba, cameras[number], size_px) for number, rgba in enumerate(images)]
-    crops = Cameras(
-        torch.stack([crop.T_world_camera for _, crop in framed]),
-        torch.stack([crop.fovy_rad for _, crop in framed]),
-        size_px,
-        size_px,
-    )
+    framed, crops = frame_views(images, cameras, size_px)
     frame = framing_of_crops(crops[:1], torch.zeros(1, 3))[0]
-    return SourceViews(tuple(picture for picture, _ in framed), crops, T_canonical_world, world_scale, images[0], frame)
+    return SourceViews(framed, crops, T_canonical_world, world_scale, images[0], frame)
 
 
 def _load_posed_folder(folder: Path, size_px: int, crop: bool) -> SourceViews:

@@ -78,7 +78,7 @@ def start_from(network: nn.Module, name_or_path: str) -> None:
 
 
 MAX_BAD_ROWS = 5
-"""Logged rows in a row with a loss that is not finite, after which training stops."""
+"""Logged rows in a row with a loss that is not finite, after which training stops; at its end one is enough."""
 
 
 class Trainer:
@@ -299,7 +299,7 @@ class Trainer:
             if self.step % config.log_every == 0 or self.step == total:
                 row = {name: float(value) for name, value in terms.items()}
                 bad = 0 if all(math.isfinite(value) for value in row.values()) else bad + 1
-                if bad >= MAX_BAD_ROWS:
+                if bad >= MAX_BAD_ROWS or (bad and self.step == total):
                     raise TrainingError(f"step {self.step}: the loss is not finite ({row}); resume from the checkpoint")
                 per_second = rate.since(self.step) * phase.batch * self.accelerator.num_processes
                 self.log.write(self.step, phase.name, {**row, "lr": lr, "samples_per_s": per_second})
