@@ -34,6 +34,9 @@ CATEGORIES: tuple[str, ...] = (*FIRST_CATEGORIES, *sorted(set(REGISTERED) - set(
 OWN_CATEGORIES: tuple[str, ...] = tuple(c for c in CATEGORIES if not REGISTERED[c].needs_extra)
 """Categories that need nothing but numpy."""
 
+HELD_OUT: tuple[str, ...] = ("flip_screen", "hatch", "sash_window", "tray_tower")
+"""Two kinds that turn and two that slide, for pools of kinds never trained on: no training pool names them."""
+
 
 def partdrag_generators() -> dict[str, tuple[str, ...]]:
     """Our categories by the category of PartDrag-4D that holds such objects, in their turns."""
