@@ -10,9 +10,9 @@ from partrm.procedural.simplify import MAX_FACES, MAX_PARTS
 
 SEEDS = range(4)
 
-SLIDE_ONLY = {"wire_basket_shelf", "tray_tower", "filing_cabinet"}
+SLIDE_ONLY = {"dresser", "wire_basket_shelf", "tray_tower", "filing_cabinet"}
 TURN_ONLY = {"hatch", "toilet_seat", "letter_box", "flip_screen"}
-BOTH = {"round_washer", "stove", "trolley_suitcase", "sash_window", "chest_with_lid"}
+BOTH = {"sideboard", "china_cabinet", "round_washer", "stove", "trolley_suitcase", "sash_window", "chest_with_lid"}
 KINDS = sorted(SLIDE_ONLY | TURN_ONLY | BOTH)
 
 HAIRS = 0.02
@@ -100,7 +100,7 @@ def test_joints_are_of_the_promised_types_and_ranges(kind):
             assert 0.02 < joint.upper - joint.lower < limit
 
 
-@pytest.mark.parametrize("kind", ["filing_cabinet", "tray_tower"])
+@pytest.mark.parametrize("kind", ["filing_cabinet", "tray_tower", "dresser"])
 def test_drawers_are_whole_boxes(kind):
     """From amid a drawer's box its own boards lie below, behind, left and right, and none above."""
     trimesh = pytest.importorskip("trimesh", reason="the oracle is trimesh")

@@ -118,15 +118,20 @@ def add_drawer(
     face = add_panel(b, part, rect, x, slots.panel, style)
     edge: Edge = "centre" if style.handle_position == 0.5 or style.handle in ("lip", "strip") else "top"
     add_handle(b, part, rect, face, edge, style, slots.handle)
+    add_drawer_box(b, part, cavity, x, depth, slots.inside)
+    return part
+
+
+def add_drawer_box(b: ObjectBuilder, part: int, cavity: Rect, x: Real, depth: Real, slot: int) -> None:
+    """Bottom, sides and back of a drawer behind a front whose back lies at ``x``, in the ``cavity``."""
     body = cavity.inset(0.02 * cavity.width, 0.06 * cavity.height)
     top = body.z0 + body.height * b.rng.uniform(0.5, 0.95)
     t = 0.02 * min(cavity.width, depth) + 0.002
-    back, slot = x - depth, slots.inside
+    back = x - depth
     b.add_box(part, (back, body.y0, body.z0), (x, body.y1, body.z0 + t), slot)
     b.add_box(part, (back, body.y0, body.z0 + t), (x, body.y0 + t, top), slot)
     b.add_box(part, (back, body.y1 - t, body.z0 + t), (x, body.y1, top), slot)
     b.add_box(part, (back, body.y0 + t, body.z0 + t), (back + t, body.y1 - t, top), slot)
-    return part
 
 
 def add_slider(b: ObjectBuilder, rect: Rect, x: Real, travel: Real, style: FrontStyle, slots: FrontSlots) -> int:
