@@ -1,4 +1,4 @@
-"""Generators of front loaders and hatches with round doors, and of stoves."""
+"""Generators of front loaders and hatches with round doors."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import numpy as np
 from partrm.geometry.joints import JointType
 from partrm.objects.materials import Role
 from partrm.procedural.builder import ObjectBuilder, pick
-from partrm.procedural.carcass import Hinge, add_carcass, add_door, add_drawer, front_slots, hinge_joint
+from partrm.procedural.carcass import Hinge, add_carcass, add_drawer, front_slots, hinge_joint
 from partrm.procedural.fittings import add_controls, add_dial, add_feet
-from partrm.procedural.fronts import HandleStyle, Rect, sample_style
+from partrm.procedural.fronts import Rect, sample_style
 from partrm.procedural.registry import category
 from partrm.procedural.shapes import (
     Real,
@@ -21,8 +21,6 @@ from partrm.procedural.shapes import (
     torus,
     turned,
 )
-
-STOVE_HANDLES: tuple[HandleStyle, ...] = ("bar", "bar", "bar", "arch", "lip", "recess")
 
 
 def _add_drum(b: ObjectBuilder, x: Real, centre: tuple[Real, Real], radius: Real, deep: Real) -> None:
@@ -191,65 +189,3 @@ def _add_lid(b: ObjectBuilder, centre: tuple[Real, Real], radius: Real, hinge: H
         free = z + (-1 if hinge == "top" else 1) * 0.65 * radius
         low, high = (x + t, y - 0.3 * radius, free - 0.06 * radius), (x + 2 * t, y + 0.3 * radius, free + 0.06 * radius)
         b.add(part, slab(low, high, "x", 0.0), slots.handle)
-
-
-def _add_hob(b: ObjectBuilder, depth: Real, width: Real, height: Real) -> None:
-    """Plates, coils or gas rings with grates on the top."""
-    rng, dark = b.rng, b.slot(Role.DETAIL)
-    kind, r = pick(rng, ["glass", "plates", "gas"]), 0.17 * min(width, depth)
-    if kind == "glass":
-        b.add_box(
-            0, (0.05 * depth, -0.47 * width, height), (0.95 * depth, 0.47 * width, height + 0.005), b.slot(Role.GLASS)
-        )
-    for x in (0.28, 0.72):
-        for y in (-0.24, 0.24):
-            at = (x * depth, y * width, height)
-            size = r * rng.uniform(0.7, 1.1)
-            if kind == "glass":
-                b.add(0, annulus((at[0], at[1], height + 0.005), "z", 0.001, size, 0.9 * size, 20), dark)
-            elif kind == "plates":
-                b.add(0, turned([size, size, 0.9 * size], [0.0, 0.012, 0.016], "z", at, 20), dark)
-            else:
-                b.add(0, cylinder(at, "z", 0.015, 0.5 * size, 14), dark)
-                for low, high in (((-1.0, -0.05), (1.0, 0.05)), ((-0.05, -1.0), (0.05, 1.0))):
-                    b.add_box(0, (at[0] + low[0] * size, at[1] + low[1] * size, height + 0.02),
-                              (at[0] + high[0] * size, at[1] + high[1] * size, height + 0.03), dark)  # fmt: skip
-
-
-@category()
-def stove(b: ObjectBuilder) -> None:
-    """Stove: hob, row of knobs, one or two oven doors that drop or swing, as a rule a drawer below."""
-    rng = b.rng
-    width, depth, height = rng.uniform(0.5, 0.95), rng.uniform(0.5, 0.7), rng.uniform(0.8, 0.95)
-    body, wall, interior = b.slot(Role.BODY), 0.03, b.slot(Role.INTERIOR)
-    panel = height * rng.uniform(0.09, 0.15)
-    below = height * rng.uniform(0.14, 0.24) if rng.random() < 0.75 else 0.0
-    toe = rng.choice([0.0, rng.uniform(0.03, 0.09)])
-    oven = Rect(-width / 2, width / 2, toe + below, height - panel)
-    style = sample_style(rng, ("window", "window", "flat", "framed", "soft"), STOVE_HANDLES, 0.5)
-    style = replace(style, thickness=rng.uniform(0.025, 0.05), handle_length=rng.uniform(0.6, 0.9))
-    b.add_box(0, (0, -width / 2, height - panel), (depth + 0.8 * style.thickness, width / 2, height), body)
-    if toe:
-        b.add_box(0, (0.02, -width / 2 + 0.01, 0), (depth - 0.05, width / 2 - 0.01, toe), b.slot(Role.DETAIL))
-    split = rng.uniform(0.5, 0.65) if width > 0.75 and rng.random() < 0.6 else 1.0
-    cells = [replace(oven, y1=oven.at(split, 0)[0])] + ([replace(oven, y0=oven.at(split, 0)[0])] if split < 1 else [])
-    for k, cell in enumerate(cells):
-        inside = add_carcass(b, cell, 0, depth, wall, body, interior)
-        for u in (0.35, 0.65) if rng.random() < 0.8 else (0.5,):
-            z = inside.inner.at(0, u)[1]
-            for y in np.linspace(inside.inner.y0 + 0.005, inside.inner.y1 - 0.009, 8):
-                b.add_box(0, (wall, y, z), (0.9 * depth, y + 0.004, z + 0.004), b.slot(Role.HANDLE))
-        hinge: Hinge = "bottom" if k == 0 or rng.random() < 0.6 else pick(rng, ["left", "right"])
-        add_door(b, cell.inset(0.002), depth + 0.001, hinge, style, front_slots(b, interior))
-    if below:
-        rect = Rect(-width / 2, width / 2, toe, toe + below)
-        hollow = add_carcass(b, rect, 0, depth, 0.015, body, interior)
-        drawer = replace(style, panel="flat", handle=pick(rng, ["none", "lip", "recess", "bar"]))
-        add_drawer(b, rect.inset(0.002), hollow.inner, depth + 0.001, hollow.depth, drawer, front_slots(b, interior))
-    x, count = depth + 0.8 * style.thickness, int(rng.integers(3, 8))
-    for k in range(count):
-        y = (-0.45 + 0.9 * (k + 0.5) / count) * width
-        add_dial(b, 0, x, y, height - 0.5 * panel, min(0.28 * panel, 0.3 * width / count), b.slot(Role.HANDLE))
-    _add_hob(b, depth, width, height)
-    if rng.random() < 0.4:
-        b.add_box(0, (-0.03, -width / 2, 0.7 * height), (0.0, width / 2, height * rng.uniform(1.08, 1.25)), body)
