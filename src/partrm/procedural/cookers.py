@@ -207,22 +207,22 @@ def rice_cooker(b: ObjectBuilder) -> None:
         b.add_box(0, (0.9 * radius, -0.2 * radius, 0.3 * height), (x + 0.012, 0.2 * radius, 0.4 * height), button)
     b.add_box(lid, (0.9 * radius, -0.14 * radius, z + 0.05 * rise), (x + 0.01, 0.14 * radius, z + 0.5 * rise), button)
     if rng.random() < 0.55:
-        _add_bail(b, radius, 1.06 * wide * radius, 0.85 * height)
+        _add_bail(b, max(1.2 * radius, 0.15 * height + rise + 0.03), 1.08 * wide * radius, 0.85 * height)
     for y in (-0.5 * radius, 0.5 * radius):
         for x in (-0.5 * radius, 0.5 * radius):
             b.add(0, cylinder((x, y, -0.008), "z", 0.009, 0.1 * radius, 8), b.slot(Role.DETAIL))
 
 
-def _add_bail(b: ObjectBuilder, radius: Real, half: Real, z: Real) -> None:
-    """A bow from side to side that lies down before the casing; on some it lifts."""
-    rng = b.rng
-    reach, angle = 1.2 * radius, np.linspace(-np.pi / 2, np.pi / 2, 15)
-    path = np.stack([reach * np.cos(angle) ** 0.7, half * np.sin(angle), np.full(15, z)], -1)
+def _add_bail(b: ObjectBuilder, reach: Real, half: Real, z: Real) -> None:
+    """A bow from side to side, ``half`` either way, that lies down before the casing; on some it lifts."""
+    rng, angle = b.rng, np.linspace(-np.pi / 2, np.pi / 2, 15)
+    across = np.sign(angle) * np.abs(np.sin(angle)) ** 0.5
+    path = np.stack([reach * np.cos(angle).clip(0) ** 0.5, half * across, np.full(15, z)], -1)
     part = 0
     if rng.random() < 0.4:
         part = b.part("handle", JointType.REVOLUTE, (0, -1, 0), (0, 0, z), np.deg2rad(rng.uniform(60, 90)))
     slot = b.new_slot(Role.MOVING) if part else b.slot(Role.HANDLE)
-    b.add(part, sweep(path, rounded_rectangle(0.016, 0.008, 0.0), [0.0, 0.0, 1.0]), slot)
+    b.add(part, sweep(path, rounded_rectangle(0.008, 0.016, 0.0), [0.0, 0.0, 1.0]), slot)
     for side in (-1, 1):
         start = side * (half - 0.01)
         b.add(0, cylinder((0, start, z), "y", -side * 0.12 * half, 0.012, 10), b.slot(Role.DETAIL))

@@ -35,7 +35,7 @@ def notebook(b: ObjectBuilder) -> None:
     b.add_box(0, (0.64 * depth, -pad, t), (0.95 * depth, pad, t + 0.0006), body if rng.random() < 0.5 else key_slot)
     limit = np.deg2rad(rng.uniform(110, 150))
     rest = 0.0 if rng.random() < 0.35 else float(rng.uniform(0.15, 0.95)) * limit
-    pivot = np.array([0.004, 0.0, t + 0.003])
+    pivot = np.array([0.0, 0.0, t + 0.003])
     lid = b.part("lid", JointType.REVOLUTE, (0, -1, 0), pivot.tolist(), limit - rest, lower=-rest)
     edge, glass = rng.uniform(0.01, 0.06) * width, b.slot(Role.GLASS)
     screen = Rect(-width / 2 + edge, width / 2 - edge, edge, depth - edge)
