@@ -95,6 +95,13 @@ def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path) -
     assert torch.equal(weights_of(tmp_path / "legs"), weights_of(tmp_path / "whole"))
 
 
+def test_weights_know_the_image_size_of_the_last_phase(pool: Path, tmp_path: Path) -> None:
+    larger = dataclasses.replace(NONE, steps=1, image_size_px=48)
+    train(tiny(pool, tmp_path, 1, fine=larger))
+    _, config, _ = read_checkpoint(tmp_path / "weights")
+    assert config.image_size_px == 48
+
+
 def test_the_appearance_stage_trains(pool: Path, tmp_path: Path) -> None:
     appearance = Phase("appearance", 10, 2, 32, 1e-3, 1e-4, appearance=True, novel_size_px=64)
     train(tiny(pool, tmp_path, 0, appearance=appearance))

@@ -50,14 +50,16 @@ def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def network_config(config: TrainConfig) -> NetworkConfig:
-    """What the run trains.
+    """What the run trains, for images of the size that its last phase has.
 
     Raises:
         TrainingError: no such preset.
     """
     if config.preset not in PRESETS:
         raise TrainingError(f"preset {config.preset!r} is none of {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v != ()})
+    changes = {k: v for k, v in vars(config.network).items() if v != ()}
+    size = [phase.image_size_px for phase in config.phases if phase.steps][-1:]
+    return dataclasses.replace(PRESETS[config.preset], **changes, **({"image_size_px": size[0]} if size else {}))
 
 
 def start_from(network: nn.Module, name_or_path: str) -> None:
