@@ -174,7 +174,7 @@ def test_splits_are_by_object_and_do_not_hang_on_order():
 def test_a_build_is_sound_and_lists_what_it_refused(built):
     root, words, result = built
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-    # Two moving parts, three states, one companion at two extremes.
+    # Two moving parts, three states, one distractor joint at two extremes.
     assert (result.objects, result.entries) == (3, 3 * 2 * 3 * 2)
     assert manifest["counts"] == {"planned": 4, "objects": 3, "refused": 1, "entries": 36}
     assert result.refused[0][0] == words[2] == manifest["refused"][0]["source"]

@@ -140,7 +140,7 @@ _PLY_TYPES = {
 
 
 def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
-    """Positions of a PLY point cloud, binary or ASCII, whatever else its vertices apply_joint_motion.
+    """Positions of a PLY point cloud, binary or ASCII, whatever else its vertices hold.
 
     Raises:
         DatasetError: missing, malformed or cut short.

@@ -272,7 +272,7 @@ class PartsBuilder:
         return self._slots[key]
 
     def build(self, names: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Material, ...]]:
-        """The parts, without those that neither have nor apply_joint_motion surface; names are made distinct."""
+        """The parts, without those that have no surface and carry none; names are made distinct."""
         keep = [bool(p.pieces.count) for p in self.parts]
         for index in reversed(range(len(self.parts))):
             joint = self.parts[index].joint

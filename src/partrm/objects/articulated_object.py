@@ -90,7 +90,7 @@ class ArticulatedObject:
 
     @property
     def movable(self) -> tuple[int, ...]:
-        """Indices of the parts whose own joint moves and that have, or apply_joint_motion, surface."""
+        """Indices of the parts whose own joint moves."""
         return tuple(i for i, p in enumerate(self.parts) if p.joint is not None and p.joint.type != JointType.FIXED)
 
     @property

@@ -288,7 +288,7 @@ class _ObjectBuilder:
         return self._slot_of_look[look]
 
     def parts(self) -> list[Part]:
-        """The assembled parts, without those that neither have nor apply_joint_motion surface."""
+        """The assembled parts, without those that have no surface and carry none."""
         keep = [bool(s.count) for s in self.surfaces]
         for index in reversed(range(len(self.surfaces))):
             joint = self.surfaces[index].joint
