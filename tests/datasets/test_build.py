@@ -101,7 +101,7 @@ def test_entry_names_mean_what_the_dataset_says():
 def test_official_file_lists_are_read_under_any_prefix(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("/data/user/render_PartDrag4D/7120_0_3\n# Random\n\n  D:\\x\\7130_1_2_00/ \n")
-    assert [str(n) for n in read_file_list(path)] == ["7120_0_3", "7130_1_2_00"]
+    assert {n: str(e) for n, e in read_file_list(path).items()} == {0: "7120_0_3", 3: "7130_1_2_00"}
 
 
 def test_camera_files_hold_blenders_axes(tmp_path):
@@ -180,7 +180,7 @@ def test_a_build_is_sound_and_lists_what_it_refused(built):
     assert result.refused[0][0] == words[2] == manifest["refused"][0]["source"]
     assert "reversed" in manifest["refused"][0]["reason"]
     assert problems(root) == []
-    lists = {s: read_file_list(root / f"{s}_filelist.txt") for s in ("train", "val", "test")}
+    lists = {s: list(read_file_list(root / f"{s}_filelist.txt").values()) for s in ("train", "val", "test")}
     meshes = {s: {n.mesh for n in names} for s, names in lists.items()}
     assert sum(len(m) for m in meshes.values()) == len(set.union(*meshes.values())) == 3
     assert manifest["split"]["checksum"] == split_checksum({m: s for s, names in meshes.items() for m in names})

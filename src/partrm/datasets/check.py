@@ -70,7 +70,7 @@ def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     lists: dict[str, list[EntryName]] = {}
     for split in SPLITS:
         try:
-            lists[split] = read_file_list(root / f"{split}_filelist.txt")
+            lists[split] = list(read_file_list(root / f"{split}_filelist.txt").values())
         except DatasetError as error:
             yield str(error)
     split_of: dict[str, str] = {}

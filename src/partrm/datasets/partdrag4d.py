@@ -170,8 +170,10 @@ def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
     return points
 
 
-def read_file_list(path: Path) -> list[EntryName]:
-    """Entries of a file list: one render folder a line under any prefix; blank lines and ``#`` lines are comments.
+def read_file_list(path: Path) -> dict[int, EntryName]:
+    """Entries of a file list by line number (from 0): one render folder a line under any prefix.
+
+    Blank lines and ``#`` lines are comments, but count.
 
     Raises:
         DatasetError: missing, or a line that names no entry.
@@ -180,8 +182,9 @@ def read_file_list(path: Path) -> list[EntryName]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
-    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    return [EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for line in kept]
+    kept = {number: line.strip() for number, line in enumerate(lines)}
+    kept = {number: line for number, line in kept.items() if line and not line.startswith("#")}
+    return {number: EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for number, line in kept.items()}
 
 
 @dataclass(frozen=True)
@@ -226,13 +229,13 @@ class PartDrag4D:
             points = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["points"]
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"{root / 'manifest.json'}: not a manifest ({error})") from error
-        entries = read_file_list(root / f"{split}_filelist.txt")
+        entries = list(read_file_list(root / f"{split}_filelist.txt").values())
         return PartDrag4D(root, entries, scale=points["scale"], offset=tuple(points["offset"]))
 
     @staticmethod
     def from_download(root: Path | str, file_list: Path | str) -> "PartDrag4D":
         """The entries of a file list of the official download, whatever prefixes its lines have."""
-        entries = read_file_list(Path(file_list))
+        entries = list(read_file_list(Path(file_list)).values())
         return PartDrag4D(root, entries, scale=REFERENCE_SCALE, offset=REFERENCE_OFFSET)
 
     def __len__(self) -> int:
