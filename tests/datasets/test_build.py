@@ -100,7 +100,7 @@ def test_entry_names_mean_what_the_dataset_says():
 
 def test_official_file_lists_are_read_under_any_prefix(tmp_path):
     path = tmp_path / "list.txt"
-    path.write_text("/data/user/render_PartDrag4D/7120_0_3\n# Random\n\n  D:\\x\\7130_1_2_00/ \n")
+    path.write_text("/data/user/render_PartDrag4D/7120_0_3\n# Random\n\n  D:\\data\\7130_1_2_00/ \n")
     assert {n: str(e) for n, e in read_file_list(path).items()} == {0: "7120_0_3", 3: "7130_1_2_00"}
 
 
