@@ -56,7 +56,7 @@ def check_dataset(root: Path) -> Iterator[Checked]:
 def _checked(root: Path, manifest: dict[str, Any]) -> Iterator[Checked]:
     yield Checked("lists", tuple(_list_problems(root, manifest)))
     try:
-        data = PartDrag4D(root, [], scale=manifest["points"]["scale"], offset=tuple(manifest["points"]["offset"]))
+        data = PartDrag4D(root, [])
     except DatasetError as error:
         yield Checked("folders", (str(error),))
         return

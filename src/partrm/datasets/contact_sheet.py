@@ -37,8 +37,7 @@ def contact_sheet(root: Path, limit: int = 12) -> UInt8[np.ndarray, "h w 3"]:
         DatasetError: no finished build, or a broken entry.
     """
     manifest = load_manifest(root)
-    points = manifest["points"]
-    data = PartDrag4D(root, [], scale=points["scale"], offset=tuple(points["offset"]))
+    data = PartDrag4D(root, [])
     pairs: list[tuple[str, EntryName, EntryName]] = []
     for record in manifest["objects"]:
         names = [EntryName.parse(text) for text in record["entries"]]

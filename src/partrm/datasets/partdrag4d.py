@@ -202,41 +202,44 @@ class State:
     """Indices of the points that view 0 sees."""
 
 
+def point_unit(root: Path) -> tuple[float, tuple[float, ...]]:
+    """Scale and offset of stored points: the manifest's, or the reference's where there is none (a download).
+
+    Raises:
+        DatasetError: a manifest without them.
+    """
+    path = root / "manifest.json"
+    if not path.is_file():
+        return REFERENCE_SCALE, REFERENCE_OFFSET
+    try:
+        points = json.loads(path.read_text(encoding="utf-8"))["points"]
+        return float(points["scale"]), tuple(float(v) for v in points["offset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a manifest ({error})") from error
+
+
 class PartDrag4D:
     """A PartDrag-4D folder, ours or an official download with any split of its file lists."""
 
-    def __init__(
-        self, root: Path | str, entries: list[EntryName], *, scale: float = 1.0, offset: tuple = (0.0, 0.0, 0.0)
-    ):
-        """``scale`` and ``offset``: world points are ``scale * stored + offset`` (of the manifest, or the reference's).
+    def __init__(self, root: Path | str, entries: list[EntryName]) -> None:
+        """Some entries; world points are ``scale * stored + offset`` (:func:`point_unit`).
 
         Raises:
-            DatasetError: no render or processed folder.
+            DatasetError: no render or processed folder, or a broken manifest.
         """
         self.root, self.entries = Path(root), entries
-        self.scale, self.offset = scale, torch.tensor(offset, dtype=torch.float32)
         for folder in (RENDERS, PROCESSED):
             if not (self.root / folder).is_dir():
                 raise DatasetError(f"{self.root}: has no folder {folder}")
+        self.scale, offset = point_unit(self.root)
+        self.offset = torch.tensor(offset, dtype=torch.float32)
         found = sorted(p for p in (self.root / PROCESSED).glob("*/*") if p.is_dir())
         self.mesh_folder = {p.name: p for p in found}
 
     @staticmethod
-    def from_build(root: Path | str, split: str) -> "PartDrag4D":
-        """A split (``train``, ``val``, ``test``) of a folder that ``partrm data build`` wrote."""
-        root = Path(root)
-        try:
-            points = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["points"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{root / 'manifest.json'}: not a manifest ({error})") from error
-        entries = list(read_file_list(root / f"{split}_filelist.txt").values())
-        return PartDrag4D(root, entries, scale=points["scale"], offset=tuple(points["offset"]))
-
-    @staticmethod
-    def from_download(root: Path | str, file_list: Path | str) -> "PartDrag4D":
-        """The entries of a file list of the official download, whatever prefixes its lines have."""
-        entries = list(read_file_list(Path(file_list)).values())
-        return PartDrag4D(root, entries, scale=REFERENCE_SCALE, offset=REFERENCE_OFFSET)
+    def from_file_list(root: Path | str, file_list: Path | str) -> "PartDrag4D":
+        """The entries of a file list (of a split, of a download), whatever prefixes its lines have."""
+        return PartDrag4D(root, list(read_file_list(Path(file_list)).values()))
 
     def __len__(self) -> int:
         return len(self.entries)

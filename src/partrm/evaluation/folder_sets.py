@@ -1,7 +1,6 @@
 """Evaluation sets that lie in folders: PartDrag-4D (built here or downloaded), or a simple layout of the user's."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Literal
 import torch
 
 from partrm.datasets.partdrag4d import (
-    REFERENCE_OFFSET,
-    REFERENCE_SCALE,
     RENDERS,
     DatasetError,
     EntryName,
@@ -82,8 +79,7 @@ def open_folder(
 
 def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit: int | None, seed: int) -> FolderSet:
     name, lines = _entries(root, file_list)
-    scale, offset = _points(root)
-    dataset = PartDrag4D(root, list(lines.values()), scale=scale, offset=offset)
+    dataset = PartDrag4D(root, list(lines.values()))
     kept: list[StatePair] = []
     dropped: list[str] = []
     for pair in state_pairs(dataset, lines, protocol, seed):
@@ -112,18 +108,6 @@ def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryNa
             return name, lines
     folders = sorted(p.name for p in (root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
     return "all renders", {number: EntryName.parse(folder) for number, folder in enumerate(folders)}
-
-
-def _points(root: Path) -> tuple[float, tuple[float, ...]]:
-    """Scale and offset of stored points: the manifest's, or the reference's where there is none (a download)."""
-    path = root / "manifest.json"
-    if not path.is_file():
-        return REFERENCE_SCALE, REFERENCE_OFFSET
-    try:
-        points = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return float(points["scale"]), tuple(float(v) for v in points["offset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a manifest ({error})") from error
 
 
 def _checksum(root: Path, samples: Sequence[FileSample]) -> str:
