@@ -26,6 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from partrm.errors import PartRMError
+from partrm.imaging.drawing import to_bytes
 from partrm.model.checkpoints import CheckpointError
 from partrm.paper.import_weights import read_public_weights
 
@@ -249,8 +250,7 @@ def prepared(image: Float[Tensor, "3 h w"], look: dict) -> Float[Tensor, "3 side
     side = look["size"]["shortest_edge"] if isinstance(look["size"], dict) else look["size"]
     cut = look["crop_size"]
     height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)
-    pixels = (rearrange(image, "c h w -> h w c") * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    picture = Image.fromarray(pixels)
+    picture = Image.fromarray(to_bytes(image))
     factor = side / min(picture.size)
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BICUBIC)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
