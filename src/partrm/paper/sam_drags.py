@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, first_line
 from partrm.imaging.drawing import to_bytes
 
 MODEL = "facebook/sam-vit-base"
@@ -81,8 +81,7 @@ def load_sam(model: str | Path = MODEL, device: torch.device | str = "cpu") -> S
         network: Any = transformers.SamModel.from_pretrained(model)
         processor = transformers.SamProcessor.from_pretrained(model)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SegmentationError(f"{model}: not a SAM model that can be read ({first})") from error
+        raise SegmentationError(f"{model}: not a SAM model that can be read ({first_line(error)})") from error
     return Sam(network.to(device).eval().requires_grad_(False), processor)
 
 
