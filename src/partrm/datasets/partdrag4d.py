@@ -259,6 +259,21 @@ class PartDrag4D:
         stored = load_points(self.motion_file(name, ".ply"))
         return self.scale * torch.from_numpy(stored).float() + self.offset
 
+    def visible_of(self, name: EntryName, count: int) -> Int[Tensor, " k"]:
+        """Indices of the points of an entry, ``count`` in all, that its first view sees.
+
+        Raises:
+            DatasetError: the file is missing or broken.
+        """
+        path = self.motion_file(name, "_visible.npy")
+        try:
+            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path}: not an array of indices ({error})") from error
+        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < count):
+            raise DatasetError(f"{path}: indexes points that do not exist")
+        return visible
+
     def __getitem__(self, index: int) -> State:
         return self.load(self.entries[index])
 
@@ -275,13 +290,7 @@ class PartDrag4D:
         images = [load_rgba(path) for path in files]
         if len({x.shape for x in images}) > 1:
             raise DatasetError(f"{folder}: its images differ in size")
-        path = self.motion_file(name, "_visible.npy")
-        try:
-            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{path}: not an array of indices ({error})") from error
         points = self.points_of(name)
-        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < len(points)):
-            raise DatasetError(f"{path}: indexes points that do not exist")
+        visible = self.visible_of(name, len(points))
         cameras = load_cameras_of(folder, len(images), images[0].shape[-1])
         return State(name, torch.stack(images), cameras, points, visible)
