@@ -21,6 +21,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
+from partrm.geometry.ply import PlyError, ply_content, read_vertices
 from partrm.imaging.formats import open_image
 
 RENDERS = "render_PartDrag4D"
@@ -127,16 +128,8 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
 
 def save_points(path: Path, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> None:
     """Binary PLY with positions and normals."""
-    names = "".join(f"property float {n}\n" for n in ("x", "y", "z", "nx", "ny", "nz"))
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{names}end_header\n"
-    path.write_bytes(header.encode() + np.concatenate([points, normals], 1).astype("<f4").tobytes())
-
-
-_PLY_TYPES = {
-    "float": "f4", "float32": "f4", "double": "f8", "float64": "f8", "uchar": "u1", "uint8": "u1", "char": "i1",
-    "int8": "i1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4",
-    "uint": "u4", "uint32": "u4",
-}  # fmt: skip
+    names = ("x", "y", "z", "nx", "ny", "nz")
+    path.write_bytes(ply_content(dict(zip(names, [*points.T, *normals.T], strict=True))))
 
 
 def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
@@ -146,27 +139,14 @@ def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
         DatasetError: missing, malformed or cut short.
     """
     try:
-        raw = path.read_bytes()
-        head, _, body = raw.partition(b"end_header\n")
-        lines = [line.split() for line in head.decode("ascii").splitlines()]
-        start = next(i for i, line in enumerate(lines) if line[:2] == ["element", "vertex"])
-        columns = []
-        for line in lines[start + 1 :]:
-            if line[0] != "property":
-                break
-            columns.append((line[2], _PLY_TYPES[line[1]]))
-        count, kind = int(lines[start][2]), next(line[1] for line in lines if line[0] == "format")
-        if kind == "ascii":
-            rows = [line.split() for line in body.decode("ascii").splitlines()[:count]]
-            table = {n: np.array([r[i] for r in rows], np.float64) for i, (n, _) in enumerate(columns)}
-        else:
-            order = "<" if kind == "binary_little_endian" else ">"
-            table = np.frombuffer(body, np.dtype([(n, order + t) for n, t in columns]), count)
-        points = np.stack([table[n] for n in ("x", "y", "z")], -1).astype(np.float64)
-    except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
-        raise DatasetError(f"{path}: not a PLY point cloud ({type(error).__name__} {error})") from error
-    if len(points) != count or not np.isfinite(points).all():
-        raise DatasetError(f"{path}: cut short, or not finite")
+        vertices = read_vertices(path)
+        points = np.stack([vertices[name] for name in ("x", "y", "z")], -1).astype(np.float64)
+    except PlyError as error:
+        raise DatasetError(str(error)) from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not a point cloud ({error})") from error
+    if not np.isfinite(points).all():
+        raise DatasetError(f"{path}: points that are not finite")
     return points
 
 
