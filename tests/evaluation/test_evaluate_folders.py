@@ -324,7 +324,7 @@ def broken(root, tmp_path, what):
     [
         ("image", "003.png: not an image"),
         ("mesh", "has no faces"),
-        ("points", "cut short|not a PLY"),
+        ("points", "truncated"),
         ("list", "nonsense"),
     ],
 )
