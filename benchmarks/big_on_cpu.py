@@ -1,6 +1,6 @@
 """Time and memory of the reference network ``big`` on the CPU, loaded as ``partrm predict`` loads it.
 
-    python benchmarks/big_on_cpu.py --folder /tmp/big          writes 1.8 GB of random weights there, if it is missing
+    python benchmarks/big_on_cpu.py --folder big          writes 1.8 GB of random weights there, if it is missing
 
 Two processes: one writes the weights, the other loads them and runs, so that its peak memory is that of a prediction.
 """

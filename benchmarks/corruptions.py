@@ -1,7 +1,7 @@
 """What worse images than renders cost: real objects' samples, disturbed in one way at a time; the motion is scored.
 
     partrm eval --data real --pack real.st
-    python benchmarks/corruptions.py --set real.st --out disturbances.json
+    python benchmarks/corruptions.py --set real.st --out corruptions.json
 
 IoU of the moving part in the image; motion-error ratio, mean and median; its mean difference to the same samples
 as they are, with its standard error; joint types right. Only the inputs differ, what is scored is the same truth (IoU

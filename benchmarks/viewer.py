@@ -23,8 +23,8 @@ from playwright.sync_api import sync_playwright
 from partrm.model.checkpoints import load_model
 from partrm.viewer.display import ObjectDisplay
 from partrm.viewer.engine import Engine
-from partrm.viewer.examples import load_examples
 from partrm.viewer.frame_rate import Pace
+from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import PicturePlane, overview
 from partrm.viewer.server import serving
 from partrm.viewer.sources import open_picture

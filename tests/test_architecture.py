@@ -20,7 +20,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
-MAX_FOLDER_FILES = 18
+MAX_FOLDER_FILES = 17
 MAX_LOOSE_FILES = 4
 LAYERS = (
     "__main__",

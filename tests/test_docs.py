@@ -1,6 +1,7 @@
 """Every relative link and picture of README, CHANGELOG and docs/ leads to a file, or to a heading of one."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,16 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglo
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
 CODE = re.compile(r"^```[\s\S]*?^```|^(?: {4}|\t).*$|`[^`\n]*`", re.MULTILINE)
 EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-LOCAL_WORDS = re.compile(r"(?<![\w.-])/work/|\.\./shared|\bDESIGN (?:§|section|\d)")
-"""What only the machine of an author has."""
+ABSOLUTE = re.compile(r"(?<![\w.:)\]}*>~<$%/\\-])(?:/|[A-Z]:[\\/]+)([A-Za-z][\w.-]*)[\\/]+[\w.{}-]+")
+"""An absolute path of two folders or more, and its first; no URL, no closing tag, no part of a relative path."""
+EVERYWHERE = {"bin", "dev", "etc", "proc", "usr"}
+SCENE_NODES = {"gallery", "object"}
+"""What the viewer names its nodes by."""
+INVENTED = {"data", "elsewhere"}
+"""First folders of paths that no test opens."""
+OUTSIDE = re.compile(r"(?<![\w./\\-])((?:\.\./)+\w[\w./-]*)")
+PRIVATE_PAGES = re.compile(r"\bDESIGN (?:§|section|\d)")
+TEXT = {".cff", ".html", ".json", ".jsonl", ".md", ".py", ".sha256", ".toml", ".txt", ""}
 
 
 def links(text: str) -> list[str]:
@@ -51,9 +60,34 @@ def test_links_lead_somewhere(page: Path):
     assert broken(page) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_nothing_of_an_authors_machine(page: Path):
-    assert LOCAL_WORDS.findall(page.read_text(encoding="utf-8")) == []
+def local_words(path: Path) -> list[str]:
+    """What of a text file only its author's machine has: absolute paths, and in pages paths out of the repository."""
+    text = re.sub(r"data:[\w/+;,=.-]*", "", path.read_text(encoding="utf-8"))
+    known = EVERYWHERE | SCENE_NODES | INVENTED
+    found = [match[0] for match in ABSOLUTE.finditer(text) if match[1] not in known]
+    if path.suffix == ".md":
+        found += [name for name in OUTSIDE.findall(text) if not (path.parent / name).exists()]
+        found += PRIVATE_PAGES.findall(text)
+    return found
+
+
+def test_nothing_of_an_authors_machine():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a checkout: nothing says which files are the repository's")
+    files = [ROOT / name for name in listed.stdout.split("\0") if name and Path(name).suffix in TEXT]
+    assert len(files) > len(PAGES)
+    found = {str(path.relative_to(ROOT)): words for path in files if path.is_file() and (words := local_words(path))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("root", ["/home", "/root", "/tmp", "/Users", "/opt", "C:\\Users", "/scratch"])
+def test_paths_of_a_machine_are_found(root: str, tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(f"As in `{root}/someone/notes.txt`, or `python run.py --out={root}/someone`.\n")
+    assert len(local_words(page)) == 2
+    page.write_text("See `../notes/list.txt`, https://example.org/a/b, src/partrm/api.py, page.md/x/y and 1/2/3.\n")
+    assert local_words(page) == ["../notes/list.txt"]
 
 
 def test_every_page_is_reached_from_the_readme():

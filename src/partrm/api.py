@@ -14,6 +14,7 @@ from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragInput, DragPixels, SourceInput, SourceViews, check_drags, load_source
 from partrm.model.checkpoints import CheckpointError, LoadedModel, bundled_names, load_model, save_checkpoint
 from partrm.model.devices import select_device
+from partrm.model.hub import hub_errors
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
 from partrm.model.reference import ReferenceNetwork
@@ -196,22 +197,19 @@ class PartRM:
             CheckpointError: no access, or no such owner.
         """
         import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "checkpoint"
             self.save_pretrained(folder, half)
             (folder / CARD).write_text(self.card(repo_id), encoding="utf-8")
             api = huggingface_hub.HfApi(token=token)
-            try:
+            with hub_errors(CheckpointError, f"{repo_id}: cannot be uploaded"):
                 url = api.create_repo(repo_id, private=private, exist_ok=True)
                 # A card that its owner has written stays.
                 kept = [CARD] if api.file_exists(repo_id, CARD) else []
                 api.upload_folder(
                     repo_id=repo_id, folder_path=folder, commit_message=commit_message, ignore_patterns=kept
                 )
-            except (HfHubHTTPError, HFValidationError, OSError) as error:
-                raise CheckpointError(f"{repo_id}: cannot be uploaded ({_first_line(error)})") from error
         return str(url)
 
     def card(self, repo_id: str) -> str:
@@ -223,13 +221,6 @@ class PartRM:
 def _snapshot(repo_id: str, **options: Any) -> Path:
     """The local copy of a repository's checkpoint, downloaded once."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
+    with hub_errors(CheckpointError, f"{repo_id}: cannot be fetched from the Hub"):
         return Path(huggingface_hub.snapshot_download(repo_id, allow_patterns=FILES, **options))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(f"{repo_id}: cannot be fetched from the Hub ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,6 +12,11 @@ class ConfigError(PartRMError):
     """A setting that has no meaning, or that another one excludes; raised where the settings are put together."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says first, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def require_ranges(settings: dict[str, tuple[int, int, int]]) -> None:
     """Refuse settings outside of their ranges.
 

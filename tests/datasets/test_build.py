@@ -100,8 +100,8 @@ def test_entry_names_mean_what_the_dataset_says():
 
 def test_official_file_lists_are_read_under_any_prefix(tmp_path):
     path = tmp_path / "list.txt"
-    path.write_text("/data/user/render_PartDrag4D/7120_0_3\n# Random\n\n  D:\\x\\7130_1_2_00/ \n")
-    assert [str(n) for n in read_file_list(path)] == ["7120_0_3", "7130_1_2_00"]
+    path.write_text("/data/user/render_PartDrag4D/7120_0_3\n# Random\n\n  D:\\data\\7130_1_2_00/ \n")
+    assert {n: str(e) for n, e in read_file_list(path).items()} == {0: "7120_0_3", 3: "7130_1_2_00"}
 
 
 def test_camera_files_hold_blenders_axes(tmp_path):
@@ -174,13 +174,13 @@ def test_splits_are_by_object_and_do_not_hang_on_order():
 def test_a_build_is_sound_and_lists_what_it_refused(built):
     root, words, result = built
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
-    # Two moving parts, three states, one companion at two extremes.
+    # Two moving parts, three states, one distractor joint at two extremes.
     assert (result.objects, result.entries) == (3, 3 * 2 * 3 * 2)
     assert manifest["counts"] == {"planned": 4, "objects": 3, "refused": 1, "entries": 36}
     assert result.refused[0][0] == words[2] == manifest["refused"][0]["source"]
     assert "reversed" in manifest["refused"][0]["reason"]
     assert problems(root) == []
-    lists = {s: read_file_list(root / f"{s}_filelist.txt") for s in ("train", "val", "test")}
+    lists = {s: list(read_file_list(root / f"{s}_filelist.txt").values()) for s in ("train", "val", "test")}
     meshes = {s: {n.mesh for n in names} for s, names in lists.items()}
     assert sum(len(m) for m in meshes.values()) == len(set.union(*meshes.values())) == 3
     assert manifest["split"]["checksum"] == split_checksum({m: s for s, names in meshes.items() for m in names})
@@ -192,13 +192,14 @@ def test_points_are_in_correspondence_and_where_the_joints_bring_them(tmp_path, 
     config = replace(SMALL, preset=preset)
     save_partnet(cabinet(), tmp_path / "7")
     build((str(tmp_path / "7"),), tmp_path / "data", config)
-    data = PartDrag4D.from_build(tmp_path / "data", "train")
+    data = PartDrag4D.from_file_list(tmp_path / "data", tmp_path / "data" / "train_filelist.txt")
     obj = replace(config.in_world(cabinet()), name="7")
     at_rest = sample_surface(obj, config.points, object_seed("7", 0))
     wanted = entries_of(obj, config)
     assert [n for n, _ in wanted] == data.entries
-    if preset == "reference":
-        data = PartDrag4D.from_download(tmp_path / "data", tmp_path / "data" / "train_filelist.txt")
+    if preset == "reference":  # as in a download
+        (tmp_path / "data" / "manifest.json").unlink()
+        data = PartDrag4D(tmp_path / "data", data.entries)
     for state, (_, q) in zip(data, wanted, strict=False):
         position, _ = at_rest.posed(obj.T_object_part(q))
         np.testing.assert_allclose(state.points, position, atol=1e-5)

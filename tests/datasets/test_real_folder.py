@@ -30,7 +30,7 @@ def test_build_check_show(tmp_path, preset, capsys):
     record = manifest["objects"][0]
     assert (record["mesh"], record["category"], record["moving"]) == ("3763", "Bottle", ["lid_helper", "lid"])
     # Two moving parts, two states, the slide beside the turning lid at both its extremes.
-    states = list(PartDrag4D.from_build(out, "train"))
+    states = list(PartDrag4D.from_file_list(out, f"{out}/train_filelist.txt"))
     assert len(states) == manifest["counts"]["entries"] >= 4
     for state in states:
         shown = state.images[:, 3].mean((1, 2))

@@ -17,9 +17,9 @@ from torch.testing import assert_close
 from partrm.cli import main
 from partrm.datasets.build import build
 from partrm.datasets.object_writer import BuildConfig
-from partrm.datasets.partdrag4d import DatasetError
+from partrm.datasets.partdrag4d import DatasetError, read_file_list
 from partrm.evaluation.folder_samples import Canonical, posed_solid
-from partrm.evaluation.folder_sets import open_folder, read_lines
+from partrm.evaluation.folder_sets import open_folder
 from partrm.evaluation.results import METRICS
 from partrm.evaluation.runner import evaluate
 from partrm.evaluation.samples import MethodOutput, RunSettings
@@ -196,7 +196,7 @@ def test_lines_behind_the_stray_one_read_another_states_views(root, tmp_path):
     lines = (root / "train_filelist.txt").read_text().splitlines()
     padded = tmp_path / "list.txt"
     padded.write_text("\n".join(["# padding"] * 153 + lines) + "\n")
-    assert list(read_lines(padded)) == list(range(153, 153 + len(lines)))
+    assert list(read_file_list(padded)) == list(range(153, 153 + len(lines)))
     honest = open_folder(root, "corrected", padded)
     assert all(s.load().input_images is None for s in honest.samples[:2])
     seen = set()
@@ -209,7 +209,7 @@ def test_lines_behind_the_stray_one_read_another_states_views(root, tmp_path):
             elif pair.line == 155:
                 wanted = own[0]
             else:
-                wanted = pair.dataset.load(read_lines(padded)[pair.line - 1]).images[view]
+                wanted = pair.dataset.load(read_file_list(padded)[pair.line - 1]).images[view]
             assert_close(given[view], wanted, rtol=0, atol=0)
         seen.add(min(pair.line, 156))
     assert 156 in seen
@@ -324,7 +324,7 @@ def broken(root, tmp_path, what):
     [
         ("image", "003.png: not an image"),
         ("mesh", "has no faces"),
-        ("points", "cut short|not a PLY"),
+        ("points", "truncated"),
         ("list", "nonsense"),
     ],
 )

@@ -1,6 +1,8 @@
 """An evaluation by several processes gives the rows of one; and the code version that stands beside the figures."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ import partrm
 from partrm.cli import main
 from partrm.evaluation import report
 from partrm.evaluation.eval_set import save_eval_set
+from partrm.evaluation.mesh_samples import EvalSet
 from partrm.evaluation.parallel import Job, WorkerError, evaluate_on_workers
 from partrm.evaluation.results import load_results
 from partrm.evaluation.runner import CPU_BATCH, batches, evaluate
@@ -89,6 +92,19 @@ def test_a_failing_worker_is_told(evalset, tmp_path):
     job = Job(evalset, str(tmp_path / "nothing"), SETTINGS, None)
     with pytest.raises(WorkerError, match="neither bundled"):
         evaluate_on_workers(job, 1, lambda row: None)
+
+
+class DeadlySet(EvalSet):
+    """A set whose opening kills the process, as one that takes too much memory is killed."""
+
+    def open(self, device):
+        os._exit(9)
+
+
+def test_a_worker_that_dies_is_told(evalset, checkpoint):
+    deadly = DeadlySet(**{field.name: getattr(evalset, field.name) for field in dataclasses.fields(evalset)})
+    with pytest.raises(WorkerError, match="a worker died"):
+        evaluate_on_workers(Job(deadly, str(checkpoint), SETTINGS, None), 1, lambda row: None)
 
 
 def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):

@@ -108,7 +108,7 @@ def broken_files(good: bytes) -> dict[str, tuple[bytes, str]]:
         ),
         "count": (good.replace(b"vertex 9", b"vertex -9"), "number of vertices"),
         "huge count": (good.replace(b"vertex 9", b"vertex 9" + b"0" * 30), "truncated"),
-        "list": (good.replace(b"property float x\n", b"property list uchar int x\n"), "missing x"),
+        "list": (good.replace(b"property float x\n", b"property list uchar int x\n"), "list"),
         "type": (good.replace(b"property float x\n", b"property quad x\n"), "quad"),
         "not finite": (good[:-4] + np.float32(np.nan).tobytes(), "not finite"),
         "zero rotation": (good[:-16] + bytes(16), "not finite"),
@@ -124,6 +124,22 @@ def test_broken_files_give_one_clear_line(tmp_path, kind):
         load_ply(tmp_path / "bad.ply")
     assert "bad.ply" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary_big_endian"])
+def test_files_of_other_encodings_are_read(tmp_path, encoding):
+    gaussians = random_gaussians(4)
+    save_ply(gaussians, tmp_path / "a.ply")
+    head, body = (tmp_path / "a.ply").read_bytes().split(b"end_header\n")
+    table = np.frombuffer(body, "<f4").reshape(4, -1)
+    lines = "\n".join(" ".join(repr(float(value)) for value in row) for row in table).encode()
+    head = head.replace(b"binary_little_endian", encoding.encode()) + b"end_header\n"
+    content = head + (lines if encoding == "ascii" else table.astype(">f4").tobytes())
+    (tmp_path / "b.ply").write_bytes(content)
+    assert_same(load_ply(tmp_path / "b.ply"), gaussians)
+    (tmp_path / "b.ply").write_bytes(content[: content.rindex(b"\n")] if encoding == "ascii" else content[:-1])
+    with pytest.raises(GaussianFileError, match="3 of 4"):
+        load_ply(tmp_path / "b.ply")
 
 
 def test_failed_writes_leave_nothing(tmp_path):

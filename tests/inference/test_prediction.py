@@ -12,9 +12,10 @@ from torch.testing import assert_close
 from partrm.files import OutputError, check_writable, staged_folder
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import load_ply
+from partrm.imaging.drawing import DRAG_COLOR
 from partrm.imaging.images import save_image
 from partrm.inference.pipeline import predict
-from partrm.inference.prediction import DRAG_COLOR, MOTION_FRAMES, PICTURE_PX, render_rgba, save_prediction
+from partrm.inference.prediction import MOTION_FRAMES, PICTURE_PX, render_rgba, save_prediction
 from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import pose, rotation_from_axis_angle
 from partrm.metrics import images
 from partrm.metrics import motion as metrics
@@ -180,14 +179,6 @@ def test_ssim_of_one_target_for_many_images(generator):
     several = torch.rand(3, 2, 3, 20, 24, generator=generator)
     target = torch.rand(2, 3, 20, 24, generator=generator)
     torch.testing.assert_close(images.ssim(several, target), images.ssim(several, target.expand_as(several)))
-
-
-def test_type_accuracy_takes_continuous_for_revolute():
-    pred = torch.tensor([JointType.REVOLUTE, JointType.CONTINUOUS, JointType.PRISMATIC, JointType.FIXED])
-    true = torch.tensor([JointType.CONTINUOUS, JointType.REVOLUTE, JointType.REVOLUTE, JointType.FIXED])
-    assert float(metrics.type_accuracy(pred, true)) == 0.75
-    with pytest.raises(AssertionError, match="joint type"):
-        metrics.type_accuracy(pred + 4, true)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), 255.0])

@@ -8,26 +8,18 @@ import torch
 
 pytest.importorskip("warp")
 
-from support.boxes import cabinet
+from support.rendered_samples import cabinet_samples
 
 from partrm.inference.space_carving import free_space_violations
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
-from partrm.rendering.meshes import MeshScene, material_table
-from partrm.synthesis.sampler import SampleConfig, make_samples
 from partrm.synthesis.samples import Samples
-from partrm.synthesis.scenarios import JointTables
 from partrm.training.config import LossWeights
 from partrm.training.losses import PERFECT_MSE, image_losses, mostly_carved, render_white
 
 
 @pytest.fixture(scope="module")
 def samples() -> Samples:
-    objects = [cabinet()]
-    scene, tables = MeshScene.from_objects(objects), JointTables.from_objects(objects)
-    which = torch.zeros(4, dtype=torch.long)
-    config = SampleConfig(image_size_px=32, views=4, novel_views=1, novel_size_px=32)
-    generator = torch.Generator().manual_seed(3)
-    return make_samples(scene, tables, which, material_table(objects)[which], config, generator, 3)
+    return cabinet_samples()
 
 
 def test_two_samples_of_three_are_rendered_without_contradicted_guesses(samples: Samples) -> None:

@@ -2,7 +2,7 @@ import pytest
 from flat_oracle import oracle_model
 
 from partrm.model.checkpoints import CheckpointError, load_model
-from partrm.viewer.engine import Engine
+from partrm.viewer.engine import Engine, Generation
 
 
 def test_a_network_may_be_loaded_when_it_is_first_needed():
@@ -24,3 +24,20 @@ def test_weights_that_cannot_be_loaded_are_told_each_time(tmp_path):
     for _ in range(2):
         with pytest.raises(CheckpointError, match="none"):
             _ = engine.size_px
+
+
+def test_only_the_newest_request_is_wanted():
+    generation = Generation()
+    before = generation.current
+    requests = [generation.next() for _ in range(3)]
+    assert [request.outdated for request in requests] == [True, True, False]
+    assert before.outdated
+    assert not generation.current.outdated
+
+
+def test_generations_do_not_outdate_each_other():
+    previews, releases = Generation(), Generation()
+    preview, release = previews.next(), releases.next()
+    releases.next()
+    assert release.outdated
+    assert not preview.outdated

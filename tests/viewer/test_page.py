@@ -17,8 +17,7 @@ from partrm.imaging.images import save_image
 from partrm.viewer import frame_rate as pace
 from partrm.viewer.display import FEW
 from partrm.viewer.engine import Engine
-from partrm.viewer.examples import load_examples
-from partrm.viewer.gallery import Gallery
+from partrm.viewer.gallery import Gallery, load_examples
 from partrm.viewer.geometry import PRESETS, PicturePlane, overview
 from partrm.viewer.server import serving
 from partrm.viewer.sources import open_picture

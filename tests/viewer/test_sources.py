@@ -16,7 +16,7 @@ from partrm.objects.urdf import save_urdf
 from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import MovableGaussians
-from partrm.viewer.examples import load_examples
+from partrm.viewer.gallery import load_examples
 from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload
 
 SIZE = 64

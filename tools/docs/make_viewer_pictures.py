@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from partrm.model.checkpoints import load_model
 from partrm.viewer.display import REST_S
 from partrm.viewer.engine import Engine
-from partrm.viewer.examples import load_examples
+from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import FOVY_RAD, PicturePlane, overview
 from partrm.viewer.server import serving
 from partrm.viewer.sources import open_picture

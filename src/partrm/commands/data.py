@@ -17,7 +17,7 @@ Examples:
   partrm data build procedural:Microwave cabinet.urdf model.xml ~/partnet-mobility --out mixed --workers 4
   partrm data build 7120 --preset reference --backend blender --out like-the-paper
   partrm data build procedural --limit 20000 --out big --gpus 4 --workers-per-gpu 8
-  partrm data build procedural --limit 20000 --out /shared/big --executor ray
+  partrm data build procedural --limit 20000 --out big --executor ray
   partrm data pool procedural --per-category 140 --out train.npz --workers 8
   partrm data pool drawer.urdf door.urdf lamp.xml --out own.npz
   partrm data pool real --out real.npz

@@ -56,7 +56,7 @@ def check_dataset(root: Path) -> Iterator[Checked]:
 def _checked(root: Path, manifest: dict[str, Any]) -> Iterator[Checked]:
     yield Checked("lists", tuple(_list_problems(root, manifest)))
     try:
-        data = PartDrag4D(root, [], scale=manifest["points"]["scale"], offset=tuple(manifest["points"]["offset"]))
+        data = PartDrag4D(root, [])
     except DatasetError as error:
         yield Checked("folders", (str(error),))
         return
@@ -70,7 +70,7 @@ def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     lists: dict[str, list[EntryName]] = {}
     for split in SPLITS:
         try:
-            lists[split] = read_file_list(root / f"{split}_filelist.txt")
+            lists[split] = list(read_file_list(root / f"{split}_filelist.txt").values())
         except DatasetError as error:
             yield str(error)
     split_of: dict[str, str] = {}

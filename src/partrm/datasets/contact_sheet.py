@@ -1,11 +1,9 @@
 """``partrm data show``: one picture of a dataset, from its files alone: images, drags, part ids and depth."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -13,6 +11,8 @@ from torch import Tensor
 from partrm.datasets.check import load_manifest
 from partrm.datasets.partdrag4d import PROCESSED, EntryName, PartDrag4D, State
 from partrm.geometry.cameras import Cameras
+from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, to_bytes
+from partrm.metrics.images import composite_on_white
 
 CELL_PX = 192
 """Side of one picture of the sheet."""
@@ -37,8 +37,7 @@ def contact_sheet(root: Path, limit: int = 12) -> UInt8[np.ndarray, "h w 3"]:
         DatasetError: no finished build, or a broken entry.
     """
     manifest = load_manifest(root)
-    points = manifest["points"]
-    data = PartDrag4D(root, [], scale=points["scale"], offset=tuple(points["offset"]))
+    data = PartDrag4D(root, [])
     pairs: list[tuple[str, EntryName, EntryName]] = []
     for record in manifest["objects"]:
         names = [EntryName.parse(text) for text in record["entries"]]
@@ -55,18 +54,15 @@ def _row(data: PartDrag4D, category: str, before: EntryName, after: EntryName) -
     first, last = data.load(before), data.load(after)
     labels = np.load(data.root / PROCESSED / category / before.mesh / "point_part.npy", allow_pickle=False)
     other = len(first.images) // 3
-    cells = [_picture(first.images[0]), _picture(last.images[0]), _picture(first.images[0])]
+    cells = [_picture(first.images[0]), _picture(last.images[0]), _with_drags(first, last)]
     cells += [_picture(last.images[other]), *_point_pictures(last, torch.from_numpy(labels.astype(np.int64)))]
-    _draw_drags(cells[2], first, last)
     row = Image.fromarray(np.concatenate([np.asarray(cell) for cell in cells], 1))
     ImageDraw.Draw(row).text((4, 4), f"{category} {before}", fill=(20, 20, 20))
     return np.asarray(row)
 
 
 def _picture(image: Float[Tensor, "4 h w"]) -> Image.Image:
-    white = image[:3] * image[3:] + 1 - image[3:]
-    pixels = rearrange((white * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
-    return Image.fromarray(pixels).resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
+    return Image.fromarray(to_bytes(composite_on_white(image))).resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
 
 
 def _cell_pixels(camera: Cameras, points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
@@ -74,21 +70,16 @@ def _cell_pixels(camera: Cameras, points: Float[Tensor, "n 3"]) -> tuple[Float[T
     return pixels * (CELL_PX / camera.width), depth
 
 
-def _draw_drags(cell: Image.Image, first: State, last: State) -> None:
-    """Arrows from visible moving points of one state to the same points in another."""
+def _with_drags(first: State, last: State) -> Image.Image:
+    """The first view with arrows from visible moving points of one state to the same points in another."""
     camera = first.cameras[0]
     start, _ = _cell_pixels(camera, first.points[first.visible])
     end, _ = _cell_pixels(camera, last.points[first.visible])
     moved = torch.nonzero((last.points - first.points)[first.visible].norm(dim=-1) > 1e-4)[:, 0]
-    draw = ImageDraw.Draw(cell)
     spread = torch.linspace(0, max(len(moved) - 1, 0), DRAGS_SHOWN).long() if len(moved) else moved
-    for index in moved[spread].unique().tolist():
-        (x0, y0), (x1, y1) = start[index].tolist(), end[index].tolist()
-        angle = math.atan2(y1 - y0, x1 - x0)
-        head = [(x1 - 6 * math.cos(angle + turn), y1 - 6 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
-        draw.line([x0, y0, x1, y1], fill=(20, 90, 230), width=1)
-        draw.polygon([(x1, y1), *head], fill=(20, 90, 230))
-        draw.ellipse([x0 - 2, y0 - 2, x0 + 2, y0 + 2], fill=(220, 40, 40))
+    chosen = moved[spread].unique()
+    picture = np.asarray(_picture(first.images[0]))
+    return Image.fromarray(draw_arrows(picture, start[chosen], end[chosen], DRAG_COLOR, rim=False))
 
 
 def _point_pictures(state: State, label: Tensor) -> tuple[Image.Image, Image.Image]:

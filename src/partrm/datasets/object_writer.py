@@ -17,7 +17,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
@@ -36,6 +35,7 @@ from partrm.errors import require_ranges
 from partrm.files import staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
+from partrm.imaging.drawing import to_bytes
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.obj_format import Surface, save_obj
 from partrm.objects.urdf import save_part_materials
@@ -303,8 +303,7 @@ class ObjectWriter:
 
 def save_rgba(image: Float[Tensor, "4 h w"], path: Path) -> None:
     """Write straight-alpha RGBA as an 8-bit PNG."""
-    pixels = rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
-    Image.fromarray(pixels).save(path, compress_level=4)
+    Image.fromarray(to_bytes(image)).save(path, compress_level=4)
 
 
 def replace_text(path: Path, text: str) -> None:

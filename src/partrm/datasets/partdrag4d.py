@@ -21,6 +21,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
+from partrm.geometry.ply import PlyError, ply_content, read_vertices
 from partrm.imaging.formats import open_image
 
 RENDERS = "render_PartDrag4D"
@@ -127,51 +128,32 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
 
 def save_points(path: Path, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> None:
     """Binary PLY with positions and normals."""
-    names = "".join(f"property float {n}\n" for n in ("x", "y", "z", "nx", "ny", "nz"))
-    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(points)}\n{names}end_header\n"
-    path.write_bytes(header.encode() + np.concatenate([points, normals], 1).astype("<f4").tobytes())
-
-
-_PLY_TYPES = {
-    "float": "f4", "float32": "f4", "double": "f8", "float64": "f8", "uchar": "u1", "uint8": "u1", "char": "i1",
-    "int8": "i1", "short": "i2", "int16": "i2", "ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4",
-    "uint": "u4", "uint32": "u4",
-}  # fmt: skip
+    names = ("x", "y", "z", "nx", "ny", "nz")
+    path.write_bytes(ply_content(dict(zip(names, [*points.T, *normals.T], strict=True))))
 
 
 def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
-    """Positions of a PLY point cloud, binary or ASCII, whatever else its vertices apply_joint_motion.
+    """Positions of a PLY point cloud, binary or ASCII, whatever else its vertices hold.
 
     Raises:
         DatasetError: missing, malformed or cut short.
     """
     try:
-        raw = path.read_bytes()
-        head, _, body = raw.partition(b"end_header\n")
-        lines = [line.split() for line in head.decode("ascii").splitlines()]
-        start = next(i for i, line in enumerate(lines) if line[:2] == ["element", "vertex"])
-        columns = []
-        for line in lines[start + 1 :]:
-            if line[0] != "property":
-                break
-            columns.append((line[2], _PLY_TYPES[line[1]]))
-        count, kind = int(lines[start][2]), next(line[1] for line in lines if line[0] == "format")
-        if kind == "ascii":
-            rows = [line.split() for line in body.decode("ascii").splitlines()[:count]]
-            table = {n: np.array([r[i] for r in rows], np.float64) for i, (n, _) in enumerate(columns)}
-        else:
-            order = "<" if kind == "binary_little_endian" else ">"
-            table = np.frombuffer(body, np.dtype([(n, order + t) for n, t in columns]), count)
-        points = np.stack([table[n] for n in ("x", "y", "z")], -1).astype(np.float64)
-    except (OSError, ValueError, KeyError, IndexError, StopIteration) as error:
-        raise DatasetError(f"{path}: not a PLY point cloud ({type(error).__name__} {error})") from error
-    if len(points) != count or not np.isfinite(points).all():
-        raise DatasetError(f"{path}: cut short, or not finite")
+        vertices = read_vertices(path)
+        points = np.stack([vertices[name] for name in ("x", "y", "z")], -1).astype(np.float64)
+    except PlyError as error:
+        raise DatasetError(str(error)) from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: not a point cloud ({error})") from error
+    if not np.isfinite(points).all():
+        raise DatasetError(f"{path}: points that are not finite")
     return points
 
 
-def read_file_list(path: Path) -> list[EntryName]:
-    """Entries of a file list: one render folder a line under any prefix; blank lines and ``#`` lines are comments.
+def read_file_list(path: Path) -> dict[int, EntryName]:
+    """Entries of a file list by line number (from 0): one render folder a line under any prefix.
+
+    Blank lines and ``#`` lines are comments, but count.
 
     Raises:
         DatasetError: missing, or a line that names no entry.
@@ -180,8 +162,9 @@ def read_file_list(path: Path) -> list[EntryName]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
-    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
-    return [EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for line in kept]
+    kept = {number: line.strip() for number, line in enumerate(lines)}
+    kept = {number: line for number, line in kept.items() if line and not line.startswith("#")}
+    return {number: EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for number, line in kept.items()}
 
 
 @dataclass(frozen=True)
@@ -199,41 +182,44 @@ class State:
     """Indices of the points that view 0 sees."""
 
 
+def point_unit(root: Path) -> tuple[float, tuple[float, ...]]:
+    """Scale and offset of stored points: the manifest's, or the reference's where there is none (a download).
+
+    Raises:
+        DatasetError: a manifest without them.
+    """
+    path = root / "manifest.json"
+    if not path.is_file():
+        return REFERENCE_SCALE, REFERENCE_OFFSET
+    try:
+        points = json.loads(path.read_text(encoding="utf-8"))["points"]
+        return float(points["scale"]), tuple(float(v) for v in points["offset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: not a manifest ({error})") from error
+
+
 class PartDrag4D:
     """A PartDrag-4D folder, ours or an official download with any split of its file lists."""
 
-    def __init__(
-        self, root: Path | str, entries: list[EntryName], *, scale: float = 1.0, offset: tuple = (0.0, 0.0, 0.0)
-    ):
-        """``scale`` and ``offset``: world points are ``scale * stored + offset`` (of the manifest, or the reference's).
+    def __init__(self, root: Path | str, entries: list[EntryName]) -> None:
+        """Some entries; world points are ``scale * stored + offset`` (:func:`point_unit`).
 
         Raises:
-            DatasetError: no render or processed folder.
+            DatasetError: no render or processed folder, or a broken manifest.
         """
         self.root, self.entries = Path(root), entries
-        self.scale, self.offset = scale, torch.tensor(offset, dtype=torch.float32)
         for folder in (RENDERS, PROCESSED):
             if not (self.root / folder).is_dir():
                 raise DatasetError(f"{self.root}: has no folder {folder}")
+        self.scale, offset = point_unit(self.root)
+        self.offset = torch.tensor(offset, dtype=torch.float32)
         found = sorted(p for p in (self.root / PROCESSED).glob("*/*") if p.is_dir())
         self.mesh_folder = {p.name: p for p in found}
 
     @staticmethod
-    def from_build(root: Path | str, split: str) -> "PartDrag4D":
-        """A split (``train``, ``val``, ``test``) of a folder that ``partrm data build`` wrote."""
-        root = Path(root)
-        try:
-            points = json.loads((root / "manifest.json").read_text(encoding="utf-8"))["points"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"{root / 'manifest.json'}: not a manifest ({error})") from error
-        entries = read_file_list(root / f"{split}_filelist.txt")
-        return PartDrag4D(root, entries, scale=points["scale"], offset=tuple(points["offset"]))
-
-    @staticmethod
-    def from_download(root: Path | str, file_list: Path | str) -> "PartDrag4D":
-        """The entries of a file list of the official download, whatever prefixes its lines have."""
-        entries = read_file_list(Path(file_list))
-        return PartDrag4D(root, entries, scale=REFERENCE_SCALE, offset=REFERENCE_OFFSET)
+    def from_file_list(root: Path | str, file_list: Path | str) -> "PartDrag4D":
+        """The entries of a file list (of a split, of a download), whatever prefixes its lines have."""
+        return PartDrag4D(root, list(read_file_list(Path(file_list)).values()))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -253,6 +239,21 @@ class PartDrag4D:
         stored = load_points(self.motion_file(name, ".ply"))
         return self.scale * torch.from_numpy(stored).float() + self.offset
 
+    def visible_of(self, name: EntryName, count: int) -> Int[Tensor, " k"]:
+        """Indices of the points of an entry, ``count`` in all, that its first view sees.
+
+        Raises:
+            DatasetError: the file is missing or broken.
+        """
+        path = self.motion_file(name, "_visible.npy")
+        try:
+            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"{path}: not an array of indices ({error})") from error
+        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < count):
+            raise DatasetError(f"{path}: indexes points that do not exist")
+        return visible
+
     def __getitem__(self, index: int) -> State:
         return self.load(self.entries[index])
 
@@ -269,13 +270,7 @@ class PartDrag4D:
         images = [load_rgba(path) for path in files]
         if len({x.shape for x in images}) > 1:
             raise DatasetError(f"{folder}: its images differ in size")
-        path = self.motion_file(name, "_visible.npy")
-        try:
-            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{path}: not an array of indices ({error})") from error
         points = self.points_of(name)
-        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < len(points)):
-            raise DatasetError(f"{path}: indexes points that do not exist")
+        visible = self.visible_of(name, len(points))
         cameras = load_cameras_of(folder, len(images), images[0].shape[-1])
         return State(name, torch.stack(images), cameras, points, visible)

@@ -1,7 +1,6 @@
 """Evaluation sets that lie in folders: PartDrag-4D (built here or downloaded), or a simple layout of the user's."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Literal
 import torch
 
 from partrm.datasets.partdrag4d import (
-    REFERENCE_OFFSET,
-    REFERENCE_SCALE,
     RENDERS,
     DatasetError,
     EntryName,
     PartDrag4D,
+    read_file_list,
 )
 from partrm.evaluation.folder_samples import FileSample, FolderSamples
 from partrm.evaluation.partdrag4d_pairs import Protocol, StatePair, state_pairs
@@ -81,8 +79,7 @@ def open_folder(
 
 def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit: int | None, seed: int) -> FolderSet:
     name, lines = _entries(root, file_list)
-    scale, offset = _points(root)
-    dataset = PartDrag4D(root, list(lines.values()), scale=scale, offset=offset)
+    dataset = PartDrag4D(root, list(lines.values()))
     kept: list[StatePair] = []
     dropped: list[str] = []
     for pair in state_pairs(dataset, lines, protocol, seed):
@@ -102,45 +99,15 @@ def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit
 def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryName]]:
     """Name of the list, and its entries by line."""
     if file_list is not None:
-        lines = read_lines(file_list)
+        lines = read_file_list(file_list)
         if not lines:
             raise DatasetError(f"{file_list}: names no entry")
         return file_list.name, lines
     for name in LISTS:
-        if (root / name).is_file() and (lines := read_lines(root / name)):
+        if (root / name).is_file() and (lines := read_file_list(root / name)):
             return name, lines
     folders = sorted(p.name for p in (root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
     return "all renders", {number: EntryName.parse(folder) for number, folder in enumerate(folders)}
-
-
-def read_lines(path: Path) -> dict[int, EntryName]:
-    """Entries of a file list by line number, under any prefixes; blank lines and ``#`` lines are comments.
-
-    Raises:
-        DatasetError: missing, or a line that names no entry.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
-    entries = {}
-    for number, line in enumerate(lines):
-        text = line.strip().replace("\\", "/").rstrip("/")
-        if text and not text.startswith("#"):
-            entries[number] = EntryName.parse(text.rpartition("/")[2])
-    return entries
-
-
-def _points(root: Path) -> tuple[float, tuple[float, ...]]:
-    """Scale and offset of stored points: the manifest's, or the reference's where there is none (a download)."""
-    path = root / "manifest.json"
-    if not path.is_file():
-        return REFERENCE_SCALE, REFERENCE_OFFSET
-    try:
-        points = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return float(points["scale"]), tuple(float(v) for v in points["offset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a manifest ({error})") from error
 
 
 def _checksum(root: Path, samples: Sequence[FileSample]) -> str:

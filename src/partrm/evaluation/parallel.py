@@ -5,11 +5,12 @@ would score, so that the metrics are the same; rows arrive in the set's order.
 """
 
 import multiprocessing
-import queue
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.queues import Queue
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -21,9 +22,6 @@ from partrm.evaluation.runner import Scorer, add_rows, batches, check_complete, 
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
-
-POLL_SECONDS = 2.0
-"""How often the parent looks whether its workers live."""
 
 
 class WorkerError(PartRMError):
@@ -60,61 +58,44 @@ def evaluate_on_workers(
     count, rows = sample_count(job.evalset, job.settings), list(earlier)
     todo = batches(count, len(rows), torch.device("cpu"))
     context = multiprocessing.get_context("spawn")  # torch and Warp do not survive a fork
-    tasks, done = context.Queue(), context.Queue()
-    for number, numbers in enumerate(todo):
-        tasks.put((number, numbers))
-    some = [context.Process(target=_work, args=(job, threads, tasks, done), daemon=True) for _ in range(workers)]
-    for _ in some:
-        tasks.put(None)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job, threads))
     try:
-        for process in some:
-            process.start()
-        for more in _in_order(len(todo), done, some):
+        for more in pool.map(_score, todo):
             add_rows(rows, more, keep)
+    except BrokenProcessPool as error:
+        raise WorkerError("a worker died (out of memory?): run again, with fewer --workers") from error
     finally:
-        for process in some:
-            process.terminate()
-            process.join()
+        pool.shutdown(cancel_futures=True)
     check_complete(rows, count)
     return rows
 
 
-def _work(job: Job, threads: int, tasks: Queue, done: Queue) -> None:
-    """Score batches until there are none left; a failure is told to the parent."""
+_JOBS: list[Job] = []
+"""The one job of a worker process."""
+
+
+def _start_worker(job: Job, threads: int) -> None:
+    import numba
+
     end_with_parent()
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
+    _JOBS.append(job)
+
+
+@cache
+def _scorer() -> Scorer:
+    (job,) = _JOBS
+    return job.scorer(load_model(job.model, "cpu"))
+
+
+def _score(numbers: list[int]) -> list[SampleRow]:
+    """Rows of a batch, scored in a worker."""
     try:
-        import numba
-
-        torch.set_num_threads(threads)
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
-        scorer = job.scorer(load_model(job.model, "cpu"))
-        while (task := tasks.get()) is not None:
-            number, numbers = task
-            done.put((number, scorer.rows(numbers), ""))
+        return _scorer().rows(numbers)
     except Exception as error:
-        done.put((-1, [], "".join(traceback.format_exception_only(error)).strip()))
-        raise
-
-
-def _in_order(count: int, done: Queue, workers: Sequence) -> Iterator[list[SampleRow]]:
-    """Rows of the batches 0, 1, … as their turn comes."""
-    waiting: dict[int, list[SampleRow]] = {}
-    for number in range(count):
-        while number not in waiting:
-            try:
-                arrived, rows, failure = done.get(timeout=POLL_SECONDS)
-            except queue.Empty:
-                dead = [w for w in workers if w.exitcode not in (None, 0)]
-                if dead or not any(w.is_alive() for w in workers):
-                    codes = ", ".join(str(w.exitcode) for w in dead)
-                    raise WorkerError(
-                        f"a worker died (exit code {codes}; out of memory?): run again, with fewer --workers"
-                    ) from None
-                continue
-            if failure:
-                raise WorkerError(f"a worker failed: {failure}")
-            waiting[arrived] = rows
-        yield waiting.pop(number)
+        message = "".join(traceback.format_exception_only(error)).strip()
+        raise WorkerError(f"a worker failed: {message}") from error
 
 
 @dataclass(frozen=True)

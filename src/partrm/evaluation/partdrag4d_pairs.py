@@ -92,7 +92,7 @@ class StatePair:
         moving = moving_points(before, after)
         if not bool(moving.any()):
             return "nothing moves between the states"
-        if not bool(moving[visible_points(self.dataset, self.source, before)].any()):
+        if not bool(moving[self.dataset.visible_of(self.source, len(before))].any()):
             return "the first view shows no point of the moving part"
         return None
 
@@ -188,18 +188,6 @@ def extent_of(points: Float[Tensor, "n 3"]) -> float:
 def moving_points(before: Float[Tensor, "n 3"], after: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
     """Points that differ between two states."""
     return (after - before).norm(dim=-1) > STILL * extent_of(before)
-
-
-def visible_points(dataset: PartDrag4D, name: EntryName, points: Float[Tensor, "n 3"]) -> Tensor:
-    """Indices of the points of an entry that its first view sees."""
-    path = dataset.motion_file(name, "_visible.npy")
-    try:
-        visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path}: not an array of indices ({error})") from error
-    if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < len(points)):
-        raise DatasetError(f"{path}: indexes points that do not exist")
-    return visible
 
 
 def motion_between(before: Float[Tensor, "n 3"], after: Float[Tensor, "n 3"], name: EntryName) -> Float[Tensor, "4 4"]:

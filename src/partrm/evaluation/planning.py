@@ -158,7 +158,7 @@ def _random_candidates(tables: JointTables, generator: torch.Generator) -> Candi
 
 
 def plan_real(names: Sequence[str], advance: Callable[[], None]) -> EvalSet:
-    """Every joint of the named real objects in three transitions, distractors closed, from fixed first views.
+    """Every joint of the named real objects in three transitions, the other joints closed, from fixed first views.
 
     Raises:
         ObjectError: an unknown name, or a wheel that is not installed.

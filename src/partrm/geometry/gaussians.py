@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.files import atomic_write
+from partrm.geometry.ply import PlyError, ply_content, read_vertices
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import multiply_quaternions, quaternion_from_matrix
 
@@ -23,12 +23,6 @@ _SCALE = ("scale_0", "scale_1", "scale_2")
 _ROTATION = ("rot_0", "rot_1", "rot_2", "rot_3")
 _WRITTEN = (*_POSITION, "nx", "ny", "nz", *_COLOR, "opacity", *_SCALE, *_ROTATION)
 _REQUIRED = (*_POSITION, *_COLOR, "opacity", *_SCALE, *_ROTATION)
-_PLY_TYPES = {
-    **{"char": "i1", "uchar": "u1", "short": "<i2", "ushort": "<u2", "int": "<i4", "uint": "<u4"},
-    **{"int8": "i1", "uint8": "u1", "int16": "<i2", "uint16": "<u2", "int32": "<i4", "uint32": "<u4"},
-    **{"float": "<f4", "double": "<f8", "float32": "<f4", "float64": "<f8"},
-}
-_MAX_HEADER_LINES = 1000
 
 
 class GaussianFileError(PartRMError):
@@ -105,36 +99,30 @@ def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -
         _SCALE: kept.scales.double().clamp_min(1e-10).log(),
         _ROTATION: kept.quats,
     }
-    vertices = np.zeros(len(kept), dtype=[(name, "<f4") for name in _WRITTEN])
+    columns: dict[str, np.ndarray] = dict.fromkeys(_WRITTEN, np.zeros(len(kept)))
     for names, values in groups.items():
         array = values.detach().cpu().numpy()
         if not np.isfinite(array).all():
             raise GaussianFileError(f"Gaussians with non-finite {names[0]} cannot be saved")
         for i, name in enumerate(names):
-            vertices[name] = array[:, i]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(kept)}"]
-    header += [f"property float {name}" for name in _WRITTEN] + ["end_header", ""]
-    atomic_write(path, "\n".join(header).encode("ascii") + vertices.tobytes())
+            columns[name] = array[:, i]
+    atomic_write(path, ply_content(columns))
 
 
 def load_ply(path: Path | str) -> Gaussians:
-    """Read a 3DGS PLY file (binary little endian) as unbatched float32 Gaussians, with unit quaternions.
+    """Read a 3DGS PLY file as unbatched float32 Gaussians, with unit quaternions.
 
     Properties beyond those that :func:`save_ply` writes (``f_rest_*`` and others) are ignored.
 
     Raises:
         GaussianFileError: missing, truncated or foreign file, missing property, or values that are not finite.
     """
-    path = Path(path)
     try:
-        with path.open("rb") as file:
-            count, dtype = _read_ply_header(file, path)
-            content = file.read(min(count * dtype.itemsize, path.stat().st_size))
-    except OSError as error:
-        raise GaussianFileError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) < count * dtype.itemsize:
-        raise GaussianFileError(f"{path}: truncated ({len(content) // dtype.itemsize} of {count} Gaussians)")
-    vertices = np.frombuffer(content, dtype, count)
+        vertices = read_vertices(Path(path))
+    except PlyError as error:
+        raise GaussianFileError(str(error)) from error
+    if missing := [name for name in _REQUIRED if name not in (vertices.dtype.names or ())]:
+        raise GaussianFileError(f"{path}: no 3D Gaussians; missing {', '.join(missing)}")
 
     def group(names: tuple[str, ...]) -> Tensor:
         return torch.from_numpy(np.stack([vertices[name].astype(np.float64) for name in names], -1))
@@ -151,41 +139,3 @@ def load_ply(path: Path | str) -> Gaussians:
         if not torch.isfinite(values).all():
             raise GaussianFileError(f"{path}: {name} that are not finite")
     return decoded
-
-
-def _read_ply_header(file: BinaryIO, path: Path) -> tuple[int, np.dtype]:
-    """Number of vertices and their packed type; leaves ``file`` at the first vertex."""
-    if file.readline(8).rstrip(b"\r\n") != b"ply":
-        raise GaussianFileError(f"{path}: not a PLY file")
-    encoding, element, count, properties = None, None, None, {}
-    for _ in range(_MAX_HEADER_LINES):
-        line = file.readline(1024)
-        words = line.decode("ascii", errors="replace").split()
-        match words:
-            case ["end_header"]:
-                break
-            case ["format", encoding, _]:
-                pass
-            case ["element", element, number]:
-                if count is None and element != "vertex":
-                    raise GaussianFileError(f"{path}: its first element is '{element}', not 'vertex'")
-                if element == "vertex":
-                    if not number.isdecimal():
-                        raise GaussianFileError(f"{path}: '{number}' is not a number of vertices")
-                    count = int(number)
-            case ["property", kind, name] if element == "vertex":
-                if kind not in _PLY_TYPES or name in properties:
-                    raise GaussianFileError(f"{path}: property '{name}' of type '{kind}' cannot be read")
-                properties[name] = _PLY_TYPES[kind]
-            case ["comment" | "obj_info" | "property", *_]:
-                pass
-            case _:
-                raise GaussianFileError(f"{path}: malformed PLY header line {line[:40]!r}")
-    else:
-        raise GaussianFileError(f"{path}: PLY header without end")
-    if encoding != "binary_little_endian":
-        raise GaussianFileError(f"{path}: PLY format '{encoding}'; only binary_little_endian is read")
-    missing = [name for name in _REQUIRED if name not in properties]
-    if count is None or missing:
-        raise GaussianFileError(f"{path}: no 3D Gaussians; missing {', '.join(missing) or 'vertices'}")
-    return count, np.dtype(list(properties.items()))

@@ -12,13 +12,16 @@ from torch import Tensor
 PART_COLOR = (230, 60, 40)
 """Tint of the moving part, RGB 0..255."""
 
+DRAG_COLOR = (20, 90, 230)
+"""Drags where the part is tinted."""
+
 WHITE = (255, 255, 255)
 
 LABEL_PX = 16
 """Height of a line of text."""
 
 
-def to_bytes(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+def to_bytes(image: Float[Tensor, "channels h w"]) -> UInt8[np.ndarray, "h w channels"]:
     """An image in [0, 1], on any device, with 8 bits a channel."""
     return rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8).cpu(), "c h w -> h w c").numpy()
 
@@ -30,7 +33,7 @@ def draw_mask(
     opacity: float = 0.6,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture under a tint where the mask, of any resolution, is 1 (or in part where it is less)."""
-    full = torch.nn.functional.interpolate(mask.float()[None, None].cpu(), picture.shape[:2], mode="nearest")[0, 0]
+    full = torch.nn.functional.interpolate(mask.float()[None, None].cpu(), picture.shape[:2], mode="area")[0, 0]
     weight = opacity * full.numpy()[..., None]
     return (picture * (1 - weight) + np.array(color) * weight).round().astype(np.uint8)
 

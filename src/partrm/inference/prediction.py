@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from partrm import __version__
@@ -19,9 +18,11 @@ from partrm.files import staged_folder
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.geometry.joints import JointMotion
+from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, to_bytes
 from partrm.imaging.images import FramedImage, resampled, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
+from partrm.metrics.images import composite_on_white
 from partrm.rendering.splats import render_splats
 
 DEFAULT_VIEWS = 8
@@ -41,11 +42,8 @@ MOTION_FRAMES = 16
 
 FRAMES_PER_SECOND = 12
 
-PART_COLOR = (230, 60, 40)
-"""Tint of the moving part in the before-and-after picture, RGB 0..255."""
-
-DRAG_COLOR = (20, 90, 230)
-"""The drags in that picture."""
+TINT = 0.45
+"""Share of the part's colour where the before-and-after picture shows it."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,6 @@ def default_cameras(source: SourceViews) -> Cameras:
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
     """Straight-alpha RGBA images of Gaussians [n] from cameras [views], on the Gaussians' device."""
     return render_splats(gaussians, cameras).rgba().clamp(0, 1)
-
-
-def on_white(rgba: Float[Tensor, "*batch 4 h w"]) -> Float[Tensor, "*batch 3 h w"]:
-    """Composite straight-alpha images on white."""
-    rgb, alpha = rgba[..., :3, :, :], rgba[..., 3:, :, :]
-    return rgb * alpha + 1 - alpha
 
 
 def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Cameras | None = None) -> None:
@@ -212,9 +204,9 @@ def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     """Three pictures on white, all from the first input camera: input with part and drags, before, after."""
     first, camera = picture_view(prediction.source)
-    states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
-    panels = [to_bytes(image) for image in (on_white(first.image), *states)]
-    tinted = _tint(panels[0], _mask_in_framed_px(first, prediction.part_mask))
+    states = [composite_on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
+    panels = [to_bytes(image) for image in (composite_on_white(first.image), *states)]
+    tinted = draw_mask(panels[0], _mask_in_framed_px(first, prediction.part_mask), opacity=TINT)
     return np.concatenate([with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
 
 
@@ -222,16 +214,8 @@ def with_drags(
     picture: UInt8[np.ndarray, "h w 3"], first: FramedImage, drags: DragPixels
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The first canonical image with the drags drawn as arrows."""
-    drawn = Image.fromarray(picture)
-    draw = ImageDraw.Draw(drawn)
-    starts, ends = (first.to_framed_px(p).tolist() for p in (drags.start, drags.end))
-    for (x0, y0), (x1, y1) in zip(starts, ends, strict=True):
-        draw.line([x0, y0, x1, y1], fill=DRAG_COLOR, width=2)
-        angle = math.atan2(y1 - y0, x1 - x0)
-        head = [(x1 - 8 * math.cos(angle + turn), y1 - 8 * math.sin(angle + turn)) for turn in (-0.45, 0.45)]
-        draw.polygon([(x1, y1), *head], fill=DRAG_COLOR)
-        draw.ellipse([x0 - 3, y0 - 3, x0 + 3, y0 + 3], fill=DRAG_COLOR)
-    return np.asarray(drawn)
+    start, end = first.to_framed_px(drags.start), first.to_framed_px(drags.end)
+    return draw_arrows(picture, start, end, DRAG_COLOR, rim=False)
 
 
 def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[Tensor, "size size"]:
@@ -243,16 +227,6 @@ def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[
     h, w = mask.shape
     inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
     return mask[y.clamp(0, h - 1), x.clamp(0, w - 1)] * inside
-
-
-def _tint(picture: UInt8[np.ndarray, "h w 3"], mask: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    share = 0.45 * mask.numpy()[..., None]
-    return (picture * (1 - share) + np.array(PART_COLOR) * share).round().astype(np.uint8)
-
-
-def to_bytes(image: Float[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """An image in [0, 1] with 8 bits a channel."""
-    return rearrange((image.clamp(0, 1) * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
 
 
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
@@ -269,7 +243,7 @@ def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
         for frame in range(MOTION_FRAMES):
             picture = np.full((height, width, 3), 255, dtype=np.uint8)
             state = prediction.at(frame / (MOTION_FRAMES - 1))
-            picture[: camera.height, : camera.width] = to_bytes(on_white(render_rgba(state, camera))[0])
+            picture[: camera.height, : camera.width] = to_bytes(composite_on_white(render_rgba(state, camera))[0])
             video.send(picture)
     finally:
         video.close()

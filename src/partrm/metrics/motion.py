@@ -5,10 +5,9 @@ whoever reports them. Images are sRGB floats in [0, 1], channels first, composit
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 
 PARALLEL_SINE = 1e-6
@@ -96,14 +95,3 @@ def joint_amount_error(
     """
     same_way = (axis_pred * axis_true).sum(-1) >= 0
     return (torch.where(same_way, amount_pred, -amount_pred) - amount_true).abs()
-
-
-def type_accuracy(pred: Int[Tensor, "n"], true: Int[Tensor, "n"]) -> Float[Tensor, ""]:
-    """Share of joints of the right :class:`JointType`, [0, 1]; continuous counts as revolute. ``n`` is at least 1."""
-    assert pred.numel() > 0, "no joints to count"
-    return (_without_continuous(pred) == _without_continuous(true)).double().mean()
-
-
-def _without_continuous(joint_type: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
-    assert bool(((joint_type >= min(JointType)) & (joint_type <= max(JointType))).all()), "not a joint type"
-    return torch.where(joint_type == JointType.CONTINUOUS, int(JointType.REVOLUTE), joint_type)

@@ -3,7 +3,7 @@
 import importlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -216,11 +216,51 @@ class _Pieces:
 
 
 @dataclass
-class _PartBuilder:
+class PartBuilder:
+    """The part being assembled: its surfaces are appended to one another."""
+
     name: str
     joint: Joint | None
     links: list[str] = field(default_factory=list)
+    """Links of the file that gave it surface; the first names the part."""
     pieces: _Pieces = field(default_factory=_Pieces)
+
+
+def assemble_parts(
+    where: Path | str, built: Sequence[PartBuilder], materials: Sequence[Material], names: Mapping[str, str]
+) -> tuple[Part, ...]:
+    """The parts, without those that have no surface and carry none; names are made distinct.
+
+    Args:
+        where: the file, for errors.
+        built: a parent before its children.
+        materials: what the parts' slots index.
+        names: other names for links.
+
+    Raises:
+        ObjectError: no part has surface.
+    """
+    keep = [bool(part.pieces.count) for part in built]
+    for index in reversed(range(len(built))):
+        joint = built[index].joint
+        if keep[index] and joint is not None:
+            keep[joint.parent] = True
+    if not any(keep):
+        raise ObjectError(f"{where}: no visible surface")
+    number = np.cumsum(keep) - 1
+    parts: list[Part] = []
+    used: set[str] = set()
+    for part in (p for p, k in zip(built, keep, strict=True) if k):
+        link = part.links[0] if part.links else part.name
+        name = distinct_name(names.get(link, link), used)
+        used.add(name)
+        vertices, faces, slots, uv = part.pieces.arrays()
+        textured = any(materials[s].texture is not None for s in np.unique(slots))
+        joint = None if part.joint is None else replace(part.joint, parent=int(number[part.joint.parent]))
+        parts.append(
+            Part(name, vertices, faces, slots, joint, np.nan_to_num(uv) if textured and uv is not None else None)
+        )
+    return tuple(parts)
 
 
 class PartsBuilder:
@@ -228,14 +268,14 @@ class PartsBuilder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.parts: list[_PartBuilder] = []
+        self.parts: list[PartBuilder] = []
         self.part_of_link: dict[str, int] = {}
         self.libraries: Libraries = {}
         self.materials: list[Material] = []
         self._slots: dict[tuple, int] = {}
 
     def open_part(self, link: str, joint: Joint | None) -> None:
-        self.parts.append(_PartBuilder(link, joint))
+        self.parts.append(PartBuilder(link, joint))
         self.part_of_link[link] = len(self.parts) - 1
 
     def join(self, link: str, parent: str) -> None:
@@ -272,26 +312,5 @@ class PartsBuilder:
         return self._slots[key]
 
     def build(self, names: Mapping[str, str]) -> tuple[tuple[Part, ...], tuple[Material, ...]]:
-        """The parts, without those that neither have nor apply_joint_motion surface; names are made distinct."""
-        keep = [bool(p.pieces.count) for p in self.parts]
-        for index in reversed(range(len(self.parts))):
-            joint = self.parts[index].joint
-            if keep[index] and joint is not None:
-                keep[joint.parent] = True
-        if not any(keep):
-            raise ObjectError(f"{self.path}: no visible surface")
-        number = np.cumsum(keep) - 1
-        parts: list[Part] = []
-        used: set[str] = set()
-        for built in (p for p, k in zip(self.parts, keep, strict=True) if k):
-            link = built.links[0] if built.links else built.name
-            name = distinct_name(names.get(link, link), used)
-            used.add(name)
-            vertices, faces, slots, uv = built.pieces.arrays()
-            textured = any(self.materials[s].texture is not None for s in np.unique(slots))
-            joint = built.joint
-            joint = None if joint is None else replace(joint, parent=int(number[joint.parent]))
-            parts.append(
-                Part(name, vertices, faces, slots, joint, np.nan_to_num(uv) if textured and uv is not None else None)
-            )
-        return tuple(parts), tuple(self.materials)
+        """The parts, those without surface left out, and their materials."""
+        return assemble_parts(self.path, self.parts, self.materials, names), tuple(self.materials)

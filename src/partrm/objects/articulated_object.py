@@ -42,6 +42,11 @@ class Joint:
     """Lower limit, radians or object units."""
     upper: float = 0.0
 
+    def rotated(self, R: Float[np.ndarray, "3 3"]) -> "Joint":
+        """The joint of an object turned about the origin."""
+        axis, pivot = R @ np.array(self.axis), R @ np.array(self.pivot)
+        return replace(self, axis=tuple(axis.tolist()), pivot=tuple(pivot.tolist()))
+
 
 @dataclass(frozen=True)
 class Part:
@@ -57,6 +62,11 @@ class Part:
     """None for a root."""
     corner_uv: Float[np.ndarray, "f 3 2"] | None = None
     """Texture coordinates per face corner, v = 0 at the bottom of the image."""
+
+    def rotated(self, R: Float[np.ndarray, "3 3"]) -> "Part":
+        """The part, and its joint, of an object turned about the origin."""
+        joint = None if self.joint is None else self.joint.rotated(R)
+        return replace(self, vertices=self.vertices @ R.T, joint=joint)
 
 
 def distinct_name(name: str, used: Collection[str]) -> str:
@@ -90,7 +100,7 @@ class ArticulatedObject:
 
     @property
     def movable(self) -> tuple[int, ...]:
-        """Indices of the parts whose own joint moves and that have, or apply_joint_motion, surface."""
+        """Indices of the parts whose own joint moves."""
         return tuple(i for i, p in enumerate(self.parts) if p.joint is not None and p.joint.type != JointType.FIXED)
 
     @property
@@ -160,13 +170,4 @@ class ArticulatedObject:
             raise ObjectError(f"{self.name}: the front direction {front} has no length")
         c, s = front[0] / length, front[1] / length
         R = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-
-        def turned(joint: Joint) -> Joint:
-            axis, pivot = R @ np.array(joint.axis), R @ np.array(joint.pivot)
-            return replace(joint, axis=tuple(axis.tolist()), pivot=tuple(pivot.tolist()))
-
-        parts = tuple(
-            replace(p, vertices=p.vertices @ R.T, joint=None if p.joint is None else turned(p.joint))
-            for p in self.parts
-        )
-        return replace(self, parts=parts)
+        return replace(self, parts=tuple(p.rotated(R) for p in self.parts))

@@ -8,14 +8,13 @@ falls back to all of them. Planes and height fields are scenery and left out.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
 from partrm.geometry.joints import JointType
+from partrm.objects._description_meshes import PartBuilder, assemble_parts
 from partrm.objects._mjcf_geoms import (
     Model,
     geom_rgba,
@@ -26,7 +25,7 @@ from partrm.objects._mjcf_geoms import (
     texture_mean,
     visible_geoms,
 )
-from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError, Part
+from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError
 from partrm.objects.materials import Material, Role
 
 MIN_TURN_RAD = math.radians(1)
@@ -70,14 +69,14 @@ def load_mjcf(
     root = _root_body(model, path, root_body, joints, zero)
     builder = _ObjectBuilder(path.name, model, _rest_state(model, joints, zero), zero)
     _add_bodies(builder, root, joints)
-    parts = builder.parts()
+    parts = assemble_parts(path.name, builder.parts, builder.materials, {})
     if not any(part.joint is not None for part in parts):
         hint = f" below body {root_body!r} (its own joints are held still)" if root_body is not None else ""
         raise ObjectError(f"{path}: no hinge or slide joint moves a visible part{hint}")
     built = ArticulatedObject(
         name=path.stem if name is None else name,
         category=category,
-        parts=tuple(parts),
+        parts=parts,
         materials=tuple(builder.materials),
         source=f"mjcf:{path.name}" + (f"#{root_body}" if root_body is not None else ""),
     )
@@ -229,44 +228,28 @@ def _open_joints(builder: "_ObjectBuilder", body: int, part: int, joints: Collec
     return part
 
 
-@dataclass
-class _PartBuilder:
-    """The part being assembled: geoms collect in lists."""
-
-    name: str
-    joint: Joint | None
-    vertices: list[np.ndarray] = field(default_factory=list)
-    faces: list[np.ndarray] = field(default_factory=list)
-    slots: list[np.ndarray] = field(default_factory=list)
-    corner_uv: list[np.ndarray] = field(default_factory=list)
-    count: int = 0
-
-
 class _ObjectBuilder:
     """Collects the geoms of bodies into parts, and their looks into material slots."""
 
     def __init__(self, where: str, model: Model, data: Any, zero: Mapping[str, float]) -> None:
         self.where, self.model, self.data, self.zero = where, model, data, zero
-        self.surfaces: list[_PartBuilder] = []
+        self.parts: list[PartBuilder] = []
         self.materials: list[Material] = []
         self._slot_of_look: dict[tuple, int] = {}
 
     def open_part(self, name: str, joint: Joint | None) -> int:
-        self.surfaces.append(_PartBuilder(name, joint))
-        return len(self.surfaces) - 1
+        self.parts.append(PartBuilder(name, joint))
+        return len(self.parts) - 1
 
-    def add_geoms(self, part: int, body: int) -> None:
+    def add_geoms(self, number: int, body: int) -> None:
         """Append the body's visible geoms, in world coordinates at rest."""
-        model, surface = self.model, self.surfaces[part]
+        model, part = self.model, self.parts[number]
         for geom in visible_geoms(model, body):
             rgba = geom_rgba(model, geom)
             vertices, faces, uv = geom_triangles(model, geom)
             R, t = self.data.geom_xmat[geom].reshape(3, 3), self.data.geom_xpos[geom]
-            surface.vertices.append(vertices @ R.T + t)
-            surface.faces.append(faces + surface.count)
-            surface.slots.append(np.full(len(faces), self._slot(geom, rgba, moving=surface.joint is not None)))
-            surface.corner_uv.append(uv)
-            surface.count += len(vertices)
+            slots = np.full(len(faces), self._slot(geom, rgba, moving=part.joint is not None))
+            part.pieces.add(vertices @ R.T + t, faces, slots, uv)
 
     def _slot(self, geom: int, rgba: tuple[float, float, float, float], moving: bool) -> int:
         model = self.model
@@ -286,30 +269,3 @@ class _ObjectBuilder:
                 Material(f"material_{number}", color, role, gloss=min(max(gloss, 0.0), 1.0), texture=image)
             )
         return self._slot_of_look[look]
-
-    def parts(self) -> list[Part]:
-        """The assembled parts, without those that neither have nor apply_joint_motion surface."""
-        keep = [bool(s.count) for s in self.surfaces]
-        for index in reversed(range(len(self.surfaces))):
-            joint = self.surfaces[index].joint
-            if keep[index] and joint is not None:
-                keep[joint.parent] = True
-        if not any(keep):
-            raise ObjectError(f"{self.where}: no visible geom")
-        keep[0] = True
-        number = np.cumsum(keep) - 1
-        kept = [s for s, k in zip(self.surfaces, keep, strict=True) if k]
-        return [self._part(s, number) for s in kept]
-
-    def _part(self, surface: _PartBuilder, number: Int[np.ndarray, " parts"]) -> Part:
-        joint = surface.joint
-        slots = np.concatenate([*surface.slots, np.zeros(0, np.int64)]).astype(np.int64)
-        textured = any(self.materials[s].texture is not None for s in np.unique(slots))
-        return Part(
-            name=surface.name,
-            vertices=np.concatenate([*surface.vertices, np.zeros((0, 3))]),
-            faces=np.concatenate([*surface.faces, np.zeros((0, 3), np.int64)]).astype(np.int64),
-            face_material=slots,
-            joint=None if joint is None else replace(joint, parent=int(number[joint.parent])),
-            corner_uv=np.concatenate(surface.corner_uv) if textured else None,
-        )

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, Part
@@ -110,7 +109,7 @@ def save_partnet(obj: ArticulatedObject, folder: Path | str) -> None:
         OSError: the files cannot be written.
     """
     folder = Path(folder)
-    in_partnet = replace(obj, parts=tuple(_rotate(p) for p in obj.parts))
+    in_partnet = replace(obj, parts=tuple(p.rotated(R_PARTNET_OURS) for p in obj.parts))
     files = save_part_meshes(in_partnet, folder / "textured_objs", pattern="original-{}.obj", images="../images")
     root = ET.Element("robot", name=f"partnet_{obj.name}")
     ET.SubElement(root, "link", name="base")
@@ -138,19 +137,6 @@ def save_partnet(obj: ArticulatedObject, folder: Path | str) -> None:
     _write_json(folder / "meta.json", {"anno_id": obj.name, "model_cat": obj.category, "source": obj.source})
     _write_json(folder / "bounding_box.json", {"min": points.min(0).tolist(), "max": points.max(0).tolist()})
     write_xml(root, folder / PARTNET_FILE)
-
-
-def _rotate(part: Part) -> Part:
-    """A part in PartNet's axes."""
-
-    def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:
-        x, y, z = (R_PARTNET_OURS @ np.array(vector)).tolist()
-        return x, y, z
-
-    joint = part.joint
-    joint = None if joint is None else replace(joint, axis=turned(joint.axis), pivot=turned(joint.pivot))
-    vertices: Float[np.ndarray, "v 3"] = part.vertices @ R_PARTNET_OURS.T
-    return replace(part, vertices=vertices, joint=joint)
 
 
 def _add_root_joint(root: ET.Element, number: int) -> None:

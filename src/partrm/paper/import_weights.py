@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from partrm.model.checkpoints import CheckpointError, save_checkpoint
+from partrm.model.hub import hub_errors
 from partrm.model.reference import REFERENCE_PRESETS, ReferenceConfig, ReferenceDragEmbedding, ReferenceNetwork
 
 KEY_TABLE = (
@@ -253,12 +254,9 @@ def fetch_checkpoint(source: str) -> Path:
     if not source.startswith("hf:"):
         return Path(source)
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     parts = source.removeprefix("hf:").split("/", 2)
     if len(parts) != 3 or not all(parts):
         raise CheckpointError(f"{source}: not of the form hf:owner/name/file")
-    try:
+    with hub_errors(CheckpointError, f"{source}: cannot be fetched"):
         return Path(huggingface_hub.hf_hub_download("/".join(parts[:2]), parts[2]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(f"{source}: cannot be fetched ({str(error).strip().splitlines()[0]})") from error

@@ -15,18 +15,18 @@ from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.imaging.cutout import ImageError
+from partrm.imaging.drawing import to_bytes
 from partrm.imaging.images import frame_canonical, frame_view, save_image
 from partrm.inference.decode import MIN_OPACITY
 from partrm.inference.pipeline import network_input
 from partrm.inference.prediction import (
     DEFAULT_VIEWS,
     describe_given,
-    on_white,
     render_rgba,
-    to_bytes,
     with_drags,
 )
 from partrm.inference.source import DragPixels, SourceViews
+from partrm.metrics.images import composite_on_white
 from partrm.model.checkpoints import CheckpointError, LoadedModel
 from partrm.model.inputs import VIEWS
 from partrm.model.reference import ReferenceNetwork
@@ -160,7 +160,7 @@ def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, came
             save_image(view, folder / "views" / f"{index:03d}.png")
         first = prediction.source.framed[0]
         own = canonical_orbit(1, size, fovy_rad=prediction.fovy_rad)
-        panels = [to_bytes(on_white(image)) for image in (first.image, render_rgba(prediction.after, own)[0])]
+        panels = [to_bytes(composite_on_white(image)) for image in (first.image, render_rgba(prediction.after, own)[0])]
         picture = np.concatenate([with_drags(panels[0], first, prediction.drags), panels[1]], axis=1)
         Image.fromarray(picture).save(folder / "before_after.png")
         timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, first_line
+from partrm.imaging.drawing import to_bytes
 
 MODEL = "facebook/sam-vit-base"
 """On the Hugging Face Hub, 375 MB, Apache-2.0; the paper took facebook/sam-vit-huge."""
@@ -56,9 +56,8 @@ class Sam:
         self, rgb: Float[Tensor, "3 h w"], point: Float[Tensor, "2"]
     ) -> tuple[Bool[Tensor, "3 h w"], Float[Tensor, "3"]]:
         """Whole, part and subpart at a point, in an order of the model's."""
-        pixels = (rearrange(rgb, "c h w -> h w c") * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         # SAM counts from the first pixel's centre.
-        given = self.processor(images=pixels, input_points=[[(point - 0.5).tolist()]], return_tensors="pt")
+        given = self.processor(images=to_bytes(rgb), input_points=[[(point - 0.5).tolist()]], return_tensors="pt")
         device = self.model.device
         answer = self.model(
             pixel_values=given["pixel_values"].to(device), input_points=given["input_points"].float().to(device)
@@ -82,8 +81,7 @@ def load_sam(model: str | Path = MODEL, device: torch.device | str = "cpu") -> S
         network: Any = transformers.SamModel.from_pretrained(model)
         processor = transformers.SamProcessor.from_pretrained(model)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SegmentationError(f"{model}: not a SAM model that can be read ({first})") from error
+        raise SegmentationError(f"{model}: not a SAM model that can be read ({first_line(error)})") from error
     return Sam(network.to(device).eval().requires_grad_(False), processor)
 
 

@@ -25,8 +25,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, first_line
+from partrm.imaging.drawing import to_bytes
 from partrm.model.checkpoints import CheckpointError
+from partrm.model.hub import hub_errors
 from partrm.paper.import_weights import read_public_weights
 
 REPOSITORY = "sudo-ai/zero123plus-v1.2"
@@ -205,7 +207,7 @@ def load_zero123(
         with torch.inference_mode():
             prompt = part(transformers.CLIPTextModel, "text_encoder")(tokens.to(device)).last_hidden_state
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise Zero123Error(f"{model}: not a Zero123++ model that can be read ({_first_line(error)})") from error
+        raise Zero123Error(f"{model}: not a Zero123++ model that can be read ({first_line(error)})") from error
     if unet_weights is not None:
         load_unet_weights(unet, Path(unet_weights))
     notes = take_notes(unet)
@@ -249,8 +251,7 @@ def prepared(image: Float[Tensor, "3 h w"], look: dict) -> Float[Tensor, "3 side
     side = look["size"]["shortest_edge"] if isinstance(look["size"], dict) else look["size"]
     cut = look["crop_size"]
     height, width = (cut["height"], cut["width"]) if isinstance(cut, dict) else (cut, cut)
-    pixels = (rearrange(image, "c h w -> h w c") * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    picture = Image.fromarray(pixels)
+    picture = Image.fromarray(to_bytes(image))
     factor = side / min(picture.size)
     picture = picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BICUBIC)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
@@ -263,13 +264,6 @@ def prepared(image: Float[Tensor, "3 h w"], look: dict) -> Float[Tensor, "3 side
 def _fetched(repository: str) -> Path:
     """The local copy of a repository's model."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    try:
+    with hub_errors(Zero123Error, f"{repository}: no such folder, and cannot be fetched"):
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=list(FILES)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise Zero123Error(f"{repository}: no such folder, and cannot be fetched ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

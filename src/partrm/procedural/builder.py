@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -95,12 +95,7 @@ class ObjectBuilder:
     def turn(self, matrix: Float[np.ndarray, "3 3"]) -> None:
         """Rotates everything built so far about the origin."""
         self.pieces = [[(m.moved(matrix), s) for m, s in pieces] for pieces in self.pieces]
-
-        def turned(vector: tuple[float, float, float]) -> tuple[float, float, float]:
-            x, y, z = (matrix @ np.array(vector)).tolist()
-            return x, y, z
-
-        self.joints = [j and replace(j, axis=turned(j.axis), pivot=turned(j.pivot)) for j in self.joints]
+        self.joints = [j and j.rotated(matrix) for j in self.joints]
 
     def build(self, name: str, source: str = "") -> ArticulatedObject:
         """The object as built; materials are placeholders that carry the roles."""

@@ -186,7 +186,7 @@ def cup(outer: Sequence[Float[np.ndarray, "n 2"]], heights: Sequence[Real], wall
 
 
 def sweep(path: Float[np.ndarray, "k 3"], section: Float[np.ndarray, "n 2"], up: Vector, closed: bool = False):
-    """Section refine_depths along a path: its first coordinate lies along ``up`` x tangent, its second along ``up``."""
+    """A section swept along a path: its first coordinate lies along ``up`` x tangent, its second along ``up``."""
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0)
     if not closed:
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]

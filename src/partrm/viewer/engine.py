@@ -1,9 +1,10 @@
-"""The network, shared by all tabs: one prediction at a time, and how long predictions take here."""
+"""The network, shared by all tabs, one prediction at a time; and requests that later ones of a tab outdate."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from partrm.inference.pipeline import predict
 from partrm.inference.prediction import Prediction
@@ -58,3 +59,41 @@ class Engine:
             prediction = predict(views, checked, self.model)
             self._recent_s.append(time.perf_counter() - started)
         return prediction
+
+
+class Generation:
+    """Counts the requests of one sort; the newest alone is wanted. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._lock = threading.Lock()
+
+    @property
+    def number(self) -> int:
+        """Of the newest request."""
+        return self._number
+
+    @property
+    def current(self) -> "Request":
+        """The newest request, 0 before the first."""
+        return Request(self, self._number)
+
+    def next(self) -> "Request":
+        """A request that outdates all before it."""
+        with self._lock:
+            self._number += 1
+            return self.current
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request of a generation."""
+
+    generation: Generation
+    number: int
+    """Counts from 1."""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether another was made since."""
+        return self.number != self.generation.number

@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from partrm.imaging.drawing import DRAG_COLOR, draw_mask, to_bytes
 from partrm.imaging.images import FramedImage
-from partrm.inference.prediction import DRAG_COLOR, PART_COLOR, on_white
+from partrm.metrics.images import composite_on_white
 from partrm.viewer.geometry import PicturePlane
 
 MAX_SIDE_PX = 768
@@ -73,9 +72,7 @@ class PictureDisplay:
                 return
             pixels = self._pixels
             if part_mask is not None:
-                size = (pixels.shape[0], pixels.shape[1])
-                share = 0.45 * interpolate(part_mask[None, None].float(), size, mode="area")[0, 0].numpy()[..., None]
-                pixels = (pixels * (1 - share) + np.array(PART_COLOR) * share).round().astype(np.uint8)
+                pixels = draw_mask(pixels, part_mask, opacity=0.45)
             self._image.image = pixels
 
     def draw_drags(self, drags_px: Sequence[Sequence[float]]) -> None:
@@ -118,9 +115,9 @@ class PictureDisplay:
 
 def page_pixels(rgba: Float[Tensor, "4 h w"]) -> UInt8[np.ndarray, "h2 w2 3"]:
     """A picture on white as bytes, reduced to :data:`MAX_SIDE_PX`."""
-    picture = on_white(rgba)
+    picture = composite_on_white(rgba)
     factor = MAX_SIDE_PX / max(picture.shape[1:])
     if factor < 1:
         size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[2] * factor)))
         picture = interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
-    return rearrange((picture.clamp(0, 1) * 255).round().to(torch.uint8), "c h w -> h w c").numpy()
+    return to_bytes(picture)

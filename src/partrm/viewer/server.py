@@ -15,7 +15,7 @@ import numpy as np
 from partrm.errors import PartRMError
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.engine import Engine
-from partrm.viewer.examples import load_examples
+from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LOOPBACK, LocalServer, connection_headers, limit_uploads, may_connect
 from partrm.viewer.session import Session

@@ -16,16 +16,14 @@ from partrm.inference.prediction import Prediction
 from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.drag_3d import Pull
-from partrm.viewer.engine import Engine
-from partrm.viewer.examples import Example
+from partrm.viewer.engine import Engine, Generation, Request
 from partrm.viewer.exports import Result, export
 from partrm.viewer.frame_rate import Pace
-from partrm.viewer.gallery import Gallery
+from partrm.viewer.gallery import Example, Gallery
 from partrm.viewer.geometry import PRESETS, overview
 from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.playback import Player
-from partrm.viewer.request import Generation, Request
 from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recrop
 from partrm.viewer.viewpoint import Viewpoint
 

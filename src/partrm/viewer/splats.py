@@ -7,7 +7,7 @@ import torch
 
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import matrix_from_quaternion
-from partrm.inference.prediction import PART_COLOR
+from partrm.imaging.drawing import PART_COLOR
 
 TINT = 0.5
 """Share of the part's colour in its tinted Gaussians."""
