@@ -19,7 +19,7 @@ from partrm import PartRM
 from partrm.geometry.joints import JointType
 from partrm.imaging.images import load_image
 
-HASH = "d92284691076403d"
+HASH = "53dbe80cbfd4e1b1"
 AXIS_DEG = 10.0
 AMOUNT = 0.25
 EXAMPLES = Path(str(resources.files("partrm"))) / "example_images"
