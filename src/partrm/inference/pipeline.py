@@ -3,22 +3,20 @@
 Data flow::
 
     source.SourceViews ─┐
-    source.DragPixels  ─┴► network_input ─► network ─► read_motion ─► prediction.Prediction
+    source.DragPixels  ─┴► network_input ─► ask_well (network, read_motion) ─► prediction.Prediction
 """
 
-import math
 import time
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
-from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.inference.decode import apply_joint_motion
+from partrm.inference.ensemble import AS_GIVEN, ask, ask_well, distinct_joints
 from partrm.inference.prediction import Prediction
-from partrm.inference.reading import Reading
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
@@ -38,8 +36,14 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
     return NetworkInput(images[None].to(device), cameras.to(device), valid.to(device), pixels[None].to(device))
 
 
-def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Prediction:
-    """Run the network once on the device of its weights and read the part and its joint off the answer.
+def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True) -> Prediction:
+    """Run the network on the device of its weights and read the part and its joint off the answer.
+
+    Args:
+        source: the views.
+        drags: in pixels of the first.
+        model: the weights.
+        ensemble: of a single image, whether the network is asked in other ways too (:func:`ask_well`).
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
@@ -48,31 +52,35 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     network = model.articulated
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
-    output = run_network(network, inputs)
+    if ensemble and len(source.framed) == 1:
+        best, others = ask_well(network, inputs)
+    else:
+        best, others = ask(network, inputs, [AS_GIVEN])[0], ()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
-    gaussians, part, joint = read_motion(output, inputs)
+    joints = distinct_joints([best, *others])
+    gaussians = best.gaussians
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
-        joint = joint_to_object(source.network_frame, joint)
+        joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
     return Prediction(
         before=gaussians,
-        after=apply_joint_motion(gaussians, part, joint.T_after_before),
-        moving=part,
-        joint=joint,
-        part_mask=_part_mask(output, source),
+        after=apply_joint_motion(gaussians, best.moving, joints[0].T_after_before),
+        moving=best.moving,
+        joint=joints[0],
+        part_mask=_part_mask(best.probability, source),
         source=source,
         drags=drags,
         model_name=model.name,
         model_hash=model.hash,
-        timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
+        timings_s={"network": networked - started, "rest": time.perf_counter() - networked},
+        alternatives=joints[1:],
     )
 
 
-def _part_mask(output: Reading, source: SourceViews) -> Float[Tensor, "h w"]:
+def _part_mask(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "h w"]:
     """The moving pixels of the first view, carried to the user's pixels and cut by the object's mask there."""
-    side = math.isqrt(output.moving.shape[1] // VIEWS)
-    first = rearrange(output.moving[0], "(v h w) -> v h w", v=VIEWS, h=side, w=side)[0]
-    probability = source.framed[0].map_to_source(first.float().cpu())
-    return ((probability > 0.5) & (source.first_alpha > 0.5)).float()
+    carried = source.first_framed.map_to_source(probability)
+    found = ((carried > 0.5) & (source.first_alpha > 0.5)).float()
+    return (source.mask_in_user_px(found) > 0.5).float()

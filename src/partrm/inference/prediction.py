@@ -24,6 +24,12 @@ from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.rendering.splats import render_splats
 
+MIN_CONFIDENCE = 0.5
+"""Below it fewer than half of the answers are right (docs/photos.md)."""
+
+ADVICE = "uncertain: pull further along the motion, or drag the part in two or three places"
+"""What is said of an answer below it."""
+
 DEFAULT_VIEWS = 8
 """Cameras of the orbit under which the after state is rendered when none are asked for."""
 
@@ -72,6 +78,8 @@ class Prediction:
     """First 16 hex digits of the SHA-256 over the weights' files."""
     timings_s: dict[str, float]
     """Seconds of each step."""
+    alternatives: tuple[JointMotion, ...] = ()
+    """Other joints that the network thinks of, the likeliest first, at most two."""
 
     def at(self, t: float) -> Gaussians:
         """The object after the fraction ``t`` of the motion (0: before, 1: after)."""
@@ -81,6 +89,11 @@ class Prediction:
     def confidence(self) -> float:
         """Share of the predicted motion's energy that the joint explains, [0, 1]."""
         return self.joint.confidence
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether fewer than half of answers of this confidence are right."""
+        return self.joint.confidence < MIN_CONFIDENCE
 
     def render(self, cameras: Cameras | None = None, t: float = 1.0) -> Float[Tensor, "views 4 h w"]:
         """Straight-alpha RGBA images, [0, 1], of the object after the fraction ``t`` of the motion.
@@ -117,7 +130,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
 
     ``gaussians.ply`` (after), ``gaussians_before.ply``, ``views/NNN.png`` (RGBA, after, from ``cameras`` [views] in the
     canonical frame, by default 8 around the object), ``before_after.png``, ``motion.mp4`` (from the first of the
-    cameras), ``part_mask.png`` (first image's pixels) and ``prediction.json``.
+    cameras), ``part_mask.png`` and ``mask.png`` (part and object, first image's pixels) and ``prediction.json``.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -131,6 +144,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         for index, view in enumerate(render_rgba(prediction.after, cameras)):
             save_image(view, folder / "views" / f"{index:03d}.png")
         save_image(prediction.part_mask[None], folder / "part_mask.png")
+        save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
         Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
         save_motion(prediction, cameras[:1], folder / "motion.mp4")
         timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
@@ -140,20 +154,27 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
 
 def describe(prediction: Prediction, cameras: Cameras) -> dict:
     """The content of ``prediction.json`` but for the timings; lengths in object diagonals, angles in radians."""
-    joint = prediction.joint
     p = prediction
     return describe_given(p.source, p.drags, p.model_name, p.model_hash, cameras) | {
-        "joint": {
-            "type": joint.type.name.lower(),
-            "axis": joint.axis.tolist(),
-            "pivot": joint.pivot.tolist(),
-            "amount": joint.amount,
-            "unit": "rad" if joint.type.name == "REVOLUTE" else "object diagonals",
-            "confidence": joint.confidence,
-            "T_after_before": joint.T_after_before.tolist(),
-        },
+        "joint": describe_joint(p.joint),
+        "uncertain": p.uncertain,
+        "alternatives": [describe_joint(joint) for joint in p.alternatives],
         "part_mask": "part_mask.png",
+        "mask": "mask.png",
         "gaussians": {"count": len(prediction.after), "moving": int(prediction.moving.sum())},
+    }
+
+
+def describe_joint(joint: JointMotion) -> dict:
+    """A joint, canonical frame; radians or object diagonals."""
+    return {
+        "type": joint.type.name.lower(),
+        "axis": joint.axis.tolist(),
+        "pivot": joint.pivot.tolist(),
+        "amount": joint.amount,
+        "unit": "rad" if joint.type.name == "REVOLUTE" else "object diagonals",
+        "confidence": joint.confidence,
+        "T_after_before": joint.T_after_before.tolist(),
     }
 
 
@@ -165,10 +186,14 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
         "model": {"name": model_name, "hash": model_hash},
         "frame": "canonical: x right, y up, z towards the first camera, which stands at (0, 0, 2.4)",
         "drags_px": torch.cat([drags.start, drags.end], 1).tolist(),
+        "drags_snapped": drags.snapped.tolist(),
+        "drags_end_outside": drags_end_outside(source, drags),
         "source": {
             "views": len(source.framed),
             "width": first.source_width,
             "height": first.source_height,
+            "cut_by": source.cut_by,
+            "lens": source.lens,
             "camera": describe_camera(source),
             "T_canonical_world": source.T_canonical_world.tolist(),
             "world_scale": source.world_scale,
@@ -180,6 +205,12 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
             "cameras": cameras.T_world_camera.tolist(),
         },
     }
+
+
+def drags_end_outside(source: SourceViews, drags: DragPixels) -> list[bool]:
+    """Which drags end outside of the user's image."""
+    size = torch.tensor([source.framed[0].source_width, source.framed[0].source_height])
+    return ((drags.end < 0) | (drags.end > size)).any(1).tolist()
 
 
 def describe_camera(source: SourceViews) -> dict:
@@ -200,13 +231,18 @@ def describe_camera(source: SourceViews) -> dict:
 
 def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
     """The first image with what is about its crop, and the camera [1] that takes it: parts move out of the crop."""
-    crop, camera = source.framed[0], source.cameras[:1]
+    crop, camera = source.first_framed, source.cameras[:1]
     side = crop.image.shape[-1]
     step = PICTURE_MARGIN * side / PICTURE_PX
     first = side / 2 - step * PICTURE_PX / 2
     H = crop.H_source_framed @ torch.tensor([[step, 0.0, first], [0.0, step, first], [0.0, 0.0, 1.0]])
     fovy = 2 * torch.atan(PICTURE_MARGIN * torch.tan(camera.fovy_rad / 2))
-    return resampled(source.first_image, H, PICTURE_PX), Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX)
+    picture = resampled(source.first_image, H, PICTURE_PX)
+    first = source.framed[0]
+    return (
+        picture.in_source_of(first.source_width, first.source_height),
+        Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX),
+    )
 
 
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
