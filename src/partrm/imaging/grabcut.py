@@ -26,6 +26,12 @@ BOX_SLACK = 0.015
 CORE = 0.25
 """Half-axes of the ellipse in a box's middle that starts as the object's, as a share of the box's sides."""
 
+FULL_BOX = 0.85
+"""Share of what GrabCut sees from which on hardly anything lies outside of the box."""
+
+SIDES, CORNERS = 0.9, 1.35
+"""Of a superellipse u⁴ + v⁴ in such a box: beyond it what is like the border, and anything, starts as background."""
+
 TOUCHED = 0.02
 """Radius about a drag's start that belongs to the object for sure, as a share of the image's longer side."""
 
@@ -140,11 +146,11 @@ def _labels_of_box(
     slack = BOX_SLACK * max(right - left, bottom - top)
     inside = (x > left - slack) & (x < right + slack) & (y > top - slack) & (y < bottom + slack)
     u, v = 2 * (x - left) / (right - left) - 1, 2 * (y - top) / (bottom - top) - 1
-    labels = np.full((h, w), cv2.GC_BGD, np.uint8)
-    labels[inside] = cv2.GC_PR_FGD
-    if inside.mean() > 1 - 0.15:
-        # Hardly anything is outside of the box: its corners tell the background's colours, if anything does.
-        labels[inside & (np.abs(u) ** 4 + np.abs(v) ** 4 > 1.35)] = cv2.GC_PR_BGD
+    labels = np.where(inside, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+    if inside.mean() > FULL_BOX:  # hardly anything is outside: corners that are like the border tell what is behind
+        like = np.isin(_labels_of_border(pixels, near), (cv2.GC_BGD, cv2.GC_PR_BGD))
+        labels[inside & (u**4 + v**4 > SIDES) & like] = cv2.GC_PR_BGD
+        labels[inside & (u**4 + v**4 > CORNERS)] = cv2.GC_PR_BGD
     labels[(u**2 + v**2 < CORE**2) | near] = cv2.GC_FGD
     return labels
 

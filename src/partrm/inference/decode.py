@@ -31,7 +31,12 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> Reading:
     Splats of several given views are brought to :func:`agree`; guesses that the images contradict get opacity zero.
     """
     with torch.inference_mode():
-        output: NetworkOutput = network(inputs)
+        return reading_of(network(inputs), inputs)
+
+
+def reading_of(output: NetworkOutput, inputs: NetworkInput) -> Reading:
+    """What a network's answer says once the images are heard too; see :func:`run_network`."""
+    with torch.inference_mode():
         seen, hidden = agree(output.seen, inputs), output.hidden
         if hidden is not None:
             wrong = free_space_violations(hidden, inputs, seen)

@@ -4,7 +4,7 @@ The mirror is the plane x = 0 of the canonical frame, which swaps left and right
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,10 +15,11 @@ from torch import Tensor
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import read_motion, run_network
+from partrm.inference.decode import read_motion, reading_of
+from partrm.inference.reading import Reading
 from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import PartRMNetwork
+from partrm.model.network import NetworkOutput, PartRMNetwork
 
 MARGIN = 0.02
 """How much surer another answer must be to be preferred."""
@@ -111,35 +112,81 @@ def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Questi
 
     The amount of a drag that was pulled further is fitted back to the drag as given.
     """
-    output = run_network(network, NetworkInput.cat([question.asked_of(inputs) for question in questions]))
-    views = inputs.view_valid.shape[1]
-    side = math.isqrt(output.moving.shape[1] // views)
-    answers = []
-    as_drawn = NetworkInput.cat([replace(q, reach=1.0).asked_of(inputs) for q in questions])
-    for row, question in enumerate(questions):
-        gaussians, moving, joint = read_motion(output, as_drawn, row, question.reach)
-        first = rearrange(output.moving[row], "(v h w) -> v h w", v=views, h=side)[0].float().cpu()
-        if question.mirror:
-            gaussians, joint, first = mirrored_gaussians(gaussians), mirrored_joint(joint), first.flip(-1)
-        answers.append(Answer(question, gaussians, moving, joint, first))
-    return answers
+    asked = NetworkInput.cat([question.asked_of(inputs) for question in questions])
+    with torch.inference_mode():
+        output = network(asked)
+    reading = reading_of(output, asked)
+    return [_answer(reading, inputs, question, row) for row, question in enumerate(questions)]
 
 
-def ask_well(network: PartRMNetwork, inputs: NetworkInput) -> tuple[Answer, tuple[Answer, ...]]:
-    """The surest answer about one sample [b = 1], and the others, the surest first.
+def _answer(reading: Reading, inputs: NetworkInput, question: Question, row: int) -> Answer:
+    """One row of a batch of questions about ``inputs`` [b = 1]."""
+    drawn = replace(question, reach=1.0).asked_of(inputs)
+    one = reading.row(row)
+    gaussians, moving, joint = read_motion(one, drawn, 0, question.reach)
+    first = first_view(one)
+    if question.mirror:
+        gaussians, joint, first = mirrored_gaussians(gaussians), mirrored_joint(joint), first.flip(-1)
+    return Answer(question, gaussians, moving, joint, first)
+
+
+def first_view(reading: Reading) -> Float[Tensor, "side side"]:
+    """Where the first view of one sample [b = 1] shows the part, on the CPU."""
+    views = reading.view_valid.shape[1]
+    side = math.isqrt(reading.moving.shape[1] // views)
+    return rearrange(reading.moving[0], "(v h w) -> v h w", v=views, h=side)[0].float().cpu()
+
+
+Refine = Callable[[Float[Tensor, "side side"]], Float[Tensor, "side side"]]
+"""Brings where the first view shows the part to the picture's own edges."""
+
+
+def ask_well(
+    network: PartRMNetwork, inputs: NetworkInput, others: Sequence[Question] = OTHERS, refine: Refine | None = None
+) -> tuple[Answer, ...]:
+    """The surest answer about one sample [b = 1], then the others, the surest first.
 
     The other questions show the network the given view alone, which tells the joint as well and costs a quarter. One
-    that finds another joint, and is surer, is asked again in full.
+    that finds another joint, and is surer, is asked again in full. Where the first view shows the part is the mean of
+    the answers that agree with the surest on the joint.
+
+    Args:
+        network: the weights.
+        inputs: the sample.
+        others: than the sample as given.
+        refine: applied to that mean; which seen splats move follows it.
     """
-    (full,) = ask(network, inputs, [AS_GIVEN])
-    light = ask(network, first_view_alone(inputs), OTHERS)
-    others = sorted(light, key=lambda answer: -answer.joint.confidence)
-    surest = others[0]
-    if surest.joint.confidence > full.joint.confidence + MARGIN and differ(surest.joint, full.joint):
-        (again,) = ask(network, inputs, [surest.question])
-        if again.joint.confidence > full.joint.confidence:
-            return again, (full, *others)
-    return full, tuple(others)
+    question = AS_GIVEN
+    with torch.inference_mode():
+        output = network(inputs)
+    best = _answer(reading_of(output, inputs), inputs, question, 0)
+    rest = (
+        sorted(ask(network, first_view_alone(inputs), others), key=lambda answer: -answer.joint.confidence)
+        if others
+        else []
+    )
+    if rest and rest[0].joint.confidence > best.joint.confidence + MARGIN and differ(rest[0].joint, best.joint):
+        asked = rest[0].question.asked_of(inputs)
+        with torch.inference_mode():
+            again = network(asked)
+        full = _answer(reading_of(again, asked), inputs, rest[0].question, 0)
+        if full.joint.confidence > best.joint.confidence:
+            best, rest, output, question = full, [best, *rest], again, rest[0].question
+    agreeing = [best, *(answer for answer in rest if not differ(answer.joint, best.joint))]
+    mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
+    probability = mean if refine is None else refine(mean)
+    told = probability.flip(-1) if question.mirror else probability
+    asked = question.asked_of(inputs)
+    reread = reading_of(with_first_view(output, told), asked)
+    return _answer(reread, inputs, question, 0), *rest
+
+
+def with_first_view(output: NetworkOutput, probability: Float[Tensor, "side side"]) -> NetworkOutput:
+    """One sample's output [b = 1], its first view showing the part where told."""
+    logit = output.moving_logit.clone()
+    told = torch.logit(probability.reshape(-1), eps=1e-4)
+    logit[0, : len(told)] = told.to(logit)
+    return replace(output, moving_logit=logit)
 
 
 def first_view_alone(inputs: NetworkInput) -> NetworkInput:

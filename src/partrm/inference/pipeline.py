@@ -9,13 +9,16 @@ Data flow::
 import time
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
+from partrm.imaging.edge_aware import follow_edges
+from partrm.imaging.images import resampled
 from partrm.inference.decode import apply_joint_motion
-from partrm.inference.ensemble import AS_GIVEN, ask, ask_well, distinct_joints
+from partrm.inference.ensemble import OTHERS, ask_well, distinct_joints
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
@@ -52,10 +55,14 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
     network = model.articulated
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
-    if ensemble and len(source.framed) == 1:
-        best, others = ask_well(network, inputs)
-    else:
-        best, others = ask(network, inputs, [AS_GIVEN])[0], ()
+    fine: list[Float[Tensor, "h w"]] = []
+
+    def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
+        fine.append(refined_part(probability, source))
+        return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
+
+    single = ensemble and len(source.framed) == 1
+    best, *others = ask_well(network, inputs, OTHERS if single else (), refine)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
@@ -69,7 +76,7 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
         after=apply_joint_motion(gaussians, best.moving, joints[0].T_after_before),
         moving=best.moving,
         joint=joints[0],
-        part_mask=_part_mask(best.probability, source),
+        part_mask=_part_mask(fine[0], source),
         source=source,
         drags=drags,
         model_name=model.name,
@@ -77,6 +84,30 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
         timings_s={"network": networked - started, "rest": time.perf_counter() - networked},
         alternatives=joints[1:],
     )
+
+
+GUIDE_PX = 384
+"""Side of the picture whose edges the part's mask follows."""
+
+EDGE_REACH, EDGE_CONTRAST = 0.1, 0.03
+"""How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
+
+
+def refined_part(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "size size"]:
+    """Where the first view shows the part, by the network and by the edges of the photograph itself."""
+    crop = source.first_framed
+    step = crop.image.shape[-1] / GUIDE_PX
+    H = crop.H_source_framed @ torch.diag(torch.tensor([step, step, 1.0]))
+    guide = resampled(source.first_image, H, GUIDE_PX).image
+    large = torch.nn.functional.interpolate(probability[None, None], (GUIDE_PX, GUIDE_PX), mode="bilinear")[0, 0]
+    followed = follow_edges(
+        large.numpy(),
+        rearrange(guide[:3], "c h w -> h w c").numpy(),
+        guide[3].numpy(),
+        EDGE_REACH * GUIDE_PX,
+        EDGE_CONTRAST,
+    )
+    return torch.from_numpy(followed).float()
 
 
 def _part_mask(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "h w"]:
