@@ -35,6 +35,9 @@ from partrm.paper.sam_drags import load_sam
 FILES = ["config.json", "model-*-of-*.safetensors"]
 """What is fetched of a repository on the Hub."""
 
+DETAIL_PX = {"cpu": 384, "cuda": 512}
+"""Side of the grid of splats of what the first image shows, by default."""
+
 CARD = "README.md"
 
 CARD_TEXT = """---
@@ -143,6 +146,7 @@ class PartRM:
         cutout: Method = "auto",
         fovy_deg: float | None = None,
         ensemble: bool = True,
+        detail_px: int | None = None,
     ) -> Prediction:
         """Move the part that is dragged: exactly what ``partrm predict`` does.
 
@@ -160,6 +164,8 @@ class PartRM:
                 ``partrm[sam]``.
             fovy_deg: vertical field of view of a photograph; by default what its EXIF data tell, if anything.
             ensemble: ask the network three times (as given, mirrored, pulled further) and take the surest answer.
+            detail_px: side of the grid of splats of what the first image shows; 0 leaves the network's own. By default
+                384 on a CPU, 512 on a GPU.
 
         Raises:
             ImageError: an image that cannot be used, or images that do not fit their cameras.
@@ -173,9 +179,10 @@ class PartRM:
             touched = drags.start if isinstance(drags, DragPixels) else drag_rows(drags)
             request = cutout_request(cutout, box, mask, touched, device=self.device)
             views = self.open(image, framing, cameras, request, fovy_deg)
-        return predict(
-            views, drags if isinstance(drags, DragPixels) else check_drags(drags, views), self.model, ensemble
-        )
+        checked = drags if isinstance(drags, DragPixels) else check_drags(drags, views)
+        if detail_px is None:
+            detail_px = DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"]
+        return predict(views, checked, self.model, ensemble, detail_px)
 
     def predict_state(self, views: SourceViews, drags: DragPixels) -> StatePrediction:
         """What a reference network answers to four views: the object after the drag, without part and joint.

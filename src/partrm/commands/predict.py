@@ -100,6 +100,7 @@ def predict(
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     ensemble: bool = True,
+    detail: int | None = None,
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
 ) -> None:
@@ -114,10 +115,14 @@ def predict(
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
         ensemble: ask three times (as given, mirrored, pulled further) and take the surest answer.
+        detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
+            384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
         photo: what is known of a photograph.
         extra: views and drags made by other models.
     """
     drags = parse_drags(drag)
+    if detail is not None and detail != 0 and not 64 <= detail <= 1024:
+        raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
     box = check_photograph(photo, source, framing)
     check_extra(extra, source)
 
@@ -145,7 +150,7 @@ def predict(
         shown = "before_after.png", "views"
         found = f"the state after the drag ({loaded.model.name} tells no joint)"
     else:
-        prediction = loaded.predict(views, checked, ensemble=ensemble)
+        prediction = loaded.predict(views, checked, ensemble=ensemble, detail_px=detail)
         shown = "before_after.png", "motion.mp4", "views"
         found = _found(prediction)
         if prediction.uncertain:

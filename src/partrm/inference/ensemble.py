@@ -15,13 +15,13 @@ from torch import Tensor
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import read_motion, reading_of
+from partrm.inference.decode import MIN_OPACITY, read_motion, reading_of
 from partrm.inference.reading import Reading
 from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
 
-MARGIN = 0.02
+MARGIN = 0.05
 """How much surer another answer must be to be preferred."""
 
 DISTINCT_DEG, DISTINCT_PIVOT = 15.0, 0.1
@@ -105,6 +105,10 @@ class Answer:
     joint: JointMotion
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to the part."""
+    surface: Gaussians
+    """[side * side] what the pixels of the first view show, those too that are hardly opaque; not widened."""
+    shown: int
+    """How many of ``gaussians``, the first ones, are of that surface."""
 
 
 def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Question]) -> list[Answer]:
@@ -125,9 +129,13 @@ def _answer(reading: Reading, inputs: NetworkInput, question: Question, row: int
     one = reading.row(row)
     gaussians, moving, joint = read_motion(one, drawn, 0, question.reach)
     first = first_view(one)
+    surface = one.gaussians[0, : first.numel()].to("cpu")
+    shown = int((surface.opacities >= MIN_OPACITY).sum())
     if question.mirror:
         gaussians, joint, first = mirrored_gaussians(gaussians), mirrored_joint(joint), first.flip(-1)
-    return Answer(question, gaussians, moving, joint, first)
+        order = torch.arange(first.numel()).reshape(first.shape).flip(-1).flatten()
+        surface = mirrored_gaussians(surface)[order]
+    return Answer(question, gaussians, moving, joint, first, surface, shown)
 
 
 def first_view(reading: Reading) -> Float[Tensor, "side side"]:

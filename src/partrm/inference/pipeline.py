@@ -10,15 +10,17 @@ import time
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
+from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
 from partrm.imaging.images import resampled
 from partrm.inference.decode import apply_joint_motion
-from partrm.inference.ensemble import OTHERS, ask_well, distinct_joints
+from partrm.inference.detail import detailed
+from partrm.inference.ensemble import OTHERS, Answer, ask_well, distinct_joints
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
@@ -39,7 +41,9 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
     return NetworkInput(images[None].to(device), cameras.to(device), valid.to(device), pixels[None].to(device))
 
 
-def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True) -> Prediction:
+def predict(
+    source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True, detail_px: int = 0
+) -> Prediction:
     """Run the network on the device of its weights and read the part and its joint off the answer.
 
     Args:
@@ -47,6 +51,7 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
         drags: in pixels of the first.
         model: the weights.
         ensemble: of a single image, whether the network is asked in other ways too (:func:`ask_well`).
+        detail_px: side of the grid of splats of what the first image shows; 0 leaves those of the network.
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
@@ -56,9 +61,10 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
     fine: list[Float[Tensor, "h w"]] = []
+    guide = finer_picture(source, GUIDE_PX)
 
     def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
-        fine.append(refined_part(probability, source))
+        fine.append(refined_part(probability, guide))
         return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
 
     single = ensemble and len(source.framed) == 1
@@ -67,14 +73,16 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
     joints = distinct_joints([best, *others])
-    gaussians = best.gaussians
+    gaussians, moving = best.gaussians, best.moving
+    if detail_px:
+        gaussians, moving = _with_detail(best, inputs, fine[0], finer_picture(source, detail_px))
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
         joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
     return Prediction(
         before=gaussians,
-        after=apply_joint_motion(gaussians, best.moving, joints[0].T_after_before),
-        moving=best.moving,
+        after=apply_joint_motion(gaussians, moving, joints[0].T_after_before),
+        moving=moving,
         joint=joints[0],
         part_mask=_part_mask(fine[0], source),
         source=source,
@@ -89,17 +97,38 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble
 GUIDE_PX = 384
 """Side of the picture whose edges the part's mask follows."""
 
-EDGE_REACH, EDGE_CONTRAST = 0.1, 0.03
+EDGE_REACH, EDGE_CONTRAST = 0.07, 0.03
 """How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
 
 
-def refined_part(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "size size"]:
-    """Where the first view shows the part, by the network and by the edges of the photograph itself."""
+def finer_picture(source: SourceViews, size_px: int) -> Float[Tensor, "4 size size"]:
+    """What the network sees of the first image, in more pixels."""
     crop = source.first_framed
-    step = crop.image.shape[-1] / GUIDE_PX
+    step = crop.image.shape[-1] / size_px
     H = crop.H_source_framed @ torch.diag(torch.tensor([step, step, 1.0]))
-    guide = resampled(source.first_image, H, GUIDE_PX).image
-    large = torch.nn.functional.interpolate(probability[None, None], (GUIDE_PX, GUIDE_PX), mode="bilinear")[0, 0]
+    return resampled(source.first_image, H, size_px).image
+
+
+def _with_detail(
+    answer: Answer, inputs: NetworkInput, probability: Float[Tensor, "h w"], picture: Float[Tensor, "4 size size"]
+) -> tuple[Gaussians, Bool[Tensor, " n"]]:
+    """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
+    side = picture.shape[-1]
+    where = torch.nn.functional.interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
+    camera = inputs.cameras[0, 0].to("cpu")
+    seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
+    rest = slice(answer.shown, None)
+    return (
+        Gaussians.concatenate([seen, answer.gaussians[rest]]),
+        torch.cat([seen_moving, answer.moving[rest]]),
+    )
+
+
+def refined_part(
+    probability: Float[Tensor, "side side"], guide: Float[Tensor, "4 size size"]
+) -> Float[Tensor, "size size"]:
+    """Where the first view shows the part, by the network and by the edges of the photograph itself."""
+    large = torch.nn.functional.interpolate(probability[None, None], guide.shape[1:], mode="bilinear")[0, 0]
     followed = follow_edges(
         large.numpy(),
         rearrange(guide[:3], "c h w -> h w c").numpy(),

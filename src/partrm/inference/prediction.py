@@ -16,7 +16,13 @@ from torch import Tensor
 
 from partrm import __version__
 from partrm.files import staged_folder
-from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.cameras import (
+    CANONICAL_DISTANCE,
+    CANONICAL_FOVY_RAD,
+    INPUT_HALF_WIDTH,
+    Cameras,
+    canonical_orbit,
+)
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.geometry.joints import JointMotion
 from partrm.imaging.images import FramedImage, resampled, save_image
@@ -24,7 +30,7 @@ from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.rendering.splats import render_splats
 
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.6
 """Below it fewer than half of the answers are right (docs/photos.md)."""
 
 ADVICE = "uncertain: pull further along the motion, or drag the part in two or three places"
@@ -33,10 +39,13 @@ ADVICE = "uncertain: pull further along the motion, or drag the part in two or t
 DEFAULT_VIEWS = 8
 """Cameras of the orbit under which the after state is rendered when none are asked for."""
 
-VIEW_PX = 256
-"""Side of those renders; their lens is the one of absent views, so that the object fills them."""
+VIEW_PX = 768
+"""Side of those renders and of the video."""
 
-PICTURE_PX = 320
+VIEW_MARGIN = 1.4
+"""How many times as wide as the network's crop they are: from other sides objects are longer, and parts stand out."""
+
+PICTURE_PX = 768
 """Side of each panel of the before-and-after picture."""
 
 PICTURE_MARGIN = 1.5
@@ -111,7 +120,10 @@ class Prediction:
 
 def default_cameras(source: SourceViews) -> Cameras:
     """Eight cameras around the object, in the canonical frame; the first is the first image's own."""
-    return canonical_orbit(DEFAULT_VIEWS, source.cameras.width)
+    frame = source.network_frame
+    half = INPUT_HALF_WIDTH if frame is None else INPUT_HALF_WIDTH / float(frame.scale) + float(frame.target.norm())
+    fovy = 2 * math.atan(VIEW_MARGIN * half / CANONICAL_DISTANCE)
+    return canonical_orbit(DEFAULT_VIEWS, VIEW_PX, fovy_rad=min(fovy, CANONICAL_FOVY_RAD))
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
