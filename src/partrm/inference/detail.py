@@ -4,6 +4,8 @@ Depth, shape and opacity come from the network's splats about each pixel that li
 and on the same surface; colours come from the photograph. So no splat hangs between two surfaces at an edge.
 """
 
+from dataclasses import replace
+
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -11,19 +13,32 @@ from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.joints import JointType
 from partrm.inference.decode import MIN_OPACITY, MOVING_WIDTH, STILL_WIDTH
 
 SAME_SURFACE = 0.03
 """Splats whose depths differ by less lie on one surface, canonical units."""
 
-ALIKE = 0.15
+ALIKE = 0.4
 """Difference of colours at which a splat about a pixel counts a third."""
 
-NEARNESS = 0.7
+NEARNESS = 1.2
 """Standard deviation of the weights about a pixel, cells of the network's grid."""
+
+REACH = range(-2, 3)
+"""Cells to each side of a pixel's own that tell of it."""
 
 OTHER_SIDE = 1e-3
 """What a splat of the other side of the part's edge counts: it tells where there is nothing else."""
+
+GHOST = 0.06
+"""A splat that stays, this near to the part's seen surface, is the part's: it would hang where the part was."""
+
+THICKNESS = {JointType.REVOLUTE: 0.12, JointType.PRISMATIC: 1.0}
+"""How far behind its seen surface a part may reach, canonical units: a door is thin, a drawer as deep as its body."""
+
+REST_WIDTH = 1.4
+"""How many times as wide as before splats are that have no finer ones: they close in pictures of this resolution."""
 
 OVERLAP = 1.3
 """How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
@@ -82,11 +97,53 @@ def detailed(
     return fine[kept], part[kept]
 
 
+def without_ghosts(
+    rest: Gaussians,
+    rest_moving: Bool[Tensor, " n"],
+    seen: Gaussians,
+    seen_moving: Bool[Tensor, " m"],
+    camera: Cameras,
+    thickness: float,
+) -> tuple[Gaussians, Bool[Tensor, " k"]]:
+    """The splats that no finer ones replace, widened, without those that hang in the air once the part has moved.
+
+    These are splats that would stay where the part was, and such as move though they are not behind the seen part.
+
+    Args:
+        rest: [n] of hidden and guessed surfaces.
+        rest_moving: which belong to the part.
+        seen: [m] as :func:`detailed` makes them.
+        seen_moving: likewise.
+        camera: unbatched, of the first view; at its resolution what the part covers is looked up.
+        thickness: how far behind its seen surface the part may reach, canonical units.
+    """
+    cells, depths = _cells(seen[seen_moving], camera)
+    covered = torch.full((camera.height * camera.width,), torch.nan).scatter_reduce(
+        0, cells, depths, "mean", include_self=False
+    )
+    where, depth = _cells(rest, camera)
+    behind = depth - covered[where]
+    stays = ~rest_moving & (behind.abs() < GHOST)
+    # NaN where the part is not seen compares false, and what moves there cannot be the part's.
+    strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
+    ghost = stays | strays
+    widened = replace(rest, scales=rest.scales * REST_WIDTH)
+    return widened[~ghost], rest_moving[~ghost]
+
+
+def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The pixel that each splat's centre falls on (the nearest of the picture), and its depth."""
+    pixels, depth = camera.project(gaussians.means)
+    limit = torch.tensor([camera.width - 1, camera.height - 1])
+    column, row = pixels.floor().long().clamp(min=torch.zeros(2, dtype=torch.long), max=limit).unbind(-1)
+    return row * camera.width + column, depth
+
+
 def _neighbours(
     x: Float[Tensor, " m"], y: Float[Tensor, " m"], side: int
-) -> tuple[Int[Tensor, "m 9"], Float[Tensor, "m 9"]]:
-    """The nine cells about points of a grid, and their squared distances in cells; beyond its rim the rim's again."""
-    steps = torch.tensor([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])
+) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
+    """The cells about points of a grid, and their squared distances in cells; beyond its rim the rim's again."""
+    steps = torch.tensor([(i, j) for i in REACH for j in REACH])
     row = (y.floor().long()[:, None] + steps[:, 0]).clamp(0, side - 1)
     column = (x.floor().long()[:, None] + steps[:, 1]).clamp(0, side - 1)
     apart = (column + 0.5 - x[:, None]) ** 2 + (row + 0.5 - y[:, None]) ** 2

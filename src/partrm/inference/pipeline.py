@@ -19,7 +19,7 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
 from partrm.imaging.images import resampled
 from partrm.inference.decode import apply_joint_motion
-from partrm.inference.detail import detailed
+from partrm.inference.detail import THICKNESS, detailed, without_ghosts
 from partrm.inference.ensemble import OTHERS, Answer, ask_well, distinct_joints
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
@@ -117,11 +117,9 @@ def _with_detail(
     where = torch.nn.functional.interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
     camera = inputs.cameras[0, 0].to("cpu")
     seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
-    rest = slice(answer.shown, None)
-    return (
-        Gaussians.concatenate([seen, answer.gaussians[rest]]),
-        torch.cat([seen_moving, answer.moving[rest]]),
-    )
+    hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
+    rest, rest_moving = without_ghosts(hidden, hidden_moving, seen, seen_moving, camera, THICKNESS[answer.joint.type])
+    return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
 
 
 def refined_part(

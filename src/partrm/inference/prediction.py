@@ -24,7 +24,9 @@ from partrm.geometry.cameras import (
     canonical_orbit,
 )
 from partrm.geometry.gaussians import Gaussians, save_ply
-from partrm.geometry.joints import JointMotion
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import transform_points
+from partrm.imaging.drawing import draw_polyline
 from partrm.imaging.images import FramedImage, resampled, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
@@ -61,6 +63,12 @@ PART_COLOR = (230, 60, 40)
 
 DRAG_COLOR = (20, 90, 230)
 """The drags in that picture."""
+
+AXIS_COLOR, PATH_COLOR = (20, 160, 60), (240, 170, 20)
+"""A hinge's axis in it, and where the part's middle goes."""
+
+PATH_STEPS = 24
+"""Pieces of that path."""
 
 
 @dataclass(frozen=True)
@@ -263,7 +271,31 @@ def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     states = [on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
     panels = [to_bytes(image) for image in (on_white(first.image), *states)]
     tinted = _tint(panels[0], _mask_in_framed_px(first, prediction.part_mask))
-    return np.concatenate([with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
+    drawn = with_joint(with_drags(tinted, first, prediction.drags), prediction, camera[0])
+    return np.concatenate([drawn, *panels[1:]], axis=1)
+
+
+def with_joint(
+    picture: UInt8[np.ndarray, "h w 3"], prediction: Prediction, camera: Cameras
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture that an unbatched camera took with the joint's axis, and the path of the part's middle along it."""
+    joint = prediction.joint
+    if not bool(prediction.moving.any()):
+        return picture
+    part = prediction.before.means[prediction.moving]
+    middle = part.median(0).values
+    reach = 0.6 * float((part - middle).norm(dim=-1).quantile(0.9)) if len(part) < 10**7 else 0.2
+    steps = torch.linspace(-1.3, 1.3, 2)[:, None] * max(reach, 0.05)
+    path = torch.stack([transform_points(joint.motion(t / PATH_STEPS), middle[None])[0] for t in range(PATH_STEPS + 1)])
+    lines = [(path, PATH_COLOR)]
+    if joint.type == JointType.REVOLUTE:
+        along = (middle - joint.pivot) @ joint.axis
+        lines.append((joint.pivot + along * joint.axis + steps * joint.axis, AXIS_COLOR))
+    for points, color in lines:
+        pixels, depth = camera.project(points)
+        if bool((depth > 0).all()):
+            picture = draw_polyline(picture, pixels, color, width=max(3, picture.shape[0] // 160))
+    return picture
 
 
 def with_drags(
