@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
@@ -103,6 +104,7 @@ def without_ghosts(
     seen: Gaussians,
     seen_moving: Bool[Tensor, " m"],
     camera: Cameras,
+    alpha: Float[Tensor, "h w"],
     thickness: float,
 ) -> tuple[Gaussians, Bool[Tensor, " k"]]:
     """The splats that no finer ones replace, widened, without those that hang in the air once the part has moved.
@@ -115,6 +117,7 @@ def without_ghosts(
         seen: [m] as :func:`detailed` makes them.
         seen_moving: likewise.
         camera: unbatched, of the first view; at its resolution what the part covers is looked up.
+        alpha: of the object in that view; splats at its outline are not widened.
         thickness: how far behind its seen surface the part may reach, canonical units.
     """
     cells, depths = _cells(seen[seen_moving], camera)
@@ -127,7 +130,9 @@ def without_ghosts(
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
     ghost = stays | strays
-    widened = replace(rest, scales=rest.scales * REST_WIDTH)
+    around = 2 * (camera.width // 48) + 1
+    within = -max_pool2d(-alpha[None], around, 1, around // 2)[0].flatten()[where] > 0.5
+    widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, 1.0)[:, None])
     return widened[~ghost], rest_moving[~ghost]
 
 

@@ -115,10 +115,12 @@ def _with_detail(
     """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
     side = picture.shape[-1]
     where = torch.nn.functional.interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
-    camera = inputs.cameras[0, 0].to("cpu")
+    camera = inputs.cameras[0, 0].to("cpu").resized(side)
     seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
     hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
-    rest, rest_moving = without_ghosts(hidden, hidden_moving, seen, seen_moving, camera, THICKNESS[answer.joint.type])
+    rest, rest_moving = without_ghosts(
+        hidden, hidden_moving, seen, seen_moving, camera, picture[3], THICKNESS[answer.joint.type]
+    )
     return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
 
 
