@@ -168,11 +168,8 @@ def ask_well(
     with torch.inference_mode():
         output = network(inputs)
     best = _answer(reading_of(output, inputs), inputs, question, 0)
-    rest = (
-        sorted(ask(network, first_view_alone(inputs), others), key=lambda answer: -answer.joint.confidence)
-        if others
-        else []
-    )
+    rest = ask(network, first_view_alone(inputs), others) if others else []
+    rest.sort(key=lambda answer: -answer.joint.confidence)
     if rest and rest[0].joint.confidence > best.joint.confidence + MARGIN and differ(rest[0].joint, best.joint):
         asked = rest[0].question.asked_of(inputs)
         with torch.inference_mode():
@@ -213,10 +210,10 @@ def differ(a: JointMotion, b: JointMotion) -> bool:
     return a.type == JointType.REVOLUTE and float(away) > DISTINCT_PIVOT
 
 
-def distinct_joints(answers: Sequence[Answer], most: int = 3) -> tuple[JointMotion, ...]:
-    """The joints of answers, in their order, each unlike those before it."""
+def distinct_joints(joints: Sequence[JointMotion], most: int = 3) -> tuple[JointMotion, ...]:
+    """Joints in their order, each unlike those before it."""
     found: list[JointMotion] = []
-    for answer in answers:
-        if len(found) < most and all(differ(answer.joint, joint) for joint in found):
-            found.append(answer.joint)
+    for joint in joints:
+        if len(found) < most and all(differ(joint, other) for other in found):
+            found.append(joint)
     return tuple(found)

@@ -72,7 +72,7 @@ def predict(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
-    joints = distinct_joints([best, *others])
+    joints = distinct_joints([answer.joint for answer in (best, *others)])
     gaussians, moving = best.gaussians, best.moving
     if detail_px:
         gaussians, moving = _with_detail(best, inputs, fine[0], finer_picture(source, detail_px))
@@ -89,7 +89,7 @@ def predict(
         drags=drags,
         model_name=model.name,
         model_hash=model.hash,
-        timings_s={"network": networked - started, "rest": time.perf_counter() - networked},
+        timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
         alternatives=joints[1:],
     )
 
