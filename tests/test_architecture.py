@@ -48,7 +48,12 @@ LAYERS = (
 """Data flows down: a module imports only from what stands below it here."""
 
 HEAVY = {"gsplat", "warp", "bpy", "viser", "mujoco"}
-IMPORT_NAMES = {"pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg", "huggingface-hub": "huggingface_hub"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "imageio-ffmpeg": "imageio_ffmpeg",
+    "opencv-python-headless": "cv2",
+    "huggingface-hub": "huggingface_hub",
+}
 
 
 def imported_modules(tree: ast.AST, name: str) -> set[str]:

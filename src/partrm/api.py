@@ -9,9 +9,19 @@ import torch
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.imaging.decoding import ImageInput
+from partrm.imaging.photos import CutoutRequest, Method
 from partrm.inference.pipeline import predict
 from partrm.inference.prediction import Prediction
-from partrm.inference.source import DragInput, DragPixels, SourceInput, SourceViews, check_drags, load_source
+from partrm.inference.source import (
+    DragInput,
+    DragPixels,
+    SourceInput,
+    SourceViews,
+    check_drags,
+    drag_rows,
+    load_source,
+)
 from partrm.model.checkpoints import CheckpointError, LoadedModel, bundled_names, load_model, save_checkpoint
 from partrm.model.devices import select_device
 from partrm.model.hub import hub_errors
@@ -20,9 +30,14 @@ from partrm.model.network import NetworkOutput, PartRMNetwork
 from partrm.model.reference import ReferenceNetwork
 from partrm.paper.import_weights import IMPORTED_SHARD_BYTES, check_replaceable
 from partrm.paper.pipeline import StatePrediction, predict_state
+from partrm.paper.sam_drags import MODEL as SAM_MODEL
+from partrm.paper.sam_drags import load_sam
 
 FILES = ["config.json", "model-*-of-*.safetensors"]
 """What is fetched of a repository on the Hub."""
+
+DETAIL_PX = {"cpu": 384, "cuda": 512}
+"""Side of the grid of splats of what the first image shows, by default."""
 
 CARD = "README.md"
 
@@ -99,6 +114,11 @@ class PartRM:
         return self.model.network
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    @property
     def gives_state_alone(self) -> bool:
         """Whether these are a reference network's weights, which know the state after the drag and nothing else."""
         return isinstance(self.network, ReferenceNetwork)
@@ -108,9 +128,12 @@ class PartRM:
         image: SourceInput,
         framing: Literal["auto", "canonical"] = "auto",
         cameras: Cameras | None = None,
+        cutout: CutoutRequest | None = None,
+        fovy_deg: float | None = None,
     ) -> SourceViews:
         """Check images and frame them for the network, once for any number of drags; see :meth:`predict`."""
-        return load_source(image, self.model.config.image_size_px, framing, cameras, crop=not self.gives_state_alone)
+        size_px, crop = self.model.config.image_size_px, not self.gives_state_alone
+        return load_source(image, size_px, framing, cameras, crop, cutout, fovy_deg)
 
     def predict(
         self,
@@ -118,17 +141,32 @@ class PartRM:
         drags: DragInput | DragPixels,
         framing: Literal["auto", "canonical"] = "auto",
         cameras: Cameras | None = None,
+        *,
+        box: tuple[float, float, float, float] | None = None,
+        mask: ImageInput | None = None,
+        cutout: Method = "auto",
+        fovy_deg: float | None = None,
+        ensemble: bool = True,
+        detail_px: int | None = None,
     ) -> Prediction:
         """Move the part that is dragged: exactly what ``partrm predict`` does.
 
         Args:
             image: a file, a PIL image, an array [h, w, 3 or 4] or a tensor [3 or 4, h, w] (uint8, or floats in
-                [0, 1]) of one object: RGBA, or RGB with a plain background; a folder of 1 to 4 posed views with
-                ``cameras.json``; a sequence of such images with ``cameras``; or what :meth:`open` made of them.
+                [0, 1]) of one object: RGBA, or a photograph; a folder of 1 to 4 posed views with ``cameras.json``; a
+                sequence of such images with ``cameras``; or what :meth:`open` made of them.
             drags: 1 to 10 rows (x0, y0, x1, y1), pixels of the first image, from a point of the part to where it goes.
             framing: ``auto`` finds a single image's object from its mask; ``canonical`` says that the image has the
                 canonical camera already.
             cameras: [views] of a sequence of images, in any world frame.
+            box: left, top, right and bottom of the object in a photograph, pixels.
+            mask: of the object, the photograph's size: grey, or an image with an alpha channel.
+            cutout: ``auto`` takes a plain background where there is one, else GrabCut; ``sam`` needs
+                ``partrm[sam]``.
+            fovy_deg: vertical field of view of a photograph; by default what its EXIF data tell, if anything.
+            ensemble: ask the network three times (as given, mirrored, pulled further) and take the surest answer.
+            detail_px: side of the grid of splats of what the first image shows; 0 leaves the network's own. By default
+                384 on a CPU, 512 on a GPU.
 
         Raises:
             ImageError: an image that cannot be used, or images that do not fit their cameras.
@@ -136,8 +174,16 @@ class PartRM:
             DragError: drags that cannot be used.
             CheckpointError: weights that do not tell parts and joints; see :meth:`predict_state`.
         """
-        views = image if isinstance(image, SourceViews) else self.open(image, framing, cameras)
-        return predict(views, drags if isinstance(drags, DragPixels) else check_drags(drags, views), self.model)
+        if isinstance(image, SourceViews):
+            views = image
+        else:
+            touched = drags.start if isinstance(drags, DragPixels) else drag_rows(drags)
+            request = cutout_request(cutout, box, mask, touched, device=self.device)
+            views = self.open(image, framing, cameras, request, fovy_deg)
+        checked = drags if isinstance(drags, DragPixels) else check_drags(drags, views)
+        if detail_px is None:
+            detail_px = DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"]
+        return predict(views, checked, self.model, ensemble, detail_px)
 
     def predict_state(self, views: SourceViews, drags: DragPixels) -> StatePrediction:
         """What a reference network answers to four views: the object after the drag, without part and joint.
@@ -216,6 +262,24 @@ class PartRM:
         """Markdown of a model card, with the metadata that the Hub sorts by."""
         count = sum(value.numel() for value in self.network.parameters())
         return CARD_TEXT.format(name=self.model.name, millions=count / 1e6, hash=self.model.hash, repository=repo_id)
+
+
+def cutout_request(
+    method: Method,
+    box: tuple[float, float, float, float] | None,
+    mask: ImageInput | None,
+    drags: DragInput | torch.Tensor,
+    sam: str = SAM_MODEL,
+    device: torch.device | str = "cpu",
+) -> CutoutRequest:
+    """How the object of a photograph is found, with where drags start and with SAM where it is asked for.
+
+    Raises:
+        SegmentationError: SAM cannot be loaded.
+    """
+    touched = tuple((float(row[0]), float(row[1])) for row in drags)
+    segment = load_sam(sam, device).object_mask if method == "sam" else None
+    return CutoutRequest(method, box, mask, touched, segment)
 
 
 def _snapshot(repo_id: str, **options: Any) -> Path:

@@ -82,7 +82,7 @@ def source(tmp_path):
 
 def test_prediction_reads_the_joint_off_the_networks_answer(source, oracle):
     # The drag starts beside what moves, so it has no say.
-    prediction = predict(source, check_drags([(65, 70, 55, 70)], source), oracle)
+    prediction = predict(source, check_drags([(65, 70, 55, 70)], source), oracle, ensemble=False)
     joint = prediction.joint
     assert joint.type == JointType.REVOLUTE
     assert joint.confidence > 0.999
@@ -103,7 +103,7 @@ def test_prediction_reads_the_joint_off_the_networks_answer(source, oracle):
 
 def test_part_mask_is_in_the_users_pixels(source, oracle):
     """The oracle moves what lies right of the object's centre: the right half of the box in the user's image."""
-    prediction = predict(source, check_drags([(100, 70, 80, 70)], source), oracle)
+    prediction = predict(source, check_drags([(100, 70, 80, 70)], source), oracle, ensemble=False)
     expected = torch.zeros(150, 200)
     expected[40:100, 90:120] = 1
     assert prediction.part_mask.shape == expected.shape

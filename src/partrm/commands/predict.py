@@ -9,13 +9,17 @@ import tyro
 from partrm.commands import UsageError
 
 if TYPE_CHECKING:
+    from partrm.imaging.photos import CutoutRequest
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
-SOURCE is an image of one object (RGBA, or RGB with a plain background), or a folder of 1 to 4 posed views
-(000.png, 001.png, ...) with cameras.json. Drags are in pixels of the (first) image.
+SOURCE is a photograph of an object or an RGBA image of it, or a folder of 1 to 4 posed views (000.png, 001.png, ...)
+with cameras.json. Drags are in pixels of the (first) image.
+
+The object is cut out of a photograph: by --box (GrabCut finds it inside), by --mask, else by its plain background, else
+by GrabCut alone, which is a guess: look at mask.png.
 
 Writes into the folder OUT:
   gaussians.ply         3D Gaussians after the drag (gaussians_before.ply: before), for any 3DGS viewer
@@ -23,6 +27,7 @@ Writes into the folder OUT:
   before_after.png      input with part and drag, before, after
   motion.mp4            the part moving
   part_mask.png         the moving part in the first image
+  mask.png              the object in it
   prediction.json       the joint (type, axis, pivot, amount, confidence), timings, model
 
 A reference network (partrm import) knows the state after the drag alone: it writes no gaussians_before.ply, motion.mp4
@@ -36,10 +41,22 @@ reference's weights want that, the bundled ones do not.
 
 Examples:
   partrm predict microwave.png --drag 150,130,90,140 --out result
-  partrm predict photo.jpg --drag 812,640,700,655 --drag 810,700,698,716 --out result
+  partrm predict kitchen.jpg --box 420,310,1210,1480 --drag 812,640,700,655 --out result
+  partrm predict photo.jpg --mask object.png --drag 812,640,700,655 --drag 810,700,698,716 --out result
   partrm predict views_folder --drag 150,130,90,140 --cameras cameras.json --out result
   partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --propagate sam --out result
 """
+
+
+CUT_BY = {
+    "alpha": "object: the image's alpha channel",
+    "mask": "object: the mask given",
+    "plain": "object: what stands out from the plain background",
+    "grabcut box": "object: GrabCut in the box",
+    "grabcut": "object: GrabCut's guess; if mask.png shows another, give --box X0,Y0,X1,Y1",
+    "sam": "object: SAM",
+}
+"""What the command says of how it found the object."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +74,21 @@ class Extra:
     propagate: Literal["none", "sam"] = "none"
     """What finds more drags on the dragged part."""
     sam: str = "facebook/sam-vit-base"
-    """Folder or Hub repository of SAM."""
+    """Folder or Hub repository of SAM, for --propagate and --cutout."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """What is known of a photograph."""
+
+    box: Annotated[str | None, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = None
+    """Left, top, right and bottom of the object, pixels."""
+    mask: Path | None = None
+    """Image file of the object's mask, of the photograph's size: white, or opaque, is the object."""
+    cutout: Literal["auto", "plain", "grabcut", "sam"] = "auto"
+    """What finds the object."""
+    fovy_deg: float | None = None
+    """Vertical field of view, degrees (by default what EXIF data tell, if anything)."""
 
 
 def predict(
@@ -68,6 +99,9 @@ def predict(
     framing: Literal["auto", "canonical"] = "auto",
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    ensemble: bool = True,
+    detail: int | None = None,
+    photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
 ) -> None:
     """Drag a part of an object in an image, get the object after the part has moved.
@@ -80,35 +114,47 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
+        ensemble: ask three times (as given, mirrored, pulled further) and take the surest answer.
+        detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
+            384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
+        photo: what is known of a photograph.
         extra: views and drags made by other models.
     """
     drags = parse_drags(drag)
+    if detail is not None and detail != 0 and not 64 <= detail <= 1024:
+        raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
+    box = check_photograph(photo, source, framing)
     check_extra(extra, source)
 
     # Heavy imports stay below what can be said without them.
-    from partrm.api import PartRM
+    from partrm.api import PartRM, cutout_request
     from partrm.commands.console import plain_console
     from partrm.files import check_writable
     from partrm.geometry.cameras import load_cameras
+    from partrm.inference.prediction import ADVICE
     from partrm.inference.source import check_drags
 
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out)
     console = plain_console()
     loaded = PartRM.from_pretrained(model, device)
-    views = loaded.open(source, framing)
+    request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
+    views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
+    console.print(CUT_BY[views.cut_by])
     checked = check_drags(drags, views)
     if extra != Extra():
         with console.status("other models look at the image"):
-            views, checked = _add(views, checked, source, framing, extra, device)
+            views, checked = _add(views, checked, source, framing, extra, device, request)
     if loaded.gives_state_alone:
         prediction = loaded.predict_state(views, checked)
         shown = "before_after.png", "views"
         found = f"the state after the drag ({loaded.model.name} tells no joint)"
     else:
-        prediction = loaded.predict(views, checked)
+        prediction = loaded.predict(views, checked, ensemble=ensemble, detail_px=detail)
         shown = "before_after.png", "motion.mp4", "views"
         found = _found(prediction)
+        if prediction.uncertain:
+            console.print(ADVICE)
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
@@ -121,6 +167,37 @@ def _found(prediction: "Prediction") -> str:
         return "nothing moves: the network found no part under the drag"
     amount = f"{joint.amount:.2f} rad" if joint.type.name == "REVOLUTE" else f"{joint.amount:.3f} object diagonals"
     return f"{joint.type.name.lower()} joint, moved by {amount}, confidence {prediction.confidence:.2f}"
+
+
+def check_photograph(
+    photo: Photograph, source: Path, framing: Literal["auto", "canonical"]
+) -> tuple[float, float, float, float] | None:
+    """What can be said about the photograph's options without it; the box.
+
+    Raises:
+        UsageError: options that do not go together, or out of range.
+    """
+    if source.is_dir() and photo != Photograph():
+        raise UsageError("--box, --mask, --cutout and --fovy-deg go with a photograph, not a folder of posed views")
+    if photo.mask is not None and (photo.box is not None or photo.cutout != "auto"):
+        raise UsageError("--mask tells the object: give no --box or --cutout beside it")
+    if photo.fovy_deg is not None and framing == "canonical":
+        raise UsageError("--framing canonical has its own lens: give no --fovy-deg beside it")
+    from partrm.imaging.cutout import ImageError
+    from partrm.imaging.photos import check_box
+    from partrm.inference.source import check_fovy
+
+    try:
+        check_fovy(photo.fovy_deg)
+        if photo.box is None:
+            return None
+        box = tuple(float(value) for value in photo.box.split(","))
+        check_box(box)
+        return box[0], box[1], box[2], box[3]
+    except ImageError as error:
+        raise UsageError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(f"--box {photo.box}: not numbers X0,Y0,X1,Y1") from error
 
 
 def check_extra(extra: Extra, source: Path) -> None:
@@ -144,6 +221,7 @@ def _add(
     framing: Literal["auto", "canonical"],
     extra: Extra,
     device: Literal["auto", "cpu", "cuda"],
+    cutout: "CutoutRequest",
 ) -> tuple["SourceViews", "DragPixels"]:
     """The views completed by Zero123++, the drags by SAM, where asked for."""
     from partrm.inference.source import load_source
@@ -153,7 +231,7 @@ def _add(
     from partrm.paper.sam_drags import load_sam
     from partrm.paper.zero123 import load_zero123
 
-    condition, device_name = load_source(source, CONDITION_PX, framing, crop=False), select_device(device)
+    condition, device_name = load_source(source, CONDITION_PX, framing, None, False, cutout), select_device(device)
     if extra.propagate == "sam":
         drags = propagated_drags(drags, condition, load_sam(extra.sam, device_name))
     if extra.multiview == "zero123":

@@ -124,21 +124,21 @@ def _find_object(
     return _without_specks(np.asarray(ndimage.binary_fill_holes(basins == 2)))
 
 
-def _components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
+def components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
     """A positive label a 4-connected component, 0 outside."""
     labels, _ = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
     return labels
 
 
 def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    labels = _components(mask)
+    labels = components(mask)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     return mask & np.isin(labels, np.unique(border))
 
 
 def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Drop components smaller than a fiftieth of the largest."""
-    labels = _components(mask)
+    labels = components(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= max(1, sizes.max() / 50))[labels]

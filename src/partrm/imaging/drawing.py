@@ -65,6 +65,18 @@ def draw_arrows(
     return np.asarray(image)
 
 
+def draw_polyline(
+    picture: UInt8[np.ndarray, "h w 3"], points_px: Float[Tensor, "n 2"], color: tuple[int, int, int], width: int = 3
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with a line through points (x, y), white beside it."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    corners = [(x, y) for x, y in points_px.tolist()]
+    draw.line(corners, fill=WHITE, width=width + 2, joint="curve")
+    draw.line(corners, fill=color, width=width, joint="curve")
+    return np.asarray(image)
+
+
 def draw_label(picture: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "tall w 3"]:
     """The picture under a line of text."""
     image = Image.new("RGB", (picture.shape[1], LABEL_PX), WHITE)

@@ -3,35 +3,21 @@
 Pixel coordinates are those of docs/conventions.md: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from partrm.geometry.cameras import MASK_BOX_FILL, Cameras, crop_cameras
 from partrm.imaging.cutout import ImageError, cut_out
-from partrm.imaging.formats import open_image
-
-ImageInput = str | Path | Image.Image | np.ndarray | Tensor
-"""An image as users have it: a file, a PIL image, an array [h, w, 3 or 4], or a tensor [3 or 4, h, w].
-
-Arrays and tensors are RGB or RGBA (straight alpha), uint8 in 0..255 or floating-point in [0, 1].
-"""
-
-MIN_SIDE_PX = 16
-"""Smaller images hold no object that could be reconstructed."""
-
-MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded."""
+from partrm.imaging.decoding import ImageInput, decode
 
 CANONICAL_BOX_DIAGONAL = 0.63
 """Diagonal of an object's bounding box in the image, in image sides, under the canonical camera.
@@ -78,6 +64,11 @@ class FramedImage:
         """Inverse of :meth:`to_framed_px`."""
         return _mapped(self.H_source_framed, framed_px)
 
+    def in_source_of(self, width: int, height: int) -> "FramedImage":
+        """The same picture, mapped to a smaller or larger copy of the user's image."""
+        H = torch.diag(torch.tensor([width / self.source_width, height / self.source_height, 1.0]))
+        return replace(self, H_source_framed=H @ self.H_source_framed, source_width=width, source_height=height)
+
     def map_to_source(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "height width"]:
         """Resample a square map that covers ``image`` into the user's image (zero outside of it)."""
         x, y = torch.arange(self.source_width) + 0.5, torch.arange(self.source_height) + 0.5
@@ -105,7 +96,7 @@ def load_image(path: str | Path) -> Float[Tensor, "4 h w"]:
         ImageError: missing, empty, corrupt, animated, smaller than 16 px, larger than 64 megapixels, fully transparent,
             or opaque with a background that is not plain.
     """
-    return _with_mask(str(path), *_decode(Path(path)))
+    return as_rgba(Path(path))
 
 
 def as_rgba(image: ImageInput, name: str = "the image") -> Float[Tensor, "4 h w"]:
@@ -118,25 +109,11 @@ def as_rgba(image: ImageInput, name: str = "the image") -> Float[Tensor, "4 h w"
     Raises:
         ImageError: as :func:`load_image`; or an array of another shape or type, or with values outside of its range.
     """
-    if isinstance(image, str | Path):
-        return load_image(image)
-    if isinstance(image, Image.Image):
-        with _told_as_image_errors(name):
-            _check_header(name, image)
-            return _with_mask(name, *_to_rgba(name, ImageOps.exif_transpose(image)))
-    if isinstance(image, Tensor):
-        pixels = image.detach().cpu().numpy()
-        if pixels.ndim == 3:
-            pixels = rearrange(pixels, "c h w -> h w c")
-        layout = "[3 or 4, h, w]"
-    else:
-        pixels, layout = image, "[h, w, 3 or 4]"
-    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise ImageError(f"{name}: has the shape {list(image.shape)}, needs {layout}")
-    return _with_mask(name, *_from_array(name, pixels))
+    decoded = decode(image, name)
+    return with_mask(decoded.name, decoded.pixels, decoded.has_alpha)
 
 
-def _with_mask(name: str, pixels: Float[np.ndarray, "h w 4"], has_alpha: bool) -> Float[Tensor, "4 h w"]:
+def with_mask(name: str, pixels: Float[np.ndarray, "h w 4"], has_alpha: bool) -> Float[Tensor, "4 h w"]:
     """The image, cut out of its background where its alpha channel tells no object."""
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     if not has_alpha or bool((image[3] == 1).all()):
@@ -154,80 +131,6 @@ def save_image(image: Float[Tensor, "channels h w"], path: str | Path) -> None:
     pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     rows = pixels[0] if len(pixels) == 1 else rearrange(pixels, "c h w -> h w c")
     Image.fromarray(rows.contiguous().numpy()).save(path)
-
-
-def _decode(path: Path) -> tuple[Float[np.ndarray, "h w 4"], bool]:
-    """Pixels in [0, 1] and whether the file has an alpha channel."""
-    if not path.is_file():
-        raise ImageError(f"{path}: there is no such image file")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path}: the file is empty")
-    with _told_as_image_errors(str(path)), warnings.catch_warnings():
-        # The limit below is ours, lower than the one that Pillow warns about.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
-        with open_image(path) as image:
-            _check_header(str(path), image)
-            return _to_rgba(str(path), ImageOps.exif_transpose(image))
-
-
-@contextmanager
-def _told_as_image_errors(name: str) -> Iterator[None]:
-    """Turn what Pillow's decoders raise on damaged files into our error."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, MemoryError, ArithmeticError) as error:
-        raise ImageError(f"{name}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
-
-
-def _check_header(name: str, image: Image.Image) -> None:
-    _check_size(name, *image.size)
-    # Phones put a gain map or a second eye's picture behind the photo, as "MPO".
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise ImageError(f"{name}: the image is animated or has several pages, give one still image")
-
-
-def _check_size(name: str, width: int, height: int) -> None:
-    if min(width, height) < MIN_SIDE_PX:
-        raise ImageError(f"{name}: {width}x{height} pixels are too few, each side needs at least {MIN_SIDE_PX}")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {width}x{height} pixels are too many, at most {MAX_PIXELS // 10**6} megapixels: make it smaller"
-        )
-
-
-def _to_rgba(name: str, image: Image.Image) -> tuple[Float[np.ndarray, "h w 4"], bool]:
-    if image.mode == "F":
-        raise ImageError(f"{name}: floating-point images have no fixed range, give an 8- or 16-bit image")
-    if image.mode.startswith("I"):
-        grey = np.asarray(image, dtype=np.float32) / 65535
-        if grey.min() < 0 or grey.max() > 1:
-            raise ImageError(f"{name}: 32-bit integer images have no fixed range, give an 8- or 16-bit image")
-        return np.stack([grey, grey, grey, np.ones_like(grey)], -1), False
-    has_alpha = image.has_transparency_data
-    converted = image.convert("RGBA" if has_alpha else "RGB").convert("RGBA")
-    return np.asarray(converted, dtype=np.float32) / 255, has_alpha
-
-
-def _from_array(name: str, array: np.ndarray) -> tuple[Float[np.ndarray, "h w 4"], bool]:
-    """Pixels in [0, 1] of an array [h, w, 3 or 4], and whether it has an alpha channel."""
-    _check_size(name, array.shape[1], array.shape[0])
-    if array.dtype == np.uint8:
-        pixels = array.astype(np.float32) / 255
-    elif np.issubdtype(array.dtype, np.floating):
-        pixels = array.astype(np.float32)
-        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-            raise ImageError(f"{name}: floating-point pixels must lie in [0, 1]; divide by 255, or give uint8")
-    else:
-        raise ImageError(f"{name}: pixels of type {array.dtype} have no known range, give uint8 or floats in [0, 1]")
-    has_alpha = pixels.shape[2] == 4
-    if not has_alpha:
-        pixels = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
-    return pixels, has_alpha
 
 
 def mask_box_px(rgba: Float[Tensor, "4 h w"]) -> tuple[int, int, int, int]:

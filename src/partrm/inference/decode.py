@@ -13,7 +13,7 @@ from partrm.inference.joint_fit import estimate_joint, joint_from_votes
 from partrm.inference.multiview_consistency import agree
 from partrm.inference.reading import Reading
 from partrm.inference.space_carving import carve, free_space_violations
-from partrm.model.inputs import VIEWS, NetworkInput
+from partrm.model.inputs import NetworkInput
 from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
 
 MIN_OPACITY = 0.005
@@ -31,7 +31,12 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> Reading:
     Splats of several given views are brought to :func:`agree`; guesses that the images contradict get opacity zero.
     """
     with torch.inference_mode():
-        output: NetworkOutput = network(inputs)
+        return reading_of(network(inputs), inputs)
+
+
+def reading_of(output: NetworkOutput, inputs: NetworkInput) -> Reading:
+    """What a network's answer says once the images are heard too; see :func:`run_network`."""
+    with torch.inference_mode():
         seen, hidden = agree(output.seen, inputs), output.hidden
         if hidden is not None:
             wrong = free_space_violations(hidden, inputs, seen)
@@ -41,12 +46,12 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> Reading:
 
 
 def read_motion(
-    output: Reading, inputs: NetworkInput, sample: int = 0
+    output: Reading, inputs: NetworkInput, sample: int = 0, reach: float = 1.0
 ) -> tuple[Gaussians, Bool[Tensor, " n"], JointMotion]:
     """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
 
     The joint is read off the seen Gaussians' displacements and votes; how far it moved is agreed with the inputs'
-    drags. They are :func:`widened`.
+    drags. They are :func:`widened`. ``reach``: how many times as far the drags went that the network saw.
     """
     gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
     visible = gaussians.opacities >= MIN_OPACITY
@@ -54,7 +59,8 @@ def read_motion(
     part = chances > 0.5
     # Where nothing is sure to move, all Gaussians vote with what they have.
     weights = found.opacities * chances * (part if bool(part.any()) else 1.0)
-    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // VIEWS)[visible]
+    views = output.view_valid.shape[1]
+    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // views)[visible]
     weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
     votes = weights > 0  # the others add nothing to any sum, and are most
     displacement = output.displacement[sample].cpu()[visible]
@@ -64,6 +70,7 @@ def read_motion(
     else:
         said = (getattr(output.votes, f.name)[sample].cpu()[visible][votes] for f in fields(output.votes))
         joint = joint_from_votes(*witnesses, *said)
+    joint = replace(joint, amount=joint.amount / reach)
     if output.hidden is not None:
         hidden = output.hidden[sample].to("cpu")
         there = hidden.opacities >= MIN_OPACITY

@@ -3,22 +3,25 @@
 Data flow::
 
     source.SourceViews ─┐
-    source.DragPixels  ─┴► network_input ─► network ─► read_motion ─► prediction.Prediction
+    source.DragPixels  ─┴► network_input ─► ask_well (network, read_motion) ─► prediction.Prediction
 """
 
-import math
 import time
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
-from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.geometry.gaussians import Gaussians
+from partrm.imaging.edge_aware import follow_edges
+from partrm.imaging.images import resampled
+from partrm.inference.decode import apply_joint_motion
+from partrm.inference.detail import THICKNESS, detailed, without_ghosts
+from partrm.inference.ensemble import OTHERS, Answer, ask_well, distinct_joints
 from partrm.inference.prediction import Prediction
-from partrm.inference.reading import Reading
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
@@ -38,8 +41,17 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
     return NetworkInput(images[None].to(device), cameras.to(device), valid.to(device), pixels[None].to(device))
 
 
-def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Prediction:
-    """Run the network once on the device of its weights and read the part and its joint off the answer.
+def predict(
+    source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True, detail_px: int = 0
+) -> Prediction:
+    """Run the network on the device of its weights and read the part and its joint off the answer.
+
+    Args:
+        source: the views.
+        drags: in pixels of the first.
+        model: the weights.
+        ensemble: of a single image, whether the network is asked in other ways too (:func:`ask_well`).
+        detail_px: side of the grid of splats of what the first image shows; 0 leaves those of the network.
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
@@ -48,31 +60,87 @@ def predict(source: SourceViews, drags: DragPixels, model: LoadedModel) -> Predi
     network = model.articulated
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
-    output = run_network(network, inputs)
+    fine: list[Float[Tensor, "h w"]] = []
+    guide = finer_picture(source, GUIDE_PX)
+
+    def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
+        fine.append(refined_part(probability, guide))
+        return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
+
+    single = ensemble and len(source.framed) == 1
+    best, *others = ask_well(network, inputs, OTHERS if single else (), refine)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
-    gaussians, part, joint = read_motion(output, inputs)
+    joints = distinct_joints([answer.joint for answer in (best, *others)])
+    gaussians, moving = best.gaussians, best.moving
+    if detail_px:
+        gaussians, moving = _with_detail(best, inputs, fine[0], finer_picture(source, detail_px))
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
-        joint = joint_to_object(source.network_frame, joint)
+        joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
     return Prediction(
         before=gaussians,
-        after=apply_joint_motion(gaussians, part, joint.T_after_before),
-        moving=part,
-        joint=joint,
-        part_mask=_part_mask(output, source),
+        after=apply_joint_motion(gaussians, moving, joints[0].T_after_before),
+        moving=moving,
+        joint=joints[0],
+        part_mask=_part_mask(fine[0], source),
         source=source,
         drags=drags,
         model_name=model.name,
         model_hash=model.hash,
         timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
+        alternatives=joints[1:],
     )
 
 
-def _part_mask(output: Reading, source: SourceViews) -> Float[Tensor, "h w"]:
+GUIDE_PX = 384
+"""Side of the picture whose edges the part's mask follows."""
+
+EDGE_REACH, EDGE_CONTRAST = 0.07, 0.03
+"""How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
+
+
+def finer_picture(source: SourceViews, size_px: int) -> Float[Tensor, "4 size size"]:
+    """What the network sees of the first image, in more pixels."""
+    crop = source.first_framed
+    step = crop.image.shape[-1] / size_px
+    H = crop.H_source_framed @ torch.diag(torch.tensor([step, step, 1.0]))
+    return resampled(source.first_image, H, size_px).image
+
+
+def _with_detail(
+    answer: Answer, inputs: NetworkInput, probability: Float[Tensor, "h w"], picture: Float[Tensor, "4 size size"]
+) -> tuple[Gaussians, Bool[Tensor, " n"]]:
+    """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
+    side = picture.shape[-1]
+    where = torch.nn.functional.interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
+    camera = inputs.cameras[0, 0].to("cpu").resized(side)
+    seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
+    hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
+    rest, rest_moving = without_ghosts(
+        hidden, hidden_moving, seen, seen_moving, camera, picture[3], THICKNESS[answer.joint.type]
+    )
+    return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
+
+
+def refined_part(
+    probability: Float[Tensor, "side side"], guide: Float[Tensor, "4 size size"]
+) -> Float[Tensor, "size size"]:
+    """Where the first view shows the part, by the network and by the edges of the photograph itself."""
+    large = torch.nn.functional.interpolate(probability[None, None], guide.shape[1:], mode="bilinear")[0, 0]
+    followed = follow_edges(
+        large.numpy(),
+        rearrange(guide[:3], "c h w -> h w c").numpy(),
+        guide[3].numpy(),
+        EDGE_REACH * GUIDE_PX,
+        EDGE_CONTRAST,
+    )
+    return torch.from_numpy(followed).float()
+
+
+def _part_mask(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "h w"]:
     """The moving pixels of the first view, carried to the user's pixels and cut by the object's mask there."""
-    side = math.isqrt(output.moving.shape[1] // VIEWS)
-    first = rearrange(output.moving[0], "(v h w) -> v h w", v=VIEWS, h=side, w=side)[0]
-    probability = source.framed[0].map_to_source(first.float().cpu())
-    return ((probability > 0.5) & (source.first_alpha > 0.5)).float()
+    carried = source.first_framed.map_to_source(probability)
+    found = ((carried > 0.5) & (source.first_alpha > 0.5)).float()
+    return (source.mask_in_user_px(found) > 0.5).float()

@@ -15,23 +15,39 @@ from torch import Tensor
 
 from partrm import __version__
 from partrm.files import staged_folder
-from partrm.geometry.cameras import Cameras, canonical_orbit
+from partrm.geometry.cameras import (
+    CANONICAL_DISTANCE,
+    CANONICAL_FOVY_RAD,
+    INPUT_HALF_WIDTH,
+    Cameras,
+    canonical_orbit,
+)
 from partrm.geometry.gaussians import Gaussians, save_ply
-from partrm.geometry.joints import JointMotion
-from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, to_bytes
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import transform_points
+from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
 from partrm.imaging.images import FramedImage, resampled, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.metrics.images import composite_on_white
 from partrm.rendering.splats import render_splats
 
+MIN_CONFIDENCE = 0.6
+"""Below it fewer than half of the answers are right (docs/photos.md)."""
+
+ADVICE = "uncertain: pull further along the motion, or drag the part in two or three places"
+"""What is said of an answer below it."""
+
 DEFAULT_VIEWS = 8
 """Cameras of the orbit under which the after state is rendered when none are asked for."""
 
-VIEW_PX = 256
-"""Side of those renders; their lens is the one of absent views, so that the object fills them."""
+VIEW_PX = 768
+"""Side of those renders and of the video."""
 
-PICTURE_PX = 320
+VIEW_MARGIN = 1.4
+"""How many times as wide as the network's crop they are: from other sides objects are longer, and parts stand out."""
+
+PICTURE_PX = 768
 """Side of each panel of the before-and-after picture."""
 
 PICTURE_MARGIN = 1.5
@@ -44,6 +60,12 @@ FRAMES_PER_SECOND = 12
 
 TINT = 0.45
 """Share of the part's colour where the before-and-after picture shows it."""
+
+AXIS_COLOR, PATH_COLOR = (20, 160, 60), (240, 170, 20)
+"""A hinge's axis in it, and where the part's middle goes."""
+
+PATH_STEPS = 24
+"""Pieces of that path."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,8 @@ class Prediction:
     """First 16 hex digits of the SHA-256 over the weights' files."""
     timings_s: dict[str, float]
     """Seconds of each step."""
+    alternatives: tuple[JointMotion, ...] = ()
+    """Other joints that the network thinks of, the likeliest first, at most two."""
 
     def at(self, t: float) -> Gaussians:
         """The object after the fraction ``t`` of the motion (0: before, 1: after)."""
@@ -79,6 +103,11 @@ class Prediction:
     def confidence(self) -> float:
         """Share of the predicted motion's energy that the joint explains, [0, 1]."""
         return self.joint.confidence
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether fewer than half of answers of this confidence are right."""
+        return self.joint.confidence < MIN_CONFIDENCE
 
     def render(self, cameras: Cameras | None = None, t: float = 1.0) -> Float[Tensor, "views 4 h w"]:
         """Straight-alpha RGBA images, [0, 1], of the object after the fraction ``t`` of the motion.
@@ -96,7 +125,10 @@ class Prediction:
 
 def default_cameras(source: SourceViews) -> Cameras:
     """Eight cameras around the object, in the canonical frame; the first is the first image's own."""
-    return canonical_orbit(DEFAULT_VIEWS, source.cameras.width)
+    frame = source.network_frame
+    half = INPUT_HALF_WIDTH if frame is None else INPUT_HALF_WIDTH / float(frame.scale) + float(frame.target.norm())
+    fovy = 2 * math.atan(VIEW_MARGIN * half / CANONICAL_DISTANCE)
+    return canonical_orbit(DEFAULT_VIEWS, VIEW_PX, fovy_rad=min(fovy, CANONICAL_FOVY_RAD))
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
@@ -109,7 +141,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
 
     ``gaussians.ply`` (after), ``gaussians_before.ply``, ``views/NNN.png`` (RGBA, after, from ``cameras`` [views] in the
     canonical frame, by default 8 around the object), ``before_after.png``, ``motion.mp4`` (from the first of the
-    cameras), ``part_mask.png`` (first image's pixels) and ``prediction.json``.
+    cameras), ``part_mask.png`` and ``mask.png`` (part and object, first image's pixels) and ``prediction.json``.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -123,6 +155,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         for index, view in enumerate(render_rgba(prediction.after, cameras)):
             save_image(view, folder / "views" / f"{index:03d}.png")
         save_image(prediction.part_mask[None], folder / "part_mask.png")
+        save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
         Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
         save_motion(prediction, cameras[:1], folder / "motion.mp4")
         timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
@@ -132,20 +165,27 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
 
 def describe(prediction: Prediction, cameras: Cameras) -> dict:
     """The content of ``prediction.json`` but for the timings; lengths in object diagonals, angles in radians."""
-    joint = prediction.joint
     p = prediction
     return describe_given(p.source, p.drags, p.model_name, p.model_hash, cameras) | {
-        "joint": {
-            "type": joint.type.name.lower(),
-            "axis": joint.axis.tolist(),
-            "pivot": joint.pivot.tolist(),
-            "amount": joint.amount,
-            "unit": "rad" if joint.type.name == "REVOLUTE" else "object diagonals",
-            "confidence": joint.confidence,
-            "T_after_before": joint.T_after_before.tolist(),
-        },
+        "joint": describe_joint(p.joint),
+        "uncertain": p.uncertain,
+        "alternatives": [describe_joint(joint) for joint in p.alternatives],
         "part_mask": "part_mask.png",
+        "mask": "mask.png",
         "gaussians": {"count": len(prediction.after), "moving": int(prediction.moving.sum())},
+    }
+
+
+def describe_joint(joint: JointMotion) -> dict:
+    """A joint, canonical frame; radians or object diagonals."""
+    return {
+        "type": joint.type.name.lower(),
+        "axis": joint.axis.tolist(),
+        "pivot": joint.pivot.tolist(),
+        "amount": joint.amount,
+        "unit": "rad" if joint.type.name == "REVOLUTE" else "object diagonals",
+        "confidence": joint.confidence,
+        "T_after_before": joint.T_after_before.tolist(),
     }
 
 
@@ -157,10 +197,14 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
         "model": {"name": model_name, "hash": model_hash},
         "frame": "canonical: x right, y up, z towards the first camera, which stands at (0, 0, 2.4)",
         "drags_px": torch.cat([drags.start, drags.end], 1).tolist(),
+        "drags_snapped": drags.snapped.tolist(),
+        "drags_end_outside": drags_end_outside(source, drags),
         "source": {
             "views": len(source.framed),
             "width": first.source_width,
             "height": first.source_height,
+            "cut_by": source.cut_by,
+            "lens": source.lens,
             "camera": describe_camera(source),
             "T_canonical_world": source.T_canonical_world.tolist(),
             "world_scale": source.world_scale,
@@ -172,6 +216,12 @@ def describe_given(source: SourceViews, drags: DragPixels, model_name: str, mode
             "cameras": cameras.T_world_camera.tolist(),
         },
     }
+
+
+def drags_end_outside(source: SourceViews, drags: DragPixels) -> list[bool]:
+    """Which drags end outside of the user's image."""
+    size = torch.tensor([source.framed[0].source_width, source.framed[0].source_height])
+    return ((drags.end < 0) | (drags.end > size)).any(1).tolist()
 
 
 def describe_camera(source: SourceViews) -> dict:
@@ -192,13 +242,18 @@ def describe_camera(source: SourceViews) -> dict:
 
 def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
     """The first image with what is about its crop, and the camera [1] that takes it: parts move out of the crop."""
-    crop, camera = source.framed[0], source.cameras[:1]
+    crop, camera = source.first_framed, source.cameras[:1]
     side = crop.image.shape[-1]
     step = PICTURE_MARGIN * side / PICTURE_PX
     first = side / 2 - step * PICTURE_PX / 2
     H = crop.H_source_framed @ torch.tensor([[step, 0.0, first], [0.0, step, first], [0.0, 0.0, 1.0]])
     fovy = 2 * torch.atan(PICTURE_MARGIN * torch.tan(camera.fovy_rad / 2))
-    return resampled(source.first_image, H, PICTURE_PX), Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX)
+    picture = resampled(source.first_image, H, PICTURE_PX)
+    first = source.framed[0]
+    return (
+        picture.in_source_of(first.source_width, first.source_height),
+        Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX),
+    )
 
 
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
@@ -207,7 +262,31 @@ def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     states = [composite_on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
     panels = [to_bytes(image) for image in (composite_on_white(first.image), *states)]
     tinted = draw_mask(panels[0], _mask_in_framed_px(first, prediction.part_mask), opacity=TINT)
-    return np.concatenate([with_drags(tinted, first, prediction.drags), *panels[1:]], axis=1)
+    drawn = with_joint(with_drags(tinted, first, prediction.drags), prediction, camera[0])
+    return np.concatenate([drawn, *panels[1:]], axis=1)
+
+
+def with_joint(
+    picture: UInt8[np.ndarray, "h w 3"], prediction: Prediction, camera: Cameras
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture that an unbatched camera took with the joint's axis, and the path of the part's middle along it."""
+    joint = prediction.joint
+    if not bool(prediction.moving.any()):
+        return picture
+    part = prediction.before.means[prediction.moving]
+    middle = part.median(0).values
+    reach = 0.6 * float((part - middle).norm(dim=-1).quantile(0.9))
+    steps = torch.linspace(-1.3, 1.3, 2)[:, None] * max(reach, 0.05)
+    path = torch.stack([transform_points(joint.motion(t / PATH_STEPS), middle[None])[0] for t in range(PATH_STEPS + 1)])
+    lines = [(path, PATH_COLOR)]
+    if joint.type == JointType.REVOLUTE:
+        along = (middle - joint.pivot) @ joint.axis
+        lines.append((joint.pivot + along * joint.axis + steps * joint.axis, AXIS_COLOR))
+    for points, color in lines:
+        pixels, depth = camera.project(points)
+        if bool((depth > 0).all()):
+            picture = draw_polyline(picture, pixels, color, width=max(3, picture.shape[0] // 160))
+    return picture
 
 
 def with_drags(

@@ -25,6 +25,18 @@ class Reading:
     votes: JointVotes | None
     view_valid: Bool[Tensor, "b v"]
 
+    def row(self, sample: int) -> "Reading":
+        """One sample of the batch, as a batch of one."""
+        one = slice(sample, sample + 1)
+        return Reading(
+            self.gaussians[one],
+            None if self.hidden is None else self.hidden[one],
+            self.moving_logit[one],
+            self.displacement[one],
+            None if self.votes is None else self.votes.row(sample),
+            self.view_valid[one],
+        )
+
     @property
     def moving(self) -> Float[Tensor, "b n"]:
         """Probability that what a pixel shows belongs to the dragged part."""

@@ -2,36 +2,38 @@
 
 Data flow::
 
-    image, file or folder ─► load_source ─► SourceViews
+    image, file or folder ─► load_source (open_photo cuts the object out) ─► SourceViews
     pixels of the user    ─► check_drags ─► DragPixels
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import Cameras, canonical_orbit, canonicalise, load_cameras
+from partrm.geometry.cameras import Cameras, canonical_orbit, canonical_pose, canonicalise, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
-from partrm.geometry.framing import Framing, framing_of_crops, nominal_crops
+from partrm.geometry.framing import Framing, first_crops, framing_of_crops, nominal_crops
 from partrm.imaging.cutout import ImageError
+from partrm.imaging.decoding import ImageInput
 from partrm.imaging.images import (
     FramedImage,
-    ImageInput,
     as_rgba,
     frame_canonical,
     frame_diagonal,
     frame_object,
+    frame_view,
     frame_views,
 )
+from partrm.imaging.photos import CutoutRequest, Photo, open_photo
 from partrm.model.inputs import VIEWS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -64,18 +66,34 @@ class SourceViews:
     world_scale: float
     """``p_canonical = T_canonical_world @ (world_scale * p_world)``."""
     first_image: Float[Tensor, "4 h w"]
-    """The first image with its object's mask, user pixels."""
+    """The first image with its object's mask; its pixels are the user's, or fewer of a large photograph."""
     network_frame: Framing | None = None
     """Unbatched similarity from the canonical frame (as its object frame) to the one that the network answers in; None
     where they are the same."""
+    cut_by: str = "alpha"
+    """What found the object in the first image; see :class:`Photo`."""
+    lens: Literal["unknown", "exif", "given"] = "unknown"
+    """Where the first camera's field of view comes from."""
 
     def __post_init__(self) -> None:
         assert len(self.framed) == len(self.cameras.fovy_rad) <= VIEWS
 
     @property
     def first_alpha(self) -> Float[Tensor, "h w"]:
-        """Object mask of the first image, user pixels."""
+        """Object mask of the first image, in its pixels."""
         return self.first_image[3]
+
+    @property
+    def first_framed(self) -> FramedImage:
+        """What the network sees of the first image, mapped to the pixels of :attr:`first_image`."""
+        return self.framed[0].in_source_of(self.first_image.shape[2], self.first_image.shape[1])
+
+    def mask_in_user_px(self, mask: Float[Tensor, "h w"]) -> Float[Tensor, "height width"]:
+        """A mask in pixels of :attr:`first_image` at the size of the user's image."""
+        size = self.framed[0].source_height, self.framed[0].source_width
+        if tuple(mask.shape) == size:
+            return mask
+        return torch.nn.functional.interpolate(mask[None, None], size, mode="bilinear")[0, 0]
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,8 @@ class DragPixels:
     """Where the part is touched, (x, y)."""
     end: Float[Tensor, "n 2"]
     """Where that point shall arrive, (x, y)."""
+    snapped: Bool[Tensor, " n"]
+    """Whether the start as given lay beside the object."""
 
 
 def load_source(
@@ -94,6 +114,8 @@ def load_source(
     framing: Literal["auto", "canonical"] = "auto",
     cameras: Cameras | None = None,
     crop: bool = True,
+    cutout: CutoutRequest | None = None,
+    fovy_deg: float | None = None,
 ) -> SourceViews:
     """Check a single image, or 1 to 4 posed views in any world frame, and bring them to the canonical frame.
 
@@ -106,24 +128,79 @@ def load_source(
         cameras: [views] of the images, square, in the images' size.
         crop: let every view show its object as large as the frame allows; without, all of what canonical cameras see,
             as the reference network needs it.
+        cutout: how the object is found in a single opaque image.
+        fovy_deg: vertical field of view of a single image's camera; by default what its EXIF data tell, if anything.
 
     Raises:
         ImageError: an image that cannot be used, or images that do not fit their cameras.
         CameraFileError: a broken ``cameras.json``.
     """
+    cutout = CutoutRequest() if cutout is None else cutout
+    check_fovy(fovy_deg)
     if isinstance(source, str | Path) and Path(source).is_dir():
         if cameras is not None:
             raise ImageError(f"{source}: a folder has its cameras in cameras.json, give no others")
+        _refuse_photo_options("a folder of posed views", cutout, fovy_deg)
         return _load_posed_folder(Path(source), size_px, crop)
     images = [source] if isinstance(source, str | Path | Image.Image | np.ndarray | Tensor) else list(source)
     if cameras is not None:
+        _refuse_photo_options("images with cameras", cutout, fovy_deg)
         return _posed_views(
             "the views", [f"view {number}" for number in range(len(images))], images, cameras, size_px, crop
         )
     if len(images) != 1:
         raise ImageError(f"{len(images)} images given without cameras: give one image, or the cameras too")
-    make = single_view if crop else whole_view
-    return make(as_rgba(images[0]), size_px, framing)
+    photo = open_photo(images[0], cutout)
+    if not crop:
+        return _with_user_px(whole_view(photo.rgba, size_px, framing), photo)
+    if framing == "auto":
+        return photo_view(photo, size_px, fovy_deg)
+    if fovy_deg is not None:
+        raise ImageError("the canonical camera has its own lens: give no field of view with canonical framing")
+    return _with_user_px(single_view(photo.rgba, size_px, framing), photo)
+
+
+def check_fovy(fovy_deg: float | None) -> None:
+    """Refuse what is no field of view of a photograph.
+
+    Raises:
+        ImageError: outside of 3 to 140 degrees.
+    """
+    if fovy_deg is not None and not 3 <= fovy_deg <= 140:
+        raise ImageError(f"a vertical field of view of {fovy_deg:g} degrees: give 3 to 140")
+
+
+def _refuse_photo_options(what: str, cutout: CutoutRequest, fovy_deg: float | None) -> None:
+    if not cutout.is_default or fovy_deg is not None:
+        raise ImageError(f"{what}: a box, a mask, a way to cut out and a field of view go with a single image")
+
+
+def _with_user_px(views: SourceViews, photo: Photo) -> SourceViews:
+    """Views of a photograph with maps to its own pixels rather than those of its working copy."""
+    framed = views.framed[0].in_source_of(photo.width, photo.height)
+    return replace(views, framed=(framed,), cut_by=photo.cut_by)
+
+
+def photo_view(photo: Photo, size_px: int, fovy_deg: float | None = None) -> SourceViews:
+    """A photograph, cropped about its object's mask; with its lens where that is known.
+
+    The canonical frame is that of the crop: z towards the camera, the crop's middle at the origin.
+
+    Args:
+        photo: the photograph.
+        size_px: side of the network's images.
+        fovy_deg: vertical field of view of the whole photograph; by default what its file tells.
+    """
+    _, height, width = photo.rgba.shape
+    if fovy_deg is None and photo.focal_px is None:
+        return _with_user_px(single_view(photo.rgba, size_px, "auto"), photo)
+    lens = "exif" if fovy_deg is None else "given"
+    fovy = 2 * math.atan(photo.height / 2 / photo.focal_px) if photo.focal_px and fovy_deg is None else 0.0
+    fovy = math.radians(fovy_deg) if fovy_deg is not None else fovy
+    taken = Cameras(canonical_pose(), torch.tensor(fovy), width, height)
+    framed, crop = frame_view(photo.rgba, taken, size_px)
+    camera = first_crops(crop.fovy_rad[None], size_px)[0]
+    return replace(_with_user_px(SourceViews((framed,), camera, torch.eye(4), 1.0, photo.rgba), photo), lens=lens)
 
 
 def single_view(rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"]) -> SourceViews:
@@ -166,7 +243,7 @@ def cropped_views(
     """
     framed, crops = frame_views(images, cameras, size_px)
     frame = framing_of_crops(crops[:1], torch.zeros(1, 3))[0]
-    return SourceViews(framed, crops, T_canonical_world, world_scale, images[0], frame)
+    return SourceViews(framed, crops, T_canonical_world, world_scale, images[0], frame, lens="given")
 
 
 def _load_posed_folder(folder: Path, size_px: int, crop: bool) -> SourceViews:
@@ -208,22 +285,45 @@ def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
         DragError: none or more than ten, not four finite numbers, a start farther from the object than :data:`SNAP`, or
             shorter than a pixel.
     """
+    first = source.framed[0]
+    return drags_on(drag_rows(drags), source.first_alpha, first.source_width, first.source_height)
+
+
+def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
+    """Drags as rows of four finite numbers, checked as far as that goes without the image.
+
+    Raises:
+        DragError: as :func:`check_drags`.
+    """
     rows = drags.tolist() if isinstance(drags, np.ndarray | Tensor) else drags
     if not all(isinstance(row, Sequence) for row in rows):
         raise DragError("drags come in rows of 4 values: give [(X0, Y0, X1, Y1), ...]")
-    return drags_on(rows, source.first_alpha)
+    check_drag_numbers(rows)
+    return rows
 
 
 SNAP = 0.02
 """How far off the object a drag may start, as a share of the image's longer side; it then starts on the object."""
 
 
-def drags_on(drags: Sequence[Sequence[float | int]], alpha: Float[Tensor, "h w"]) -> DragPixels:
-    """The same for an image of which the opacity is known; see :func:`check_drags`."""
+def drags_on(
+    drags: Sequence[Sequence[float | int]],
+    alpha: Float[Tensor, "h w"],
+    width: int | None = None,
+    height: int | None = None,
+) -> DragPixels:
+    """The same for an image of which the opacity is known, perhaps in fewer pixels than its ``width`` x ``height``."""
     check_drag_numbers(drags)
-    starts = [_on_object(number, float(x0), float(y0), alpha) for number, (x0, y0, _, _) in enumerate(drags, start=1)]
-    points = torch.tensor([list(drag) for drag in drags], dtype=torch.float32)
-    return DragPixels(torch.tensor(starts, dtype=torch.float32), points[:, 2:])
+    rows, columns = alpha.shape
+    scale = torch.tensor([columns / (width or columns), rows / (height or rows)], dtype=torch.float64)
+    given = torch.tensor([list(drag) for drag in drags], dtype=torch.float64)
+    own = given[:, :2] * scale
+    starts = torch.tensor(
+        [_on_object(number, x, y, alpha) for number, (x, y) in enumerate(own.tolist(), start=1)], dtype=torch.float64
+    )
+    snapped = (starts != own).any(1)
+    start = torch.where(snapped[:, None], starts / scale, given[:, :2])
+    return DragPixels(start.float(), given[:, 2:].float(), snapped)
 
 
 def _on_object(number: int, x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, float]:

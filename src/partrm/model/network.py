@@ -97,6 +97,11 @@ class JointVotes:
     angle: Float[Tensor, "b n"]
     """Radians that a revolute joint turns, >= 0."""
 
+    def row(self, sample: int) -> "JointVotes":
+        """One sample of the batch, as a batch of one."""
+        one = slice(sample, sample + 1)
+        return JointVotes(self.revolute_logit[one], self.axis[one], self.offset_to_axis[one], self.angle[one])
+
 
 @dataclass(frozen=True)
 class PartLayer:

@@ -101,6 +101,7 @@ def propagated_drags(drags: DragPixels, condition: SourceViews, segment: Segment
     return DragPixels(
         torch.cat([drags.start, first.to_source_px(starts[more])]),
         torch.cat([drags.end, first.to_source_px(ends[more])]),
+        torch.cat([drags.snapped, torch.zeros(len(starts) - own, dtype=torch.bool)]),
     )
 
 

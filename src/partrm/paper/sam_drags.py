@@ -66,6 +66,25 @@ class Sam:
         masks = self.processor.image_processor.post_process_masks(answer.pred_masks.cpu(), *sizes)[0]
         return masks[0].bool(), answer.iou_scores[0, 0].float().cpu()
 
+    @torch.inference_mode()
+    def object_mask(
+        self, rgb: Float[Tensor, "3 h w"], box: Float[Tensor, "4"] | None, points: Float[Tensor, "n 2"]
+    ) -> Bool[Tensor, "h w"]:
+        """The object in a box and at points of it: the best of the model's three masks."""
+        pixels = (rearrange(rgb, "c h w -> h w c") * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+        prompts: dict[str, Any] = {}
+        if box is not None:
+            prompts["input_boxes"] = [[(box - 0.5).tolist()]]
+        if len(points):
+            prompts["input_points"] = [[(points - 0.5).tolist()]]
+        given = self.processor(images=pixels, return_tensors="pt", **prompts)
+        device = self.model.device
+        told = {name: given[name].float().to(device) for name in prompts}
+        answer = self.model(pixel_values=given["pixel_values"].to(device), **told)
+        sizes = given["original_sizes"], given["reshaped_input_sizes"]
+        masks = self.processor.image_processor.post_process_masks(answer.pred_masks.cpu(), *sizes)[0]
+        return masks[0, int(answer.iou_scores[0, 0].argmax())].bool()
+
 
 def load_sam(model: str | Path = MODEL, device: torch.device | str = "cpu") -> Sam:
     """SAM from a folder, or from a repository of the Hub (downloaded once).

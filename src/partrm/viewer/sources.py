@@ -21,6 +21,7 @@ from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import FramedImage, crop_square, load_image
+from partrm.imaging.photos import CutoutRequest, open_photo
 from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source, single_view
 from partrm.viewer.display import MovableGaussians
 
@@ -95,7 +96,7 @@ def open_picture(
     path: Path, size_px: int, framing: Literal["auto", "canonical"] = "auto", title: str = ""
 ) -> OpenedPicture:
     """A single image file, its object framed as ``partrm predict`` does."""
-    return picture_of(load_image(path), size_px, framing, title or path.name)
+    return picture_of(open_photo(path, CutoutRequest()).rgba, size_px, framing, title or path.name)
 
 
 def picture_of(

@@ -1,0 +1,191 @@
+"""A photograph opened: the object cut out of it the way that was asked for, at a size that memory bears.
+
+Data flow::
+
+    file or pixels ─► decode (at most WORK_SIDE_PX a side) ─► mask, plain background, GrabCut or SAM ─► Photo
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.imaging.cutout import ImageError, cut_out
+from partrm.imaging.decoding import DecodedImage, ImageInput, decode
+from partrm.imaging.grabcut import Box, grab_cut
+
+WORK_SIDE_PX = 2048
+"""Photographs are worked on at most at this size; masks come back in the photograph's own."""
+
+MIN_BOX_PX = 8
+"""Shorter sides of a box hold no object."""
+
+SAME_BOX = 0.7
+"""Overlap (IoU) with the box asked for from which an object on a plain background is the one that is meant."""
+
+Method = Literal["auto", "plain", "grabcut", "sam"]
+
+NEXT_STEPS = "give --box X0,Y0,X1,Y1 around the object, --mask FILE, or an RGBA image"
+
+SegmentObject = Callable[[Float[Tensor, "3 h w"], Float[Tensor, "4"] | None, Float[Tensor, "n 2"]], Bool[Tensor, "h w"]]
+"""The mask of what a box and points (pixels of the image) show: what SAM does."""
+
+
+@dataclass(frozen=True)
+class CutoutRequest:
+    """How the object is found in a photograph that has no alpha channel."""
+
+    method: Method = "auto"
+    """``auto``: a plain background where there is one, else GrabCut."""
+    box_px: tuple[float, float, float, float] | None = None
+    """Left, top, right and bottom of the object, pixels of the photograph."""
+    mask: ImageInput | None = None
+    """The object's mask, of the photograph's size: grey, or the alpha of an RGBA image."""
+    touched_px: tuple[tuple[float, float], ...] = ()
+    """Points of the object, pixels of the photograph: where drags start."""
+    segment: SegmentObject | None = None
+    """What ``sam`` asks."""
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was asked for."""
+        return self.method == "auto" and self.box_px is None and self.mask is None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph of one object."""
+
+    rgba: Float[Tensor, "4 h w"]
+    """With the object's mask, straight alpha, [0, 1]; at most :data:`WORK_SIDE_PX` to a side."""
+    width: int
+    """Of the photograph itself, pixels."""
+    height: int
+    """Likewise."""
+    cut_by: str
+    """What found the object: ``alpha``, ``mask``, ``plain``, ``grabcut box``, ``grabcut`` or ``sam``."""
+    focal_px: float | None = None
+    """Focal length in pixels of the photograph, where its file tells it."""
+
+
+def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image") -> Photo:
+    """Open a photograph and find the object in it.
+
+    Raises:
+        ImageError: an image, a box or a mask that cannot be used; or no object found, and what to do next.
+    """
+    decoded = decode(image, name, WORK_SIDE_PX)
+    given = rearrange(torch.from_numpy(decoded.pixels), "h w c -> c h w")
+    masked = decoded.has_alpha and not bool((given[3] == 1).all())
+    try:
+        if masked and not request.is_default:
+            raise ImageError("the image has a mask in its alpha channel already: give no --box, --mask or --cutout")
+        if masked:
+            if not bool((given[3] > 0.5).any()):
+                raise ImageError("the image is fully transparent, there is no object in it")
+            rgba, cut_by = given, "alpha"
+        else:
+            rgba, cut_by = _cut_out(given[:3], decoded, request)
+    except ImageError as error:
+        raise ImageError(f"{decoded.name}: {error}") from error
+    return Photo(rgba, decoded.width, decoded.height, cut_by, decoded.focal_px)
+
+
+def _cut_out(
+    rgb: Float[Tensor, "3 h w"], decoded: DecodedImage, request: CutoutRequest
+) -> tuple[Float[Tensor, "4 h w"], str]:
+    """The object, and what found it."""
+    scale = rgb.shape[2] / decoded.width, rgb.shape[1] / decoded.height
+    if request.mask is not None:
+        if request.box_px is not None or request.method != "auto":
+            raise ImageError("--mask tells the object: give no --box or --cutout beside it")
+        return torch.cat([rgb, _given_mask(request.mask, decoded, rgb)[None]]), "mask"
+    box = None if request.box_px is None else _checked_box(request.box_px, decoded, scale)
+    touched = torch.tensor(request.touched_px).reshape(-1, 2) * torch.tensor(scale)
+    if request.method == "sam":
+        if request.segment is None:
+            raise ImageError("--cutout sam needs a model that segments")
+        if box is None and len(touched) == 0:
+            raise ImageError("SAM needs a box or a point of the object: give --box X0,Y0,X1,Y1")
+        found = request.segment(rgb, None if box is None else torch.tensor(box), touched)
+        if not bool(found.any()):
+            raise ImageError(f"SAM found nothing: {NEXT_STEPS}")
+        return torch.cat([rgb, found.float()[None]]), "sam"
+    if request.method in ("auto", "plain"):
+        try:
+            rgba = cut_out(rgb)
+        except ImageError as error:
+            if request.method == "plain":
+                raise ImageError(f"{error}, or --cutout grabcut") from error
+        else:
+            if box is None or _overlap(rgba[3], box) > SAME_BOX:
+                return rgba, "plain"
+    try:
+        return grab_cut(rgb, box, touched), "grabcut" if box is None else "grabcut box"
+    except ImageError as error:
+        tighter = "draw --box closer about the object, or give --mask FILE or an RGBA image"
+        raise ImageError(f"{error}: {NEXT_STEPS if box is None else tighter}") from error
+
+
+def _overlap(alpha: Float[Tensor, "h w"], box: Box) -> float:
+    """IoU of the box about a mask with another."""
+    rows, columns = (torch.nonzero((alpha > 0.5).any(dim=d)).flatten() for d in (1, 0))
+    own = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    width, height = (min(own[i + 2], box[i + 2]) - max(own[i], box[i]) for i in (0, 1))
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (own, box)]
+    inside = max(0.0, width) * max(0.0, height)
+    return inside / (sum(areas) - inside)
+
+
+def check_box(box: tuple[float, ...]) -> None:
+    """What can be said about a box without the image.
+
+    Raises:
+        ImageError: not four finite numbers, or empty.
+    """
+    shown = ",".join(f"{value:g}" for value in box)
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise ImageError(f"the box {shown}: give four finite numbers X0,Y0,X1,Y1")
+    if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+        raise ImageError(f"the box {shown} is empty: X1 must be greater than X0, Y1 greater than Y0")
+
+
+def _checked_box(box_px: tuple[float, ...], decoded: DecodedImage, scale: tuple[float, float]) -> Box:
+    """The box within the image, in working pixels."""
+    check_box(box_px)
+    shown = ",".join(f"{value:g}" for value in box_px)
+    size = f"the image of {decoded.width}x{decoded.height} pixels"
+    left, top = max(0.0, box_px[0]), max(0.0, box_px[1])
+    right, bottom = min(float(decoded.width), box_px[2]), min(float(decoded.height), box_px[3])
+    if right <= left or bottom <= top:
+        raise ImageError(f"the box {shown} lies outside of {size}")
+    box = left * scale[0], top * scale[1], right * scale[0], bottom * scale[1]
+    if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
+        raise ImageError(f"the box {shown} shows too little of {size}: give at least {MIN_BOX_PX} pixels each way")
+    return box
+
+
+def _given_mask(mask: ImageInput, decoded: DecodedImage, rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "h w"]:
+    """The user's mask in working pixels."""
+    import cv2
+
+    pixels = mask[..., None].repeat(3, -1) if isinstance(mask, np.ndarray) and mask.ndim == 2 else mask
+    own = decode(pixels, "the mask", WORK_SIDE_PX)
+    if (own.width, own.height) != (decoded.width, decoded.height):
+        raise ImageError(
+            f"the mask{f' {mask}' if isinstance(mask, str | Path) else ''} has {own.width}x{own.height} pixels, "
+            f"the image {decoded.width}x{decoded.height}: give one of the same size"
+        )
+    has_mask = own.has_alpha and bool((own.pixels[..., 3] < 1).any())
+    grey = own.pixels[..., 3] if has_mask else own.pixels[..., :3].mean(-1)
+    alpha = cv2.resize(grey, (rgb.shape[2], rgb.shape[1]), interpolation=cv2.INTER_AREA)
+    if not (alpha > 0.5).any():
+        raise ImageError("the mask shows no object: white is the object, black is not")
+    return torch.from_numpy(alpha)

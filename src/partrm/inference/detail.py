@@ -1,0 +1,160 @@
+"""Seen surfaces at the photograph's own resolution: many small splats in place of the network's few.
+
+Depth, shape and opacity come from the network's splats about each pixel that lie on the same side of the part's edge
+and on the same surface; colours come from the photograph. So no splat hangs between two surfaces at an edge.
+"""
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.joints import JointType
+from partrm.inference.decode import MIN_OPACITY, MOVING_WIDTH, STILL_WIDTH
+
+SAME_SURFACE = 0.03
+"""Splats whose depths differ by less lie on one surface, canonical units."""
+
+ALIKE = 0.4
+"""Difference of colours at which a splat about a pixel counts a third."""
+
+NEARNESS = 1.2
+"""Standard deviation of the weights about a pixel, cells of the network's grid."""
+
+REACH = range(-2, 3)
+"""Cells to each side of a pixel's own that tell of it."""
+
+OTHER_SIDE = 1e-3
+"""What a splat of the other side of the part's edge counts: it tells where there is nothing else."""
+
+GHOST = 0.06
+"""A splat that stays, this near to the part's seen surface, is the part's: it would hang where the part was."""
+
+THICKNESS = {JointType.REVOLUTE: 0.12, JointType.PRISMATIC: 1.0}
+"""How far behind its seen surface a part may reach, canonical units: a door is thin, a drawer as deep as its body."""
+
+REST_WIDTH = 1.4
+"""How many times as wide as before splats are that have no finer ones: they close in pictures of this resolution."""
+
+OVERLAP = 1.3
+"""How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
+
+
+def detailed(
+    surface: Gaussians,
+    surface_moving: Bool[Tensor, " n"],
+    camera: Cameras,
+    picture: Float[Tensor, "4 size size"],
+    moving: Bool[Tensor, "size size"],
+) -> tuple[Gaussians, Bool[Tensor, " m"]]:
+    """Splats of a finer grid for what the first view shows.
+
+    Args:
+        surface: [n] of the network, by rows and columns of a square grid, in the camera's world.
+        surface_moving: which of them belong to the part.
+        camera: unbatched, of the first view.
+        picture: what it sees, RGBA, finer than the network's grid.
+        moving: where it sees the part.
+
+    Returns:
+        splats, one for each pixel that shows the object, and which move.
+    """
+    side, size = round(len(surface) ** 0.5), picture.shape[-1]
+    shown = (picture[3] > 0.5).flatten().nonzero()[:, 0]
+    row, column = shown // size, shown % size
+    alpha, part = picture[3].flatten()[shown], moving.flatten()[shown]
+    rgb = rearrange(picture[:3], "c h w -> (h w) c")[shown]
+    cells, apart = _neighbours((column + 0.5) * side / size, (row + 0.5) * side / size, side)
+    local = _local(surface, camera)
+    weight = torch.exp(-0.5 * apart / NEARNESS**2) * surface.opacities[cells]
+    weight = weight * torch.exp(-(surface.colors[cells] - rgb[:, None]).norm(dim=-1) / ALIKE)
+    weight = weight * torch.where(surface_moving[cells] == part[:, None], 1.0, OTHER_SIDE)
+    weight = weight * (surface.opacities[cells] >= MIN_OPACITY)
+    depth = local[cells, 2]
+    best = weight.argmax(1, keepdim=True)
+    same = (depth - depth.gather(1, best)).abs() < SAME_SURFACE
+    weight = weight * same
+    total = weight.sum(1)
+    kept = total > 1e-12
+    z = (weight * depth).sum(1) / total.clamp(min=1e-12)
+    leader = cells.gather(1, best)[:, 0]
+    pixels = torch.stack([column + 0.5, row + 0.5], -1) - size / 2
+    focal = camera.focal_px * size / camera.height
+    points = torch.cat([pixels / focal * z[:, None], z[:, None]], -1)
+    R, t = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
+    width = torch.where(part, MOVING_WIDTH, STILL_WIDTH) * OVERLAP * side / size
+    fine = Gaussians(
+        points @ R.T + t,
+        surface.quats[leader],
+        surface.scales[leader] * width[:, None],
+        surface.opacities[leader].clamp(min=0.5) * alpha,
+        rgb,
+    )
+    return fine[kept], part[kept]
+
+
+def without_ghosts(
+    rest: Gaussians,
+    rest_moving: Bool[Tensor, " n"],
+    seen: Gaussians,
+    seen_moving: Bool[Tensor, " m"],
+    camera: Cameras,
+    alpha: Float[Tensor, "h w"],
+    thickness: float,
+) -> tuple[Gaussians, Bool[Tensor, " k"]]:
+    """The splats that no finer ones replace, widened, without those that hang in the air once the part has moved.
+
+    These are splats that would stay where the part was, and such as move though they are not behind the seen part.
+
+    Args:
+        rest: [n] of hidden and guessed surfaces.
+        rest_moving: which belong to the part.
+        seen: [m] as :func:`detailed` makes them.
+        seen_moving: likewise.
+        camera: unbatched, of the first view; at its resolution what the part covers is looked up.
+        alpha: of the object in that view; splats at its outline are not widened.
+        thickness: how far behind its seen surface the part may reach, canonical units.
+    """
+    cells, depths = _cells(seen[seen_moving], camera)
+    covered = torch.full((camera.height * camera.width,), torch.nan).scatter_reduce(
+        0, cells, depths, "mean", include_self=False
+    )
+    where, depth = _cells(rest, camera)
+    behind = depth - covered[where]
+    stays = ~rest_moving & (behind.abs() < GHOST)
+    # NaN where the part is not seen compares false, and what moves there cannot be the part's.
+    strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
+    ghost = stays | strays
+    around = 2 * (camera.width // 48) + 1
+    within = -max_pool2d(-alpha[None], around, 1, around // 2)[0].flatten()[where] > 0.5
+    widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, 1.0)[:, None])
+    return widened[~ghost], rest_moving[~ghost]
+
+
+def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+    """The pixel that each splat's centre falls on (the nearest of the picture), and its depth."""
+    pixels, depth = camera.project(gaussians.means)
+    limit = torch.tensor([camera.width - 1, camera.height - 1])
+    column, row = pixels.floor().long().clamp(min=torch.zeros(2, dtype=torch.long), max=limit).unbind(-1)
+    return row * camera.width + column, depth
+
+
+def _neighbours(
+    x: Float[Tensor, " m"], y: Float[Tensor, " m"], side: int
+) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
+    """The cells about points of a grid, and their squared distances in cells; beyond its rim the rim's again."""
+    steps = torch.tensor([(i, j) for i in REACH for j in REACH])
+    row = (y.floor().long()[:, None] + steps[:, 0]).clamp(0, side - 1)
+    column = (x.floor().long()[:, None] + steps[:, 1]).clamp(0, side - 1)
+    apart = (column + 0.5 - x[:, None]) ** 2 + (row + 0.5 - y[:, None]) ** 2
+    return row * side + column, apart
+
+
+def _local(surface: Gaussians, camera: Cameras) -> Float[Tensor, "n 3"]:
+    T = camera.T_camera_world
+    return surface.means @ T[:3, :3].T + T[:3, 3]

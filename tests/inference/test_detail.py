@@ -1,0 +1,86 @@
+import torch
+from torch.testing import assert_close
+
+from partrm.geometry.cameras import INPUT_FOVY_RAD, Cameras, canonical_pose
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.transforms import transform_points
+from partrm.inference.detail import SAME_SURFACE, detailed, without_ghosts
+
+SIDE, SIZE = 16, 64
+
+
+def camera(size):
+    return Cameras(canonical_pose(), torch.tensor(INPUT_FOVY_RAD), size, size)
+
+
+def surface_at(depth):
+    """One splat a cell, at a depth [SIDE, SIDE] from the camera; colours tell the column."""
+    view = camera(SIDE)
+    y, x = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
+    local = torch.stack([(x - SIDE / 2) / view.focal_px * depth, (y - SIDE / 2) / view.focal_px * depth, depth], -1)
+    n = SIDE * SIDE
+    colors = (x / SIDE)[..., None].expand(-1, -1, 3).reshape(n, 3)
+    quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(n, 4)
+    means = transform_points(view.T_world_camera[None], local.reshape(1, n, 3))[0]
+    return Gaussians(means, quats, torch.full((n, 3), 0.01), torch.full((n,), 0.9), colors)
+
+
+def picture():
+    image = torch.rand(4, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    image[3] = 0.0
+    image[3, 8:56, 8:56] = 1.0
+    return image
+
+
+def test_finer_splats_have_the_pictures_colours_on_the_surface_seen():
+    moving = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    depth = 2.4 + 0.2 * torch.linspace(0, 1, SIDE).expand(SIDE, SIDE)
+    found, part = detailed(surface_at(depth), torch.zeros(SIDE**2, dtype=torch.bool), camera(SIDE), picture(), moving)
+    assert len(found) == 48 * 48
+    assert not part.any()
+    pixels, z = camera(SIZE).project(found.means)
+    column, row = pixels.floor().long().unbind(-1)
+    assert_close(pixels - pixels.floor(), torch.full_like(pixels, 0.5), atol=1e-2, rtol=0)
+    assert_close(found.colors, picture()[:3, row, column].T)
+    assert_close(z, 2.4 + 0.2 * (pixels[:, 0] * SIDE / SIZE - 0.5) / (SIDE - 1), atol=0.02, rtol=0)
+
+
+def test_no_finer_splat_lies_between_two_surfaces():
+    depth = torch.full((SIDE, SIDE), 2.2)
+    depth[:, SIDE // 2 :] = 2.6
+    nothing = torch.zeros(SIDE**2, dtype=torch.bool)
+    found, _ = detailed(surface_at(depth), nothing, camera(SIDE), picture(), torch.zeros(SIZE, SIZE, dtype=torch.bool))
+    _, z = camera(SIZE).project(found.means)
+    assert bool((((z - 2.2).abs() < SAME_SURFACE) | ((z - 2.6).abs() < SAME_SURFACE)).all())
+
+
+def test_the_parts_edge_is_that_of_the_fine_mask():
+    depth = torch.full((SIDE, SIDE), 2.6)
+    depth[:, : SIDE // 2] = 2.2
+    coarse = (torch.arange(SIDE) < SIDE // 2).expand(SIDE, SIDE).flatten()
+    fine = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    fine[:, :30] = True  # two pixels before the network's own edge
+    found, part = detailed(surface_at(depth), coarse, camera(SIDE), picture(), fine)
+    pixels, z = camera(SIZE).project(found.means)
+    assert part.tolist() == (pixels[:, 0] < 30).tolist()
+    assert_close(z, torch.where(part, 2.2, 2.6), atol=1e-4, rtol=0)
+
+
+def test_splats_that_would_hang_in_the_air_are_dropped():
+    fine = torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    fine[16:48, 16:48] = True
+    coarse = torch.nn.functional.max_pool2d(fine[None].float(), 4)[0].bool().flatten()
+    seen, part = detailed(surface_at(torch.full((SIDE, SIDE), 2.3)), coarse, camera(SIDE), picture(), fine)
+    # In front of the middle of the part; in its surface; far behind it; and far behind, beside the part.
+    means = torch.tensor([[0.0, 0.0, 0.4], [0.0, 0.0, 0.1], [0.0, 0.0, -0.3], [0.35, 0.0, -0.3]])
+    quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(4, 4)
+    rest = Gaussians(means, quats, torch.full((4, 3), 0.01), torch.ones(4), torch.ones(4, 3))
+
+    def kept(moving, thickness=0.1):
+        flags = torch.full((4,), moving)
+        left, _ = without_ghosts(rest, flags, seen, part, camera(SIZE), picture()[3], thickness)
+        return [bool((left.means == mean).all(1).any()) for mean in means]
+
+    assert kept(moving=False) == [True, False, True, True], "what stays in the part's place is the part's"
+    assert kept(moving=True) == [False, True, False, False], "what moves lies behind the part's surface"
+    assert kept(moving=True, thickness=1.0) == [False, True, True, False]
