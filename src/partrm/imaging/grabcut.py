@@ -213,7 +213,9 @@ def _one_object(found: Bool[np.ndarray, "h w"], near: Bool[np.ndarray, "h w"]) -
     return np.asarray(ndimage.binary_fill_holes(kept[labels]), bool)
 
 
-def _full_alpha(rgb: Float[Tensor, "3 h w"], window: Window, found: Bool[np.ndarray, "rows columns"]) -> Float[Tensor, "h w"]:
+def _full_alpha(
+    rgb: Float[Tensor, "3 h w"], window: Window, found: Bool[np.ndarray, "rows columns"]
+) -> Float[Tensor, "h w"]:
     """The mask at the image's size; its edge follows the image's by a guided filter (He et al. 2010)."""
     import cv2
 
