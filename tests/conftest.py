@@ -22,3 +22,13 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(request, monkeypatch):
+    """Pictures of predictions are drawn small, for time; tests marked ``full_size_pictures`` see them as users do."""
+    if "full_size_pictures" not in request.keywords:
+        from partrm.inference import prediction
+
+        monkeypatch.setattr(prediction, "VIEW_PX", 64)
+        monkeypatch.setattr(prediction, "PICTURE_PX", 96)

@@ -123,7 +123,7 @@ def _cut_out(
             rgba = cut_out(rgb)
         except ImageError as error:
             if request.method == "plain":
-                raise ImageError(f"{error}, or --cutout grabcut") from error
+                raise ImageError(f"{error}; else give --cutout grabcut with --box X0,Y0,X1,Y1") from error
         else:
             if box is None or _overlap(rgba[3], box) > SAME_BOX:
                 return rgba, "plain"

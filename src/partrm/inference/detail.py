@@ -41,6 +41,9 @@ THICKNESS = {JointType.REVOLUTE: 0.12, JointType.PRISMATIC: 1.0}
 REST_WIDTH = 1.4
 """How many times as wide as before splats are that have no finer ones: they close in pictures of this resolution."""
 
+OUTLINE_WIDTH = 0.7
+"""The same for such splats at the object's outline, which they would blur."""
+
 OVERLAP = 1.3
 """How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
 
@@ -117,7 +120,7 @@ def without_ghosts(
         seen: [m] as :func:`detailed` makes them.
         seen_moving: likewise.
         camera: unbatched, of the first view; at its resolution what the part covers is looked up.
-        alpha: of the object in that view; splats at its outline are not widened.
+        alpha: of the object in that view; splats at its outline are made narrower.
         thickness: how far behind its seen surface the part may reach, canonical units.
     """
     cells, depths = _cells(seen[seen_moving], camera)
@@ -132,7 +135,7 @@ def without_ghosts(
     ghost = stays | strays
     around = 2 * (camera.width // 48) + 1
     within = -max_pool2d(-alpha[None], around, 1, around // 2)[0].flatten()[where] > 0.5
-    widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, 1.0)[:, None])
+    widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, OUTLINE_WIDTH)[:, None])
     return widened[~ghost], rest_moving[~ghost]
 
 

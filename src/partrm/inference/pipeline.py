@@ -133,7 +133,7 @@ def refined_part(
         large.numpy(),
         rearrange(guide[:3], "c h w -> h w c").numpy(),
         guide[3].numpy(),
-        EDGE_REACH * GUIDE_PX,
+        EDGE_REACH * guide.shape[-1],
         EDGE_CONTRAST,
     )
     return torch.from_numpy(followed).float()
