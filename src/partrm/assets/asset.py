@@ -22,8 +22,8 @@ from partrm.assets.physics import (
     usual_length,
 )
 from partrm.assets.predicted import AssetError, PredictedObject
-from partrm.assets.texturing import ATLAS_PX, Texture, bake_texture, see_parts
-from partrm.errors import ConfigError
+from partrm.assets.texturing import Texture, bake_texture, see_parts
+from partrm.errors import ConfigError, require_ranges
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import screw_motion
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
@@ -31,6 +31,9 @@ from partrm.objects.materials import Material, Role
 
 RANGE_STEPS = 60
 """Steps in which it is looked how far a part can move beyond the predicted motion."""
+
+HINGE_CELLS = 4.0
+"""Distance from a hinge, in cells of the collision grid, within which the body does not stop the part."""
 
 CollisionKind = Literal["boxes", "hulls"]
 RangeKind = Literal["predicted", "auto"]
@@ -54,11 +57,14 @@ class AssetSettings:
     """Whether the body is fixed to the world."""
     force: bool = False
     """Export uncertain predictions too."""
+    texture_px: int = 1024
+    """Side of each part's texture."""
 
     def __post_init__(self) -> None:
         for name, value in (("size", self.size_m), ("density", self.density)):
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} {value:g}: give a positive number")
+        require_ranges({"texture": (self.texture_px, 64, 8192)})
         if self.collision not in get_args(CollisionKind):
             raise ConfigError(f"collision {self.collision!r}: give {' or '.join(get_args(CollisionKind))}")
         if self.range not in get_args(RangeKind):
@@ -129,7 +135,7 @@ def build_asset(predicted: PredictedObject, settings: AssetSettings | None = Non
     view = None
     if predicted.photo is not None:
         view = see_parts(predicted.photo, predicted.photo.camera.transformed(T.float()), solids)
-    textures = [bake_texture(solid, number, view, ATLAS_PX) for number, solid in enumerate(solids)]
+    textures = [bake_texture(solid, number, view, settings.texture_px) for number, solid in enumerate(solids)]
     clock.lap("textures")
     scale, shift = _to_metres(solids, settings.size_m)
     body, part = (_scaled(solid, scale, shift) for solid in solids)
@@ -229,15 +235,20 @@ def _limits(
     # What the part meets along the predicted motion is an error of the shapes, not a stop.
     free = cleared(grid, cells, boxes, _poses(motion, lower, upper, _steps(motion, lower, upper, part, grid)))
     stops = np.argwhere(free)
+    if motion.type != JointType.PRISMATIC:
+        # Beside a hinge everything is near: that is no stop.
+        away = np.linalg.norm(np.cross(grid.centres(stops) - motion.pivot.numpy(), motion.axis.numpy()), axis=1)
+        stops = stops[away > HINGE_CELLS * grid.cell]
 
-    def end(start: float, goal: float) -> float:
-        if (goal - start) * (1 if goal > 0 else -1) <= 0:
-            return start
-        poses = _poses(motion, start, goal, RANGE_STEPS)
-        return start + (goal - start) * (max(1, reachable(grid, stops, boxes, poses)) - 1) / (RANGE_STEPS - 1)
+    def end(start: float, goal: float) -> tuple[float, bool]:
+        """How far the part gets, and whether the body stops it."""
+        free_steps = reachable(grid, stops, boxes, _poses(motion, start, goal, RANGE_STEPS))
+        return start + (goal - start) * (max(1, free_steps) - 1) / (RANGE_STEPS - 1), free_steps < RANGE_STEPS
 
-    upper = end(upper, usual)
-    return end(lower, min(lower, upper - usual)), upper
+    closed, stopped = end(lower, lower - usual)
+    # A part that meets nothing on the way back tells no closed end: it stays where the picture has it.
+    lower = closed if stopped else lower
+    return lower, end(upper, lower + usual)[0] if upper < lower + usual else upper
 
 
 def _shapes(

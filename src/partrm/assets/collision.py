@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from numba import njit
 from scipy import ndimage
 
+from partrm.assets._kernels import cells_hit
 from partrm.assets.part_meshes import SURFACE, SolidPart, large_pieces, missing
 
 CELLS = 40
@@ -16,7 +17,7 @@ CELLS = 40
 SUBSAMPLES = 3
 """Points of a cell along each axis at which it is looked whether they are solid."""
 
-OCCUPIED = 0.25
+OCCUPIED = 0.35
 """Share of solid points from which a cell counts as occupied."""
 
 MIN_CELLS = 2
@@ -107,7 +108,7 @@ def hits(
     """Which cells overlap the boxes of a part in each of its poses; never misses one."""
     inverse = np.linalg.inv(poses)
     centres, halves = np.array([b.centre for b in moving]), np.array([b.half for b in moving])
-    return _hits(grid.centres(cells), 0.5 * SLACK * grid.cell, centres, halves, inverse)
+    return cells_hit(grid.centres(cells), 0.5 * SLACK * grid.cell, centres, halves, inverse)
 
 
 def convex_hulls(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> list[Hull]:
@@ -119,65 +120,31 @@ def convex_hulls(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3
     try:
         import coacd
     except ImportError as error:
-        raise missing("coacd") from error
+        raise missing("coacd", "hulls") from error
     coacd.set_log_level("error")
     pieces = coacd.run_coacd(coacd.Mesh(vertices, faces), threshold=0.05, preprocess_mode="off", max_convex_hull=32)
     return [Hull(np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)) for v, f in pieces]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _hits(points, reach, centres, halves, inverse):  # pragma: no cover
-    found = np.zeros((inverse.shape[0], points.shape[0]), np.bool_)
-    for s in range(inverse.shape[0]):
-        T = inverse[s]
-        # A cube's extent along the turned axes of the boxes.
-        e = np.empty(3)
-        for i in range(3):
-            e[i] = reach * (abs(T[i, 0]) + abs(T[i, 1]) + abs(T[i, 2]))
-        for n in range(points.shape[0]):
-            p = points[n]
-            x = T[0, 0] * p[0] + T[0, 1] * p[1] + T[0, 2] * p[2] + T[0, 3]
-            y = T[1, 0] * p[0] + T[1, 1] * p[1] + T[1, 2] * p[2] + T[1, 3]
-            z = T[2, 0] * p[0] + T[2, 1] * p[1] + T[2, 2] * p[2] + T[2, 3]
-            for b in range(centres.shape[0]):
-                if (
-                    abs(x - centres[b, 0]) < halves[b, 0] + e[0]
-                    and abs(y - centres[b, 1]) < halves[b, 1] + e[1]
-                    and abs(z - centres[b, 2]) < halves[b, 2] + e[2]
-                ):
-                    found[s, n] = True
-                    break
-    return found
+def _greedy_boxes(occupied: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, "n 2 3"]:
+    """Lowest and highest corners of boxes: the first free cell grows along the axes in the order that makes it
+    largest, and so on."""
+    free, found = occupied.copy(), []
+    for cell in np.argwhere(occupied):
+        if free[tuple(cell)]:
+            high = max((_grown(free, cell, order) for order in permutations(range(3))), key=lambda h: (h - cell).prod())
+            free[tuple(slice(a, b) for a, b in zip(cell, high, strict=True))] = False
+            found.append((cell, high))
+    return np.array(found, dtype=np.int64).reshape(-1, 2, 3)
 
 
-@njit(cache=True, nogil=True)
-def _greedy_boxes(occupied):  # pragma: no cover
-    """Corners [n, 2, 3] of boxes: the first free cell grows along the axes in the order that makes it largest."""
-    free = occupied.copy()
-    orders = np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [1, 0, 2], [2, 1, 0]])
-    found = []
-    for x in range(free.shape[0]):
-        for y in range(free.shape[1]):
-            for z in range(free.shape[2]):
-                if not free[x, y, z]:
-                    continue
-                low = np.array([x, y, z])
-                best, best_volume = low + 1, 0
-                for order in orders:
-                    high = low + 1
-                    for axis in order:
-                        while high[axis] < free.shape[axis]:
-                            a, b = low.copy(), high.copy()
-                            a[axis], b[axis] = high[axis], high[axis] + 1
-                            if not free[a[0] : b[0], a[1] : b[1], a[2] : b[2]].all():
-                                break
-                            high[axis] += 1
-                    volume = (high - low).prod()
-                    if volume > best_volume:
-                        best, best_volume = high, volume
-                free[low[0] : best[0], low[1] : best[1], low[2] : best[2]] = False
-                found.append((low, best))
-    corners = np.empty((len(found), 2, 3), np.int64)
-    for n in range(len(found)):
-        corners[n, 0], corners[n, 1] = found[n]
-    return corners
+def _grown(free: Bool[np.ndarray, "x y z"], cell: Int[np.ndarray, "3"], order: Sequence[int]) -> Int[np.ndarray, "3"]:
+    """The highest corner of the box that grows from a cell along one axis after the other."""
+    high = cell + 1
+    for axis in order:
+        ahead = [slice(a, b) for a, b in zip(cell, high, strict=True)]
+        ahead[axis] = slice(high[axis], None)
+        others = tuple(i for i in range(3) if i != axis)
+        blocked = ~free[tuple(ahead)].all(axis=others)
+        high[axis] += int(blocked.argmax()) if blocked.any() else len(blocked)
+    return high

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from numba import njit
 
+from partrm.assets._kernels import accumulate
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import matrix_from_quaternion
 
 MIN_OPACITY = 0.05
 """Fainter Gaussians are left out."""
-
-REACH = 3.0
-"""Standard deviations after which a Gaussian ends."""
 
 FILM_OPACITY = 0.1
 """Gaussians above it tell how far an object extends."""
@@ -64,32 +61,5 @@ def sample_density(gaussians: Gaussians, voxel: float, margin: float) -> Density
     rotations = matrix_from_quaternion(kept.quats).double().numpy()
     scales = np.maximum(kept.scales.double().numpy(), 0.5 * voxel)
     opacities, rgb = kept.opacities.double().numpy(), kept.colors.double().numpy()
-    _accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, colors)
+    accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, colors)
     return DensityGrid(density, colors / np.maximum(density, 1e-6)[..., None], low, voxel)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, colors):  # pragma: no cover
-    for k in range(means.shape[0]):
-        first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
-        for i in range(3):
-            spread = 0.0
-            for j in range(3):
-                spread += (rotations[k, i, j] * scales[k, j]) ** 2
-            spread = REACH * np.sqrt(spread)
-            first[i] = max(0, int(np.ceil((means[k, i] - spread - low[i]) / voxel)))
-            last[i] = min(density.shape[i] - 1, int(np.floor((means[k, i] + spread - low[i]) / voxel)))
-        for x in range(first[0], last[0] + 1):
-            dx = low[0] + x * voxel - means[k, 0]
-            for y in range(first[1], last[1] + 1):
-                dy = low[1] + y * voxel - means[k, 1]
-                for z in range(first[2], last[2] + 1):
-                    dz = low[2] + z * voxel - means[k, 2]
-                    squared = 0.0
-                    for j in range(3):
-                        along = rotations[k, 0, j] * dx + rotations[k, 1, j] * dy + rotations[k, 2, j] * dz
-                        squared += (along / scales[k, j]) ** 2
-                    weight = opacities[k] * np.exp(-0.5 * squared)
-                    density[x, y, z] += weight
-                    for c in range(3):
-                        colors[x, y, z, c] += weight * rgb[k, c]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from partrm.assets._surface_files import MESHES, save_surfaces
 from partrm.assets.asset import Asset, AssetSettings, build_asset
 from partrm.assets.glb_files import save_glb
 from partrm.assets.mjcf_files import save_mjcf_asset
+from partrm.assets.part_meshes import missing
 from partrm.assets.predicted import PredictedObject
 from partrm.assets.urdf_files import save_urdf_asset
 from partrm.assets.usd_files import save_usd
@@ -49,10 +51,26 @@ def export_prediction(
         OutputError: the folder cannot be written.
     """
     check_formats(formats)
+    require_packages(settings or AssetSettings(), formats)
     check_writable(folder)
     asset = build_asset(predicted, settings, name)
     save_asset(asset, folder, formats)
     return asset
+
+
+def require_packages(settings: AssetSettings, formats: Sequence[Format]) -> None:
+    """Find out before the work whether all packages are there.
+
+    Raises:
+        PackageMissingError: one is missing.
+    """
+    modules = {"skimage": "scikit-image", "manifold3d": "manifold3d", "xatlas": "xatlas", "trimesh": "trimesh"}
+    needed = [(module, package, "export") for module, package in modules.items()]
+    needed += [("coacd", "coacd", "hulls")] if settings.collision == "hulls" else []
+    needed += [("mujoco_usd_converter", "mujoco-usd-converter", "usd")] if "usd" in formats else []
+    for module, package, extra in needed:
+        if find_spec(module) is None:
+            raise missing(package, extra)
 
 
 def check_formats(formats: Sequence[str]) -> None:

@@ -60,17 +60,19 @@ def save_glb(asset: Asset, path: Path) -> None:
 def _mesh(asset: Asset, part: Part, origin: np.ndarray) -> Any:
     """Three vertices a face, since UVs belong to corners."""
     import trimesh
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
 
     texture = asset.object.materials[int(part.face_material[0])].texture
     assert texture is not None
     assert part.corner_uv is not None
-    material = trimesh.visual.material.PBRMaterial(
+    material = PBRMaterial(
         name=part.name, baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=0.8
     )
     corners = part.faces.ravel()
     mesh = trimesh.Trimesh(
         part.vertices[corners] - origin, np.arange(len(corners)).reshape(-1, 3), process=False,
-        visual=trimesh.visual.TextureVisuals(uv=part.corner_uv.reshape(-1, 2), material=material),
+        visual=TextureVisuals(uv=part.corner_uv.reshape(-1, 2), material=material),
     )  # fmt: skip
     mesh.merge_vertices()
     return mesh

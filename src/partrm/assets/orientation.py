@@ -87,7 +87,7 @@ def surface_normals(predicted: PredictedObject) -> tuple[Float[np.ndarray, "n 3"
         raise AssetError("nothing of this prediction can be seen")
     grid = sample_density(predicted.before, voxel, margin=3 * voxel)
     smooth = ndimage.gaussian_filter(np.minimum(grid.density, 1.0), 1.0)
-    gradient = -np.stack(np.gradient(smooth), -1).reshape(-1, 3)
+    gradient = -np.stack([np.gradient(smooth, axis=axis) for axis in range(3)], -1).reshape(-1, 3)
     length = np.linalg.norm(gradient, axis=1)
     surface = length > 0.25 * length.max()
     return gradient[surface] / length[surface, None], length[surface] / length[surface].sum()
@@ -113,7 +113,7 @@ def _elevation_scores(
     return prior + axis - SURFACE_WEIGHT * (level + upright)
 
 
-def _off_level_deg(cosine: np.ndarray) -> np.ndarray:
+def _off_level_deg(cosine: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
     """Angle to the nearest of vertical and horizontal, of directions with such cosines to up."""
     angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
     return np.minimum(angle, 90 - angle)
@@ -144,7 +144,7 @@ def _oriented(
         R_asset_canonical=np.stack([front, side, up]),
         source=source,
         elevation_deg=math.degrees(math.asin(np.clip(up[2], -1, 1))),
-        axis_off_deg=float(_off_level_deg(np.abs(up @ joint.axis.double().numpy()))),
+        axis_off_deg=float(_off_level_deg(np.abs(up[None] @ joint.axis.double().numpy()))[0]),
         doubt_deg=doubt_deg,
     )
 

@@ -81,8 +81,9 @@ def _filled(density: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"] |
     if not matter.any():
         return None
     ball = ndimage.generate_binary_structure(3, 1)
-    cavities = ndimage.binary_fill_holes(ndimage.binary_closing(matter, ball, iterations=CLOSING) | matter)
-    near = ndimage.binary_dilation(matter, ball)
+    closed = np.asarray(ndimage.binary_closing(matter, ball, iterations=CLOSING), dtype=bool) | matter
+    cavities = np.asarray(ndimage.binary_fill_holes(closed), dtype=bool)
+    near = np.asarray(ndimage.binary_dilation(matter, ball), dtype=bool)
     inside = np.where(near, np.minimum(density, 1.0), np.where(cavities, 1.0, 0.0))
     # Faint matter that closes a cavity stays just above the surface's level.
     inside = np.maximum(inside, 0.51 * (cavities & (~near | (density > 0.3))))
@@ -91,8 +92,8 @@ def _filled(density: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"] |
 
 def large_pieces(solid: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """Without the connected pieces that are small beside the largest."""
-    pieces, count = ndimage.label(solid)
-    if count <= 1:
+    pieces = np.zeros(solid.shape, np.int32)
+    if ndimage.label(solid, output=pieces) == 0:
         return solid
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
@@ -149,6 +150,6 @@ def _simplified(body: "Manifold", tolerance: float) -> "Manifold":
     return body if simple.is_empty() else simple
 
 
-def missing(package: str) -> PackageMissingError:
+def missing(package: str, extra: str = "export") -> PackageMissingError:
     """The error that names the extra."""
-    return PackageMissingError(f"assets need the package {package}: pip install 'partrm[export]'")
+    return PackageMissingError(f"assets need the package {package}: pip install 'partrm[{extra}]'")

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
-from numba import njit
 from scipy import ndimage
 
+from partrm.assets._kernels import rasterise
 from partrm.assets.part_meshes import SolidPart, missing
 from partrm.assets.predicted import Photo
 from partrm.geometry.cameras import Cameras
-
-ATLAS_PX = 1024
-"""Side of a part's texture."""
 
 PADDING_PX = 4
 """Between the charts of an atlas, filled with the nearest chart's colours so that no seam shows."""
@@ -67,7 +64,7 @@ def see_parts(photo: Photo, camera: Cameras, parts: Sequence[SolidPart]) -> View
     number, depth = np.full((height, width), -1), np.full((height, width), np.inf)
     for index, part in enumerate(parts):
         pixels, z = _project(camera, part.vertices)
-        _, here = _rasterise(np.concatenate([pixels, z[:, None]], 1)[part.faces], width, height)
+        _, here = rasterise(np.concatenate([pixels, z[:, None]], 1)[part.faces], width, height)
         nearer = here < depth
         number[nearer], depth[nearer] = index, here[nearer]
     margin = max(1, round(EDGE * max(height, width)))
@@ -77,7 +74,7 @@ def see_parts(photo: Photo, camera: Cameras, parts: Sequence[SolidPart]) -> View
     return View(rgba, camera, number, depth, opaque & alone)
 
 
-def bake_texture(part: SolidPart, number: int, view: View | None, size_px: int = ATLAS_PX) -> Texture:
+def bake_texture(part: SolidPart, number: int, view: View | None, size_px: int) -> Texture:
     """Unwrap a part's surface and colour it.
 
     Args:
@@ -91,7 +88,7 @@ def bake_texture(part: SolidPart, number: int, view: View | None, size_px: int =
     """
     corner_uv = _unwrap(part, size_px)
     corners = np.concatenate([corner_uv * [1, -1] + [0, 1], np.ones((*corner_uv.shape[:2], 1))], -1)
-    face, _ = _rasterise(corners * [size_px, size_px, 1], size_px, size_px)
+    face, _ = rasterise(corners * [size_px, size_px, 1], size_px, size_px)
     rows, columns = np.nonzero(face >= 0)
     face = face[rows, columns]
     centres = np.stack([(columns + 0.5) / size_px, 1 - (rows + 0.5) / size_px], -1)
@@ -177,38 +174,3 @@ def _project(
     local = points @ T[:3, :3].T + T[:3, 3]
     centre = np.array([camera.width / 2, camera.height / 2])
     return local[:, :2] / local[:, 2:] * float(camera.focal_px[0]) + centre, local[:, 2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rasterise(corners, width, height):  # pragma: no cover
-    """The nearest triangle at each pixel centre.
-
-    Args:
-        corners: [f, 3, 3] pixel coordinates and depth.
-        width: of the image, pixels.
-        height: likewise.
-
-    Returns:
-        face [h, w], -1 for none, and depth [h, w], infinite there.
-    """
-    face, depth = np.full((height, width), -1, np.int64), np.full((height, width), np.inf)
-    for f in range(corners.shape[0]):
-        a, b, c = corners[f, 0], corners[f, 1], corners[f, 2]
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if area == 0 or min(a[2], b[2], c[2]) <= 0:
-            continue
-        left, right = min(a[0], b[0], c[0]), max(a[0], b[0], c[0])
-        top, bottom = min(a[1], b[1], c[1]), max(a[1], b[1], c[1])
-        for y in range(max(0, int(np.floor(top))), min(height, int(np.ceil(bottom)) + 1)):
-            for x in range(max(0, int(np.floor(left))), min(width, int(np.ceil(right)) + 1)):
-                px, py = x + 0.5, y + 0.5
-                v = ((px - a[0]) * (c[1] - a[1]) - (py - a[1]) * (c[0] - a[0])) / area
-                w = ((b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0])) / area
-                u = 1 - v - w
-                if u < 0 or v < 0 or w < 0:
-                    continue
-                # Depth is linear in the image only as its inverse.
-                z = 1 / (u / a[2] + v / b[2] + w / c[2])
-                if z < depth[y, x]:
-                    face[y, x], depth[y, x] = f, z
-    return face, depth

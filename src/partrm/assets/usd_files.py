@@ -2,10 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from partrm.assets._surface_files import MESHES, TEXTURE
+from partrm.assets.part_meshes import missing
 from partrm.assets.predicted import AssetError
-from partrm.objects.articulated_object import PackageMissingError
 
 TEXTURES = "textures"
 
@@ -21,14 +22,12 @@ def save_usd(mjcf: Path, folder: Path) -> None:
         import usdex.core
         from mujoco_usd_converter import Converter
     except ImportError as error:
-        raise PackageMissingError(
-            "USD needs the package mujoco-usd-converter: pip install 'partrm[export,usd]'"
-        ) from error
+        raise missing("mujoco-usd-converter", "usd") from error
     usdex.core.setDiagnosticsLevel(usdex.core.DiagnosticsLevel.eError)
     usdex.core.activateDiagnosticsDelegate()
     try:
-        stage = Converter(layer_structure=False, scene=True).convert(str(mjcf), str(folder))
-        _add_textures(Path(stage.path), mjcf.parent / MESHES)
+        written = Converter(layer_structure=False, scene=True).convert(str(mjcf), str(folder))
+        _add_textures(Path(str(written.path)), mjcf.parent / MESHES)
     except (RuntimeError, ValueError) as error:
         raise AssetError(f"{mjcf.name} does not convert to USD ({' '.join(str(error).split())})") from error
 
@@ -38,7 +37,7 @@ def _add_textures(path: Path, meshes: Path) -> None:
     import usdex.core
     from pxr import Sdf, Usd, UsdShade
 
-    stage = Usd.Stage.Open(str(path))
+    stage: Any = Usd.Stage.Open(str(path))
     shaders = [UsdShade.Shader(prim) for prim in stage.TraverseAll() if prim.IsA(UsdShade.Shader)]
     if any(shader.GetShaderId() == "UsdUVTexture" for shader in shaders):
         return

@@ -58,6 +58,7 @@ def export(
     range: Literal["predicted", "auto"] = "predicted",
     free_base: bool = False,
     force: bool = False,
+    texture_px: int = 1024,
     predict: Annotated[PredictFirst, tyro.conf.arg(name="")] = PredictFirst(),
 ) -> None:
     """Make a simulator's asset of a prediction.
@@ -75,15 +76,17 @@ def export(
             meet the body or to the usual end of such joints.
         free_base: the body is not fixed to the world.
         force: export predictions of low confidence too.
+        texture_px: side of each part's texture.
         predict: for images.
     """
     from partrm.assets.asset import AssetSettings
-    from partrm.assets.export import check_formats, export_prediction
+    from partrm.assets.export import check_formats, export_prediction, require_packages
     from partrm.commands.console import plain_console
     from partrm.files import check_writable
 
-    settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force)
+    settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
     check_formats(formats)
+    require_packages(settings, formats)
     check_writable(out)
     predicted = _predicted(source, predict)
     asset = export_prediction(predicted, out, settings, formats, name=_name(source))
