@@ -59,6 +59,17 @@ def test_size_floor_and_joint_are_in_metres(hinged):
     assert (joint.lower, joint.upper) == (0.0, pytest.approx(1.2))
 
 
+def test_points_of_the_asset_are_found_in_the_prediction(hinged):
+    asset, _ = hinged
+    exact = cabinet().predicted
+    joint = asset.object.parts[1].joint
+    assert_allclose(asset.to_canonical(np.array([joint.pivot]))[0], exact.joint.pivot, atol=1e-6)
+    corners = asset.to_canonical(asset.object.parts[0].vertices)
+    means = exact.before.means[~exact.moving].numpy()
+    assert_allclose(corners.min(0), means.min(0), atol=0.02)
+    assert_allclose(corners.max(0), means.max(0), atol=0.02)
+
+
 def test_a_slide_scales_with_the_size(sliding):
     asset, _ = sliding
     joint = asset.object.parts[1].joint

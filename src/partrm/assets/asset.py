@@ -93,6 +93,8 @@ class Asset:
     orientation: Orientation
     metres_per_unit: float
     """Of the canonical frame."""
+    origin_canonical: Float[np.ndarray, "3"]
+    """Where the asset's origin lies in the canonical frame."""
     predicted_amount: float
     """How far the joint of the last part moves by the prediction, rad or m."""
     cleared_share: float
@@ -104,6 +106,10 @@ class Asset:
     model_hash: str
     timings_s: dict[str, float]
     """Seconds of each step."""
+
+    def to_canonical(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """Points of the asset's frame (metres) in the prediction's frame."""
+        return self.origin_canonical + points @ self.orientation.R_asset_canonical / self.metres_per_unit
 
 
 def build_asset(predicted: PredictedObject, settings: AssetSettings | None = None, name: str = "object") -> Asset:
@@ -156,6 +162,7 @@ def build_asset(predicted: PredictedObject, settings: AssetSettings | None = Non
         settings=settings,
         orientation=orientation,
         metres_per_unit=scale,
+        origin_canonical=-orientation.R_asset_canonical.T @ shift,
         predicted_amount=motion.amount,
         cleared_share=1 - float(left.sum()) / max(1, int(cells.sum())),
         photo_shares=tuple(None if view is None else t.photo_share for t in textures),

@@ -145,6 +145,6 @@ def _grown(free: Bool[np.ndarray, "x y z"], cell: Int[np.ndarray, "3"], order: S
         ahead = [slice(a, b) for a, b in zip(cell, high, strict=True)]
         ahead[axis] = slice(high[axis], None)
         others = tuple(i for i in range(3) if i != axis)
-        blocked = ~free[tuple(ahead)].all(axis=others)
+        blocked = np.atleast_1d(~free[tuple(ahead)].all(axis=others))
         high[axis] += int(blocked.argmax()) if blocked.any() else len(blocked)
     return high

@@ -127,6 +127,7 @@ def describe_asset(asset: Asset, formats: Sequence[Format]) -> dict[str, Any]:
         },
         "assumed": _assumptions(asset),
         "R_asset_canonical": asset.orientation.R_asset_canonical.tolist(),
+        "origin_canonical": asset.origin_canonical.tolist(),
         "metres_per_canonical_unit": asset.metres_per_unit,
     }
 
