@@ -28,7 +28,7 @@ from scipy.spatial import cKDTree
 from partrm.assets.asset import Asset, AssetSettings
 from partrm.assets.export import Format, export_prediction
 from partrm.assets.predicted import AssetError, Photo, PredictedObject
-from partrm.evaluation.mesh_samples import EvalSet, MeshSamples
+from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, about_the_object
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
@@ -37,7 +37,7 @@ from partrm.geometry.joints import JointMotion, JointType
 from partrm.inference.decode import read_motion, run_network
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.rendering.meshes import trace_surfaces
-from partrm.synthesis.posed_scenes import moving_mask
+from partrm.synthesis.posed_scenes import PosedBatch, moving_mask
 
 VIEWS, SIZE_PX, DISTANCE = 42, 72, 2.4
 POINTS = 20_000
@@ -117,7 +117,7 @@ def evaluate_sample(
     gaussians, moving, joint = read_motion(run_network(model.articulated, inputs), inputs)
     assert truth.joint is not None
     about: dict[str, Any] = {"source": source, "object": label.object, "category": label.category}
-    about |= joint_errors(joint, truth.joint)
+    about |= joint_errors(joint, truth.joint, truth.diagonal)
     photo = Photo(inputs.images[0, 0], inputs.cameras[0, :1])
     started = time.perf_counter()
     try:
@@ -126,17 +126,17 @@ def evaluate_sample(
     except AssetError as error:
         return AssetRow(refused=str(error), **about)
     seconds = time.perf_counter() - started
-    points, part = true_outside(stage, number)
-    elevation = float(stage.evalset.plan.elevation_rad[number])
-    up = np.array([0, math.cos(elevation), math.sin(elevation)])
-    found = asset.orientation.R_asset_canonical[2]
+    posed = stage.posed([number])
+    cameras = about_the_object(posed.framing, around())
+    points, part = true_outside(stage, posed, cameras)
+    up, found = posed.framing.R_canonical_object[0, :, 2].double().numpy(), asset.orientation.R_asset_canonical[2]
     return AssetRow(
         refused="", up_deg=math.degrees(math.acos(np.clip(up @ found, -1, 1))), seconds=seconds,
-        simcheck=checked(folder), **surfaces(asset, points, part), **about,
+        simcheck=checked(folder), **surfaces(asset, points, part, cameras[0], truth.diagonal), **about,
     )  # fmt: skip
 
 
-def joint_errors(found: JointMotion, true: JointMotion) -> dict[str, Any]:
+def joint_errors(found: JointMotion, true: JointMotion, diagonal: float) -> dict[str, Any]:
     """Type, angle between the axes without their sign, distance between hinges' lines."""
     a, b = found.axis.double().numpy(), true.axis.double().numpy()
     angle = math.acos(np.clip(abs(a @ b), 0, 1))
@@ -146,6 +146,7 @@ def joint_errors(found: JointMotion, true: JointMotion) -> dict[str, Any]:
         normal = np.cross(a, b)
         length = float(np.linalg.norm(normal))
         pivot = float(abs(apart @ normal) / length if length > 1e-3 else np.linalg.norm(np.cross(apart, b)))
+        pivot /= diagonal
     return {"type_right": found.type == true.type, "axis_rad": angle, "pivot": pivot}
 
 
@@ -159,21 +160,22 @@ def around() -> Cameras:
     return Cameras(T[None], torch.full((1, VIEWS), CANONICAL_FOVY_RAD), SIZE_PX, SIZE_PX)
 
 
-def true_outside(stage: MeshSamples, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the object that cameras around see, canonical frame, and which lie on what moves."""
-    posed = stage.posed([number])
-    maps = trace_surfaces(stage.scene, posed.instances, posed.framing.cameras_to_object(around()))
+def true_outside(stage: MeshSamples, posed: PosedBatch, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the object that cameras [1, 42] see, canonical frame, and which lie on what moves."""
+    maps = trace_surfaces(stage.scene, posed.instances, posed.framing.cameras_to_object(cameras))
     hit = maps.face[0] >= 0
     points = posed.framing.points_to_canonical(maps.point_world[0][hit][None])[0]
     return points.double().numpy(), moving_mask(maps, posed.carried)[0][hit].numpy()
 
 
-def surfaces(asset: Asset, points: np.ndarray, part: np.ndarray) -> dict[str, Surface | None]:
-    """The asset's outside against the true one: all of it, and each part's."""
+def surfaces(
+    asset: Asset, points: np.ndarray, part: np.ndarray, cameras: Cameras, diagonal: float
+) -> dict[str, Surface | None]:
+    """The asset's outside from cameras [42] against the true one: all of it, and each part's."""
     import trimesh
 
     meshes = [trimesh.Trimesh(asset.to_canonical(p.vertices), p.faces, process=False) for p in asset.object.parts]
-    both, cameras, seen, owner = trimesh.util.concatenate(meshes), around()[0], [], []
+    both, seen, owner = trimesh.util.concatenate(meshes), [], []
     origins, directions = cameras.rays()
     for view in range(VIEWS):
         rays = directions[view].reshape(-1, 3).double().numpy()
@@ -183,7 +185,7 @@ def surfaces(asset: Asset, points: np.ndarray, part: np.ndarray) -> dict[str, Su
         owner.append(face >= len(meshes[0].faces))
     found, moving = np.concatenate(seen), np.concatenate(owner)
     pairs = {"outside": (found, points), "body": (found[~moving], points[~part]), "part": (found[moving], points[part])}
-    return {name: compare(*pair) for name, pair in pairs.items()}
+    return {name: compare(a / diagonal, b / diagonal) for name, (a, b) in pairs.items()}
 
 
 def compare(found: np.ndarray, true: np.ndarray) -> Surface | None:

@@ -199,7 +199,7 @@ def test_textures_show_the_photo_where_it_sees_and_the_gaussians_elsewhere(hinge
 
 
 def test_an_uncertain_prediction_is_exported_by_force_only(sliding):
-    with pytest.raises(AssetError, match=r"uncertain \(confidence 0.30, below 0.5\)"):
+    with pytest.raises(AssetError, match=r"uncertain \(confidence 0.30, below 0.6\)"):
         build_asset(cabinet(confidence=0.3).predicted)
     assert sliding[0].settings.force
     assert sliding[0].confidence == pytest.approx(0.3)

@@ -16,8 +16,9 @@ from PIL import Image
 from partrm.api import PartRM
 from partrm.assets.asset import AssetSettings
 from partrm.assets.physics import USUAL_TURN_RAD
-from partrm.imaging.images import as_rgba
-from partrm.inference.prediction import Prediction, on_white, to_bytes
+from partrm.imaging.drawing import to_bytes
+from partrm.inference.prediction import Prediction, input_photo
+from partrm.metrics.images import composite_on_white
 
 SHOWN = ("microwave.png", "laptop.png", "refrigerator.png", "oven.png", "drawers.png")
 SIDE_PX = 280
@@ -51,10 +52,11 @@ def picture(prediction: Prediction, folder: Path) -> np.ndarray:
 
 def shown(prediction: Prediction) -> np.ndarray:
     """The input as the network framed it."""
-    image = Image.fromarray(to_bytes(on_white(prediction.source.framed[0].image)))
-    inset = image.width // 8
-    box = (inset, inset, image.width - inset, image.height - inset)
-    return np.asarray(image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, box))
+    image = Image.fromarray(to_bytes(composite_on_white(input_photo(prediction.source).image)))
+    small = image.resize((3 * SIDE_PX // 4, 3 * SIDE_PX // 4), Image.Resampling.LANCZOS)
+    framed = Image.new("RGB", (SIDE_PX, SIDE_PX), "white")
+    framed.paste(small, ((SIDE_PX - small.width) // 2, (SIDE_PX - small.height) // 2))
+    return np.asarray(framed)
 
 
 def on_white_ground(renderer, data, camera, options) -> np.ndarray:
@@ -79,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name in SHOWN:
             about = known[name]
-            found = model.predict(as_rgba(root / name), about["drags_px"], about["framing"])
+            found = model.predict(root / name, about["drags_px"], about["framing"])
             rows.append(picture(found, Path(scratch) / name))
     Image.fromarray(np.concatenate(rows, 0)).save(out, quality=85)
 
