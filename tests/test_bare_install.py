@@ -118,6 +118,7 @@ def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
         ("data", ["data", "build", "procedural", "--limit", "1", "--out", out]),
         ("data", ["view", str(tmp_path / "cabinet.urdf"), "--port", "0"]),
         ("data", ["eval", "--data", "procedural", "--limit", "1", "--device", "cpu", "--out", out]),
+        ("export", ["export", *image]),
         ("zero123", ["predict", *image, "--multiview", "zero123"]),
         ("sam", ["predict", *image, "--propagate", "sam"]),
     ]

@@ -25,6 +25,9 @@ COMMANDS = {
     "predict": Command(
         "image(s) and drags in, moved 3D Gaussians and the joint out", "partrm.commands.predict", "predict"
     ),
+    "export": Command(
+        "a prediction as URDF, MuJoCo model, GLB and USD, with collision and mass", "partrm.commands.export", "export"
+    ),
     "view": Command("drag parts by mouse and watch them move in 3D, in the browser", "partrm.commands.view", "view"),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
     "data": Command("pack objects to train on; build, check and look at datasets", "partrm.commands.data", "data"),

@@ -44,7 +44,7 @@ def written(prediction, tmp_path_factory):
 
 def test_exactly_the_promised_files_are_written(written):
     names = {"gaussians.ply", "gaussians_before.ply", "views", "before_after.png", "motion.mp4", "part_mask.png"}
-    names |= {"mask.png"}
+    names |= {"mask.png", "input.png"}
     assert {p.name for p in written.iterdir()} == names | {"prediction.json"}
     assert sorted(p.name for p in (written / "views").iterdir()) == ["000.png", "001.png", "002.png"]
     assert [p.name for p in written.parent.iterdir()] == ["result"], "no temporary folder is left"

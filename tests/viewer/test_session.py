@@ -1,8 +1,10 @@
 """A tab's behaviour without a browser: order of work, steadiness, what the slider costs."""
 
 import gc
+import io
 import threading
 import time
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -275,6 +277,19 @@ def test_nothing_to_export_is_a_notice(session, client):
     done(session)
     assert client.downloads == []
     assert "draw a drag first" in client.notices[0][1]
+
+
+def test_an_asset_can_be_taken_away(session, client):
+    pytest.importorskip("xatlas", reason="the extra export")
+    drag_on_picture(session, client, (120, 75), (150, 75))
+    client.gui.controls["What"].value = "Asset for simulators (ZIP)"
+    client.gui.controls["Download"].callback(None)
+    done(session)
+    assert client.notices == []
+    ((name, content),) = client.downloads
+    assert name == "asset.zip"
+    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert {"asset/asset.json", "asset/object.urdf", "asset/object.xml", "asset/object.glb"} <= set(names)
 
 
 def test_camera_places_look_at_what_they_name(session, client):

@@ -28,6 +28,7 @@ Writes into the folder OUT:
   motion.mp4            the part moving
   part_mask.png         the moving part in the first image
   mask.png              the object in it
+  input.png             the object cut out of the first image
   prediction.json       the joint (type, axis, pivot, amount, confidence), timings, model
 
 A reference network (partrm import) knows the state after the drag alone: it writes no gaussians_before.ply, motion.mp4

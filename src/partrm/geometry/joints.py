@@ -9,6 +9,9 @@ from torch import Tensor
 
 from partrm.geometry.transforms import screw_motion
 
+MIN_CONFIDENCE = 0.6
+"""Joints of lower confidence are uncertain: fewer than half of them are right (docs/photos.md)."""
+
 
 class JointType(IntEnum):
     """Joint types as stored in arrays; ``continuous`` is revolute without limits."""

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from partrm import __version__
+from partrm.assets.asset import AssetSettings
+from partrm.assets.export import DEFAULT_FORMATS, Format, export_prediction
+from partrm.assets.predicted import Photo, PredictedObject
 from partrm.files import staged_folder
 from partrm.geometry.cameras import (
     CANONICAL_DISTANCE,
@@ -23,7 +27,7 @@ from partrm.geometry.cameras import (
     canonical_orbit,
 )
 from partrm.geometry.gaussians import Gaussians, save_ply
-from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
 from partrm.imaging.images import FramedImage, resampled, save_image
@@ -31,9 +35,6 @@ from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.metrics.images import composite_on_white
 from partrm.rendering.splats import render_splats
-
-MIN_CONFIDENCE = 0.6
-"""Below it fewer than half of the answers are right (docs/photos.md)."""
 
 ADVICE = "uncertain: pull further along the motion, or drag the part in two or three places"
 """What is said of an answer below it."""
@@ -57,6 +58,12 @@ MOTION_FRAMES = 16
 """Frames of the motion video, from before to after."""
 
 FRAMES_PER_SECOND = 12
+
+INPUT = "input.png"
+"""The object cut out of the first image, beside a prediction."""
+
+MAX_PHOTO_PX = 1024
+"""Side of the photo that is kept with a prediction."""
 
 TINT = 0.45
 """Share of the part's colour where the before-and-after picture shows it."""
@@ -122,6 +129,30 @@ class Prediction:
         """Write what ``partrm predict`` writes into ``folder``; see :func:`save_prediction`."""
         save_prediction(self, folder, cameras)
 
+    def export(
+        self, folder: str | Path, settings: AssetSettings | None = None, formats: Sequence[Format] = DEFAULT_FORMATS
+    ) -> None:
+        """Write the prediction as an articulated asset; see :func:`partrm.assets.export.export_prediction`."""
+        export_prediction(self.to_predicted(), folder, settings, formats)
+
+    def to_predicted(self) -> PredictedObject:
+        """What an asset is made from.
+
+        Raises:
+            AssetError: nothing moves, or everything does.
+        """
+        photo = input_photo(self.source)
+        return PredictedObject(self.before, self.moving, self.joint, photo, self.model_name, self.model_hash)
+
+
+def input_photo(source: SourceViews) -> Photo:
+    """The first image around its object, in as many pixels as it has (at most :data:`MAX_PHOTO_PX`), and its camera."""
+    first = source.first_framed
+    network_px = first.image.shape[-1]
+    size = min(MAX_PHOTO_PX, max(network_px, round(network_px / first.scale)))
+    H = first.H_source_framed @ torch.diag(torch.tensor([network_px / size, network_px / size, 1.0]))
+    return Photo(resampled(source.first_image, H, size).image, source.cameras[:1].resized(size))
+
 
 def default_cameras(source: SourceViews) -> Cameras:
     """Eight cameras around the object, in the canonical frame; the first is the first image's own."""
@@ -141,7 +172,8 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
 
     ``gaussians.ply`` (after), ``gaussians_before.ply``, ``views/NNN.png`` (RGBA, after, from ``cameras`` [views] in the
     canonical frame, by default 8 around the object), ``before_after.png``, ``motion.mp4`` (from the first of the
-    cameras), ``part_mask.png`` and ``mask.png`` (part and object, first image's pixels) and ``prediction.json``.
+    cameras), ``part_mask.png`` and ``mask.png`` (part and object, first image's pixels), ``input.png`` (the object cut
+    out of the first image) and ``prediction.json``.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -156,10 +188,18 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
             save_image(view, folder / "views" / f"{index:03d}.png")
         save_image(prediction.part_mask[None], folder / "part_mask.png")
         save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
+        photo = input_photo(prediction.source)
+        save_image(photo.image, folder / INPUT)
         Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
         save_motion(prediction, cameras[:1], folder / "motion.mp4")
         timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
-        content = json.dumps(describe(prediction, cameras) | {"timings_s": timings}, indent=1, allow_nan=False)
+        described = describe(prediction, cameras)
+        described["source"]["input"] = {
+            "file": INPUT,
+            "fovy_deg": math.degrees(float(photo.camera.fovy_rad[0])),
+            "T_canonical_camera": photo.camera.T_world_camera[0].tolist(),
+        }
+        content = json.dumps(described | {"timings_s": timings}, indent=1, allow_nan=False)
         (folder / "prediction.json").write_text(content + "\n", encoding="utf-8")
 
 

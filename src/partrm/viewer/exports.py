@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from partrm.assets.export import export_prediction
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import ABSENT_FOVY_RAD, canonical_orbit
 from partrm.geometry.gaussians import save_ply
@@ -116,9 +117,23 @@ def _everything(result: Result) -> bytes:
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         out = Path(folder) / "prediction"
         save_prediction(result.predicted, out)
-        for path in sorted(p for p in out.rglob("*") if p.is_file()):
-            archive.write(path, path.relative_to(folder))
+        _archive(archive, Path(folder))
     return buffer.getvalue()
+
+
+def _asset(result: Result) -> bytes:
+    predicted = result.predicted.to_predicted()
+    buffer = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        export_prediction(predicted, Path(folder) / "asset")
+        _archive(archive, Path(folder))
+    return buffer.getvalue()
+
+
+def _archive(archive: zipfile.ZipFile, folder: Path) -> None:
+    """Put all files below a folder into an archive."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        archive.write(path, path.relative_to(folder))
 
 
 def page(result: Result) -> bytes:
@@ -152,6 +167,7 @@ KINDS: dict[str, tuple[str, Callable[[Result], bytes]]] = {
     "Picture (PNG)": ("before_after.png", _picture),
     "Description (prediction.json)": ("prediction.json", _description),
     "3D page (HTML, works offline)": ("partrm.html", page),
+    "Asset for simulators (ZIP)": ("asset.zip", _asset),
     "Everything (ZIP)": ("prediction.zip", _everything),
 }
 """What the page offers, in its order: file name and how it is made."""

@@ -1,0 +1,6 @@
+"""A prediction as an articulated asset: closed textured meshes, collision, physics, URDF, MJCF, GLB and USD.
+
+Data flow, each step in a module of its own::
+
+    PredictedObject ─► orientation ─► density ─► part_meshes ─► texturing ─► collision ─► physics ─► Asset ─► files
+"""

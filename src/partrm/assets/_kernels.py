@@ -1,0 +1,104 @@
+"""Numba kernels of the assets: Gaussians on a grid, triangles on an image, cells that boxes meet.
+
+``no_type_check`` keeps the shape checks of the test run out of what numba compiles.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit
+
+REACH = 3.0
+"""Standard deviations after which a Gaussian ends."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, colors):
+    """Add opacity-weighted Gaussians to ``density`` [x, y, z], and their weighted RGB to ``colors`` [x, y, z, 3]."""
+    for k in range(means.shape[0]):
+        first, last = np.zeros(3, np.int64), np.zeros(3, np.int64)
+        for i in range(3):
+            spread = 0.0
+            for j in range(3):
+                spread += (rotations[k, i, j] * scales[k, j]) ** 2
+            spread = REACH * np.sqrt(spread)
+            first[i] = max(0, int(np.ceil((means[k, i] - spread - low[i]) / voxel)))
+            last[i] = min(density.shape[i] - 1, int(np.floor((means[k, i] + spread - low[i]) / voxel)))
+        for x in range(first[0], last[0] + 1):
+            dx = low[0] + x * voxel - means[k, 0]
+            for y in range(first[1], last[1] + 1):
+                dy = low[1] + y * voxel - means[k, 1]
+                for z in range(first[2], last[2] + 1):
+                    dz = low[2] + z * voxel - means[k, 2]
+                    squared = 0.0
+                    for j in range(3):
+                        along = rotations[k, 0, j] * dx + rotations[k, 1, j] * dy + rotations[k, 2, j] * dz
+                        squared += (along / scales[k, j]) ** 2
+                    weight = opacities[k] * np.exp(-0.5 * squared)
+                    density[x, y, z] += weight
+                    for c in range(3):
+                        colors[x, y, z, c] += weight * rgb[k, c]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def rasterise(corners, width, height):
+    """The nearest triangle at each pixel centre.
+
+    Args:
+        corners: [f, 3, 3] pixel coordinates and depth.
+        width: of the image, pixels.
+        height: likewise.
+
+    Returns:
+        face [h, w], -1 for none, and depth [h, w], infinite there.
+    """
+    face, depth = np.full((height, width), -1, np.int64), np.full((height, width), np.inf)
+    for f in range(corners.shape[0]):
+        a, b, c = corners[f, 0], corners[f, 1], corners[f, 2]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        if area == 0 or min(a[2], b[2], c[2]) <= 0:
+            continue
+        left, right = min(a[0], b[0], c[0]), max(a[0], b[0], c[0])
+        top, bottom = min(a[1], b[1], c[1]), max(a[1], b[1], c[1])
+        for y in range(max(0, int(np.floor(top))), min(height, int(np.ceil(bottom)) + 1)):
+            for x in range(max(0, int(np.floor(left))), min(width, int(np.ceil(right)) + 1)):
+                px, py = x + 0.5, y + 0.5
+                v = ((px - a[0]) * (c[1] - a[1]) - (py - a[1]) * (c[0] - a[0])) / area
+                w = ((b[0] - a[0]) * (py - a[1]) - (b[1] - a[1]) * (px - a[0])) / area
+                u = 1 - v - w
+                if u < 0 or v < 0 or w < 0:
+                    continue
+                # Depth is linear in the image only as its inverse.
+                z = 1 / (u / a[2] + v / b[2] + w / c[2])
+                if z < depth[y, x]:
+                    face[y, x], depth[y, x] = f, z
+    return face, depth
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+@no_type_check
+def cells_hit(points, reach, centres, halves, inverse):
+    """Which cubes (centres [n, 3], half side ``reach``) boxes meet in each pose (inverted) [steps, 4, 4]."""
+    found = np.zeros((inverse.shape[0], points.shape[0]), np.bool_)
+    for s in range(inverse.shape[0]):
+        T = inverse[s]
+        # A cube's extent along the turned axes of the boxes.
+        e = np.empty(3)
+        for i in range(3):
+            e[i] = reach * (abs(T[i, 0]) + abs(T[i, 1]) + abs(T[i, 2]))
+        for n in range(points.shape[0]):
+            p = points[n]
+            x = T[0, 0] * p[0] + T[0, 1] * p[1] + T[0, 2] * p[2] + T[0, 3]
+            y = T[1, 0] * p[0] + T[1, 1] * p[1] + T[1, 2] * p[2] + T[1, 3]
+            z = T[2, 0] * p[0] + T[2, 1] * p[1] + T[2, 2] * p[2] + T[2, 3]
+            for b in range(centres.shape[0]):
+                if (
+                    abs(x - centres[b, 0]) < halves[b, 0] + e[0]
+                    and abs(y - centres[b, 1]) < halves[b, 1] + e[1]
+                    and abs(z - centres[b, 2]) < halves[b, 2] + e[2]
+                ):
+                    found[s, n] = True
+                    break
+    return found

@@ -1,0 +1,124 @@
+"""What an asset is made from: the Gaussians, the part, the joint and the photo of one prediction."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from partrm.errors import PartRMError
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians, load_ply
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.imaging.cutout import ImageError
+from partrm.imaging.formats import open_image
+
+RESULT = "prediction.json"
+"""What a folder of ``partrm predict`` holds."""
+
+
+class AssetError(PartRMError):
+    """A prediction that cannot become an asset, or a setting that an asset cannot have; the message says why."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The first image and whence it was taken."""
+
+    image: Float[Tensor, "4 h w"]
+    """RGBA, straight alpha, [0, 1]."""
+    camera: Cameras
+    """[1] in the canonical frame, in the image's size."""
+
+
+@dataclass(frozen=True)
+class PredictedObject:
+    """One prediction, as far as an asset needs it, on the CPU, in the canonical frame."""
+
+    before: Gaussians
+    """[n] the object as given."""
+    moving: Bool[Tensor, " n"]
+    """Which of them belong to the part."""
+    joint: JointMotion
+    """The joint and how far it moved."""
+    photo: Photo | None
+    """None where the image is not known: textures then come from the Gaussians alone."""
+    model_name: str
+    model_hash: str
+
+    def __post_init__(self) -> None:
+        if not bool(self.moving.any()):
+            raise AssetError("the prediction has no moving part: drag another point, an asset needs a joint")
+        if bool(self.moving.all()):
+            raise AssetError("everything moves in this prediction: an asset needs a body that stays; drag a part of it")
+        if not (math.isfinite(self.joint.amount) and abs(self.joint.amount) > 1e-4):
+            raise AssetError("the joint of this prediction does not move: give a longer drag")
+
+
+def load_predicted(folder: str | Path) -> PredictedObject:
+    """Read what ``partrm predict --out`` wrote.
+
+    The part is where ``gaussians.ply`` and ``gaussians_before.ply`` differ.
+
+    Raises:
+        AssetError: no such result, one without a joint (of a reference network), a damaged one.
+        GaussianFileError: Gaussians that cannot be read.
+    """
+    folder = Path(folder)
+    path = folder / RESULT
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AssetError(f"{folder}: no result of partrm predict ({RESULT}: {error.strerror})") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise AssetError(f"{path}: not valid JSON ({error}); run partrm predict again") from error
+    if not isinstance(content, dict) or "joint" not in content:
+        raise AssetError(
+            f"{path}: tells no joint, as the results of a reference network; predict with an articulated model (base)"
+        )
+    before, after = load_ply(folder / "gaussians_before.ply"), load_ply(folder / "gaussians.ply")
+    if len(before) != len(after):
+        raise AssetError(f"{folder}: {len(before)} Gaussians before, {len(after)} after; run partrm predict again")
+    moving = (before.means != after.means).any(-1) | (before.quats != after.quats).any(-1)
+    try:
+        joint, model = _joint(content["joint"]), content["model"]
+        if int(moving.sum()) != content["gaussians"]["moving"]:
+            raise AssetError(f"{folder}: its Gaussians are not those of its {RESULT}; run partrm predict again")
+        return PredictedObject(
+            before, moving, joint, _photo(folder, content["source"]), str(model["name"]), str(model["hash"])
+        )
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise AssetError(f"{path}: lacks or garbles {error}; run partrm predict again") from error
+
+
+def _joint(content: dict[str, Any]) -> JointMotion:
+    axis, pivot = (torch.tensor(content[key], dtype=torch.float32) for key in ("axis", "pivot"))
+    amount, confidence = float(content["amount"]), float(content["confidence"])
+    numbers = [*axis.tolist(), *pivot.tolist(), amount, confidence]
+    if axis.shape != (3,) or pivot.shape != (3,) or not all(math.isfinite(value) for value in numbers):
+        raise TypeError("the joint: numbers that are missing or not finite")
+    if not math.isclose(float(axis.norm()), 1.0, abs_tol=1e-3):
+        raise TypeError("the joint: its axis has not the length 1")
+    return JointMotion(JointType[content["type"].upper()], axis, pivot, amount, confidence)
+
+
+def _photo(folder: Path, source: dict[str, Any]) -> Photo | None:
+    """The cut-out that was predicted from; None in results of versions that did not keep it."""
+    if "input" not in source:
+        return None
+    about = source["input"]
+    path = folder / str(about["file"])
+    try:
+        with open_image(path) as image:
+            pixels = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read ({error}); run partrm predict again") from error
+    height, width = pixels.shape[:2]
+    T = torch.tensor([about["T_canonical_camera"]], dtype=torch.float32)
+    camera = Cameras(T, torch.tensor([math.radians(float(about["fovy_deg"]))]), width, height)
+    return Photo(torch.from_numpy(pixels).permute(2, 0, 1), camera)

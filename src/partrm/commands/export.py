@@ -1,0 +1,154 @@
+"""``partrm export``: a prediction as an articulated asset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from partrm.commands import UsageError
+
+if TYPE_CHECKING:
+    from partrm.assets.asset import Asset, AssetSettings
+    from partrm.assets.predicted import PredictedObject
+
+DESCRIPTION = """Make a simulator's asset of a prediction: closed textured meshes, collision, mass, inertia, joint.
+
+SOURCE is a folder that partrm predict wrote; or an image, with --drag: it is predicted first.
+
+Writes into the folder OUT:
+  object.urdf           for ROS, PyBullet, Isaac, Drake and others; with meshes/
+  object.xml            the same as a MuJoCo model
+  object.glb            for any glTF viewer, with the joint as an animation
+  usd/                  USD with UsdPhysics (--formats ... usd; needs partrm[usd])
+  asset.json            what is predicted, what is assumed (size, up, range, density), and the versions
+
+One picture tells neither size nor weight: say them with --size-m and --density where you know them. All lengths are
+metres, z is up, the front looks along x, the object stands on the floor.
+
+Examples:
+  partrm export result --out asset
+  partrm export result --out asset --formats urdf mjcf glb usd --size-m 1.8 --range auto
+  partrm export microwave.png --drag 150,130,90,140 --out asset
+"""
+
+
+@dataclass(frozen=True)
+class PredictFirst:
+    """How an image is predicted; see ``partrm predict``."""
+
+    drag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = ()
+    """A drag from (X0, Y0) on the part to (X1, Y1), in pixels of the image."""
+    framing: Literal["auto", "canonical"] = "auto"
+    """auto finds the object from its mask; canonical: the image has the canonical camera already."""
+    model: str = "base"
+    """Name of the bundled weights, or a checkpoint folder."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes a CUDA device if there is one."""
+
+
+def export(
+    source: tyro.conf.Positional[Path],
+    out: Path,
+    formats: tuple[Literal["urdf", "mjcf", "glb", "usd"], ...] = ("urdf", "mjcf", "glb"),
+    size_m: float = 0.6,
+    up: Annotated[str, tyro.conf.arg(metavar="auto|X,Y,Z")] = "auto",
+    density: float = 400.0,
+    collision: Literal["boxes", "hulls"] = "boxes",
+    range: Literal["predicted", "auto"] = "predicted",
+    free_base: bool = False,
+    force: bool = False,
+    texture_px: int = 1024,
+    predict: Annotated[PredictFirst, tyro.conf.arg(name="")] = PredictFirst(),
+) -> None:
+    """Make a simulator's asset of a prediction.
+
+    Args:
+        source: folder of partrm predict, or an image file (with --drag).
+        out: folder for the asset; made if missing.
+        formats: what to write.
+        size_m: diagonal of the object's bounding box as it is in the picture, metres.
+        up: direction that is up, in the prediction's frame (x right, y up in the image, z towards the camera); auto
+            reads it off the joint's axis and the object's surfaces.
+        density: of the meshes' filled volume, kg per cubic metre.
+        collision: boxes keep hollow bodies hollow; hulls are CoACD's (needs coacd).
+        range: of the joint, predicted: from the picture's state to the predicted one; auto: to where the part would
+            meet the body or to the usual end of such joints.
+        free_base: the body is not fixed to the world.
+        force: export predictions of low confidence too.
+        texture_px: side of each part's texture.
+        predict: for images.
+    """
+    from partrm.assets.asset import AssetSettings
+    from partrm.assets.export import check_formats, export_prediction, require_packages
+    from partrm.commands.console import plain_console
+    from partrm.files import check_writable
+
+    settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
+    check_formats(formats)
+    require_packages(settings, formats)
+    check_writable(out)
+    predicted = _predicted(source, predict)
+    asset = export_prediction(predicted, out, settings, formats, name=_name(source))
+    console = plain_console()
+    for line in _told(asset, settings):
+        console.print(line)
+    console.print(f"asset: {out / 'asset.json'}")
+
+
+def parse_up(text: str) -> tuple[float, float, float] | None:
+    """``auto`` as None, or X,Y,Z.
+
+    Raises:
+        UsageError: something else.
+    """
+    if text == "auto":
+        return None
+    try:
+        x, y, z = (float(value) for value in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--up {text}: give auto, or three numbers X,Y,Z") from error
+    return x, y, z
+
+
+def _predicted(source: Path, first: PredictFirst) -> "PredictedObject":
+    """What a folder holds, or what the model says of an image."""
+    from partrm.assets.predicted import RESULT, load_predicted
+
+    if not first.drag:
+        if source.is_file():
+            raise UsageError(f"{source}: an image needs --drag X0,Y0,X1,Y1; or give a folder of partrm predict")
+        return load_predicted(source)
+    if (source / RESULT).exists():
+        raise UsageError(f"{source}: is a result already, --drag goes with an image")
+
+    from partrm.api import PartRM
+    from partrm.commands.predict import parse_drags
+
+    drags = parse_drags(first.drag)
+    return PartRM.from_pretrained(first.model, first.device).predict(source, drags, first.framing).to_predicted()
+
+
+def _name(source: Path) -> str:
+    """A name that descriptions can hold: letters, digits and _."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in source.absolute().stem) or "object"
+
+
+def _told(asset: "Asset", settings: "AssetSettings") -> list[str]:
+    """What was made and what was guessed, in words."""
+    (index,) = asset.object.movable
+    joint = asset.object.parts[index].joint
+    assert joint is not None
+    unit = "m" if joint.type.name == "PRISMATIC" else "rad"
+    masses = ", ".join(
+        f"{part.name} {body.mass.mass_kg:.2f} kg" for part, body in zip(asset.object.parts, asset.bodies, strict=True)
+    )
+    lines = [
+        f"{joint.type.name.lower()} joint from {joint.lower:.2f} to {joint.upper:.2f} {unit}; {masses}",
+        f"assumed: diagonal {settings.size_m:g} m, {settings.density:g} kg/m3, "
+        f"camera {asset.orientation.elevation_deg:.0f} degrees above the horizon"
+        + (f" (within {asset.orientation.doubt_deg:.0f})" if settings.up is None else ""),
+    ]
+    if asset.photo_shares[0] is None:
+        lines.append("textures show the Gaussians alone: this result does not hold its image (predict again)")
+    return lines

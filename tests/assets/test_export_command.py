@@ -1,0 +1,129 @@
+"""``partrm export`` on results of ``partrm predict``, sound and broken."""
+
+import json
+import shutil
+
+import pytest
+from torch.testing import assert_close
+
+from partrm.assets.predicted import AssetError, load_predicted
+from partrm.cli import main
+
+
+def test_a_result_holds_what_an_asset_is_made_from(laptop_result):
+    prediction, folder = laptop_result
+    found, given = load_predicted(folder), prediction.to_predicted()
+    assert (found.moving == given.moving).all()
+    assert_close(found.before.means, given.before.means)
+    assert found.joint.type == given.joint.type
+    assert_close(found.joint.axis, given.joint.axis)
+    assert_close(found.joint.pivot, given.joint.pivot)
+    assert (found.joint.amount, found.joint.confidence) == (given.joint.amount, given.joint.confidence)
+    assert found.photo is not None
+    assert_close(found.photo.image, given.photo.image, atol=0.51 / 255, rtol=0)
+    assert_close(found.photo.camera.T_world_camera, given.photo.camera.T_world_camera)
+    assert_close(found.photo.camera.fovy_rad, given.photo.camera.fovy_rad)
+
+
+def test_the_command_writes_an_asset(laptop_result, tmp_path, capsys):
+    arguments = [
+        "--out",
+        str(tmp_path / "a"),
+        "--formats",
+        "glb",
+        "--size-m",
+        "0.35",
+        "--up",
+        "0,1,0.4",
+        "--texture-px",
+        "256",
+    ]
+    assert main(["export", str(laptop_result[1]), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "revolute joint from 0.00 to" in said
+    assert "assumed: diagonal 0.35 m, 400 kg/m3, camera 22 degrees above the horizon" in said
+    about = json.loads((tmp_path / "a" / "asset.json").read_text())
+    assert about["assumed"]["up"]["source"] == "given"
+    assert about["files"] == {"glb": "object.glb"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--size-m", "0"], 2, "size 0: give a positive number"),
+        (["--size-m", "nan"], 2, "size nan: give a positive number"),
+        (["--density", "-3"], 2, "density -3: give a positive number"),
+        (["--up", "sideways"], 2, "--up sideways: give auto, or three numbers X,Y,Z"),
+        (["--up", "0,0,0"], 1, "up 0, 0, 0: give a direction"),
+        (["--formats", "stl"], 2, ""),
+        (["--drag", "1,2,3,4"], 2, "is a result already"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(arguments, code, said, laptop_result, tmp_path, capsys):
+    assert main(["export", str(laptop_result[1]), "--out", str(tmp_path / "a"), *arguments]) == code
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sources_that_are_no_results(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["export", str(tmp_path / "empty"), "--out", str(tmp_path / "a")]) == 1
+    assert "empty: no result of partrm predict (prediction.json: No such file" in capsys.readouterr().err
+    (tmp_path / "photo.png").write_bytes(b"x")
+    assert main(["export", str(tmp_path / "photo.png"), "--out", str(tmp_path / "a")]) == 2
+    assert "photo.png: an image needs --drag" in capsys.readouterr().err
+
+
+def edited(result, tmp_path, **changes):
+    """A copy of a result with other entries in its description; None drops one."""
+    folder = tmp_path / "r"
+    shutil.copytree(result, folder)
+    path = folder / "prediction.json"
+    content = json.loads(path.read_text())
+    for key, value in changes.items():
+        content[key] = value(content[key])
+        if content[key] is None:
+            del content[key]
+    path.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"joint": lambda j: None}, "tells no joint, as the results of a reference network"),
+        ({"joint": lambda j: j | {"axis": [0, 0, 3]}}, "its axis has not the length 1; run partrm predict again"),
+        ({"joint": lambda j: j | {"amount": float("nan")}}, "numbers that are missing or not finite"),
+        ({"joint": lambda j: j | {"type": "ball"}}, "'BALL'"),
+        ({"joint": lambda j: {"type": "revolute"}}, "'axis'"),
+        ({"gaussians": lambda g: g | {"moving": 3}}, "its Gaussians are not those of its prediction.json"),
+        ({"model": lambda m: None}, "'model'"),
+        ({"source": lambda s: s | {"input": s["input"] | {"file": "no.png"}}}, "no.png: cannot be read"),
+    ],
+)
+def test_damaged_results_are_refused(changes, said, laptop_result, tmp_path):
+    folder = edited(laptop_result[1], tmp_path, **changes)
+    with pytest.raises(ValueError, match=said) as caught:
+        load_predicted(folder)
+    assert "r" in str(caught.value)
+
+
+def test_an_uncertain_result_needs_force(laptop_result, tmp_path, capsys):
+    folder = edited(laptop_result[1], tmp_path, joint=lambda j: j | {"confidence": 0.2})
+    assert main(["export", str(folder), "--out", str(tmp_path / "a"), "--formats", "glb"]) == 1
+    assert "the prediction is uncertain (confidence 0.20" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_results_without_their_image_have_textures_of_the_gaussians(laptop_result, tmp_path):
+    def without_input(source):
+        return {key: value for key, value in source.items() if key != "input"}
+
+    assert load_predicted(edited(laptop_result[1], tmp_path, source=without_input)).photo is None
+
+
+def test_a_truncated_result_is_refused(laptop_result, tmp_path):
+    folder = edited(laptop_result[1], tmp_path)
+    (folder / "prediction.json").write_text("{")
+    with pytest.raises(AssetError, match="not valid JSON"):
+        load_predicted(folder)
