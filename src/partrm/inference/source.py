@@ -286,7 +286,14 @@ def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
             shorter than a pixel.
     """
     first = source.framed[0]
-    return drags_on(drag_rows(drags), source.first_alpha, first.source_width, first.source_height)
+    try:
+        return drags_on(drag_rows(drags), source.first_alpha, first.source_width, first.source_height)
+    except DragError as error:
+        if source.cut_by.startswith("grabcut") and "background" in str(error):
+            raise DragError(
+                f"{error} that GrabCut found: give a (closer) --box, --mask FILE or an RGBA image"
+            ) from error
+        raise
 
 
 def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
