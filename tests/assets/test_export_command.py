@@ -72,6 +72,14 @@ def test_sources_that_are_no_results(tmp_path, capsys):
     (tmp_path / "photo.png").write_bytes(b"x")
     assert main(["export", str(tmp_path / "photo.png"), "--out", str(tmp_path / "a")]) == 2
     assert "photo.png: an image needs --drag" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "none.png"), "--out", str(tmp_path / "a")]) == 2
+    assert "give at least one --drag" in capsys.readouterr().err
+    drag = ["--drag", "1,2,30,40"]
+    assert main(["export", str(tmp_path / "photo.png"), *drag, "--box", "1", "--out", str(tmp_path / "a")]) == 2
+    assert "the box 1: give four finite numbers" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "none.png"), *drag, "--out", str(tmp_path / "a")]) == 1
+    assert "none.png: there is no such image file" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photo.png"]
 
 
 def edited(result, tmp_path, **changes):

@@ -1,12 +1,13 @@
 """``partrm export``: a prediction as an articulated asset."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from partrm.commands import UsageError
+from partrm.commands.predict import Photograph, check_photograph, parse_drags
 
 if TYPE_CHECKING:
     from partrm.assets.asset import Asset, AssetSettings
@@ -30,6 +31,7 @@ Examples:
   partrm export result --out asset
   partrm export result --out asset --formats urdf mjcf glb usd --size-m 1.8 --range auto
   partrm export microwave.png --drag 150,130,90,140 --out asset
+  partrm export kitchen.jpg --box 420,310,1210,1480 --drag 812,640,700,655 --out asset
 """
 
 
@@ -45,6 +47,8 @@ class PredictFirst:
     """Name of the bundled weights, or a checkpoint folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a CUDA device if there is one."""
+    photo: Annotated[Photograph, tyro.conf.arg(name="")] = field(default_factory=Photograph)
+    """What is known of a photograph."""
 
 
 def export(
@@ -115,18 +119,23 @@ def _predicted(source: Path, first: PredictFirst) -> "PredictedObject":
     """What a folder holds, or what the model says of an image."""
     from partrm.assets.predicted import RESULT, load_predicted
 
-    if not first.drag:
-        if source.is_file():
-            raise UsageError(f"{source}: an image needs --drag X0,Y0,X1,Y1; or give a folder of partrm predict")
+    if (source / RESULT).exists() or (source.is_dir() and not first.drag):
+        if first != PredictFirst():
+            raise UsageError(
+                f"{source}: is a result already: --drag and what else tells how to predict go with an image"
+            )
         return load_predicted(source)
-    if (source / RESULT).exists():
-        raise UsageError(f"{source}: is a result already, --drag goes with an image")
+    if not first.drag and source.exists():
+        raise UsageError(f"{source}: an image needs --drag X0,Y0,X1,Y1; or give a folder of partrm predict")
+    photo, drags = first.photo, parse_drags(first.drag)
+    box = check_photograph(photo, source, first.framing)
 
     from partrm.api import PartRM
-    from partrm.commands.predict import parse_drags
 
-    drags = parse_drags(first.drag)
-    return PartRM.from_pretrained(first.model, first.device).predict(source, drags, first.framing).to_predicted()
+    model = PartRM.from_pretrained(first.model, first.device)
+    return model.predict(
+        source, drags, first.framing, box=box, mask=photo.mask, cutout=photo.cutout, fovy_deg=photo.fovy_deg
+    ).to_predicted()
 
 
 def _name(source: Path) -> str:
