@@ -183,7 +183,9 @@ def shell_inertia(
     if not total > 0:
         raise SimulationError("the dragged part has no surface, and so no mass")
     centre = mass @ summed / (3 * total)
-    second = sum(np.einsum("f,fi,fj->ij", mass, x, x) for x in (a, b, c, summed)) / 12 - total * np.outer(centre, centre)
+    second = sum(np.einsum("f,fi,fj->ij", mass, x, x) for x in (a, b, c, summed)) / 12 - total * np.outer(
+        centre, centre
+    )
     return total, centre, np.trace(second) * np.eye(3) - second
 
 
@@ -288,7 +290,7 @@ def _xml(
         for number, piece in enumerate(some):
             name = f"{body}_{number}"
             ET.SubElement(asset, "mesh", name=name, inertia="shell", vertex=numbers(piece.vertices.ravel()))
-            ET.SubElement(element, "geom", name=name, type="mesh", mesh=name, **sides)
+            ET.SubElement(element, "geom", {"name": name, "type": "mesh", "mesh": name} | sides)
     if pairs:
         contact = ET.SubElement(root, "contact")
         for one, other in pairs:

@@ -73,12 +73,23 @@ class PullResult:
         return max(0.0, 1.0 - self.opened)
 
 
-class Guide:
-    """Where the cup is led: along an arc, which in a closed loop is estimated anew from where the point has been."""
+@dataclass(frozen=True)
+class Plan:
+    """What the cup follows."""
 
-    def __init__(self, arc: Arc, settings: SuctionSettings, closed_loop: bool, seed: int) -> None:
+    arc: Arc
+    """Object frame, metres; it starts at the point of the part that the cup holds."""
+    closed_loop: bool = False
+    """Whether the arc is estimated anew, from where the point has been, along the way."""
+
+
+class Guide:
+    """Where a cup that follows a plan is led."""
+
+    def __init__(self, plan: Plan, settings: SuctionSettings, seed: int) -> None:
+        arc = plan.arc
         self._predicted = self._arc = arc
-        self._settings, self._closed_loop = settings, closed_loop
+        self._settings, self._closed_loop = settings, plan.closed_loop
         self._noise = np.random.default_rng(seed)
         self._path = [arc.start]
         self._length = 0.0
@@ -99,33 +110,31 @@ class Guide:
         return self._target
 
 
-def pull(task: Task, arc: Arc, settings: SuctionSettings, closed_loop: bool = False, seed: int = 0) -> PullResult:
-    """Pull the dragged part by a cup at ``arc.start`` until it is open, the cup comes off, or time is up.
+def pull(task: Task, plan: Plan, settings: SuctionSettings, seed: int = 0) -> PullResult:
+    """Pull the dragged part by a cup until it is open, the cup comes off, or time is up.
 
     Args:
         task: the true object, metres.
-        arc: what the cup follows; object frame, metres. It starts on the dragged part.
+        plan: what the cup follows.
         settings: of the protocol.
-        closed_loop: whether the arc is estimated anew along the way.
         seed: of the joint's resistance and of the measured path: the same seed gives the same result.
 
     Raises:
         SimulationError: MuJoCo is not installed or does not take the object, or the simulation diverged.
     """
-    return pull_in(simulate(task, settings.drawn(seed), settings.timestep_s), task, arc, settings, closed_loop, seed)
+    return pull_in(simulate(task, settings.drawn(seed), settings.timestep_s), task, plan, settings, seed)
 
 
-def pull_in(
-    simulated: SimulatedObject, task: Task, arc: Arc, settings: SuctionSettings, closed_loop: bool, seed: int
-) -> PullResult:
+def pull_in(simulated: SimulatedObject, task: Task, plan: Plan, settings: SuctionSettings, seed: int) -> PullResult:
     """:func:`pull` in a model that is there already; it starts from the source state again."""
     mujoco = mujoco_package()
     model, data, body = simulated.model, simulated.data, simulated.body
     mujoco.mj_resetData(model, data)
     mujoco.mj_forward(model, data)
-    held = data.xmat[body].reshape(3, 3).T @ (arc.start - data.xpos[body])
-    guide, torque = Guide(arc, settings, closed_loop, seed), np.zeros(3)
-    point, ending, before = arc.start, "timeout", arc.start
+    start = plan.arc.start
+    held = data.xmat[body].reshape(3, 3).T @ (start - data.xpos[body])
+    guide, torque = Guide(plan, settings, seed), np.zeros(3)
+    point, ending, before = start, "timeout", start
     for _ in range(round(settings.timeout_s / settings.timestep_s)):
         velocity = (point - before) / settings.timestep_s
         gap = guide.target(point) - point
