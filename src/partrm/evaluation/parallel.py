@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -31,6 +31,7 @@ class WorkerError(PartRMError):
 MadeRow = TypeVar("MadeRow", bound=Row, covariant=True)
 
 
+@runtime_checkable
 class RowMaker(Protocol[MadeRow]):
     """A model and a set, opened on one device."""
 
@@ -39,6 +40,7 @@ class RowMaker(Protocol[MadeRow]):
         ...
 
 
+@runtime_checkable
 class AnyJob(Protocol[MadeRow]):
     """What every process of an evaluation needs to know, whatever it measures."""
 

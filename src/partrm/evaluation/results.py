@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from partrm.errors import PartRMError
 from partrm.evaluation.samples import InputFraming, PosedSettings, RunSettings, SampleLabel
@@ -33,6 +33,7 @@ class ResultsError(PartRMError):
     """Results that cannot be read or compared; the message says why."""
 
 
+@runtime_checkable
 class Row(Protocol):
     """One sample, of whatever an evaluation measures."""
 

@@ -20,6 +20,10 @@ STRAIGHT_CURVATURE = 0.05
 """Arcs of less (1/m) are told as slides: their hinge would be more than 20 m away."""
 
 
+FAR_OFF_RAD = 1.0
+"""A path that leads so far from the predicted direction is fitted from its own direction on."""
+
+
 @dataclass(frozen=True)
 class Arc:
     """Where a point goes, by the length of its way."""
@@ -103,8 +107,8 @@ def estimate_arc(path: Float[np.ndarray, "n 3"], predicted: Arc, prior: ArcPrior
     tilt = np.stack(across(predicted.tangent))
 
     def arc_of(values: np.ndarray) -> Arc:
-        tangent = predicted.tangent + values[:2] @ tilt
-        tangent = tangent / np.linalg.norm(tangent)
+        angle = float(np.linalg.norm(values[:2]))
+        tangent = np.cos(angle) * predicted.tangent + np.sinc(angle / np.pi) * (values[:2] @ tilt)
         curvature = predicted.curvature + values[2:]
         return Arc(predicted.start, tangent, curvature - tangent * (tangent @ curvature))
 
@@ -114,4 +118,10 @@ def estimate_arc(path: Float[np.ndarray, "n 3"], predicted: Arc, prior: ArcPrior
         believed = (values[:2] / prior.tangent_rad, values[2:] / prior.curvature_per_m)
         return np.concatenate([off.ravel() / prior.path_m, *believed])
 
-    return arc_of(least_squares(errors, np.zeros(5), method="trf", x_scale=[0.1, 0.1, 1, 1, 1], max_nfev=30).x)
+    ahead = path[np.linalg.norm(path - predicted.start, axis=1).argmax()] - predicted.start
+    sideways = tilt @ ahead
+    angle = float(np.arctan2(np.linalg.norm(sideways), predicted.tangent @ ahead))
+    first = np.zeros(5)
+    if angle > FAR_OFF_RAD:  # from the prediction, least squares might not find the way there
+        first[:2] = angle * sideways / max(float(np.linalg.norm(sideways)), 1e-9)
+    return arc_of(least_squares(errors, first, x_scale=[0.1, 0.1, 1, 1, 1], ftol=1e-4, xtol=1e-4, max_nfev=30).x)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
@@ -44,7 +44,7 @@ class SimulationError(PartRMError):
 class JointResistance:
     """What a joint opposes to motion, and what parts weigh."""
 
-    hinge_damping: float = 0.3
+    hinge_damping: float = 0.1
     """N m s / rad."""
     hinge_friction: float = 0.1
     """N m, dry."""
@@ -133,16 +133,28 @@ class Piece:
 
 
 def pieces_of(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> list[Piece]:
-    """The connected pieces of a surface; vertices in one place are one, flat pieces get a thickness."""
+    """The connected pieces of a surface, flat ones with a thickness.
+
+    Closed pieces that only touch stay apart; of the others, which seams may have cut, vertices in one place are one.
+    """
     if not len(faces):
         return []
+    label, closed = connected_faces(faces)
     _, place = np.unique(np.round(vertices, 6), axis=0, return_inverse=True)
-    corner = place.reshape(-1)[faces]
-    edges = np.concatenate([corner[:, :2], corner[:, 1:]])
-    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(int(place.max()) + 1,) * 2)
-    _, label = connected_components(graph, directed=False)
-    of_face = label[corner[:, 0]]
-    return [piece_of(vertices, faces[of_face == number]) for number in np.unique(of_face)]
+    mended, _ = connected_faces(place.reshape(-1)[faces[~closed]]) if not closed.all() else (label[:0], closed[:0])
+    label[~closed] = label.max() + 1 + mended
+    return [piece_of(vertices, faces[label == number]) for number in np.unique(label)]
+
+
+def connected_faces(corners: Int[np.ndarray, "f 3"]) -> tuple[Int[np.ndarray, " f"], Bool[np.ndarray, " f"]]:
+    """Which connected piece each face belongs to, and whether that piece is closed: each edge has two faces."""
+    edges = np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]), axis=1)
+    size = int(corners.max()) + 1
+    _, label = connected_components(coo_array((np.ones(len(edges)), edges.T), shape=(size, size)), directed=False)
+    ends, faces_at = np.unique(edges, axis=0, return_counts=True)
+    open_labels = np.unique(label[ends[faces_at != 2, 0]])
+    of_face = label[corners[:, 0]].astype(np.int64)
+    return of_face, ~np.isin(of_face, open_labels)
 
 
 def piece_of(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Piece:
@@ -265,7 +277,7 @@ def _xml(
     resistance: JointResistance,
     timestep_s: float,
     pieces: dict[str, list[Piece]],
-    posed: list[Float[np.ndarray, "v 3"]],
+    posed: list[Float[np.ndarray, "_ 3"]],
     pairs: list[tuple[str, str]] | None,
 ) -> str:
     """MJCF of a task; without ``pairs`` the dragged part meets everything, with them only these pieces meet."""

@@ -36,7 +36,9 @@ class SuctionSettings:
     stiffness_n_per_m: float = 2000.0
     cup_damping_n_s_per_m: float = 20.0
     speed_m_per_s: float = 0.1
-    """Of the guide along its way."""
+    """Of the guide along its way, at most."""
+    turn_rad_per_s: float = 1.0
+    """Of the guide about its arc's centre, at most."""
     timeout_s: float = 20.0
     """Simulated time."""
     timestep_s: float = 0.002
@@ -100,12 +102,12 @@ class Guide:
         s = self._settings
         if self._closed_loop and float(np.linalg.norm(point - self._path[-1])) > s.refit_m:
             self._path.append(point + self._noise.normal(0, s.sensor_noise_m, 3))
-            lead = float(np.linalg.norm(self._target - point))
             path = np.array(self._path[1:])
             self._arc = estimate_arc(path, self._predicted, s.prior)
-            # The pull stays as strong as it was, along the new arc.
-            self._length = float(self._arc.lengths(path)[-1]) + lead
-        self._length += s.speed_m_per_s * s.timestep_s
+            # The pull, or the push against gravity, stays as strong as it was, along the new arc.
+            self._length = float(self._arc.lengths(np.stack([*path, self._target]))[-1])
+        turn = s.turn_rad_per_s / max(float(np.linalg.norm(self._arc.curvature)), 1e-9)
+        self._length += min(s.speed_m_per_s, turn) * s.timestep_s
         self._target = self._arc.points(np.array([self._length]))[0]
         return self._target
 
