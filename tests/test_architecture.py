@@ -27,6 +27,7 @@ LAYERS = (
     "cli",
     "commands",
     "api",
+    "robotics",
     "evaluation",
     "viewer",
     "paper",

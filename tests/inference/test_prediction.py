@@ -171,3 +171,14 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
         with pytest.raises(OutputError, match="cannot write there"), staged_folder(place):
             pass
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_trajectory_moves_as_the_part_does(prediction):
+    trajectory = prediction.trajectory(5)
+    T = prediction.joint.T_after_before.double()
+    assert_close(trajectory.T_frame_gripper[-1], T @ trajectory.T_frame_gripper[0], atol=1e-5, rtol=0)
+    held = trajectory.T_frame_gripper[0, :3, 3]
+    assert float((prediction.before.means[prediction.moving].double() - held).norm(dim=-1).min()) < 1e-6
+    seen = prediction.trajectory(5, frame="camera", size_m=0.6)
+    assert (seen.frame, seen.unit) == ("camera", "m")
+    assert bool((seen.T_frame_gripper[0, 2, 3] > 0).all()), "before the camera"

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MADE_HERE = ("procedural", "real")
 """Words for sets that are made here; a folder of such a name is given as ``./real``."""
 
+NOVEL_SIZE_PX = 256
+"""Side of the images from around."""
+
 DESCRIPTION = """Evaluate a model on fixed samples: which part moves, how, and how the result looks from all around.
 
 What --data takes:
@@ -35,6 +38,9 @@ Writes into the folder OUT:
   contact_sheet.png   the pictures
   grid.md             with --grid: one table of all settings, each of which gets a folder
 
+With --task manipulation a suction cup pulls every true object open in MuJoCo, led by the true joint, the predicted one
+(open and closed loop) and the drag alone (docs/robotics.md); it writes manipulation.json and manipulation.md.
+
 A run that was cut off goes on when called again with the same arguments.
 Several GPUs: torchrun --nproc-per-node N -m partrm eval ...
 
@@ -48,6 +54,7 @@ Examples:
   partrm eval --data real --grid --out eval_grid
   partrm eval --data procedural --pack set.safetensors     # where the objects can be made
   partrm eval --data set.safetensors --out eval_gpu        # where the GPU is
+  partrm eval --data real --task manipulation --workers 2 --device cpu --out eval_robot
   partrm eval --compare eval_real/metrics.json eval_mine/metrics.json
 """
 
@@ -55,11 +62,12 @@ Examples:
 def evaluate(
     data: str | None = None,
     out: Path | None = None,
+    task: Literal["prediction", "manipulation"] = "prediction",
     limit: int | None = None,
     views: int = 1,
     drags: int = 1,
     framing: Literal["canonical", "mask-box"] = "canonical",
-    novel_size_px: int = 256,
+    novel_size_px: int = NOVEL_SIZE_PX,
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
@@ -78,6 +86,7 @@ def evaluate(
     Args:
         data: which objects: procedural, real, a packed set, or a folder.
         out: folder for the results; made if missing.
+        task: prediction scores images, parts and joints; manipulation how far a robot opens the true objects.
         limit: number of samples (default: 500 procedural ones, all of the others).
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
@@ -109,6 +118,8 @@ def evaluate(
         raise UsageError("--pack writes the set and nothing else: give it without --out and --grid")
     if grid and (views, drags, framing) != (1, 1, "canonical"):
         raise UsageError("--grid sets views, drags and framing itself")
+    if task == "manipulation":
+        _check_manipulation(data, pack, grid, novel_size_px, lpips)
     _check_data(data, protocol or file_list, bool(categories) or motion_fraction != 1, framing, pack)
 
     # Heavy imports stay below what can be said without them.
@@ -133,7 +144,15 @@ def evaluate(
         _pack(data, plan, pack)
     else:
         assert out is not None
-        _run(open_data, out, options, lpips, settings, grid)
+        _run(open_data, out, options, lpips, settings, task, grid)
+
+
+def _check_manipulation(data: str, pack: Path | None, grid: bool, novel_size_px: int, lpips: object) -> None:
+    """What only images take is said before anything is imported."""
+    if data not in MADE_HERE and Path(data).is_dir():
+        raise UsageError(f"--task manipulation needs true objects: --data {data} is a folder of images")
+    if pack is not None or grid or novel_size_px != NOVEL_SIZE_PX or lpips != "auto":
+        raise UsageError("--task manipulation scores no images: it takes no --pack, --grid, --novel-size-px or --lpips")
 
 
 def _check_data(
@@ -186,27 +205,37 @@ def _run(
     options: "RunOptions",
     lpips: Literal["auto", "none"] | Path,
     settings: "RunSettings",
+    task: Literal["prediction", "manipulation"],
     grid: bool,
 ) -> None:
     """Evaluate; the main one of several ranks speaks and writes."""
     from partrm.commands.console import evaluation_listener
+    from partrm.evaluation.mesh_samples import EvalSet
     from partrm.evaluation.parallel import Ranks
     from partrm.evaluation.session import SILENT, evaluate_grid, evaluate_into
     from partrm.files import check_writable
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
     from partrm.model.devices import select_device
+    from partrm.robotics.manipulation import evaluate_manipulation
+    from partrm.robotics.simulated_object import mujoco_package
 
     select_device(options.device)
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(options.model)
-    options = replace(options, lpips=find_lpips(lpips))
+    if task == "manipulation":
+        mujoco_package()
+    else:
+        options = replace(options, lpips=find_lpips(lpips))
     ranks = Ranks.of(options.device)
     if ranks.main:
         check_writable(out)
     listener = evaluation_listener() if ranks.main else SILENT
     evalset = open_data(listener)
-    if grid:
+    if task == "manipulation":
+        assert isinstance(evalset, EvalSet)
+        evaluate_manipulation(evalset, out, options, settings, listener=listener)
+    elif grid:
         evaluate_grid(evalset, out, options, settings.limit, listener)
     else:
         evaluate_into(evalset, out, options, settings, listener)

@@ -11,14 +11,14 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
 from partrm.datasets.executors import end_with_parent
 from partrm.errors import PartRMError
-from partrm.evaluation.results import SampleRow
-from partrm.evaluation.runner import Scorer, add_rows, batches, check_complete, sample_count
+from partrm.evaluation.results import Row
+from partrm.evaluation.runner import AnyRow, Scorer, add_rows, batches, check_complete, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
@@ -28,9 +28,34 @@ class WorkerError(PartRMError):
     """A process of the evaluation failed; the message says why."""
 
 
+MadeRow = TypeVar("MadeRow", bound=Row, covariant=True)
+
+
+@runtime_checkable
+class RowMaker(Protocol[MadeRow]):
+    """A model and a set, opened on one device."""
+
+    def rows(self, numbers: Sequence[int]) -> Sequence[MadeRow]:
+        """The rows of some samples."""
+        ...
+
+
+@runtime_checkable
+class AnyJob(Protocol[MadeRow]):
+    """What every process of an evaluation needs to know, whatever it measures."""
+
+    @property
+    def evalset(self) -> EvaluationSet: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def settings(self) -> RunSettings: ...
+    def scorer(self, model: LoadedModel) -> RowMaker[MadeRow]: ...
+
+
 @dataclass(frozen=True)
 class Job:
-    """What every process of an evaluation needs to know."""
+    """The images, parts and joints of a set, scored."""
 
     evalset: EvaluationSet
     model: str
@@ -43,8 +68,8 @@ class Job:
 
 
 def evaluate_on_workers(
-    job: Job, workers: int, keep: Callable[[SampleRow], None], earlier: Sequence[SampleRow] = (), threads: int = 1
-) -> list[SampleRow]:
+    job: AnyJob[AnyRow], workers: int, keep: Callable[[AnyRow], None], earlier: Sequence[AnyRow] = (), threads: int = 1
+) -> list[AnyRow]:
     """All rows, made by processes on the CPU; a batch is handed out when a worker is free.
 
     Args:
@@ -70,11 +95,11 @@ def evaluate_on_workers(
     return rows
 
 
-_JOBS: list[Job] = []
+_JOBS: list[AnyJob] = []
 """The one job of a worker process."""
 
 
-def _start_worker(job: Job, threads: int) -> None:
+def _start_worker(job: AnyJob, threads: int) -> None:
     import numba
 
     end_with_parent()
@@ -84,12 +109,12 @@ def _start_worker(job: Job, threads: int) -> None:
 
 
 @cache
-def _scorer() -> Scorer:
+def _scorer() -> RowMaker:
     (job,) = _JOBS
     return job.scorer(load_model(job.model, "cpu"))
 
 
-def _score(numbers: list[int]) -> list[SampleRow]:
+def _score(numbers: Sequence[int]) -> Sequence[Any]:
     """Rows of a batch, scored in a worker."""
     try:
         return _scorer().rows(numbers)
@@ -147,8 +172,12 @@ class Ranks:
 
 
 def evaluate_on_ranks(
-    job: Job, model: LoadedModel, ranks: Ranks, keep: Callable[[SampleRow], None], earlier: Sequence[SampleRow] = ()
-) -> list[SampleRow]:
+    job: AnyJob[AnyRow],
+    model: LoadedModel,
+    ranks: Ranks,
+    keep: Callable[[AnyRow], None],
+    earlier: Sequence[AnyRow] = (),
+) -> list[AnyRow]:
     """All rows on every rank; in each round every rank scores one batch, then all rows are gathered.
 
     Args:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from partrm.errors import PartRMError
 from partrm.evaluation.samples import InputFraming, PosedSettings, RunSettings, SampleLabel
@@ -31,6 +31,18 @@ S = TypeVar("S")
 
 class ResultsError(PartRMError):
     """Results that cannot be read or compared; the message says why."""
+
+
+@runtime_checkable
+class Row(Protocol):
+    """One sample, of whatever an evaluation measures."""
+
+    @property
+    def label(self) -> SampleLabel:
+        """Which it is."""
+        ...
+
+    def to_json(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ Data flow::
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.evaluation.baselines import baseline_answers, first_view_grid, render_on_white
-from partrm.evaluation.results import SampleRow
+from partrm.evaluation.results import Row, SampleRow
 from partrm.evaluation.samples import (
     OPAQUE,
     EvaluationSet,
@@ -32,6 +33,8 @@ from partrm.inference.reading import Reading
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import NetworkInput
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 CPU_BATCH, CUDA_BATCH = 4, 32
 """Samples scored together; metrics do not depend on who scores which batch."""
@@ -117,7 +120,7 @@ def evaluate(
     return rows
 
 
-def add_rows(rows: list[SampleRow], more: Sequence[SampleRow], keep: Callable[[SampleRow], None]) -> None:
+def add_rows(rows: list[AnyRow], more: Sequence[AnyRow], keep: Callable[[AnyRow], None]) -> None:
     """Append the rows of a batch that are not there yet, each handed to ``keep``."""
     for row in more:
         if row.label.sample >= len(rows):
@@ -125,7 +128,7 @@ def add_rows(rows: list[SampleRow], more: Sequence[SampleRow], keep: Callable[[S
             keep(row)
 
 
-def check_complete(rows: Sequence[SampleRow], count: int) -> None:
+def check_complete(rows: Sequence[Row], count: int) -> None:
     """Every sample has one row, in order."""
     assert [row.label.sample for row in rows] == list(range(count)), "a sample was lost"
 

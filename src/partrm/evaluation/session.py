@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -16,11 +16,11 @@ from partrm.errors import PartRMError
 from partrm.evaluation.eval_set import differing_samples, published_digests
 from partrm.evaluation.html_report import examples_of
 from partrm.evaluation.mesh_samples import EvalSet
-from partrm.evaluation.parallel import Job, Ranks, evaluate_on_ranks, evaluate_on_workers
+from partrm.evaluation.parallel import AnyJob, Job, Ranks, evaluate_on_ranks, evaluate_on_workers
 from partrm.evaluation.planning import ProceduralPlan, plan_procedural, plan_real
 from partrm.evaluation.report import identify, results_of, save_results
 from partrm.evaluation.results import Identity, Results, SampleRow
-from partrm.evaluation.runner import check_framing, sample_count
+from partrm.evaluation.runner import AnyRow, check_framing, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import absent, grid_table, number
 from partrm.files import atomic_write, staged_folder
@@ -129,6 +129,64 @@ def evaluate_into(
         WorkerError: a worker failed.
     """
     options, settings = options or RunOptions(), settings or RunSettings()
+    job = Job(evalset, options.model, settings, options.lpips)
+
+    def identity(model: LoadedModel, device: str) -> Identity:
+        return identify(evalset, model, settings, options.lpips, device)
+
+    done = complete_rows(job, out, options, identity, SampleRow.from_json, listener)
+    results = results_of(done.identity, done.rows)
+    if done.main:
+        examples = examples_of(evalset, done.model, settings, done.rows)
+        with staged_folder(out) as folder:
+            save_results(results, examples, done.seconds, folder)
+        (out / ROWS).unlink()
+        for line in summary_lines(results, out):
+            listener.say(line)
+    return results
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """What rows depend on."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+AnyIdentity = TypeVar("AnyIdentity", bound=Identified)
+
+
+@dataclass(frozen=True)
+class CompleteRows(Generic[AnyIdentity, AnyRow]):
+    """All rows of an evaluation; those in ``rows.jsonl`` may go once the results are written."""
+
+    identity: AnyIdentity
+    rows: list[AnyRow]
+    model: LoadedModel
+    """On this process' device."""
+    seconds: float
+    main: bool
+    """Whether this process writes and speaks."""
+
+
+def complete_rows(
+    job: AnyJob[AnyRow],
+    out: Path,
+    options: RunOptions,
+    identity: Callable[[LoadedModel, str], AnyIdentity],
+    row_of: Callable[[dict[str, Any]], AnyRow],
+    listener: Listener = SILENT,
+) -> CompleteRows[AnyIdentity, AnyRow]:
+    """Make every row of a job, or those that ``rows.jsonl`` in ``out`` does not have; it is kept as they come.
+
+    Args:
+        identity: of the evaluation, from the model and ``cpu`` or ``cuda``.
+        row_of: the row that a row's ``to_json`` wrote.
+
+    Raises:
+        as :func:`evaluate_into`.
+    """
+    evalset, settings = job.evalset, job.settings
     check_framing(evalset, settings)
     select_device(options.device)
     ranks = Ranks.of(options.device)
@@ -140,44 +198,36 @@ def evaluate_into(
         )
     model = load_model(options.model, ranks.device)
     assert model.articulated is model.network  # a network that tells no part is refused before anything is written
-    known, path = identify(evalset, model, settings, options.lpips, ranks.device.type), out / ROWS
+    known, path = identity(model, ranks.device.type), out / ROWS
     if ranks.main:
         with staged_folder(out):
             pass  # The folder is there now, and results can be written.
-    earlier, count = ranks.first(load_rows(path, known) if ranks.main else []), sample_count(evalset, settings)
+    earlier = ranks.first(load_rows(path, known, row_of) if ranks.main else [])
+    count = sample_count(evalset, settings)
     if earlier and ranks.main:
         listener.note(f"going on after {len(earlier)} of {count} samples")
     started = time.perf_counter()
-    job = Job(evalset, options.model, settings, options.lpips)
     rows = _rows_of(job, options, model, ranks, earlier, lambda: keeping_rows(path, known, earlier), listener)
-    results = results_of(known, rows)
-    assert len(results.samples) == count, "a sample was lost"
-    if ranks.main:
-        seconds, examples = time.perf_counter() - started, examples_of(evalset, model, settings, rows)
-        with staged_folder(out) as folder:
-            save_results(results, examples, seconds, folder)
-        path.unlink()
-        for line in summary_lines(results, out):
-            listener.say(line)
-    return results
+    assert len(rows) == count, "a sample was lost"
+    return CompleteRows(known, rows, model, time.perf_counter() - started, ranks.main)
 
 
 def _rows_of(
-    job: Job,
+    job: AnyJob[AnyRow],
     options: RunOptions,
     model: LoadedModel,
     ranks: Ranks,
-    earlier: Sequence[SampleRow],
-    keeping: Callable[[], AbstractContextManager[Callable[[SampleRow], None]]],
+    earlier: Sequence[AnyRow],
+    keeping: Callable[[], AbstractContextManager[Callable[[AnyRow], None]]],
     listener: Listener,
-) -> list[SampleRow]:
+) -> list[AnyRow]:
     """Every row, by whatever processes there are; the main one keeps them on disk and tells how far it is."""
     if not ranks.main:
         return evaluate_on_ranks(job, model, ranks, lambda row: None, earlier)
     count = sample_count(job.evalset, job.settings)
     with listener.track("evaluating", count, len(earlier)) as advance, keeping() as keep:
 
-        def keep_and_show(row: SampleRow) -> None:
+        def keep_and_show(row: AnyRow) -> None:
             keep(row)
             advance()
 
@@ -235,12 +285,13 @@ def summary_lines(results: Results, out: Path) -> tuple[str, str]:
     return numbers, f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}"
 
 
-def load_rows(path: Path, identity: Identity) -> list[SampleRow]:
+def load_rows(path: Path, identity: Identified, row_of: Callable[[dict[str, Any]], AnyRow]) -> list[AnyRow]:
     """The rows of a run that was cut off, in order; none if there was no such run. A half-written last line is dropped.
 
     Args:
         path: the file; its first line is the identity of the evaluation.
         identity: of this evaluation.
+        row_of: the row that a row's ``to_json`` wrote.
 
     Raises:
         RowsError: the file belongs to another evaluation, or is damaged.
@@ -262,11 +313,11 @@ def load_rows(path: Path, identity: Identity) -> list[SampleRow]:
         )
     if [row["sample"] for row in rows] != list(range(len(rows))):
         raise RowsError(f"{path}: rows are missing; delete it or choose another folder")
-    return [SampleRow.from_json(row) for row in rows]
+    return [row_of(row) for row in rows]
 
 
 @contextmanager
-def keeping_rows(path: Path, identity: Identity, earlier: Sequence[SampleRow]) -> Iterator[Callable[[SampleRow], None]]:
+def keeping_rows(path: Path, identity: Identified, earlier: Sequence[AnyRow]) -> Iterator[Callable[[AnyRow], None]]:
     """A function that puts one row more on disk; the file begins with the identity and the earlier rows.
 
     The file is replaced as a whole at the start, then grows by whole lines, each on disk before the next row is made.
@@ -275,7 +326,7 @@ def keeping_rows(path: Path, identity: Identity, earlier: Sequence[SampleRow]) -
     atomic_write(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
     with path.open("a", encoding="utf-8") as file:
 
-        def keep(row: SampleRow) -> None:
+        def keep(row: AnyRow) -> None:
             file.write(json.dumps(row.to_json(), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())

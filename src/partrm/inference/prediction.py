@@ -33,6 +33,7 @@ from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_poly
 from partrm.imaging.images import FramedImage, resampled, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
+from partrm.inference.trajectory import Trajectory, TrajectoryFrame, box_diagonal, gripper_at, gripper_trajectory
 from partrm.metrics.images import composite_on_white
 from partrm.rendering.splats import render_splats
 
@@ -124,6 +125,32 @@ class Prediction:
             t: 0 before the motion, 1 after it.
         """
         return render_rgba(self.at(t), default_cameras(self.source) if cameras is None else cameras)
+
+    def trajectory(
+        self, n: int = 16, frame: TrajectoryFrame = "canonical", size_m: float | None = None, reach: float = 1.0
+    ) -> Trajectory:
+        """Poses of a gripper that holds the part where the first drag starts, from before the motion to after it.
+
+        Its z goes into the surface, its y is the way its fingers close; the joint carries it as it carries the part.
+
+        Args:
+            n: poses, at equal steps of the motion; at least 2.
+            frame: ``canonical`` (x right, y up, z towards the first camera), or ``camera``, the OpenCV camera of the
+                user's first image: with that camera's pose on the robot, the poses are the robot's.
+            size_m: metres of the diagonal of the box about the object as it is in the picture; lengths are then metres,
+                else canonical units (about the object's diagonal). Where posed views were given in metres, a canonical
+                unit is ``1 / source.world_scale`` metres.
+            reach: the last pose's share of the predicted motion; beyond 1 the motion goes on.
+
+        Raises:
+            TrajectoryError: fewer than 2 poses, a reach or size that is not positive, or nothing opaque moves.
+        """
+        source = self.source
+        pixel = source.framed[0].to_framed_px(self.drags.start[0])
+        held = gripper_at(self.before, self.moving, self.joint, source.cameras[0], pixel)
+        T_camera = torch.tensor(describe_camera(source)["T_canonical_camera"]) if frame == "camera" else None
+        unit_m = None if size_m is None else size_m / box_diagonal(self.before)
+        return gripper_trajectory(held, self.joint, n, reach, T_camera, unit_m)
 
     def save(self, folder: str | Path, cameras: Cameras | None = None) -> None:
         """Write what ``partrm predict`` writes into ``folder``; see :func:`save_prediction`."""

@@ -1,0 +1,331 @@
+"""How far predictions get a robot: every sample's true object, pulled open by guides that know more or less of it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
+from partrm.evaluation.report import git_commit, identify
+from partrm.evaluation.results import COVERAGE, RESAMPLES, Identity, Statistic
+from partrm.evaluation.samples import RunSettings, SampleLabel
+from partrm.evaluation.scoring import summarise_values
+from partrm.evaluation.session import ROWS, SILENT, Listener, RunOptions, complete_rows
+from partrm.evaluation.tables import Table, with_interval
+from partrm.files import staged_folder
+from partrm.geometry.framing import Framing, joint_to_object
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import transform_points
+from partrm.inference.decode import read_motion, run_network
+from partrm.model.checkpoints import LoadedModel
+from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
+from partrm.objects.materials import Material, Role
+from partrm.robotics.arcs import Arc
+from partrm.robotics.simulated_object import Task, simulate
+from partrm.robotics.suction import Plan, PullResult, SuctionSettings, pull_in
+
+SCHEMA = "partrm.manipulation/1"
+
+RESULTS, REPORT = "manipulation.json", "manipulation.md"
+
+GUIDES = {
+    "true_joint": "true joint",
+    "predicted_closed_loop": "predicted joint, closed loop",
+    "predicted_joint": "predicted joint",
+    "straight_closed_loop": "straight pull along the drag, closed loop",
+    "straight_pull": "straight pull along the drag",
+}
+"""What leads the cup, and what it is called."""
+
+SUCCESS_SHARES = (0.9, 0.75, 0.5)
+"""A pull succeeds that opens so much of the remaining range."""
+
+
+@dataclass(frozen=True)
+class ManipulationRow:
+    """One sample: what each guide opened."""
+
+    label: SampleLabel
+    span: float
+    """Signed remaining range from the source state, radians or metres."""
+    pulls: dict[str, PullResult]
+    """Of each of :data:`GUIDES`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``manipulation.json`` has it."""
+        known = {name: value for name, value in asdict(self.label).items() if value is not None}
+        pulls = {name: asdict(result) | {"left": result.left} for name, result in self.pulls.items()}
+        return known | {"span": self.span, "pulls": pulls}
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> "ManipulationRow":
+        """The row that :meth:`to_json` wrote."""
+        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        names = [f.name for f in fields(PullResult)]
+        pulls = {guide: PullResult(**{n: result[n] for n in names}) for guide, result in row["pulls"].items()}
+        return ManipulationRow(label, row["span"], pulls)
+
+
+@dataclass(frozen=True)
+class ManipulationIdentity:
+    """What the rows depend on."""
+
+    evaluation: Identity
+    suction: SuctionSettings
+
+    def to_json(self) -> dict[str, Any]:
+        """The head of ``manipulation.json``, but for the commit."""
+        return self.evaluation.to_json() | {"schema": SCHEMA, "suction": asdict(self.suction)}
+
+
+@dataclass(frozen=True)
+class ManipulationJob:
+    """What every process needs to know."""
+
+    evalset: EvalSet
+    model: str
+    settings: RunSettings
+    suction: SuctionSettings = field(default_factory=SuctionSettings)
+
+    def scorer(self, model: LoadedModel) -> "Manipulator":
+        """Open everything on the device of the model's weights; the simulation runs on the CPU."""
+        device = next(model.network.parameters()).device
+        return Manipulator(self.evalset.open(device), model, self.settings, self.suction)
+
+
+@dataclass(frozen=True)
+class Manipulator:
+    """A model and a set, on one device."""
+
+    stage: MeshSamples
+    model: LoadedModel
+    settings: RunSettings
+    suction: SuctionSettings
+
+    def rows(self, numbers: Sequence[int]) -> list[ManipulationRow]:
+        """The rows of some samples."""
+        return [pulled(sample, self.suction) for sample in self.planned(numbers)]
+
+    def planned(self, numbers: Sequence[int]) -> "list[PlannedSample]":
+        """What every guide plans for some samples."""
+        posed = self.stage.posed(numbers)
+        inputs = network_input(self.stage, posed, numbers, self.settings, self.model.config.image_size_px)
+        output, plan = run_network(self.model.articulated, inputs), self.stage.evalset.plan
+        found = []
+        for row, number in enumerate(numbers):
+            _, _, joint = read_motion(output, inputs, row)
+            predicted = joint_to_object(_row_of(posed.framing, row), joint)
+            start = plan.drag_point[number, :1].double()
+            chord = (transform_points(posed.T_motion[row].cpu().double(), start) - start)[0].numpy()
+            task = task_of(self.stage.evalset, number, self.suction.diagonal_m)
+            plans = plans_of(task, predicted, start[0].numpy(), chord, self.suction.diagonal_m)
+            found.append(PlannedSample(self.stage.label(number), task, plans))
+        return found
+
+
+@dataclass(frozen=True)
+class PlannedSample:
+    """A joint to open, and what every guide plans."""
+
+    label: SampleLabel
+    task: Task
+    plans: dict[str, Plan]
+    """Of each of :data:`GUIDES`."""
+
+
+def pulled(sample: PlannedSample, suction: SuctionSettings) -> ManipulationRow:
+    """What each guide opens: of the same object, under the same draw of its resistance."""
+    task, seed = sample.task, sample.label.sample
+    simulated = simulate(task, suction.drawn(seed), suction.timestep_s)
+    pulls = {name: pull_in(simulated, task, plan, suction, seed) for name, plan in sample.plans.items()}
+    return ManipulationRow(sample.label, task.span, pulls)
+
+
+def _row_of(framing: Framing, row: int) -> Framing:
+    """An unbatched framing on the CPU, as :func:`joint_to_object` takes it."""
+    one = framing.to("cpu")
+    return Framing(one.R_canonical_object[row], one.target[row], one.scale[row])
+
+
+def task_of(evalset: EvalSet, number: int, diagonal_m: float) -> Task:
+    """A sample's true object in metres, and the joint to open: as far as its limit on the motion's side."""
+    plan = evalset.plan
+    obj = object_of(evalset, int(plan.object[number])).rescaled(diagonal_m, np.zeros(3))
+    part = int(plan.part[number])
+    source, target = (q[number, : len(obj.parts)].double().numpy() for q in (plan.q_source, plan.q_target))
+    slides = np.array([p.joint is not None and p.joint.type == JointType.PRISMATIC for p in obj.parts])
+    metric = np.where(slides, diagonal_m, 1.0)
+    joint = obj.parts[part].joint
+    assert joint is not None
+    onward = float(target[part] - source[part])
+    if joint.type == JointType.CONTINUOUS:
+        span = onward * metric[part]  # it has no limit: as far as the planned motion
+    else:
+        span = (joint.upper if onward > 0 else joint.lower) - source[part] * metric[part]
+    return Task(obj, part, source * metric, float(span))
+
+
+def object_of(evalset: EvalSet, index: int) -> ArticulatedObject:
+    """An object of a set, plainly coloured; object units."""
+    scene, tables = evalset.scene, evalset.tables
+    first, last = int(scene.part_offset[index]), int(scene.part_offset[index + 1])
+    parts = []
+    for slot in range(last - first):
+        faces = scene.faces[scene.face_part == first + slot].long()
+        used, renumbered = torch.unique(faces, return_inverse=True)
+        joint, parent = None, int(tables.parent[index, slot])
+        if parent >= 0:
+            axis, pivot = (getattr(tables, name)[index, slot].double().tolist() for name in ("axis", "pivot"))
+            lower, upper = float(tables.lower[index, slot]), float(tables.upper[index, slot])
+            kind = JointType(int(tables.joint_type[index, slot]))
+            joint = Joint(f"joint_{slot}", kind, parent, tuple(axis), tuple(pivot), lower, upper)
+        vertices, faces = scene.vertices[used].double().numpy(), renumbered.reshape(-1, 3).numpy()
+        parts.append(Part(f"part_{slot}", vertices, faces, np.zeros(len(faces), dtype=np.int64), joint))
+    plain = (Material("plain", (0.7, 0.7, 0.7), Role.BODY),)
+    return ArticulatedObject(evalset.object_names[index], evalset.categories[index], tuple(parts), plain)
+
+
+def plans_of(
+    task: Task, predicted: JointMotion, start: np.ndarray, chord: np.ndarray, diagonal_m: float
+) -> dict[str, Plan]:
+    """What each guide plans.
+
+    Args:
+        task: what is to be opened.
+        predicted: joint, object frame and units.
+        start: point of the part where the cup sits, object units.
+        chord: from there to where the drag ends in space, object units.
+        diagonal_m: metres of an object unit.
+    """
+    point = start * diagonal_m
+    truth = task.joint_at_source(task.part)
+    true = Arc.of_joint(truth.type, np.sign(task.span) * np.array(truth.axis), np.array(truth.pivot), point)
+    axis, pivot = predicted.axis.double().numpy(), predicted.pivot.double().numpy() * diagonal_m
+    sense = 1.0 if predicted.amount >= 0 else -1.0
+    arc = Arc.of_joint(predicted.type, sense * axis / np.linalg.norm(axis), pivot, point)
+    straight = Arc(point, chord / np.linalg.norm(chord), np.zeros(3))
+    plans = {
+        "true_joint": Plan(true),
+        "predicted_closed_loop": Plan(arc, closed_loop=True),
+        "predicted_joint": Plan(arc),
+        "straight_closed_loop": Plan(straight, closed_loop=True),
+        "straight_pull": Plan(straight),
+    }
+    assert set(plans) == set(GUIDES)
+    return plans
+
+
+def evaluate_manipulation(
+    evalset: EvalSet,
+    out: Path,
+    options: RunOptions | None = None,
+    settings: RunSettings | None = None,
+    suction: SuctionSettings | None = None,
+    listener: Listener = SILENT,
+) -> list[ManipulationRow]:
+    """Pull every sample's object open by every guide, and write ``manipulation.json`` and ``.md`` into ``out``.
+
+    A run that was cut off goes on when it is called again, as :func:`partrm.evaluation.session.evaluate_into` does.
+
+    Raises:
+        SimulationError: MuJoCo is not installed, or a simulation failed.
+        as :func:`partrm.evaluation.session.evaluate_into`.
+    """
+    options, settings = options or RunOptions(), settings or RunSettings()
+    suction = suction or SuctionSettings()
+    job = ManipulationJob(evalset, options.model, settings, suction)
+
+    def identity(model: LoadedModel, device: str) -> ManipulationIdentity:
+        return ManipulationIdentity(identify(evalset, model, settings, None, device), suction)
+
+    done = complete_rows(job, out, options, identity, ManipulationRow.from_json, listener)
+    if done.main:
+        tables = manipulation_tables(done.rows)
+        with staged_folder(out) as folder:
+            content = json.dumps(results_json(done.identity, done.rows), indent=1, allow_nan=False)
+            (folder / RESULTS).write_text(content + "\n", encoding="utf-8")
+            (folder / REPORT).write_text(report_text(done.identity, tables, done.seconds), encoding="utf-8")
+        (out / ROWS).unlink()
+        for guide, name in GUIDES.items():
+            share = success(done.rows, guide, SUCCESS_SHARES[0])
+            listener.say(f"{name}: {with_interval('success', share)} opened to {SUCCESS_SHARES[0]:.0%}")
+        listener.say(f"report: {out / REPORT}, {out / RESULTS}")
+    return done.rows
+
+
+def success(rows: Sequence[ManipulationRow], guide: str, share: float) -> Statistic:
+    """Share of the samples that a guide opens so far, with its interval over objects."""
+    return over_rows(rows, lambda row: float(row.pulls[guide].opened >= share))
+
+
+def over_rows(rows: Sequence[ManipulationRow], value: Callable[[ManipulationRow], float]) -> Statistic:
+    """A value's statistic over some rows."""
+    return summarise_values([value(row) for row in rows], [row.label.object for row in rows])
+
+
+def statistics_of(rows: Sequence[ManipulationRow], guide: str) -> dict[str, Statistic]:
+    """Success at every share, and the mean share of the range that is left."""
+    named = {f"success_{round(100 * share)}": success(rows, guide, share) for share in SUCCESS_SHARES}
+    return named | {"left": over_rows(rows, lambda row: row.pulls[guide].left)}
+
+
+def groups_of(rows: Sequence[ManipulationRow]) -> dict[str, list[ManipulationRow]]:
+    """All samples, those of each joint type, those of each category."""
+    groups: dict[str, list[ManipulationRow]] = {"all": list(rows)}
+    for key in (lambda row: str(row.label.joint_type), lambda row: row.label.category):
+        for name in sorted({key(row) for row in rows}):
+            groups[name] = [row for row in rows if key(row) == name]
+    return groups
+
+
+def results_json(identity: ManipulationIdentity, rows: Sequence[ManipulationRow]) -> dict[str, Any]:
+    """The content of ``manipulation.json``: metres, radians, seconds."""
+    head = identity.to_json()
+    summary = {
+        group: {"samples": len(some)}
+        | {guide: {name: asdict(s) for name, s in statistics_of(some, guide).items()} for guide in GUIDES}
+        for group, some in groups_of(rows).items()
+    }
+    return head | {
+        "code": head["code"] | {"commit": git_commit()},
+        "guides": GUIDES,
+        "intervals": {"coverage": COVERAGE, "resamples": RESAMPLES, "drawn": "objects"},
+        "summary": summary,
+        "samples": [row.to_json() for row in rows],
+    }
+
+
+def manipulation_tables(rows: Sequence[ManipulationRow]) -> list[Table]:
+    """Every guide, and every group of samples."""
+    shares = [f"opened ≥ {share:.0%}" for share in SUCCESS_SHARES]
+    of_guides = [
+        (name, *(with_interval(column, value) for column, value in statistics_of(rows, guide).items()))
+        for guide, name in GUIDES.items()
+    ]
+    of_groups = [
+        (name, str(len(some)), *(with_interval(guide, success(some, guide, SUCCESS_SHARES[0])) for guide in GUIDES))
+        for name, some in groups_of(rows).items()
+    ]
+    return [
+        Table("Guides, all samples", ("guide", *shares, "range left"), tuple(of_guides)),
+        Table(f"Opened ≥ {SUCCESS_SHARES[0]:.0%}", ("", "samples", *GUIDES.values()), tuple(of_groups)),
+    ]
+
+
+def report_text(identity: ManipulationIdentity, tables: Sequence[Table], seconds: float) -> str:
+    """The report as Markdown."""
+    known = identity.evaluation
+    head = (
+        f"Model {known.model.name} ({known.model.hash}), partrm {known.code.version} (source {known.code.source}), "
+        f"{known.device}, {known.settings.views} view(s), {known.settings.drags} drag(s), {known.settings.framing} "
+        f"framing, data checksum {known.data.checksum}, {seconds:.0f} s."
+    )
+    lines = [f"# Manipulation on `{known.data.name}`", "", head, ""]
+    lines += ["Means, with 95 % bootstrap intervals over objects.", ""]
+    for table in tables:
+        lines += table.markdown()
+    return "\n".join(lines)
