@@ -57,10 +57,11 @@ def test_recorded_training_needs_cuda(generator) -> None:
 
 
 @pytest.mark.gpu
-def test_recorded_training_has_the_gradients_of_plain_training(generator) -> None:
+@pytest.mark.parametrize("config", [TINY, replace(TINY, features="efficientnet-lite0", depth_modes=2)])
+def test_recorded_training_has_the_gradients_of_plain_training(config, generator) -> None:
     """Also after the weights have changed, and for other inputs than those of the recording."""
     torch.manual_seed(0)
-    network = PartRMNetwork(TINY).cuda().to(memory_format=torch.channels_last)
+    network = PartRMNetwork(config).cuda().to(memory_format=torch.channels_last)
     for module in network.modules():
         if isinstance(module, Norm):
             module.fused = True

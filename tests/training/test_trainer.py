@@ -19,7 +19,15 @@ from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.synthesis.sampler import SampleConfig
-from partrm.training.config import LossWeights, Phase, TrainConfig, TrainingError, learning_rate, phase_at
+from partrm.training.config import (
+    LossWeights,
+    NetworkChanges,
+    Phase,
+    TrainConfig,
+    TrainingError,
+    learning_rate,
+    phase_at,
+)
 from partrm.training.losses import Objective
 from partrm.training.prefetch import Prefetcher, interleave
 from partrm.training.run_log import Listener
@@ -120,6 +128,23 @@ def test_a_run_starts_from_the_weights_it_is_given_and_refuses_others(pool: Path
         with pytest.raises(TrainingError, match="weights of another network") as refusal:
             Trainer(tiny(pool, tmp_path / "run", 2, init=init))
         assert "\n" not in str(refusal.value)
+
+
+def test_a_run_takes_weights_of_a_network_without_features_and_second_depths(pool: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    old = PartRMNetwork(TINY)
+    save_checkpoint(old.state_dict(), old.config, tmp_path / "old", half=False)
+    more = NetworkChanges(features="efficientnet-lite0", depth_modes=2)
+    train(tiny(pool, tmp_path / "run", 2, init=str(tmp_path / "old"), network=more, log_every=1))
+    weights, config, _ = read_checkpoint(tmp_path / "run" / "weights")
+    assert isinstance(config, NetworkConfig)
+    assert (config.features, config.depth_modes) == ("efficientnet-lite0", 2)
+    taught = [value for name, value in weights.items() if name.startswith("taught.")]
+    assert len(taught) == 3
+    assert all(float(value.abs().max()) > 0 for value in taught), "learned within two steps"
+    assert not [name for name in weights if name.startswith("features.")]
+    train(tiny(pool, tmp_path / "run", 4, network=more, log_every=1, resume=True))
+    assert [row["step"] for row in rows(tmp_path / "run")] == [1, 2, 3, 4]
 
 
 class Constant(PartRMNetwork):

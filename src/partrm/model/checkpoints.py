@@ -18,7 +18,8 @@ from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.files import staged_folder
-from partrm.model.network import NetworkConfig, PartRMNetwork
+from partrm.model.depth_choice import DEPTH_CHANNELS, SECOND_DEPTH
+from partrm.model.network import STATE_CHANNELS, NetworkConfig, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 SHARD_BYTES = 15 * 2**20
@@ -30,7 +31,7 @@ ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 DROPPED_FIELDS = {"joint_votes": True, "head": "articulated", "drag_levels": [], "drag_positions": "fractions"}
 """Fields of older checkpoints' ``NetworkConfig``, each with the one value that our network still has."""
 
-LATER_FIELDS = {"layers": 1}
+LATER_FIELDS = {"layers": 1, "features": "none", "depth_modes": 1}
 """Fields that older checkpoints lack, and what their networks are."""
 
 
@@ -156,14 +157,34 @@ def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig 
     return kind(**read)
 
 
-def with_part_layer(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network of one layer for one of two: the second begins as a copy of the first."""
-    grown = dict(weights)
+def grown(
+    weights: dict[str, Tensor], old: NetworkConfig | ReferenceConfig, network: PartRMNetwork
+) -> dict[str, Tensor]:
+    """Weights of one network as the start of another that may say more and see features, with the same answers.
+
+    A second layer begins as a copy of the first, a second depth as the first, a little farther away and less likely;
+    what brings features in as in the fresh network: zero. All other weights stay as they are.
+    """
+    fresh, found = network.state_dict(), dict(weights)
+    found |= {name: value for name, value in fresh.items() if name.startswith("taught.") and name not in weights}
+    config = network.config
+    if not isinstance(old, NetworkConfig) or not set(old.rows) <= set(config.rows):
+        return found
+    if len(fresh["head.bias"]) != sum(config.outputs):  # an experiment's head
+        return found
     for name in ("head.weight", "head.bias"):
-        missing = len(fresh[name]) - len(weights[name])
-        if missing > 0:
-            grown[name] = torch.cat([weights[name], weights[name][:missing]])
-    return grown
+        made = {group: weights[name][where] for group, where in old.rows.items()}
+        if "part" in config.rows and "part" not in made:
+            made["part"] = made["first"][: sum(STATE_CHANNELS)]
+            if "first depths" in made:
+                made["part depths"] = made["first depths"]
+        for group in config.rows:
+            if group not in made:
+                farther = SECOND_DEPTH if name == "head.bias" else 0.0
+                second = made[group.removesuffix(" depths")][:1] + farther
+                made[group] = torch.cat([second, second.new_zeros(sum(DEPTH_CHANNELS) - 1, *second.shape[1:])])
+        found[name] = torch.cat([made[group] for group in config.rows])
+    return found
 
 
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:

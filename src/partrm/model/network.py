@@ -12,7 +12,7 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
+from partrm.model.depth_choice import DEPTH_CHANNELS, SECOND_DEPTH, DepthMixture, depth_mixture
 from partrm.model.drag_embedding import DragEmbedding
+from partrm.model.features import FEATURE_CHANNELS, FrozenFeatures
 from partrm.model.inputs import NetworkInput, pooled_rgba
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
 
@@ -68,11 +70,34 @@ class NetworkConfig:
     """Width of the one block at the splats' resolution, which sees the image again."""
     layers: int = 2
     """1: the surface that each pixel shows. 2: what stays with the dragged part taken away, and that part alone."""
+    features: Literal["none", "efficientnet-lite0"] = "none"
+    """Frozen ImageNet features of the views, which enter at three resolutions (:mod:`partrm.model.features`)."""
+    depth_modes: int = 1
+    """2: two depths of each pixel and layer, of which the likelier is taken (:mod:`partrm.model.depth_choice`)."""
+
+    @property
+    def groups(self) -> dict[str, tuple[int, ...]]:
+        """Channels of the head, quantity by quantity, by what they describe, in their order."""
+        found = {"first": HEAD_CHANNELS, "votes": VOTE_CHANNELS}
+        if self.layers == 2:
+            found["part"] = STATE_CHANNELS
+        if self.depth_modes == 2:
+            found |= {f"{layer} depths": DEPTH_CHANNELS for layer in ("first", "part")[: self.layers]}
+        return found
+
+    @property
+    def rows(self) -> dict[str, slice]:
+        """Where each group lies among the head's channels."""
+        found, start = {}, 0
+        for name, widths in self.groups.items():
+            found[name] = slice(start, start + sum(widths))
+            start += sum(widths)
+        return found
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """Channels of the head, quantity by quantity."""
-        return HEAD_CHANNELS + VOTE_CHANNELS + (STATE_CHANNELS if self.layers == 2 else ())
+        return tuple(width for group in self.groups.values() for width in group)
 
 
 BASE = NetworkConfig()
@@ -111,6 +136,8 @@ class PartLayer:
     """[b, n] source state, canonical frame."""
     ray_distance: Float[Tensor, "b n"]
     opacity_logit: Float[Tensor, "b n"]
+    depths: DepthMixture | None = None
+    """None for networks of one depth a pixel; ``ray_distance`` is the likelier."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +159,8 @@ class NetworkOutput:
     """None where an injected head gives none."""
     part: "PartLayer | None" = None
     """The dragged part, what hides it taken away; None for networks of one layer."""
+    depths: DepthMixture | None = None
+    """None for networks of one depth a pixel; ``ray_distance`` is the likelier."""
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
@@ -230,6 +259,18 @@ class PartRMNetwork(nn.Module):
         nn.init.normal_(self.head.weight, std=0.004)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
+        with torch.no_grad():
+            for name, rows in config.rows.items():
+                if name.endswith(" depths") and made.outputs == config.outputs:
+                    self.head.bias[rows.start] = SECOND_DEPTH
+        self.features = FrozenFeatures() if config.features != "none" else None
+        self.taught = nn.ModuleList()
+        if self.features is not None:
+            entries = (fine, widths[0], widths[0])
+            pairs = zip(FEATURE_CHANNELS, entries, strict=True)
+            self.taught.extend(nn.Conv2d(given, width, 1, bias=False) for given, width in pairs)
+            for conv in self.taught.parameters():  # a network begins with the answers that it has without features
+                nn.init.zeros_(conv)
 
     def forward(self, inputs: NetworkInput, unet: Callable[..., Tensor] | None = None) -> Any:
         """What the head says of a batch of samples.
@@ -258,8 +299,14 @@ class PartRMNetwork(nn.Module):
         """Input channels of all views and the drags (their four tensors) to the head's channels at half resolution."""
         v, drags = len(channels) // len(start), Drags(start, end, view, valid)
         x = self.stem(nn.functional.pixel_unshuffle(channels, STRIDE))
+        seen = [] if self.features is None else self.features(*views_on_white(channels))
+        taught = [conv(given) for conv, given in zip(self.taught, seen, strict=True)]
+        if taught:
+            x = x + taught[1]
         skips = [x]
-        for embed, block in zip(self.drags, self.down, strict=True):
+        for level, (embed, block) in enumerate(zip(self.drags, self.down, strict=True)):
+            if taught and level == 1:
+                x = x + taught[2]
             x = embed(x, drags, v)
             x, new = block(x, v)
             skips += new
@@ -267,6 +314,8 @@ class PartRMNetwork(nn.Module):
         for block in self.up:
             x = block(x, skips, v)
         x = nn.functional.pixel_shuffle(self.enlarge(x), 2)
+        if taught:
+            x = x + taught[0]
         again = self.look_again(nn.functional.pixel_unshuffle(channels, 2))
         x = self.fine(torch.cat([x, again.to(x.dtype)], 1))
         return self.head(nn.functional.silu(self.norm(x)))
@@ -281,6 +330,12 @@ def check_config(config: NetworkConfig) -> None:
     levels, heads = len(config.attention_layers), config.head_channels
     if len(config.down_channels) != levels or any(width <= 0 or width % heads for width in config.down_channels):
         raise ValueError(f"down_channels {config.down_channels} are not {levels} multiples of {heads}")
+    if config.layers not in (1, 2) or config.depth_modes not in (1, 2):
+        raise ValueError(f"layers {config.layers} and depth_modes {config.depth_modes} are not both 1 or 2")
+    if config.features not in ("none", "efficientnet-lite0"):
+        raise ValueError(f"features {config.features!r} are neither 'none' nor 'efficientnet-lite0'")
+    if config.features != "none" and levels < 2:
+        raise ValueError(f"features enter at two levels of down_channels, and {config.down_channels} has one")
 
 
 def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
@@ -290,6 +345,11 @@ def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
     on_white = 2 * (rgb * alpha + 1 - alpha) - 1
     channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), valid.expand_as(alpha)], 2)
     return rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+
+
+def views_on_white(channels: Float[Tensor, "bv c h w"]) -> tuple[Float[Tensor, "bv 3 h w"], Bool[Tensor, " bv"]]:
+    """Images on white in [0, 1], and which there are, of the network's input channels (:func:`input_map`)."""
+    return 0.5 + 0.5 * channels[:, :3], channels[:, -1, 0, 0] > 0.5
 
 
 def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
@@ -307,25 +367,39 @@ def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:
 
 def activate(raw: Float[Tensor, "b v h w c"], inputs: NetworkInput) -> NetworkOutput:
     """Channels of the articulated head to Gaussians of the source state, moving part and displacements."""
-    main = raw[..., : sum(HEAD_CHANNELS)]
+    main, votes, rest = raw.tensor_split((sum(HEAD_CHANNELS), sum(HEAD_CHANNELS + VOTE_CHANNELS)), -1)
     parameters, moving, displacement = main.split((sum(STATE_CHANNELS), *HEAD_CHANNELS[len(STATE_CHANNELS) :]), -1)
-    gaussians, distance = activate_gaussians(parameters, inputs)
-    displacement = displacement + dragged_vector(inputs)[:, None, None, None]
-    rest, part = raw[..., sum(HEAD_CHANNELS) :], None
+    layers = [parameters]
     if rest.shape[-1] >= sum(STATE_CHANNELS):
-        rest, second = rest.split((rest.shape[-1] - sum(STATE_CHANNELS), sum(STATE_CHANNELS)), -1)
-        alone, depth = activate_gaussians(second, inputs)
-        part = PartLayer(alone, rearrange(depth, "b v h w -> b (v h w)"), opacity_logit(second))
+        second, rest = rest.tensor_split((sum(STATE_CHANNELS),), -1)
+        layers.append(second)
+    depths = rest.chunk(len(layers), -1) if rest.shape[-1] else [None] * len(layers)
+    first, *others = (activate_layer(layer, more, inputs) for layer, more in zip(layers, depths, strict=True))
+    displacement = displacement + dragged_vector(inputs)[:, None, None, None]
     return NetworkOutput(
-        gaussians=gaussians,
+        gaussians=first.gaussians,
         moving_logit=rearrange(moving[..., 0], "b v h w -> b (v h w)"),
         displacement=rearrange(displacement, "b v h w c -> b (v h w) c"),
-        ray_distance=rearrange(distance, "b v h w -> b (v h w)"),
-        opacity_logit=opacity_logit(parameters),
+        ray_distance=first.ray_distance,
+        opacity_logit=first.opacity_logit,
         view_valid=inputs.view_valid,
-        votes=votes_of(rest),
-        part=part,
+        votes=votes_of(votes),
+        part=others[0] if others else None,
+        depths=first.depths,
     )
+
+
+def activate_layer(
+    parameters: Float[Tensor, "b v h w c"], more: Float[Tensor, "b v h w m"] | None, inputs: NetworkInput
+) -> PartLayer:
+    """One layer of Gaussians; ``more``: its :data:`~partrm.model.depth_choice.DEPTH_CHANNELS`, if it has them."""
+    mixture = None
+    if more is not None:
+        mixture = depth_mixture(parameters[..., 0], more, inputs.cameras.positions.norm(dim=-1))
+        first = mixture.first_chosen.unflatten(1, more.shape[1:4])[..., None]
+        parameters = torch.cat([torch.where(first, parameters[..., :1], more[..., :1]), parameters[..., 1:]], -1)
+    gaussians, distance = activate_gaussians(parameters, inputs)
+    return PartLayer(gaussians, rearrange(distance, "b v h w -> b (v h w)"), opacity_logit(parameters), mixture)
 
 
 def opacity_logit(parameters: Float[Tensor, "b v h w c"]) -> Float[Tensor, "b n"]:

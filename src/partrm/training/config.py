@@ -20,7 +20,7 @@ class LossWeights:
     """
 
     distance: float = 10.0
-    """Robust error of ray distances on the surface, canonical units."""
+    """Robust error of ray distances on the surface, canonical units; of two depths their mixture's."""
     point: float = 1.5
     """Mean absolute error of surface Gaussians' centres, summed over coordinates."""
     opacity: float = 0.5
@@ -92,6 +92,11 @@ class NetworkChanges:
     """1: the surface that each pixel shows; 2: what stays and the dragged part, each whole."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
+    features: Literal["none", "efficientnet-lite0"] = "none"
+    """Frozen ImageNet features of the views as further inputs; with ``--init`` the network starts with the answers of
+    the weights that it is given."""
+    depth_modes: Literal[1, 2] = 1
+    """2: two depths of each pixel and layer, of which the likelier is taken; ``--init`` as with ``features``."""
 
 
 @dataclass(frozen=True)

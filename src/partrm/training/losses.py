@@ -20,6 +20,7 @@ from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion, transform_points
 from partrm.inference.space_carving import free_space_violations
 from partrm.metrics.images import composite_on_white, psnr
+from partrm.model.depth_choice import DepthMixture
 from partrm.model.network import UNSEEN_VOTE, JointVotes, NetworkOutput, PartLayer
 from partrm.rendering.splats import render_splats
 from partrm.synthesis.samples import MotionTargets, Samples
@@ -35,6 +36,11 @@ REVOLUTE_SHARE = 0.735
 """Of the dragged joints of a training pool of all kinds with a quarter of assemblies (run 4 took 0.77, the share
 without them). Slides weigh more in the type's loss by it, so that the votes are odds for even shares: with the pool's
 own, half-sure slides of real objects were read as turns."""
+
+
+DEPTH_UNIT = 0.05
+"""Loss a nat of the depths' likelihood, canonical units: a depth's pull is then that of the robust error where its
+width is as large."""
 
 
 PERFECT_MSE = 1e-3
@@ -123,19 +129,30 @@ def geometry_losses(
     """Depth, place, opacity, colour and shape of one layer, a sample."""
     t, gaussians = layer.targets, layer.output.gaussians
     surface, coverage = flat(t.surface).float(), flat(t.coverage)
-    distance = by_view(layer.output.ray_distance, samples) - flat(t.distance)
+    if layer.output.depths is None:
+        distance = robust((by_view(layer.output.ray_distance, samples) - flat(t.distance)).abs(), 0.05)
+    else:
+        distance = mixture_error(layer.output.depths, flat(t.distance))
     off = (by_view(gaussians.means, samples) - flat(t.point)).abs().sum(-1)
     opacity = by_view(layer.output.opacity_logit, samples)
     bce = binary_cross_entropy_with_logits(opacity, coverage, reduction="none")
     color = (by_view(gaussians.colors, samples) - flat(t.rgb)).abs().mean(-1)
     shape = by_view(shape_difference(gaussians, surface_gaussians(t, samples.inputs.cameras)), samples)
     return {
-        "distance": mean_over(robust(distance.abs(), 0.05), surface, view_weight),
+        "distance": mean_over(distance, surface, view_weight),
         "point": mean_over(off, surface, view_weight),
         "opacity": mean_over(bce, torch.ones_like(surface), view_weight) + mean_over(bce, surface, view_weight),
         "rgb": mean_over(color, (coverage > 0.25).float(), view_weight),
         "shape": mean_over(shape, surface, view_weight),
     }
+
+
+def mixture_error(depths: DepthMixture, distance: Float[Tensor, "b v n"]) -> Float[Tensor, "b v n"]:
+    """Negative log-likelihood of true distances under the mixture of both depths, :data:`DEPTH_UNIT` a nat."""
+    truth = rearrange(distance, "b v n -> b (v n) 1")
+    away = torch.sqrt((depths.distance - truth) ** 2 + 0.01**2)
+    density = depths.log_share - torch.log(2 * depths.width) - away / depths.width
+    return rearrange(-DEPTH_UNIT * torch.logsumexp(density, -1), "b (v n) -> b v n", v=distance.shape[1])
 
 
 def shape_difference(gaussians: Gaussians, goal: Gaussians) -> Float[Tensor, "b n"]:

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from partrm.files import staged_file
-from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
+from partrm.model.checkpoints import checkpoint_folder, grown, read_checkpoint, save_checkpoint
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
 from partrm.procedural.materials import HOME_SHARE, sample_materials
@@ -62,16 +62,16 @@ def network_config(config: TrainConfig) -> NetworkConfig:
     return dataclasses.replace(PRESETS[config.preset], **changes, **({"image_size_px": size[0]} if size else {}))
 
 
-def start_from(network: nn.Module, name_or_path: str) -> None:
+def start_from(network: PartRMNetwork, name_or_path: str) -> None:
     """Give a network the weights of a bundled model or of a checkpoint folder.
 
     Raises:
         CheckpointError: no checkpoint there, or a broken one.
         TrainingError: weights of another network.
     """
-    weights, _, _ = read_checkpoint(checkpoint_folder(name_or_path))
+    weights, old, _ = read_checkpoint(checkpoint_folder(name_or_path))
     try:
-        network.load_state_dict(with_part_layer(weights, network.state_dict()))
+        network.load_state_dict(grown(weights, old, network))
     except RuntimeError as error:
         first = " ".join(str(error).splitlines()[1:2]).strip()
         raise TrainingError(
