@@ -75,7 +75,7 @@ def score_weights(folder: Path, held: Held, device: torch.device) -> dict[str, d
     least = 1 if isinstance(network, PartRMNetwork) else VIEWS
     found: dict[str, dict[str, Figures]] = {}
     for path in held.pools:
-        pool = load_pool_for(path, device)
+        pool = load_pool_for((path,), device)
         found[path.stem] = {}
         for setting in SETTINGS:
             if setting.views >= least:

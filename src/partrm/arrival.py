@@ -16,7 +16,8 @@ from partrm.transforms import screw_motion, transform_points
 
 ARRIVAL_DOUBT = 0.02
 """How far off a dragged point may well arrive, fractions of an image that the object fills. With this (0.01 of images
-twice as wide) and the next two the mean motion-error ratio of single images fell from .344 to .324 (45 motions of real objects), from .326 to .299 (90 procedural ones)."""
+twice as wide) and the next two the mean motion-error ratio of single images fell from .344 to .324 (45 motions of real
+objects), from .326 to .299 (90 procedural ones)."""
 
 AMOUNT_DOUBT = 0.2
 """How far off the network's amount may well be, as a share of it."""

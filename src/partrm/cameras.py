@@ -261,7 +261,7 @@ def filled_frame(cameras: Cameras) -> tuple[Cameras, Float[Tensor, "*outer 4 4"]
 
 
 def load_cameras(path: Path) -> Cameras:
-    """Read ``cameras.json`` (DESIGN §9): ``{"fovy_deg", "width", "height", "cameras": [4x4 OpenCV c2w, ...]}``.
+    """Read ``cameras.json``: ``{"fovy_deg", "width", "height", "cameras": [4x4 OpenCV c2w, ...]}``.
 
     Raises:
         CameraFileError: missing file, malformed JSON, or poses that are not rigid.

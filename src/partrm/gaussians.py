@@ -36,7 +36,7 @@ class GaussianFileError(ValueError):
 
 @dataclass(frozen=True)
 class Gaussians:
-    """A batch of sets of ``n`` Gaussians, all values activated (the 14 parameters of DESIGN §5)."""
+    """A batch of sets of ``n`` Gaussians, all values activated (14 parameters each)."""
 
     means: Float[Tensor, "*batch n 3"]
     """Centres, in the frame of the prediction (canonical unless said otherwise)."""

@@ -1,6 +1,6 @@
 """Images from disk as RGBA tensors, cutting an object out of a plain background, and the canonical framing.
 
-Everything here speaks pixel coordinates of DESIGN: x right, y down, the centre of the first pixel is (0.5, 0.5).
+Everything here speaks pixel coordinates: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
 import math

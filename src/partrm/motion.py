@@ -15,7 +15,7 @@ from partrm.gaussians import Gaussians
 from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
 
 MIN_OPACITY = 0.005
-"""Gaussians below it are dropped from a prediction: they are invisible (DESIGN §5)."""
+"""Gaussians below it are dropped from a prediction: they are invisible."""
 
 
 MOVING_WIDTH = 1.2

@@ -1,4 +1,4 @@
-"""A prediction on disk: PLY files, views, before-and-after picture, motion video, ``prediction.json`` (DESIGN §9)."""
+"""A prediction on disk: PLY files, views, before-and-after picture, motion video, ``prediction.json``."""
 
 import json
 import math

@@ -184,9 +184,10 @@ def network_config(config: TrainConfig) -> NetworkConfig | ReferenceConfig:
         return PEERS[config.preset]
     if config.preset not in PRESETS:
         raise TrainingError(f"preset {config.preset!r} is none of {', '.join([*PRESETS, *PEERS])}")
-    return dataclasses.replace(
-        PRESETS[config.preset], **{k: v for k, v in vars(config.network).items() if v not in ((), 0)}
-    )
+    preset = PRESETS[config.preset]
+    changes = {name: value for name, value in vars(config.network).items() if value != ()}
+    changes["image_size_px"] = config.network.image_size_px or preset.image_size_px
+    return dataclasses.replace(preset, **changes)
 
 
 def new_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | PeerNetwork:

@@ -42,7 +42,7 @@ class NetworkInput:
 
 @dataclass(frozen=True)
 class MotionTargets:
-    """The exact surface behind every splat pixel of every view (our Gaussian database, DESIGN §6)."""
+    """The exact surface behind every splat pixel of every view (our Gaussian database)."""
 
     point: Float[Tensor, "b v h w 3"]
     """Surface point, canonical frame; zero where the ray meets nothing."""
