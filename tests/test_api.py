@@ -64,7 +64,7 @@ def test_api_and_command_agree_to_the_bit(tmp_path):
     arguments = ["predict", str(MICROWAVE), "--drag", drag, "--framing", "canonical", "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "cli")]) == 0
     files = sorted(p.relative_to(tmp_path / "cli") for p in (tmp_path / "cli").rglob("*") if p.is_file())
-    assert len(files) == 14
+    assert len(files) == 16
     assert files == sorted(p.relative_to(tmp_path / "api") for p in (tmp_path / "api").rglob("*") if p.is_file())
     for file in files:
         ours, theirs = (tmp_path / which / file for which in ("api", "cli"))

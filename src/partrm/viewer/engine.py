@@ -56,7 +56,7 @@ class Engine:
         checked = check_drags(drags_px, views)
         with self._turn:
             started = time.perf_counter()
-            prediction = predict(views, checked, self.model)
+            prediction = predict(views, checked, self.model, ensemble=False)
             self._recent_s.append(time.perf_counter() - started)
         return prediction
 
