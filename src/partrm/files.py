@@ -1,10 +1,15 @@
 """Files that appear whole or not at all."""
 
+import errno
+import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from partrm.errors import PartRMError
 
@@ -14,6 +19,55 @@ STAGING = ".partrm."
 
 class OutputError(PartRMError):
     """Results that cannot be written; the message says where and why."""
+
+
+MAX_TEXT_BYTES = 64 * 2**20
+"""Of JSON files, file lists and descriptions of objects."""
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """Content of a regular file of bounded size: no device and no pipe is ever read.
+
+    Raises:
+        OSError: missing, not a regular file, larger than ``most`` bytes, or no path that a file can have; its
+            ``strerror`` is fit for a message.
+    """
+    try:
+        # A pipe without a writer would block at opening.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "no file has such a name", repr(str(path))) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(most + 1) if status.st_size <= most else None
+    if content is None or len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most / 2**20:.0f} MiB", str(path))
+    return content
+
+
+def read_text(path: str | Path, most: int = MAX_TEXT_BYTES) -> str:
+    """Text (UTF-8, with or without a byte order mark) of a regular file of bounded size.
+
+    Raises:
+        OSError: as :func:`read_bytes`.
+        ValueError: not UTF-8.
+    """
+    return read_bytes(path, most).decode("utf-8-sig")
+
+
+def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:
+    """Content of a JSON file.
+
+    Raises:
+        OSError: as :func:`read_bytes`.
+        ValueError: not UTF-8, not JSON, nested too deeply, or numbers of too many digits.
+    """
+    try:
+        return json.loads(read_text(path, most))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def check_writable(folder: str | Path) -> None:

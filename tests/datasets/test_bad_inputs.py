@@ -47,7 +47,7 @@ def test_every_kind_of_bad_source_is_in_the_manifest_with_its_reason(tmp_path):
         "empty.obj": QUAD,
         "whole.obj": QUAD + "f 1 2 3 4\n",
         "lost.obj": "mtllib paint.mtl\nusemtl paint\n" + QUAD + "f 1 2 3 4\n",
-        "paint.mtl": "newmtl paint\nmap_Kd gone.png\n",
+        "paint.mtl": "newmtl paint\nKd red 0 0\n",
     }
     for name, text in meshes.items():
         (tmp_path / name).write_text(text)
@@ -55,7 +55,7 @@ def test_every_kind_of_bad_source_is_in_the_manifest_with_its_reason(tmp_path):
         "missing": (urdf("gone.obj"), "gone.obj"),
         "nan": (urdf("nan.obj"), "not finite"),
         "empty": (urdf("empty.obj"), "no faces"),
-        "texture": (urdf("lost.obj"), "texture is missing"),
+        "material": (urdf("lost.obj"), "line 2 is malformed"),
         "reversed": (urdf("whole.obj", 'lower="1" upper="0"'), "reversed"),
         "infinite": (urdf("whole.obj", 'lower="0" upper="inf"'), "not finite"),
         "axis": (urdf("whole.obj").replace("0 0 1", "0 0 0"), "no length"),

@@ -223,8 +223,8 @@ def simple(joint='<joint type="hinge" axis="0 0 1" range="0 90"/>', geom='<geom 
         (simple(geom='<geom type="sphere" size="-1"/>'), {}, "must be positive"),
         (simple(geom='<geom type="box" size="0 0 0"/>'), {}, "must be positive"),
         ("<mujoco><asset><mesh file='gone.stl'/></asset></mujoco>", {}, "gone.stl"),
-        ("this is not XML", {}, "cannot read"),
-        ("", {}, "cannot read"),
+        ("this is not XML", {}, "not well-formed XML"),
+        ("", {}, "not well-formed XML"),
     ],
 )
 def test_bad_models_get_one_clear_line(tmp_path, text, options, message):

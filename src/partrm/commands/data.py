@@ -51,6 +51,8 @@ class Build:
     """Build on so many CUDA cards instead of on CPUs."""
     workers_per_gpu: int = 1
     """Processes that share a card."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders whose files the sources may name (meshes, textures, includes) beside those below their own."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Pool:
     counts: Annotated[ProceduralCounts, tyro.conf.arg(name="")] = field(default_factory=ProceduralCounts)
     workers: int = 2
     """Processes."""
+    allow_outside: tuple[Path, ...] = ()
+    """Folders whose files the sources may name (meshes, textures, includes) beside those below their own."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +148,18 @@ def _build_with_progress(command: Build) -> int:
 
         try:
             result = build(
-                command.sources, command.out, command.config, limit=command.limit, workers=workers, report=report
+                command.sources,
+                command.out,
+                command.config,
+                limit=command.limit,
+                workers=workers,
+                allow_outside=command.allow_outside,
+                report=report,
             )
         except SourceError as error:
             raise UsageError(str(error)) from error
+    for where, note in result.notes:
+        console.print(Text.assemble(("note", "cyan"), f" {where}: {note}"))
     for where, reason in result.refused:
         console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
     console.print(f"{result.objects} objects, {result.entries} states in {command.out} ({result.made} made now)")
@@ -168,7 +180,7 @@ def _pool(command: Pool) -> int:
     if not command.out.parent.is_dir():
         raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
     try:
-        sources = plan_pool(command.sources, command.counts)
+        sources = plan_pool(command.sources, command.counts, command.allow_outside)
     except SourceError as error:
         raise UsageError(str(error)) from error
     console = plain_console()
@@ -178,6 +190,8 @@ def _pool(command: Pool) -> int:
             sources, command.workers, lambda done, of: progress.update(task, completed=done, total=of)
         )
         save_pool(packed.pool, command.out)
+    for where, note in packed.notes:
+        console.print(Text.assemble(("note", "cyan"), f" {where}: {note}"))
     for where, reason in packed.refused:
         console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
     pool = packed.pool

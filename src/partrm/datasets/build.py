@@ -50,6 +50,8 @@ class BuildResult:
     """(source, reason) of every object left out."""
     made: int
     """Entries of this run; the others stood already."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(source, what was left out or looks odd) of objects that were built."""
 
 
 def split_objects(meshes: list[str], seed: int) -> dict[str, str]:
@@ -103,6 +105,7 @@ def build(
     *,
     limit: int | None = None,
     workers: Workers = Workers(),  # noqa: B008 - frozen
+    allow_outside: tuple[Path, ...] = (),
     report: Callable[[int, int, int], None] = lambda objects, of, entries: None,
 ) -> BuildResult:
     """Build a dataset below ``root``, or go on with one that was interrupted.
@@ -113,6 +116,7 @@ def build(
         config: what is made of each object.
         limit: most objects.
         workers: who works, and on what device.
+        allow_outside: folders whose files the sources may name beside those below their own.
         report: called with objects done, objects planned and entries made now, whenever they change.
 
     Raises:
@@ -129,11 +133,11 @@ def build(
         require_workers(workers)
     except ExecutorError as error:
         raise BuildError(str(error)) from error
-    planned = plan_sources(words, limit, config.seed)
+    planned = plan_sources(words, limit, config.seed, allow_outside)
     split = split_objects([source.mesh for source in planned], config.seed)
     with _only_build(root):
         request = {"format": FORMAT, "config": asdict(config), "device": workers.device, "limit": limit}
-        _claim(root, request | {"plan": [asdict(source) for source in planned]})
+        _claim(root, request | {"plan": [_planned(source) for source in planned]})
         try:
             made = _run(planned, split, root, config, workers, report)
             return _finish(planned, split, root, config, workers.device, made)
@@ -141,6 +145,11 @@ def build(
             raise BuildError(str(error)) from error
         except OSError as error:
             raise BuildError(f"{root}: cannot write ({error.strerror or error}); free space and run again") from error
+
+
+def _planned(source: Source) -> dict[str, Any]:
+    """A source as the plan has it; without what most have not, so that older builds go on."""
+    return {key: value for key, value in asdict(source).items() if key != "allow_outside" or value}
 
 
 def _run(
@@ -166,7 +175,8 @@ def _run(
             report(done, len(planned), made)
         return made
     tasks = [(source, split[source.mesh]) for source in waiting]
-    for entries in run_tasks(partial(_build_whole, root.absolute(), config), tasks, workers):
+    work, give_up = partial(_build_whole, root.absolute(), config), partial(_refuse_task, root)
+    for entries in run_tasks(work, tasks, workers, give_up):
         made += entries
         done += 1
         report(done, len(planned), made)
@@ -176,6 +186,20 @@ def _run(
 def _build_whole(root: Path, config: BuildConfig, task: tuple[Source, str], device: str) -> int:
     source, split = task
     return sum(1 for _ in build_object(root, source, split, config, device))
+
+
+def _refuse_task(root: Path, task: tuple[Source, str], reason: str) -> int:
+    source, split = task
+    _refuse(root, {"mesh": source.mesh, "where": source.where, "split": split}, reason)
+    return 0
+
+
+def _refuse(root: Path, record: dict[str, Any], reason: str) -> None:
+    """Leave nothing of an object but a record of why."""
+    _remove_entries(root, record["mesh"])
+    refused = {key: record[key] for key in ("mesh", "where", "split")} | {"refused": reason}
+    (root / "objects").mkdir(parents=True, exist_ok=True)
+    replace_text(_record_path(root, record["mesh"]), json.dumps(refused, indent=1, ensure_ascii=False))
 
 
 def _record_path(root: Path, mesh: str) -> Path:
@@ -203,6 +227,7 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
             "source": loaded.source,
             "moving": [loaded.parts[i].name for i in loaded.movable],
             "faces": sum(len(p.faces) for p in loaded.parts),
+            **({"notes": list(loaded.notes)} if loaded.notes else {}),
             "shared": digest(shared_files(root, loaded.category, source.mesh)),
             "entries": {str(n): digest(entry_files(root, loaded.category, n)) for n, _ in writer.entries},
         }
@@ -211,10 +236,18 @@ def build_object(root: Path, source: Source, split: str, config: BuildConfig, de
     except MemoryError as error:
         message = f"{source.where}: out of memory; run again with more of it, or with fewer workers"
         raise BuildError(message) from error
-    except (ValueError, ArithmeticError) as error:
-        _remove_entries(root, source.mesh)
-        record |= {"refused": " ".join(str(error).split()) or type(error).__name__}
+    except OSError:
+        raise
+    except Exception as error:  # one bad object never ends a build
+        _refuse(root, record, _reason(error))
+        return
     replace_text(_record_path(root, source.mesh), json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def _reason(error: Exception) -> str:
+    """Why an object is refused, in one line that any file can hold."""
+    text = " ".join(str(error).split()).encode("utf-8", "backslashreplace").decode()
+    return text if text and isinstance(error, ValueError) else f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 def _remove_entries(root: Path, mesh: str) -> None:
@@ -272,7 +305,8 @@ def _finish(
         "refused": [{"source": where, "reason": reason} for where, reason in refused],
     }
     replace_text(root / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
-    return BuildResult(len(whole), entries, tuple(refused), made)
+    notes = tuple((r["where"], note) for r in whole for note in r.get("notes", ()))
+    return BuildResult(len(whole), entries, tuple(refused), made, notes)
 
 
 def _version(package: str) -> str:

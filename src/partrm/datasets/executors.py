@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,11 @@ from partrm.errors import ConfigError, PartRMError, require_ranges
 
 Work = Callable[[Any, str], int]
 """``work(task, device)``: do a task on a torch device; the number of things made."""
+
+GiveUp = Callable[[Any, str], int]
+"""``give_up(task, reason)``: what is to be done with a task that no worker survives; the number of things made."""
+
+DIED = "the process that worked on it died twice (out of memory, or a crash in a library)"
 
 
 class ExecutorError(PartRMError):
@@ -91,8 +97,10 @@ def require_workers(workers: Workers) -> None:
     _require_listener(workers.ray_address)
 
 
-def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None = None) -> Iterator[int]:
     """Do every task somewhere; yields what ``work`` returns, in the order in which tasks end.
+
+    A task whose worker dies is tried once more in another; then ``give_up`` is asked, or it is an error.
 
     Raises:
         ExecutorError: too few cards, Ray is not installed or cannot be reached, or a worker died.
@@ -100,32 +108,42 @@ def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[in
     """
     require_workers(workers)
     if workers.executor == "ray":
-        return _on_ray(work, tasks, workers)
-    return run_local(work, tasks, device_slots(workers, torch.cuda.device_count() if workers.gpus else 0))
+        return _on_ray(work, tasks, workers, give_up)
+    return run_local(work, tasks, device_slots(workers, torch.cuda.device_count() if workers.gpus else 0), give_up)
 
 
-def run_local(work: Work, tasks: Sequence[Any], devices: Sequence[str]) -> Iterator[int]:
+def run_local(work: Work, tasks: Sequence[Any], devices: Sequence[str], give_up: GiveUp | None = None) -> Iterator[int]:
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
-    context = get_context("spawn")  # torch and Warp do not survive a fork
     with ExitStack() as stack:
-        pools = [
-            stack.enter_context(ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=(device,)))
-            for device in devices[: len(tasks)]
-        ]
-        free, waiting = list(range(len(pools))), iter(tasks)
-        running: dict[Future[int], int] = {}
+        pools = [stack.enter_context(_pool(device)) for device in devices[: len(tasks)]]
+        free, waiting = list(range(len(pools))), deque(tasks)
+        again: deque[Any] = deque()
+        running: dict[Future[int], tuple[int, Any, bool]] = {}
         while True:
-            while free and (task := next(waiting, None)) is not None:
-                slot = free.pop(0)
-                running[pools[slot].submit(work, task, devices[slot])] = slot
+            while free and (waiting or again):
+                slot, second = free.pop(0), not waiting
+                task = again.popleft() if second else waiting.popleft()
+                running[pools[slot].submit(work, task, devices[slot])] = slot, task, second
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                free.append(running.pop(future))
+                slot, task, second = running.pop(future)
+                free.append(slot)
                 try:
                     yield future.result()
                 except BrokenProcessPool as error:
-                    raise ExecutorError("a worker died (out of memory?); run again, with fewer workers") from error
+                    pools[slot] = stack.enter_context(_pool(devices[slot]))
+                    if second and give_up is not None:
+                        yield give_up(task, DIED)
+                    elif second or give_up is None:
+                        raise ExecutorError("a worker died (out of memory?); run again, with fewer workers") from error
+                    else:
+                        again.append(task)
+
+
+def _pool(device: str) -> ProcessPoolExecutor:
+    context = get_context("spawn")  # torch and Warp do not survive a fork
+    return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=(device,))
 
 
 def _start_worker(device: str) -> None:
@@ -147,7 +165,7 @@ def end_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None) -> Iterator[int]:
     import ray
 
     ours = not ray.is_initialized()
@@ -158,7 +176,7 @@ def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]
             where = workers.ray_address or "this machine"
             raise ExecutorError(f"no Ray cluster at {where} ({' '.join(str(error).split())[:200]})") from error
     try:
-        yield from _ray_tasks(work, tasks, workers)
+        yield from _ray_tasks(work, tasks, workers, give_up)
     finally:
         if ours:
             ray.shutdown()
@@ -175,9 +193,9 @@ def _require_listener(address: str | None) -> None:
         raise ExecutorError(f"no Ray cluster at {address} ({error.strerror or error})") from error
 
 
-def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[int]:
+def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None) -> Iterator[int]:
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
     there = ray.cluster_resources()
     if there.get("GPU", 0) < workers.gpus:
@@ -186,16 +204,20 @@ def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers) -> Iterator[i
     # Ray shows a task only the card that it may use, as number 0.
     device = "cuda:0" if workers.gpus else "cpu"
     remote = ray.remote(num_cpus=1, num_gpus=1 / workers.per_gpu if workers.gpus else 0)(_ray_task)
-    waiting, running = iter(tasks), []
+    waiting, running = iter(tasks), {}
     while True:
         while len(running) < at_once and (task := next(waiting, None)) is not None:
-            running.append(remote.remote(work, task, device))
+            running[remote.remote(work, task, device)] = task
         if not running:
             return
-        finished, running = ray.wait(running, num_returns=1)
+        (finished,), _ = ray.wait(list(running), num_returns=1)
+        task = running.pop(finished)
         try:
-            yield from ray.get(finished)
+            yield ray.get(finished)
         except RayError as error:
+            if give_up is not None and isinstance(error, (WorkerCrashedError, OutOfMemoryError)):
+                yield give_up(task, DIED)  # Ray itself has tried again
+                continue
             cause = getattr(error, "cause", error)
             if not isinstance(cause, RayError):
                 raise cause from error

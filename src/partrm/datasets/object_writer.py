@@ -37,7 +37,8 @@ from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
 from partrm.imaging.drawing import to_bytes
 from partrm.objects.articulated_object import ArticulatedObject
-from partrm.objects.obj_format import Surface, save_obj
+from partrm.objects.obj_format import save_obj
+from partrm.objects.surface import Surface
 from partrm.objects.urdf import save_part_materials
 from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes, visible
 from partrm.synthesis.posed_scenes import random_lights

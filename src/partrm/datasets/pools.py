@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 
 from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
 from partrm.errors import ConfigError
@@ -53,15 +55,18 @@ class PackedSources:
     pool: Pool
     refused: tuple[tuple[str, str], ...]
     """(source, reason) of every object left out."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """(source, what was left out or looks odd) of objects that were packed."""
 
 
-def plan_pool(words: Sequence[str], counts: ProceduralCounts) -> list[Source]:
+def plan_pool(words: Sequence[str], counts: ProceduralCounts, allow_outside: tuple[Path, ...] = ()) -> list[Source]:
     """The objects that SOURCE words mean, each once, in the order of the words.
 
     Args:
         words: those of ``data build``, and ``real``: the evaluation's real objects. ``procedural`` means all of our
             generators here, ``procedural:NAME`` one generator or those of one category of PartDrag-4D.
         counts: procedural objects of each generator.
+        allow_outside: folders whose files the sources may name beside those below their own.
 
     Raises:
         SourceError: no words, or one that is no known generator, folder or file.
@@ -75,7 +80,7 @@ def plan_pool(words: Sequence[str], counts: ProceduralCounts) -> list[Source]:
         elif word == "procedural" or word.startswith("procedural:"):
             found = list(_procedural(word.partition(":")[2], counts))
         else:
-            found = plan_sources((word,), None, 0)
+            found = plan_sources((word,), None, 0, allow_outside)
         for source in found:
             planned.setdefault(source.origin, source)
     return list(planned.values())
@@ -105,16 +110,18 @@ def pack_sources(
     """
     objects: list[ArticulatedObject] = []
     refused: list[tuple[str, str]] = []
+    notes: list[tuple[str, str]] = []
     for source, (loaded, reason) in zip(sources, _loaded(sources, workers), strict=True):
         if loaded is None:
             refused.append((source.where, reason))
         else:
             objects.append(loaded)
+            notes += [(source.where, note) for note in loaded.notes]
         report(len(objects) + len(refused), len(sources))
     if not objects:
         first = f"; the first: {refused[0][1]}" if refused else ""
         raise PoolError(f"no object could be used{first}")
-    return PackedSources(Pool.from_objects(objects), tuple(refused))
+    return PackedSources(Pool.from_objects(objects), tuple(refused), tuple(notes))
 
 
 def _loaded(sources: Sequence[Source], workers: int) -> Iterator[tuple[ArticulatedObject | None, str]]:
@@ -122,7 +129,10 @@ def _loaded(sources: Sequence[Source], workers: int) -> Iterator[tuple[Articulat
         yield from map(_load, sources)
         return
     with ProcessPoolExecutor(workers) as executor:
-        yield from executor.map(_load, sources, chunksize=8)
+        try:
+            yield from executor.map(_load, sources, chunksize=8)
+        except BrokenProcessPool as error:
+            raise PoolError("a worker died (out of memory?); run again, with fewer workers") from error
 
 
 def _load(source: Source) -> tuple[ArticulatedObject | None, str]:

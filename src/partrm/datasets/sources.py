@@ -10,6 +10,7 @@ from typing import Literal
 from partrm.datasets.partdrag4d import CATEGORIES as OFFICIAL
 from partrm.errors import PartRMError
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
+from partrm.objects.descriptions import root_of
 from partrm.objects.mjcf import load_mjcf
 from partrm.objects.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
 from partrm.objects.real_objects import load_real_object
@@ -36,6 +37,16 @@ GENERATORS: dict[str, tuple[str, ...]] = partdrag_generators()
 """Procedural generators of PartDrag-4D's categories, taken in turn."""
 
 
+OTHER_ENDINGS = {
+    ".sdf": "an SDF file of Gazebo, which is not read; convert it to URDF first",
+    ".xacro": "a xacro file; run xacro first: xacro FILE > whole.urdf",
+    ".usd": "a USD file, which is not read; convert it to URDF or MJCF first",
+    ".usda": "a USD file, which is not read; convert it to URDF or MJCF first",
+    ".usdz": "a USD file, which is not read; convert it to URDF or MJCF first",
+}
+"""What files are that are often given, and what to do with them."""
+
+
 class SourceError(PartRMError):
     """A SOURCE of the command line that means nothing; the message says which and what would."""
 
@@ -51,6 +62,8 @@ class Source:
     """Path, ``generator:seed``, or the name of a real object."""
     category: str = ""
     """Category in the dataset where the source does not know its own."""
+    allow_outside: tuple[str, ...] = ()
+    """Folders whose files it may name beside those below its own."""
 
     @property
     def origin(self) -> str:
@@ -65,19 +78,24 @@ class Source:
         Raises:
             ObjectError: it cannot be used; the message says why.
         """
+        outside = self.allow_outside
+        if "\\udc" in self.where:
+            raise ObjectError(f"{self.where}: the path is not UTF-8; rename it")
         if self.kind == "procedural":
             generator, seed = self.where.split(":")
             loaded = generate(generator, int(seed))
         elif self.kind == "real":
             loaded = load_real_object(self.where)
         elif self.kind == "partnet":
-            loaded = load_partnet(self.where)
+            loaded = load_partnet(self.where, allow_outside=outside)
         elif self.kind == "urdf":
-            loaded = load_urdf(self.where)
+            loaded = load_urdf(self.where, allow_outside=outside)
         else:
-            loaded = load_mjcf(self.where)
+            loaded = load_mjcf(self.where, allow_outside=outside)
         if not loaded.movable:
             raise ObjectError(f"{self.where}: nothing moves")
+        if self.kind == "urdf" and not self.where.lower().endswith(".urdf"):
+            loaded = replace(loaded, notes=("read as a URDF, which its root element says it is", *loaded.notes))
         return replace(loaded, name=self.mesh, category=plain_name(self.category or loaded.category))
 
 
@@ -105,14 +123,19 @@ def plain_name(text: str) -> str:
     return plain.decode(errors="ignore").strip("-") or "object"
 
 
-def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[Source]:
+def plan_sources(
+    words: tuple[str, ...], limit: int | None, seed: int, allow_outside: tuple[Path, ...] = ()
+) -> list[Source]:
     """The objects that SOURCE words mean, each once, taken from each word in turn up to ``limit`` in all.
+
+    ``allow_outside`` are folders whose files any of them may name.
 
     Raises:
         SourceError: no words, one that is no known generator, folder or file, or too many procedural objects.
     """
     if not words:
         raise SourceError("give at least one SOURCE: procedural, procedural:CATEGORY, a folder, .urdf or .xml")
+    outside = tuple(str(_require_folder(folder)) for folder in allow_outside)
     streams = [_expand(word, limit, seed) for word in words]
     planned: list[Source] = []
     used: set[str] = set()
@@ -126,7 +149,7 @@ def plan_sources(words: tuple[str, ...], limit: int | None, seed: int) -> list[S
                 mesh = next(m for n in count(1) if (m := source.mesh + (f"-{n}" if n > 1 else "")) not in used)
                 used.add(mesh)
                 known.add(source.origin)
-                planned.append(replace(source, mesh=mesh))
+                planned.append(replace(source, mesh=mesh, allow_outside=outside))
     return planned
 
 
@@ -149,13 +172,27 @@ def _expand(word: str, limit: int | None, seed: int) -> Iterator[Source]:
         folders = [path] if is_partnet_folder(path) else partnet_folders(path)
         if not folders:
             raise SourceError(f"{word}: neither a PartNet-Mobility folder nor a folder of them (no mobility.urdf)")
-        return iter([Source(plain_name(f.absolute().name), "partnet", str(f.absolute())) for f in folders])
-    if path.suffix.lower() in (".urdf", ".xml"):
+        return iter([Source(plain_name(f.absolute().name), "partnet", _printable(f.absolute())) for f in folders])
+    ending = path.suffix.lower()
+    if ending in (".urdf", ".xml"):
         if not is_file:
-            raise SourceError(f"{word}: no such file")
-        kind = "urdf" if path.suffix.lower() == ".urdf" else "mjcf"
+            raise SourceError(f"{word}: no such file" if not path.exists() else f"{word}: not a regular file")
+        kind = "urdf" if ending == ".urdf" or root_of(path) == "robot" else "mjcf"
         return iter([Source(plain_name(path.stem), kind, str(path.absolute()))])
+    if ending in OTHER_ENDINGS:
+        raise SourceError(f"{word}: {OTHER_ENDINGS[ending]}")
     raise SourceError(f"{word}: not procedural[:CATEGORY], a PartNet-Mobility folder, a .urdf or a MuJoCo .xml file")
+
+
+def _require_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise SourceError(f"--allow-outside {folder}: no such folder")
+    return folder.absolute()
+
+
+def _printable(path: Path) -> str:
+    """A path as text that any file can hold; one that is not UTF-8 is escaped, and refused when it is loaded."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _procedural(category: str, seed: int) -> Iterator[Source]:

@@ -3,15 +3,23 @@
 Pillow recognises PostScript in a file of any name and starts Ghostscript on it, which runs it as a program.
 """
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "TGA")
 """Pillow's names of the formats that are opened; JPEG covers MPO, a phone's JPEG with a second picture."""
+
+IMAGE_ERRORS = (
+    OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, IndexError, KeyError,
+    TypeError, AttributeError, RuntimeError, ArithmeticError, struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow raises for damaged files; its decoders let more through than its own errors."""
 
 
 def open_image(file: Path | BytesIO) -> Image.Image:

@@ -1,10 +1,14 @@
 """Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
 
 import importlib
+import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +18,33 @@ from jaxtyping import Float
 from partrm.imaging.formats import IMAGE_FORMATS, postscript_disabled
 from partrm.objects.articulated_object import Joint, ObjectError, PackageMissingError, Part, distinct_name
 from partrm.objects.materials import Material, Role
-from partrm.objects.obj_format import GREY, MAX_FACES, OPAQUE, Surface, load_obj, read_image
-from partrm.objects.primitives import box_uv, solid_box, solid_cylinder, solid_ellipsoid
+from partrm.objects.mtl_format import GREY, OPAQUE, read_image
+from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named, refuse_entities
+from partrm.objects.obj_format import MAX_FACES, Libraries, load_obj
+from partrm.objects.primitives import box_uv, solid_box, solid_capsule, solid_cylinder, solid_ellipsoid
+from partrm.objects.surface import Surface
 
-Libraries = dict[Path, dict[str, Material]]
-"""MTL files read so far."""
+MESH_FORMATS = ("obj", "stl", "ply", "dae", "glb", "gltf", "off")
+
+CAPSULE = "capsule:"
+"""Begins the file name that stands for a capsule, a shape that URDF lacks and simulators read."""
 
 
-def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Surface:
+def read_visual(visual: Any, robot: Any, files: NamedFiles, libraries: Libraries) -> Surface | None:
     """Surface of one visual of yourdfpy's record in the visual's frame, scaled, every face with a material.
 
-    A mesh's own materials count; the file's colour or texture stands in where it has none.
+    A mesh's own materials count; the file's colour or texture stands in where it has none. None for a mesh that is
+    missing, which is noted.
     """
-    geometry = visual.geometry
+    geometry, path = visual.geometry, files.description
     if geometry is None:
         raise ObjectError(f"{path}: a visual has no geometry")
-    if geometry.mesh is not None:
-        surface = _read_mesh(_named_file("mesh", geometry.mesh.filename, path), libraries)
+    if geometry.mesh is not None and not (geometry.mesh.filename or "").startswith(CAPSULE):
+        file = files.find("mesh", geometry.mesh.filename, path.parent)
+        if file is None:
+            files.note(files.missing("mesh", geometry.mesh.filename, path.parent))
+            return None
+        surface = _read_mesh(file, libraries, files)
         scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
         if not (np.isfinite(scale).all() and scale.all()):
             raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
@@ -39,7 +53,7 @@ def read_visual(visual: Any, robot: Any, path: Path, libraries: Libraries) -> Su
         surface = _solid(geometry, path)
     if (surface.face_material >= 0).all():
         return surface
-    own = _urdf_material(visual.material, robot, path)
+    own = _urdf_material(getattr(visual, "material", None), robot, files)  # collisions have none
     slots = np.where(surface.face_material < 0, len(surface.materials), surface.face_material)
     return replace(surface, face_material=slots, materials=(*surface.materials, own))
 
@@ -50,21 +64,6 @@ def _scale(surface: Surface, scale: Float[np.ndarray, "3"]) -> Surface:
     if scale.prod() < 0:
         faces, uv = faces[:, ::-1].copy(), None if uv is None else uv[:, ::-1].copy()
     return replace(surface, vertices=surface.vertices * scale, faces=faces, corner_uv=uv)
-
-
-def _named_file(what: str, name: str | None, path: Path) -> Path:
-    """The mesh or texture that a name means: relative to the URDF, or below one of its folders for ``package://``."""
-    if not name:
-        raise ObjectError(f"{path}: a {what} has no file name")
-    plain = name.removeprefix("file://").removeprefix("package://").replace("\\", "/")
-    tried = [path.parent / plain]
-    if name.startswith("package://"):
-        inside = plain.partition("/")[2]
-        tried += [folder / text for folder in path.absolute().parents for text in (plain, inside)]
-    found = next((p for p in tried if p.is_file()), None)
-    if found is None:
-        raise ObjectError(f"{path}: the {what} {name!r} is missing")
-    return found
 
 
 def _solid(geometry: Any, path: Path) -> Surface:
@@ -78,8 +77,12 @@ def _solid(geometry: Any, path: Path) -> Surface:
     elif sphere is not None:
         (radius,) = _require_sizes("sphere", [sphere.radius], 1, path)
         vertices, faces = solid_ellipsoid(radius, radius, radius)
+    elif geometry.mesh is not None:
+        words = geometry.mesh.filename.removeprefix(CAPSULE).split()
+        radius, length = _require_sizes("capsule", [float(word) for word in words], 2, path)
+        vertices, faces = solid_capsule(radius, length / 2)
     else:
-        raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder nor sphere")
+        raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder, sphere nor capsule")
     return Surface(vertices, faces, np.full(len(faces), -1), (), box_uv(vertices, faces))
 
 
@@ -90,27 +93,33 @@ def _require_sizes(what: str, sizes: list[float], count: int, path: Path) -> lis
     return sizes
 
 
-def _urdf_material(material: Any, robot: Any, path: Path) -> Material:
+def _urdf_material(material: Any, robot: Any, files: NamedFiles) -> Material:
     if material is None:
         return GREY
+    path = files.description
     if material.color is None and material.texture is None:
         named = [m for m in robot.materials if m.name == material.name]
         material = named[0] if named else material
     color, role, texture = GREY.color, Role.BODY, None
-    if material.texture is not None:
-        color, texture = (1.0, 1.0, 1.0), read_image(_named_file("texture", material.texture.filename, path))
     if material.color is not None:
-        r, g, b, a = np.clip(np.asarray(material.color.rgba, np.float64), 0, 1).tolist()
+        rgba = np.asarray(material.color.rgba, np.float64).reshape(-1)
+        if rgba.shape not in ((3,), (4,)) or not np.isfinite(rgba).all():
+            raise ObjectError(f"{path}: the colour of material {material.name!r} is not four finite numbers")
+        r, g, b, a = np.clip([*rgba, 1.0][:4], 0, 1).tolist()
         color, role = (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY
+    if material.texture is not None:
+        file = files.find("texture", material.texture.filename, path.parent)
+        if file is None:
+            files.note(f"{files.missing('texture', material.texture.filename, path.parent)}; left plain")
+        else:
+            color, texture = (color if material.color is not None else (1.0, 1.0, 1.0)), read_image(file)
     return Material(material.name or "material", color, role, texture=texture)
 
 
-def _refuse_huge(file: Path) -> None:
+def _refuse_huge(file: Path, content: bytes) -> None:
     """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory."""
-    faces, kind = 0, file.suffix.lower()
-    with file.open("rb") as opened:
-        head = opened.read(4096)
-    if kind == ".stl" and len(head) >= 84 and file.stat().st_size == 84 + 50 * int.from_bytes(head[80:84], "little"):
+    faces, kind, head = 0, file.suffix.lower(), content[:4096]
+    if kind == ".stl" and len(head) >= 84 and len(content) == 84 + 50 * int.from_bytes(head[80:84], "little"):
         faces = int.from_bytes(head[80:84], "little")
     elif kind == ".ply" and (found := re.search(rb"^element face (\d+)", head, re.MULTILINE)):
         faces = int(found[1])
@@ -118,31 +127,105 @@ def _refuse_huge(file: Path) -> None:
         raise ObjectError(f"{file}: {faces} faces, more than {MAX_FACES}; simplify the mesh first")
 
 
-def _read_mesh(file: Path, libraries: Libraries) -> Surface:
-    if file.suffix.lower() == ".obj":
-        return load_obj(file, libraries)
-    if file.is_file():
-        _refuse_huge(file)
+class _Resolver(Mapping[str, bytes]):
+    """Gives trimesh the files that a mesh names, if they may be read; remembers those that are missing."""
+
+    def __init__(self, mesh: Path, files: NamedFiles) -> None:
+        self.mesh, self.files = mesh, files
+        self.missing: list[str] = []
+        self.refused: list[ObjectError] = []
+
+    def get(self, key: str, default: Any = None) -> bytes:
+        """Content of the file named ``key``.
+
+        Raises:
+            ObjectError: it is missing, or may not be read.
+        """
+        try:
+            file = self.files.find("file", key, self.mesh.parent)
+            if file is not None:
+                return read_named(file, MAX_MESH_BYTES, "file")
+        except ObjectError as error:
+            self.refused.append(error)
+            raise
+        self.missing.append(key)
+        raise ObjectError(f"{self.mesh}: {self.files.missing('file', key, self.mesh.parent)}")
+
+    __getitem__ = get
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in MESH_FORMATS:
+        raise ObjectError(f"{file}: meshes of the kind {kind!r} are not read; give one of {', '.join(MESH_FORMATS)}")
+    if kind == "obj":
+        return load_obj(file, libraries, files)
+    content = read_named(file, MAX_MESH_BYTES, "mesh")
+    _refuse_huge(file, content)
+    if kind == "dae":
+        refuse_entities(content, file)
     try:
         trimesh = importlib.import_module("trimesh")
     except ImportError as error:
         message = f"{file}: this mesh format needs the package trimesh: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
+    resolver = _Resolver(file, files)
     try:
-        with postscript_disabled():
-            found = trimesh.load_scene(file, process=False).dump()
+        with postscript_disabled(), quiet_libraries():
+            scene = trimesh.load_scene(BytesIO(content), file_type=kind, resolver=resolver, process=False)
+            found = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
     except ImportError as error:
         raise PackageMissingError(f"{file}: trimesh lacks a package for such meshes ({error}); install it") from error
     except MemoryError:
         raise
     except Exception as error:
-        raise ObjectError(f"{file}: trimesh cannot read the mesh ({' '.join(str(error).split())})") from error
-    pieces = [_piece(g, file) for g in found if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ObjectError(f"{file}: trimesh cannot read the mesh ({reason[:300]})") from error
+    if resolver.refused:
+        raise resolver.refused[0]
+    if resolver.missing and kind == "gltf":
+        raise ObjectError(f"{file}: {files.missing('file', resolver.missing[0], file.parent)}")
+    for name in resolver.missing:
+        files.note(f"{file.name}: {files.missing('texture', name, file.parent)}; left plain")
+    return _joined(found, file)
+
+
+def _joined(found: list[Any], file: Path) -> Surface:
+    """The pieces of a scene as one surface, in metres."""
+    with quiet_libraries():
+        pieces = [_piece(geometry, file) for geometry in found]
     if sum(len(p.faces) for p in pieces) > MAX_FACES:
         raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
     if not all(np.isfinite(p.vertices).all() for p in pieces):
         raise ObjectError(f"{file}: the mesh has vertices that are not finite")
-    return _join(pieces)
+    units = str(found[0].metadata.get("units", "")) if found and file.suffix.lower() == ".dae" else ""
+    unit = float(units.partition(" ")[0]) if units.endswith("* meters") else 1.0
+    if not 0 < unit < math.inf:
+        raise ObjectError(f"{file}: its unit of length is {unit} metres")
+    joined = _join(pieces)
+    return joined if unit == 1.0 else _scale(joined, np.full(3, unit))
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """While it lasts the libraries that read meshes and descriptions print no warnings: what matters is raised."""
+    loggers = [logging.getLogger(name) for name in ("trimesh", "yourdfpy", "yourdfpy.urdf")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
 
 
 def _piece(mesh: Any, file: Path) -> Surface:
@@ -150,6 +233,9 @@ def _piece(mesh: Any, file: Path) -> Surface:
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     uv = getattr(mesh.visual, "uv", None)
     corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[faces]
+    if getattr(mesh.visual, "kind", None) in ("vertex", "face"):
+        surface = Surface(vertices, faces, np.full(len(faces), -1), ())
+        return surface.with_colors(np.asarray(mesh.visual.face_colors)[:, :3] / 255.0, np.ones(len(faces), bool))
     material = _trimesh_material(mesh.visual, file)
     slots = np.full(len(faces), -1 if material is None else 0)
     return Surface(vertices, faces, slots, () if material is None else (material,), corner_uv)
@@ -158,10 +244,7 @@ def _piece(mesh: Any, file: Path) -> Surface:
 def _trimesh_material(visual: Any, file: Path) -> Material | None:
     material = getattr(visual, "material", None)
     if material is None:
-        if not getattr(visual, "defined", False):
-            return None
-        r, g, b, a = (np.asarray(visual.main_color, np.float64) / 255).tolist()
-        return Material("material", (r, g, b), Role.GLASS if a < OPAQUE else Role.BODY)
+        return None
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
     if image is not None and image.format not in (None, "MPO", *IMAGE_FORMATS):  # None: decoded by trimesh
         raise ObjectError(f"{file}: a texture of the format {image.format}; give one of {', '.join(IMAGE_FORMATS)}")
@@ -266,11 +349,13 @@ def assemble_parts(
 class PartsBuilder:
     """Gathers the visuals of links into parts, and their looks into the object's material slots."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, files: NamedFiles) -> None:
+        self.path, self.files = files.description, files
         self.parts: list[PartBuilder] = []
         self.part_of_link: dict[str, int] = {}
         self.libraries: Libraries = {}
+        self.dead: dict[int, str] = {}
+        """By part, a link with a visual whose mesh is missing."""
         self.materials: list[Material] = []
         self._slots: dict[tuple, int] = {}
 

@@ -24,11 +24,23 @@ def mujoco_module() -> Any:
 
 
 def visible_geoms(model: Model, body: int) -> list[int]:
-    """Geoms of a body that MuJoCo's viewer shows; all of them where it shows none. No planes or height fields."""
+    """Geoms of a body that MuJoCo's viewer shows; all of them where it shows none. No planes or height fields.
+
+    Where group 0 is for collisions alone, its geoms are not shown.
+    """
     first = int(model.body_geomadr[body])
     solid = [g for g in range(first, first + int(model.body_geomnum[body])) if is_solid(model, g)]
     seen = [g for g in solid if geom_rgba(model, g)[3] > 0]
-    return [g for g in seen if model.geom_group[g] < VISIBLE_GROUPS] or seen
+    lowest = 1 if _collides_in_group_0(model) else 0
+    return [g for g in seen if lowest <= model.geom_group[g] < VISIBLE_GROUPS] or seen
+
+
+def _collides_in_group_0(model: Model) -> bool:
+    """Whether all geoms of group 0 collide and none of group 1 does, as in robosuite's models."""
+    collides = (model.geom_contype != 0) | (model.geom_conaffinity != 0)
+    solid = np.array([is_solid(model, g) for g in range(model.ngeom)], bool)
+    low, high = (solid & (model.geom_group == group) for group in (0, 1))
+    return bool(low.any() and high.any() and collides[low].all() and not collides[high].any())
 
 
 def is_solid(model: Model, geom: int) -> bool:

@@ -17,6 +17,9 @@ from partrm.errors import PartRMError
 from partrm.geometry.joints import JointType, forward_kinematics
 from partrm.objects.materials import Material
 
+MAX_EXTENT = 1e9
+"""Coordinates beyond make sums of squares meaningless; no unit of length makes an object so large."""
+
 
 class ObjectError(PartRMError):
     """An articulated object that cannot be used; the message says which, where and why."""
@@ -84,6 +87,8 @@ class ArticulatedObject:
     materials: tuple[Material, ...]
     source: str = ""
     """Where it came from (generator and seed, file), for manifests."""
+    notes: tuple[str, ...] = ()
+    """What its loader left out, put in or found odd, a line each, for the user."""
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -139,6 +144,8 @@ class ArticulatedObject:
     def normalised(self) -> "ArticulatedObject":
         """The same object with its closed-state bounding box centred at the origin and of diagonal 1."""
         points = np.concatenate(self.posed_vertices(self.closed_q()))
+        if not np.abs(points).max(initial=0.0) < MAX_EXTENT:
+            raise ObjectError(f"{self.name}: the object is larger than {MAX_EXTENT:g}")
         low, high = points.min(0), points.max(0)
         diagonal = float(np.linalg.norm(high - low))
         if not diagonal > 0:

@@ -2,12 +2,14 @@
 
 MuJoCo itself compiles the file, so includes, defaults, mesh scales and every way to write an orientation are its own.
 What counts as visible is what its viewer shows: geom groups 0 to 2 with an alpha above zero (both the Franka kitchen
-of gymnasium-robotics and Meta-World draw in group 1 and collide in group 4). A body with nothing but hidden geoms
-falls back to all of them. Planes and height fields are scenery and left out.
+of gymnasium-robotics and Meta-World draw in group 1 and collide in group 4). Where all of group 0 collides and nothing
+of group 1 does (robosuite, LIBERO, RoboCasa), group 0 is hidden. A body with nothing but hidden geoms falls back to all
+of them. Planes and height fields are scenery and left out.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from partrm.geometry.joints import JointType
 from partrm.objects._description_meshes import PartBuilder, assemble_parts
+from partrm.objects._mjcf_files import check_named_files
 from partrm.objects._mjcf_geoms import (
     Model,
     geom_rgba,
@@ -26,7 +29,9 @@ from partrm.objects._mjcf_geoms import (
     visible_geoms,
 )
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError
+from partrm.objects.descriptions import oddities
 from partrm.objects.materials import Material, Role
+from partrm.objects.named_files import NamedFiles
 
 MIN_TURN_RAD = math.radians(1)
 """Hinges of smaller ranges are refused: files meant to be included elsewhere leave out that they are in radians."""
@@ -41,6 +46,7 @@ def load_mjcf(
     front: tuple[float, float] = (1.0, 0.0),
     joints: Collection[str] | None = None,
     closed: Mapping[str, float] | None = None,
+    allow_outside: Sequence[Path | str] = (),
 ) -> ArticulatedObject:
     """Load one articulated object of a MuJoCo model, normalised (closed bounding box: centred, diagonal 1).
 
@@ -54,6 +60,7 @@ def load_mjcf(
         joints: names of the joints that may move (a joint without a name has its body's); by default every hinge and
             slide joint. The others stay at the position nearest to zero.
         closed: joint positions (radians, model units) of the closed state where that is not zero; they become zero.
+        allow_outside: folders whose files may be read beside those below the object's own.
 
     Rest is MuJoCo's joint position zero (or ``closed``), whatever ``ref`` says; limits are MuJoCo's. Unlimited hinges
     become continuous, with one turn as their range; a reversed range is an error, though MuJoCo takes it for none.
@@ -64,7 +71,7 @@ def load_mjcf(
             inside the object, limits that are reversed or not finite, a slide without a range, no visible surface.
     """
     path = Path(path)
-    model = _compile(path)
+    model = _compile(path, NamedFiles(path, allow_outside))
     zero = {} if closed is None else dict(closed)
     root = _root_body(model, path, root_body, joints, zero)
     builder = _ObjectBuilder(path.name, model, _rest_state(model, joints, zero), zero)
@@ -80,21 +87,28 @@ def load_mjcf(
         materials=tuple(builder.materials),
         source=f"mjcf:{path.name}" + (f"#{root_body}" if root_body is not None else ""),
     )
-    return built.turned_to_front(front).normalised()
+    built = built.turned_to_front(front).normalised()
+    return replace(built, notes=tuple(oddities(built)))
 
 
-def _compile(path: Path) -> Model:
+def _compile(path: Path, files: NamedFiles) -> Model:
     try:
         mujoco = mujoco_module()
     except ImportError as error:
         message = f"{path}: MuJoCo models need the mujoco package: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
-    if not path.is_file():
+    if not path.exists():
         raise ObjectError(f"{path}: no such MJCF file")
+    check_named_files(path, files)
+    before = mujoco.get_mju_user_warning()
+    # Else MuJoCo prints its warnings, and writes them to a file in the current folder.
+    mujoco.set_mju_user_warning(lambda message: None)
     try:
         return mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
+    except (ValueError, mujoco.FatalError, mujoco.UnexpectedError) as error:
         raise ObjectError(f"{path}: MuJoCo cannot read it ({' '.join(str(error).split())})") from error
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def _name(model: Model, kind: str, index: int) -> str:

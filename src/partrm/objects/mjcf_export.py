@@ -11,7 +11,9 @@ import numpy as np
 
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, Part
-from partrm.objects.obj_format import Surface, plain_color, save_mtl, save_obj
+from partrm.objects.mtl_format import plain_color, save_mtl
+from partrm.objects.obj_format import save_obj
+from partrm.objects.surface import Surface
 from partrm.objects.urdf import numbers, write_xml
 
 INERTIA = {"pos": "0 0 0", "mass": "1", "diaginertia": "0.01 0.01 0.01"}

@@ -13,12 +13,14 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from partrm.files import read_json
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, Part
 from partrm.objects.urdf import add_joint, add_visual, load_urdf, numbers, save_part_meshes, write_xml
@@ -46,8 +48,15 @@ def is_partnet_folder(folder: Path | str) -> bool:
     return (Path(folder) / PARTNET_FILE).is_file()
 
 
-def load_partnet(folder: Path | str) -> ArticulatedObject:
+def load_partnet(folder: Path | str, *, allow_outside: Sequence[Path | str] = ()) -> ArticulatedObject:
     """Load one object, z up, front towards +x, normalised. Parts are named as in ``mobility_v2.json``.
+
+    Real downloads name meshes that never existed: their visuals are left out and noted, but a part of which nothing is
+    left refuses the object.
+
+    Args:
+        folder: the object's.
+        allow_outside: folders whose files may be read beside those below it.
 
     Raises:
         ObjectError: as :func:`partrm.objects.urdf.load_urdf`, or broken JSON files.
@@ -61,18 +70,19 @@ def load_partnet(folder: Path | str) -> ArticulatedObject:
         category=_category(folder),
         front=SAPIEN_FRONT,
         part_names=_part_names(folder),
-        skip_empty_meshes=True,
+        skip_dead_meshes=True,
+        allow_outside=allow_outside,
     )
     return replace(loaded, source=f"partnet:{loaded.name}")
 
 
 def _json(path: Path) -> Any:
     """A JSON file's content, None where there is no such file."""
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise ObjectError(f"{path}: not valid JSON ({error})") from error
 
 

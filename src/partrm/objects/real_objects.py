@@ -85,14 +85,16 @@ def load_real_object(name: str) -> ArticulatedObject:
     if name not in rows:
         raise ObjectError(f"no real object {name!r}; there are {', '.join(rows)}")
     row = rows[name]
+    file = _installed_file(row)
     return load_mjcf(
-        _installed_file(row),
+        file,
         root_body=row.root_body,
         name=row.name,
         category=row.category,
         front=row.front,
         joints=row.joints,
         closed=dict(row.closed),
+        allow_outside=[file.parents[len(Path(row.file).parts) - 2]],
     )
 
 

@@ -8,7 +8,9 @@ read as a joint of its own.
 import importlib
 import math
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,16 @@ from jaxtyping import Float
 from partrm.files import staged_file
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion
-from partrm.objects._description_meshes import PartsBuilder, read_visual
+from partrm.objects._description_meshes import CAPSULE, PartsBuilder, quiet_libraries, read_visual
 from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectError, PackageMissingError
-from partrm.objects.obj_format import Surface, save_mtl, save_obj
+from partrm.objects.descriptions import oddities, read_description, refuse_xacro
+from partrm.objects.mtl_format import save_mtl
+from partrm.objects.named_files import NamedFiles
+from partrm.objects.obj_format import save_obj
+from partrm.objects.surface import Surface
+
+FREE = ("floating", "planar")
+"""Joint types that only say where the object stands, if the root has no surface."""
 
 KINDS = {"revolute": JointType.REVOLUTE, "continuous": JointType.CONTINUOUS, "prismatic": JointType.PRISMATIC}
 """Joint types that move."""
@@ -34,49 +43,47 @@ def load_urdf(
     category: str = "object",
     front: tuple[float, float] = (1.0, 0.0),
     part_names: Mapping[str, str] | None = None,
-    skip_empty_meshes: bool = False,
+    skip_dead_meshes: bool = False,
+    allow_outside: Sequence[Path | str] = (),
 ) -> ArticulatedObject:
     """Load a URDF file, z up, normalised (closed bounding box: centred, diagonal 1).
 
     Args:
-        path: the file; meshes and textures are looked for beside it (``package://`` too).
+        path: the file; meshes and textures are looked for beside it (``package://`` and the like too).
         name: name of the object, by default the file's.
         category: category of the object.
         front: direction (x, y) of the file's root frame in which the object's front looks; it is turned to +x.
         part_names: names of parts by link, where they are not the link's own.
-        skip_empty_meshes: leave out visuals without faces instead of refusing the file.
+        skip_dead_meshes: leave out visuals whose mesh is missing or without faces instead of refusing the file.
+        allow_outside: folders whose files may be read beside those below the object's own.
 
-    A part is called after its first link that has surface. Continuous joints get one turn as their range.
+    A part is called after its first link that has surface; one without visuals shows its collision geometry.
+    Continuous joints get one turn as their range. A floating or planar joint at a root without surface stands still.
+    What was left out or looks odd is in the object's ``notes``.
 
     Raises:
         PackageMissingError: yourdfpy or, for meshes other than OBJ, trimesh is missing.
-        ObjectError: the file, a mesh or a texture missing or malformed; links that are unknown, held by two joints, in
-            a cycle or apart; nothing that moves; an axis of no length; limits that are absent, not finite or reversed;
-            a floating or planar joint; a box, cylinder or sphere without extent; no visible surface.
+        ObjectError: the file or a mesh missing or malformed, or outside of the object's folder; links that are unknown,
+            held by two joints, in a cycle or apart; nothing that moves; an axis of no length; limits that are absent,
+            not finite or reversed; another floating or planar joint; a box, cylinder, capsule or sphere without
+            extent; no visible surface.
     """
     path = Path(path)
     robot = _parse(path)
     joints = _joints_by_child(robot, path)
-    order = _topological(robot, joints, path)
-    builder = PartsBuilder(path)
-    T_world: dict[str, np.ndarray] = {}
-    for link in order:
-        joint = joints.get(link.name)
-        above = np.eye(4) if joint is None else T_world[joint.parent] @ _matrix(joint.origin, joint.name, path)
-        if joint is None:
-            builder.open_part(link.name, None)
-        else:
-            above = above @ _held_motion(joint, path)
-            moving = _moving_joint(joint, above, builder.part_of_link[joint.parent], path)
-            builder.join(link.name, joint.parent) if moving is None else builder.open_part(link.name, moving)
-        T_world[link.name] = above
-        for visual in link.visuals:
-            T = above @ _matrix(visual.origin, link.name, path)
-            surface = read_visual(visual, robot, path, builder.libraries)
-            if len(surface.faces):
-                builder.add(link.name, surface, T)
-            elif not skip_empty_meshes:
-                raise ObjectError(f"{path}: a mesh of link {link.name!r} has no faces")
+    files = NamedFiles(path, allow_outside)
+    builder = PartsBuilder(files)
+    links = _topological(robot, joints, path)
+    T_world = _open_parts(links, joints, builder, path)
+    for shown in ("visuals", "collisions"):
+        bare = {n for n, part in enumerate(builder.parts) if not part.pieces.count}
+        chosen = links if shown == "visuals" else [x for x in links if builder.part_of_link[x.name] in bare]
+        for link in chosen:
+            for visual in getattr(link, shown):
+                _add_visual(visual, link.name, T_world[link.name], robot, builder, skip_dead_meshes)
+            if shown == "collisions" and link.collisions:
+                files.note(f"link {link.name!r} has no visible geometry; its collision geometry is shown")
+    _refuse_dead_parts(builder)
     parts, materials = builder.build(part_names or {})
     if not any(part.joint is not None for part in parts):
         raise ObjectError(f"{path}: no joint moves a visible part")
@@ -87,7 +94,51 @@ def load_urdf(
         materials=materials,
         source=f"urdf:{path.name}",
     )
-    return built.turned_to_front(front).normalised()
+    built = built.turned_to_front(front).normalised()
+    return replace(built, notes=(*files.notes, *oddities(built)))
+
+
+def _open_parts(
+    links: list[Any], joints: Mapping[str, Any], builder: PartsBuilder, path: Path
+) -> dict[str, np.ndarray]:
+    """Open a part for every link that moves, join the others to their parents'; poses of the links at rest."""
+    bare = {link.name for link in links if not (link.visuals or link.collisions or link.name in joints)}
+    T_world: dict[str, np.ndarray] = {}
+    for link in links:
+        joint = joints.get(link.name)
+        above = np.eye(4) if joint is None else T_world[joint.parent] @ _matrix(joint.origin, joint.name, path)
+        if joint is None:
+            builder.open_part(link.name, None)
+        elif joint.type in FREE and joint.parent in bare:
+            builder.join(link.name, joint.parent)
+        else:
+            above = above @ _held_motion(joint, path)
+            moving = _moving_joint(joint, above, builder.part_of_link[joint.parent], path)
+            builder.join(link.name, joint.parent) if moving is None else builder.open_part(link.name, moving)
+        T_world[link.name] = above
+    return T_world
+
+
+def _add_visual(
+    visual: Any, link: str, T_world_link: np.ndarray, robot: Any, builder: PartsBuilder, skip_dead_meshes: bool
+) -> None:
+    path = builder.path
+    T = T_world_link @ _matrix(visual.origin, link, path)
+    surface = read_visual(visual, robot, builder.files, builder.libraries)
+    if surface is not None and len(surface.faces):
+        builder.add(link, surface, T)
+    elif not skip_dead_meshes:
+        raise ObjectError(
+            f"{path}: {builder.files.notes[-1] if surface is None else f'a mesh of link {link!r} has no faces'}"
+        )
+    elif surface is None:
+        builder.dead[builder.part_of_link[link]] = link
+
+
+def _refuse_dead_parts(builder: PartsBuilder) -> None:
+    for number, link in builder.dead.items():
+        if not builder.parts[number].pieces.count:
+            raise ObjectError(f"{builder.path}: nothing is left of link {link!r}: {builder.files.notes[0]}")
 
 
 def _parse(path: Path) -> Any:
@@ -97,20 +148,30 @@ def _parse(path: Path) -> Any:
     except ImportError as error:
         message = f"{path}: URDF files need the package yourdfpy: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
-    if not path.is_file():
+    if not path.exists():
         raise ObjectError(f"{path}: no such URDF file")
+    root = read_description(path, "robot")
+    refuse_xacro(root, path)
+    _fill_in(root)
     try:
-        # yourdfpy mends broken XML silently, and so loses links: look first.
-        ET.parse(path)
-    except ET.ParseError as error:
-        if "unbound prefix" not in str(error):
-            raise ObjectError(f"{path}: not well-formed XML ({error})") from error
-    except OSError as error:
-        raise ObjectError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        return yourdfpy.URDF.load(str(path), build_scene_graph=False, load_meshes=False).robot
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        with quiet_libraries():
+            return yourdfpy.URDF.load(BytesIO(ET.tostring(root)), build_scene_graph=False, load_meshes=False).robot
+    except Exception as error:
         raise ObjectError(f"{path}: not a URDF that yourdfpy can read ({' '.join(str(error).split())})") from error
+
+
+def _fill_in(root: ET.Element) -> None:
+    """Write out what yourdfpy does not know: the zero of a limit that is left out, and capsules."""
+    for limit in root.iter("limit"):
+        if "lower" in limit.attrib or "upper" in limit.attrib:
+            limit.attrib.setdefault("lower", "0")
+            limit.attrib.setdefault("upper", "0")
+    for geometry in root.iter("geometry"):
+        capsule = geometry.find("capsule")
+        if capsule is not None:
+            geometry.remove(capsule)
+            size = f"{capsule.get('radius', '')} {capsule.get('length', '')}"
+            geometry.insert(0, ET.Element("mesh", filename=f"{CAPSULE}{size}"))
 
 
 def _joints_by_child(robot: Any, path: Path) -> dict[str, Any]:

@@ -1,0 +1,75 @@
+"""The files that a MuJoCo model names, looked at before MuJoCo opens them."""
+
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+from partrm.objects.articulated_object import ObjectError
+from partrm.objects.descriptions import parse_xml, read_description
+from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles
+
+MAX_INCLUDES = 256
+
+FOLDERS = ("meshdir", "texturedir", "assetdir")
+"""Attributes of <compiler> that say where files lie."""
+
+
+def check_named_files(path: Path, files: NamedFiles) -> None:
+    """Refuse a model that names a file which may not be read; files that are missing are left to MuJoCo.
+
+    Raises:
+        ObjectError: the model or an include is not well-formed XML or no MuJoCo model; a file that is there lies
+            outside of the object's folder, is no regular file or too large.
+    """
+    roots = _with_includes(path, files)
+    folders = {path.parent} | {root_path.parent for root_path in roots}
+    for root in list(roots.values()):
+        for compiler in root.iter("compiler"):
+            folders |= {path.parent / compiler.attrib[key] for key in FOLDERS if key in compiler.attrib}
+    for root in roots.values():
+        for element in root.iter():
+            if element.tag == "include":
+                continue
+            for key, name in element.attrib.items():
+                if key.startswith("file") and name:
+                    for folder in sorted(folders):
+                        _check(folder / name.replace("\\", "/"), element.tag, name, files)
+
+
+def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
+    roots = {path: read_description(path, "mujoco")}
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        for include in roots[here].iter("include"):
+            name = include.get("file", "")
+            for place in _places(name, {path.parent, here.parent}):
+                if place in roots or not _check(place, "include", name, files):
+                    continue
+                roots[place] = parse_xml(place)
+                waiting.append(place)
+                if len(roots) > MAX_INCLUDES:
+                    raise ObjectError(f"{path}: more than {MAX_INCLUDES} included files")
+    return roots
+
+
+def _places(name: str, folders: set[Path]) -> Iterator[Path]:
+    if name:
+        yield from (Path(os.path.normpath(folder / name)) for folder in sorted(folders))
+
+
+def _check(place: Path, what: str, name: str, files: NamedFiles) -> bool:
+    """Whether a file is there.
+
+    Raises:
+        ObjectError: it is, and may not be read.
+    """
+    if not files.is_there(place):
+        return False
+    files.require_inside(place, what, name)
+    if not place.is_file():
+        raise ObjectError(f"{files.description}: the {what} {name!r} is not a regular file")
+    if place.stat().st_size > MAX_MESH_BYTES:
+        raise ObjectError(f"{files.description}: the {what} {name!r} is larger than {MAX_MESH_BYTES / 2**20:.0f} MiB")
+    return True

@@ -1,0 +1,185 @@
+"""Files that the description of an object names: where they are looked for, and which ones may be read.
+
+An archive from the internet may name any file of this machine. Only regular files of bounded size are read, below the
+object's own folder or one that the user names; what is not there, or is there under another name, is noted.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+from partrm.files import read_bytes
+from partrm.objects.articulated_object import ObjectError
+
+MAX_MESH_BYTES = 2**29
+MAX_LIBRARY_BYTES = 2**24
+MAX_TEXTURE_BYTES = 2**28
+
+DESCRIPTION_FOLDERS = ("urdf", "mjcf", "xml", "robots", "sdf")
+"""Folders for descriptions alone: the object's folder is the one above."""
+
+PACKAGE_FILES = ("package.xml", "model.config")
+"""What the folder of a ROS package or a Gazebo model holds."""
+
+PACKAGE = re.compile(r"(?:file://)?(?:(?:package|model)://|\$\(find\s+)([^/)]+)\)?/*(.*)", re.DOTALL)
+
+
+class NamedFiles:
+    """The files that one description may name, and the notes that were made while they were looked for."""
+
+    def __init__(self, description: Path, allow_outside: Sequence[Path | str] = ()) -> None:
+        """Prepare for a description.
+
+        Args:
+            description: the file; its folder, and that of the package around it, may be read.
+            allow_outside: further folders that may be read.
+        """
+        self.description = description
+        self.notes: list[str] = []
+        lexical, real = Path(os.path.abspath(description)).parent, Path(os.path.realpath(description)).parent
+        self.folders = tuple({object_folder(lexical): None, object_folder(real): None})
+        self._roots = [Path(os.path.realpath(folder)) for folder in (*self.folders, *allow_outside)]
+
+    def note(self, text: str) -> None:
+        """Keep a remark for the user, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def find(self, what: str, name: str | None, beside: Path) -> Path | None:
+        """The file that a name means, None where there is none.
+
+        Tried in turn: the name beside the file that names it, below the package for ``package://``, ``model://`` and
+        ``$(find ...)``, in another case, and the last part of an absolute path of another machine.
+
+        Args:
+            what: mesh, texture or material library, for messages.
+            name: as the file has it.
+            beside: folder of the file that names it.
+
+        Raises:
+            ObjectError: no name, or a file outside of the object's folder.
+        """
+        if not name or not name.strip():
+            raise ObjectError(f"{self.description}: a {what} has no file name")
+        for path in self._places(name, beside):
+            if self.is_there(path):
+                return self.require_inside(path, what, name)
+        plain = _plain(name)
+        for path in self._places(name, beside):
+            found = self._other_case(path)
+            if found is not None:
+                self.note(f"the {what} {name!r} is called {found.name!r} there")
+                return self.require_inside(found, what, name)
+        last = Path(os.path.abspath(beside)) / plain.rpartition("/")[2]
+        if plain.startswith("/") or re.match("[A-Za-z]:/", plain):
+            found = last if self.is_there(last) else self._other_case(last)
+            if found is not None:
+                self.note(f"the {what} {name!r} is taken from beside the file that names it")
+                return self.require_inside(found, what, name)
+        return None
+
+    def missing(self, what: str, name: str, beside: Path) -> str:
+        """The words for a file that :meth:`find` does not find: which, and where it was looked for."""
+        looked = dict.fromkeys(str(path.parent) for path in self._places(name, beside))
+        return f"the {what} {name!r} is missing (looked in {', '.join(list(looked)[:4])})"
+
+    def _places(self, name: str, beside: Path) -> Iterator[Path]:
+        beside = Path(os.path.abspath(beside))
+        package = PACKAGE.fullmatch(name.strip().replace("\\", "/"))
+        if package is None:
+            plain = _plain(name)
+            yield from dict.fromkeys((beside / plain, beside / unquote(plain)))
+            return
+        title, inside = package[1].strip(), package[2]
+        for folder in (beside, *beside.parents):
+            if folder.name == title:
+                yield folder / inside
+            yield folder / title / inside
+            if any(folder == top or top in folder.parents for top in self.folders):
+                yield folder / inside
+
+    @staticmethod
+    def is_there(path: Path) -> bool:
+        """Whether a path names something other than a folder."""
+        try:
+            return path.exists() and not path.is_dir()
+        except (OSError, ValueError):  # a name that no file can have
+            return False
+
+    def require_inside(self, path: Path, what: str, name: str) -> Path:
+        """The path, if it lies in a folder that may be read.
+
+        Raises:
+            ObjectError: it does not.
+        """
+        real = Path(os.path.realpath(path))
+        allowed = [*self._roots, *self._package_of(name, real)]
+        if not any(root == real or root in real.parents for root in allowed):
+            raise ObjectError(
+                f"{self.description}: the {what} {name!r} lies outside of the object's folder {self.folders[0]}; "
+                f"if you trust it, allow its folder: --allow-outside {real.parent}"
+            )
+        return path
+
+    def _package_of(self, name: str, real: Path) -> list[Path]:
+        """The folder of a named package, if it is one: around the description, or marked as such."""
+        package = PACKAGE.fullmatch(name.strip().replace("\\", "/"))
+        if package is None:
+            return []
+        around = Path(os.path.realpath(self.description)).parents
+        named = [folder for folder in real.parents if folder.name == package[1].strip()]
+        return [f for f in named if f in around or any((f / marker).is_file() for marker in PACKAGE_FILES)]
+
+    def _other_case(self, path: Path) -> Path | None:
+        """The one entry that differs from a path below an object's folder only in case."""
+        top = next((f for f in self.folders if f in path.parents), None)
+        if top is None:
+            return None
+        found = top
+        for word in path.relative_to(top).parts:
+            try:
+                names = os.listdir(found)
+            except OSError:
+                return None
+            same = [n for n in names if n == word] or [n for n in names if n.casefold() == word.casefold()]
+            if len(same) != 1:
+                return None
+            found = found / same[0]
+        return found
+
+
+def object_folder(folder: Path) -> Path:
+    """The folder of the object whose description lies in ``folder``: the package around it, else ``folder`` itself."""
+    above = [f for f in (folder, *folder.parents)[:4] if any((f / marker).is_file() for marker in PACKAGE_FILES)]
+    if above:
+        return above[0]
+    return folder.parent if folder.name.lower() in DESCRIPTION_FOLDERS else folder
+
+
+def read_named(path: Path, most: int, what: str) -> bytes:
+    """Content of a named file.
+
+    Raises:
+        ObjectError: it cannot be read, is no regular file or too large.
+    """
+    try:
+        return read_bytes(path, most)
+    except OSError as error:
+        raise ObjectError(f"{path}: the {what} cannot be read ({error.strerror})") from error
+
+
+def _plain(name: str) -> str:
+    return name.strip().removeprefix("file://").replace("\\", "/")
+
+
+def refuse_entities(content: bytes, path: Path) -> None:
+    """Refuse XML that declares entities: they can name files, or grow without bound.
+
+    Raises:
+        ObjectError: it does.
+    """
+    for encoding in ("ascii", "utf-16-le", "utf-16-be"):
+        if "<!ENTITY".encode(encoding) in content:
+            raise ObjectError(f"{path}: declares XML entities, which are not read; write them out")

@@ -1,0 +1,264 @@
+"""What people have and what attackers send: read with a note, or refused in one line; never a device, never outside."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from partrm.objects.articulated_object import ObjectError
+from partrm.objects.mjcf import load_mjcf
+from partrm.objects.mtl_format import load_mtl
+from partrm.objects.obj_format import load_obj
+from partrm.objects.partnet import load_partnet
+from partrm.objects.urdf import load_urdf
+
+pytest.importorskip("yourdfpy")
+
+CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+FACES = "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
+CUBE = "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS) + FACES
+BOX = '<geometry><box size="1 1 1"/></geometry>'
+LIMIT = '<limit lower="0" upper="1" effort="1" velocity="1"/>'
+
+
+def robot(door=BOX, limit=LIMIT, body=BOX, kind="revolute", more="", shape="visual"):
+    joint = f'<joint name="hinge" type="{kind}"><parent link="body"/><child link="door"/><origin xyz="1 0 0"/>'
+    links = f'<link name="body"><{shape}>{body}</{shape}></link><link name="door"><{shape}>{door}</{shape}></link>'
+    return f'<robot name="r">{links}{joint}<axis xyz="0 0 1"/>{limit}</joint>{more}</robot>'
+
+
+def mesh(name):
+    return f'<geometry><mesh filename="{name}"/></geometry>'
+
+
+def saved(folder, text, name="x.urdf"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_limits_default_to_zero_as_the_format_says(tmp_path):
+    upper = load_urdf(saved(tmp_path, robot(limit='<limit upper="1.5" effort="1" velocity="1"/>')))
+    assert (upper.parts[1].joint.lower, upper.parts[1].joint.upper) == (0, 1.5)
+    lower = load_urdf(saved(tmp_path, robot(limit='<limit lower="-0.7" effort="1" velocity="1"/>')))
+    assert (lower.parts[1].joint.lower, lower.parts[1].joint.upper) == (-0.7, 0)
+    with pytest.raises(ObjectError, match="no limits"):
+        load_urdf(saved(tmp_path, robot(limit='<limit effort="1" velocity="1"/>')))
+
+
+@pytest.mark.parametrize("kind", ["floating", "planar"])
+def test_an_object_that_floats_stands_still(tmp_path, kind):
+    free = f'<link name="world"/><joint name="f" type="{kind}"><parent link="world"/><child link="body"/></joint>'
+    loaded = load_urdf(saved(tmp_path, robot(more=free)))
+    assert [p.joint is None for p in loaded.parts] == [True, False]
+    held = robot(kind=kind)
+    with pytest.raises(ObjectError, match=kind):
+        load_urdf(saved(tmp_path, held))
+
+
+def test_collision_geometry_stands_in_for_what_is_not_there(tmp_path):
+    loaded = load_urdf(saved(tmp_path, robot(shape="collision")))
+    assert [len(p.faces) for p in loaded.parts] == [12, 12]
+    assert all("collision" in note for note in loaded.notes)
+    both = robot().replace("</visual></link>", f"</visual><collision>{BOX}</collision></link>")
+    assert [len(p.faces) for p in load_urdf(saved(tmp_path, both)).parts] == [12, 12]
+
+
+def test_capsules_are_read(tmp_path):
+    loaded = load_urdf(saved(tmp_path, robot('<geometry><capsule radius="0.5" length="2"/></geometry>')))
+    size = np.ptp(loaded.parts[1].vertices, 0)
+    np.testing.assert_allclose(size / size[0], [1, 1, 3], rtol=0.01)
+    with pytest.raises(ObjectError, match="capsule"):
+        load_urdf(saved(tmp_path, robot('<geometry><capsule radius="0.5"/></geometry>')))
+
+
+def test_colladas_unit_counts(tmp_path):
+    collada = pytest.importorskip("collada")
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.box((100, 100, 100)).export(tmp_path / "m.dae")
+    read = collada.Collada(str(tmp_path / "m.dae"))
+    read.assetInfo.unitmeter, read.assetInfo.unitname = 0.01, "centimetre"
+    read.write(str(tmp_path / "m.dae"))
+    loaded = load_urdf(saved(tmp_path, robot(mesh("m.dae"))))
+    sizes = [np.ptp(p.vertices, 0) for p in loaded.parts]
+    np.testing.assert_allclose(sizes[1], sizes[0], rtol=1e-6)
+    assert loaded.notes == ()
+
+
+def test_another_case_and_paths_of_another_machine_are_found_and_noted(tmp_path):
+    (tmp_path / "Meshes").mkdir()
+    (tmp_path / "Meshes" / "Door.OBJ").write_text("mtllib d.mtl\nusemtl a\n" + CUBE)
+    (tmp_path / "Meshes" / "d.mtl").write_text("newmtl a\nmap_Kd -bm 1 -s 2 2 C:\\\\work\\\\oak wood.png\n")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "Meshes" / "oak wood.png")
+    loaded = load_urdf(saved(tmp_path, robot(mesh("meshes/door.obj"))))
+    assert len(loaded.notes) == 2
+    assert "'Door.OBJ'" in loaded.notes[0]
+    assert "oak wood.png" in loaded.notes[1]
+
+
+@pytest.mark.parametrize("name", [f"{begin}cab{end}/m.obj" for begin, end in (
+    ("package://", ""), ("model://", ""), ("$(find ", ")"), ("file://$(find ", ")"))])  # fmt: skip
+def test_names_of_packages_are_looked_for_around_the_file(tmp_path, name):
+    (tmp_path / "cab").mkdir()
+    (tmp_path / "cab" / "m.obj").write_text(CUBE)
+    assert load_urdf(saved(tmp_path / "cab" / "urdf", robot(mesh(name)))).notes == ()
+    with pytest.raises(ObjectError, match=r"missing \(looked in .*urdf"):
+        load_urdf(saved(tmp_path / "cab" / "urdf", robot(mesh(name.replace("m.obj", "n.obj")))))
+
+
+def test_lines_of_an_obj_go_on_and_vertices_have_colours(tmp_path):
+    colored = "".join(f"v {x} {y} {z} \\\n 1 {y} 0\n" for x, y, z in CORNERS) + FACES
+    (tmp_path / "m.obj").write_text(colored)
+    surface = load_obj(tmp_path / "m.obj", {})
+    assert (surface.face_material >= 0).all()
+    colors = {m.color for m in surface.materials}
+    assert (1.0, 0.0, 0.0) in colors
+    assert (1.0, 1.0, 0.0) in colors
+    bright = "".join(f"v {x} {y} {z} {17 * n} 0 {13 * n}\n" for n, (x, y, z) in enumerate(CORNERS)) + FACES
+    (tmp_path / "m.obj").write_text(bright)
+    (palette,) = load_obj(tmp_path / "m.obj", {}).materials
+    assert palette.texture is not None
+    loaded = load_urdf(saved(tmp_path, robot(mesh("m.obj"))))
+    uv, face = loaded.parts[1].corner_uv, loaded.parts[1].faces[0]
+    texture = loaded.materials[loaded.parts[1].face_material[0]].texture
+    side = len(texture)
+    pixel = texture[int((1 - uv[0, 0, 1]) * side), int(uv[0, 0, 0] * side)]
+    np.testing.assert_allclose(pixel[0], 17 * face.mean(), atol=1)
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    (robot('<geometry><box size="1 ${w} 1"/></geometry>'), "run xacro first"),
+    (robot(more="<xacro:arm/>"), "run xacro first"),
+    ("<sdf version='1.6'/>", "SDF"),
+    ("<mujoco/>", "MuJoCo model"),
+    ("<!DOCTYPE r [<!ENTITY a 'b'>]><robot name='&a;'/>", "entities"),
+    (robot(mesh("m.wrl")), "'wrl' are not read"),
+    (robot('<geometry><box size="1e200 1 1"/></geometry>'), "larger than"),
+    (robot().replace("</visual>", '<material name="a"><color rgba="1 2"/></material></visual>'), "not four"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_called_by_its_name(tmp_path, text, words):
+    (tmp_path / "m.wrl").write_text("#VRML")
+    with pytest.raises(ObjectError, match=words):
+        load_urdf(saved(tmp_path, text))
+    if text.startswith("<robot"):
+        with pytest.raises(ObjectError, match="a URDF"):
+            load_mjcf(saved(tmp_path, text, "x.xml"))
+
+
+def test_other_units_are_noted(tmp_path):
+    (degrees,) = load_urdf(saved(tmp_path, robot(limit=LIMIT.replace('upper="1"', 'upper="90"')))).notes
+    assert "'hinge'" in degrees
+    assert "degrees" in degrees
+    (millimetres,) = load_urdf(saved(tmp_path, robot('<geometry><box size="900 900 900"/></geometry>'))).notes
+    assert "'door' is 900 times" in millimetres
+    slide = load_urdf(saved(tmp_path, robot(limit=LIMIT.replace('upper="1"', 'upper="1000"'), kind="prismatic")))
+    assert any("'hinge' slides" in note for note in slide.notes)
+
+
+def test_files_outside_of_the_objects_folder_need_leave(tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "m.obj").write_text(CUBE)
+    path = saved(tmp_path / "object", robot(mesh("../other/m.obj")))
+    with pytest.raises(ObjectError, match=f"--allow-outside {tmp_path}/other"):
+        load_urdf(path)
+    assert load_urdf(path, allow_outside=[tmp_path / "other"]).movable
+    (tmp_path / "object" / "m.obj").symlink_to(tmp_path / "other" / "m.obj")
+    with pytest.raises(ObjectError, match="outside"):
+        load_urdf(saved(tmp_path / "object", robot(mesh("m.obj"))))
+
+
+@pytest.mark.parametrize("what", ["mesh", "library", "texture", "description"])
+def test_devices_and_pipes_are_never_read(tmp_path, what):
+    folder = tmp_path / "object"
+    path = saved(folder, robot(mesh("m.obj")))
+    (folder / "m.obj").write_text("mtllib m.mtl\nusemtl a\n" + CUBE)
+    (folder / "m.mtl").write_text("newmtl a\nmap_Kd t.png\n")
+    Image.new("RGB", (4, 4)).save(folder / "t.png")
+    assert load_urdf(path).notes == ()
+    named = {"mesh": "m.obj", "library": "m.mtl", "texture": "t.png", "description": "x.urdf"}[what]
+    (folder / named).unlink()
+    os.mkfifo(folder / named)
+    with pytest.raises(ObjectError, match="not a regular file"):
+        load_urdf(path)
+    (folder / named).unlink()
+    (folder / named).symlink_to("/dev/zero")
+    with pytest.raises(ObjectError, match=r"outside|not a regular file"):
+        load_urdf(path)
+
+
+def test_files_of_gltf_and_mjcf_are_looked_at_too(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    pytest.importorskip("mujoco")
+    folder = tmp_path / "object"
+    path = saved(folder, robot(mesh("m.gltf")))
+    for name, content in trimesh.Scene(trimesh.creation.box()).export(file_type="gltf").items():
+        (folder / name.replace("model", "m")).write_bytes(content)
+    assert load_urdf(path).movable
+    tree = json.loads((folder / "m.gltf").read_text())
+    (buffer,) = list(folder.glob("*.bin"))[:1]
+    shutil.move(buffer, tmp_path / "secret")
+    tree["buffers"][0]["uri"] = "../secret"
+    (folder / "m.gltf").write_text(json.dumps(tree))
+    with pytest.raises(ObjectError, match="outside"):
+        load_urdf(path)
+    (tmp_path / "m.obj").write_text(CUBE)
+    asset = '<asset><mesh name="m" file="{}"/></asset>'
+    body = '<body><joint range="0 90"/><geom type="mesh" mesh="m"/></body><geom type="box" size="1 1 1"/>'
+    model = f"<mujoco>{asset}<worldbody>{body}</worldbody></mujoco>"
+    with pytest.raises(ObjectError, match="outside"):
+        load_mjcf(saved(folder, model.format("../m.obj"), "x.xml"))
+    assert load_mjcf(folder / "x.xml", allow_outside=[tmp_path]).movable
+    saved(tmp_path, "<mujoco/>", "y.xml")
+    with pytest.raises(ObjectError, match="outside"):
+        load_mjcf(saved(folder, '<mujoco><include file="../y.xml"/></mujoco>', "x.xml"))
+    os.mkfifo(folder / "p.obj")
+    with pytest.raises(ObjectError, match="not a regular file"):
+        load_mjcf(saved(folder, model.format("p.obj"), "x.xml"))
+
+
+def test_group_0_that_only_collides_is_not_shown(tmp_path):
+    pytest.importorskip("mujoco")
+    seen, hit = ('<geom type="box" group="{}" size="1 1 {}" rgba="0 1 0 1"{}/>'.format(*row) for row in (
+        (1, 1, ' contype="0" conaffinity="0"'), (0, 2, "")))  # fmt: skip
+    text = "<mujoco><worldbody><body>{0}<body><joint range='0 90'/>{0}</body></body></worldbody></mujoco>"
+    hidden = load_mjcf(saved(tmp_path, text.format(seen + hit), "x.xml"))
+    assert [len(p.faces) for p in hidden.parts] == [12, 12]
+    plain = load_mjcf(saved(tmp_path, text.format(hit), "x.xml"))
+    assert [len(p.faces) for p in plain.parts] == [12, 12]
+    both = load_mjcf(saved(tmp_path, text.format(seen.replace(' contype="0"', "") + hit), "x.xml"))
+    assert [len(p.faces) for p in both.parts] == [24, 24]
+
+
+def test_dead_meshes_of_partnet_are_left_out_but_no_whole_part(tmp_path):
+    (tmp_path / "m.obj").write_text(CUBE)
+    text = robot(mesh("m.obj"), body=mesh("m.obj")).replace("</link>", f"<visual>{mesh('dead.obj')}</visual></link>", 1)
+    folder = saved(tmp_path, text, "mobility.urdf").parent
+    loaded = load_partnet(folder)
+    assert [len(p.faces) for p in loaded.parts] == [12, 12]
+    assert "'dead.obj' is missing" in loaded.notes[0]
+    saved(tmp_path, robot(mesh("dead.obj"), body=mesh("m.obj")), "mobility.urdf")
+    with pytest.raises(ObjectError, match=r"nothing is left of link 'door': .*dead\.obj"):
+        load_partnet(folder)
+
+
+COMMENT = {
+    "name": "a", "color": [1, 0, 0], "role": "BODY", "color2": [0, 0, 0], "pattern": "PLAIN", "frequency": 1.0,
+    "direction": [0, 0, 1], "gloss": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("gloss", None), ("gloss", float("nan")), ("color", 3), ("color", [1, 2]), ("color2", "abc"), ("name", 7),
+    ("direction", [0, 0, "x"]), ("direction", None), ("role", []), ("pattern", {}), ("frequency", [1]),
+    ("frequency", 10**400), ("gloss", True),
+], ids=lambda value: str(value)[:20])  # fmt: skip
+def test_our_comment_is_checked_when_it_is_read(tmp_path, key, value):
+    path = tmp_path / "m.mtl"
+    path.write_text(f"newmtl a\n# partrm {json.dumps(COMMENT)}\n")
+    assert load_mtl(path)["a"].gloss == 0.5
+    path.write_text(f"newmtl a\n# partrm {json.dumps(COMMENT | {key: value})}\n")
+    with pytest.raises(ObjectError, match="line 2 is malformed"):
+        load_mtl(path)
