@@ -1,6 +1,7 @@
 import importlib
 import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -237,3 +238,29 @@ def test_help_and_version_are_quick():
     assert all(command in shown.stdout for command in COMMANDS)
     version = subprocess.run([sys.executable, "-m", "partrm", "--version"], capture_output=True, text=True, check=True)
     assert version.stdout.strip() == f"partrm {__version__}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_clean_up_as_ctrl_c_does(folder, tmp_path, number):
+    arguments = ["predict", str(folder / "good.png"), "--drag", DRAG, "--model", str(folder / "tiny")]
+    arguments += ["--out", str(tmp_path / "out")]
+    code = f"""
+import os, signal, sys
+import partrm.inference.prediction as module
+from partrm.cli import main
+def stopped(*_):
+    os.kill(os.getpid(), {int(number)})
+module.save_motion = stopped
+sys.exit(main({arguments}))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 128 + number
+    assert run.stderr == f"partrm predict: stopped by {number.name}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_users_folder_in_out_is_found_before_the_network_runs(folder, tmp_path, capsys, monkeypatch):
+    (tmp_path / "views").mkdir()
+    monkeypatch.setattr("partrm.api.PartRM.from_pretrained", None)
+    assert run_predict(folder, folder / "good.png", "--drag", DRAG, out=tmp_path) == 1
+    assert "views: was not written by partrm" in only_line(capsys)

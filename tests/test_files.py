@@ -1,9 +1,25 @@
 """Files appear whole or not at all, whatever stops the writer."""
 
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections import namedtuple
+
 import pytest
 
 from partrm.errors import PartRMError
-from partrm.files import OutputError, atomic_write, staged_file, staged_folder
+from partrm.files import (
+    OutputError,
+    atomic_write,
+    check_path,
+    check_writable,
+    read_bytes,
+    read_json,
+    staged_file,
+    staged_folder,
+)
 
 
 def names(folder):
@@ -75,3 +91,116 @@ def test_a_staged_folder_drops_what_an_earlier_result_left(tmp_path):
     with staged_folder(folder, without=["s-*"]) as third:
         (third / "s-1-of-1").write_text("newer")
     assert (folder / "s-1-of-1").read_text() == "newer"
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("a\0b", "NUL"), ("a\udcff", "not UTF-8"), ("a" * 254, "too long"), ("b/" * 2200, "too long"),
+    ("link/x", "link to nothing"),
+])  # fmt: skip
+def test_paths_that_no_result_can_have_are_found_first(tmp_path, name, words):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for check in (check_path, check_writable):
+        with pytest.raises(OutputError, match=words):
+            check(f"{tmp_path}/{name}")
+    check_writable(tmp_path / "größe" / "x")
+    assert names(tmp_path) == ["link"]
+
+
+def test_results_replace_nothing_but_results(tmp_path):
+    out = tmp_path / "out"
+
+    def write(text, without=()):
+        with staged_folder(out, without=without, record="a.json") as folder:
+            (folder / "views").mkdir()
+            (folder / "views" / "0.png").write_text(text)
+            (folder / "a.json").write_text(json.dumps({"partrm_version": "1", "text": text}))
+
+    (out / "views").mkdir(parents=True)
+    (out / "views" / "0.png").write_text("mine")
+    with pytest.raises(OutputError, match="views: was not written by partrm"):
+        check_writable(out, ["views"], "a.json")
+    with pytest.raises(OutputError, match="views: was not written by partrm"):
+        write("1")
+    assert names(out) == ["views"]
+    (out / "views").rename(out / "others")
+    (out / "a.json").write_text('{"mine": 1}')
+    with pytest.raises(OutputError, match=r"a\.json: was not written by partrm"):
+        write("1")
+    (out / "a.json").unlink()
+    (out / "old.txt").write_text("of an earlier result")
+    write("1")
+    check_writable(out, ["views", "a.json"], "a.json")
+    write("2", without=["a.json", "old.*"])
+    assert names(out) == ["a.json", "others", "views"]
+    assert (out / "views" / "0.png").read_text() == "2"
+    (out / "views" / "12.png").write_text("of more views")
+    write("3")
+    assert names(out / "views") == ["0.png"]
+    (out / "views" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"notes\.txt: was not written by partrm"):
+        write("4")
+
+
+def test_a_folder_of_the_users_is_never_replaced(tmp_path):
+    (tmp_path / "out" / "a").mkdir(parents=True)
+    (tmp_path / "out" / "a" / "mine").write_text("x")
+    with pytest.raises(OutputError, match="not written by partrm"), staged_folder(tmp_path / "out") as folder:
+        (folder / "a").mkdir()
+    assert names(tmp_path / "out" / "a") == ["mine"]
+
+
+def test_what_a_killed_process_left_goes_at_the_next_run(tmp_path):
+    code = (
+        "import os, signal; from partrm.files import staged_folder;"
+        "c = staged_folder('out'); f = c.__enter__(); (f / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    (tmp_path / "out").mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    (left,) = (tmp_path / "out").iterdir()
+    assert left.name.startswith(".partrm.")
+    with staged_folder(tmp_path / "out") as own:
+        assert not left.exists()
+        with staged_folder(tmp_path / "out"):
+            assert own.exists(), "of a process that lives"
+    assert names(tmp_path / "out") == []
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 2**20))
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/a: .*No space left.* 1.0 MiB free, 4.0 MiB more are needed"):
+        atomic_write(tmp_path / "a", bytes(5 * 2**20))
+
+    def serialize():
+        with staged_folder(tmp_path / "out") as folder:
+            (folder / "big.ply").write_text("x")
+            raise RuntimeError("serializing: No space left on device")
+
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/out/big.ply: .*No space left.* 1.0 MiB free;"):
+        serialize()
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/out/x: "), staged_folder(tmp_path / "out") as folder:
+        atomic_write(folder / "x", b"abc")
+    assert names(tmp_path) == []
+
+
+def test_only_regular_files_of_bounded_size_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match=r"regular file|directory"):
+            read_bytes(path, 10)
+    (tmp_path / "a").write_bytes(bytes(11))
+    with pytest.raises(OSError, match="larger than"):
+        read_bytes(tmp_path / "a", 10)
+    with pytest.raises(OSError, match="no file has such a name"):
+        read_bytes("a\0b", 10)
+    for text in ("[" * 100_000, "1" * 5000, "{", "\ufeff{}"):
+        (tmp_path / "a").write_text(text)
+        if text.endswith("{}"):
+            assert read_json(tmp_path / "a") == {}
+        else:
+            with pytest.raises(ValueError, match=r"\w"):
+                read_json(tmp_path / "a")

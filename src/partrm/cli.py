@@ -1,8 +1,13 @@
 """The command line: ``partrm COMMAND ...``. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong."""
 
 import importlib
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from partrm import __version__
 from partrm.commands import UsageError
@@ -64,7 +69,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     try:
-        return run(name, rest)
+        with stopped_by_signals():
+            return run(name, rest)
+    except Stopped as stop:
+        print(f"partrm {name}: stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print(f"partrm {name}: interrupted", file=sys.stderr)
         return 1
@@ -73,6 +82,39 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"partrm {name}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, (UsageError, ConfigError)) else 1
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends the process, once everything is cleaned up as on Ctrl+C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP clean up as SIGINT does, unless the caller of the process has them ignored.
+
+    Raises:
+        Stopped: one came.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)  # a second one must not cut the cleaning short
+        raise Stopped(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    known = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    ours = [number for number in known if here and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run(name: str, arguments: list[str]) -> int:

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import re
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +16,13 @@ from typing import Any
 from partrm.errors import PartRMError
 
 STAGING = ".partrm."
-"""What names of temporary folders begin with."""
+"""What names of temporary folders begin with; machine and process follow, so that those of dead ones are known."""
+
+RECORD_KEY = "partrm_version"
+"""In the JSON file that marks a folder as one of results: nothing is replaced in a folder without it."""
+
+NAME_BYTES, PATH_BYTES = 255 - len(b"..part"), 4096 - 256
+"""Longest name and path, with room for the temporary ones."""
 
 
 class OutputError(PartRMError):
@@ -70,21 +78,134 @@ def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def check_writable(folder: str | Path) -> None:
+def check_path(path: str | Path) -> None:
+    """Find out whether a path can name a file or folder of results.
+
+    Raises:
+        OutputError: it holds a NUL, is not UTF-8, is too long, or leads through a link to nothing.
+    """
+    shown = repr(str(path))[1:-1] if len(str(path)) < 200 else repr(str(path)[:60])[1:-1] + "..."
+    try:
+        encoded = str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{shown}: cannot write there (the path is not UTF-8)") from error
+    if b"\0" in encoded:
+        raise OutputError(f"{shown}: cannot write there (no path holds a NUL)")
+    if len(encoded) > PATH_BYTES or any(len(part.encode()) > NAME_BYTES for part in Path(path).parts):
+        raise OutputError(f"{shown}: cannot write there (File name too long)")
+    absolute = Path(path).absolute()
+    for place in (absolute, *absolute.parents):
+        if place.is_symlink() and not place.exists():
+            raise OutputError(f"{shown}: cannot write there ({place} is a link to nothing)")
+
+
+def check_writable(folder: str | Path, names: Sequence[str] = (), record: str = "") -> None:
     """Find out before the work that :func:`staged_folder` can write there; leaves nothing behind.
+
+    Args:
+        folder: of the results.
+        names: of entries that will be written; what stands there under such a name must be an earlier result.
+        record: name of the JSON file that earlier results have.
 
     Raises:
         OutputError: it cannot.
     """
+    check_path(folder)
     folder = Path(folder)
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         if not nearest.is_dir():
             raise OutputError(f"{folder}: cannot write there, {'it' if nearest == folder else nearest} is not a folder")
-        with tempfile.TemporaryDirectory(dir=nearest, prefix=STAGING):
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=_staging_prefix()):
             pass
+        _check_ours(folder, names, record)
     except OSError as error:
         raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
+
+
+def _check_ours(folder: Path, names: Sequence[str], record: str) -> None:
+    """Refuse to replace what is no earlier result: all that stands in a folder without a record of ours."""
+    if not _has_record(folder / record):
+        for name in names:
+            if os.path.lexists(folder / name) and not _is_empty_folder(folder / name):
+                raise OutputError(f"{folder / name}: {NOT_OURS}")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+
+
+NOT_OURS = "was not written by partrm and is not replaced; give another folder"
+
+
+def _has_record(path: Path) -> bool:
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and RECORD_KEY in content
+
+
+def _staging_prefix() -> str:
+    machine = re.sub(r"[^\w-]", "-", socket.gethostname())[:64]
+    return f"{STAGING}{machine}.{os.getpid()}."
+
+
+def _remove_stale(place: Path) -> None:
+    """Remove the temporary folders of processes of this machine that have ended."""
+    ours = _staging_prefix().rpartition(".")[0].rpartition(".")[0]
+    for left in place.glob(f"{STAGING}*"):
+        machine, _, rest = left.name.rpartition(".")[0].rpartition(".")
+        if machine == ours and rest.isdigit() and left.is_dir() and not left.is_symlink() and not _runs(int(rest)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def explained_full_disk(path: Path, missing: int = 0) -> Iterator[None]:
+    """Let what a block raises on a full disk say which file it was, and how much room there is and is needed.
+
+    Args:
+        path: the file, or the folder, that is written.
+        missing: bytes to be written, where that is known.
+
+    Raises:
+        OSError: with such words as its ``strerror``.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = getattr(error, "errno", None)
+        if FULL in str(error):
+            raise
+        told = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+        if not told and not (isinstance(error, RuntimeError) and _free_bytes(path) < 2**20):
+            raise
+        free = _free_bytes(path)
+        needs = f", {_mebibytes(missing - free)} more are needed" if missing > free else ""
+        words = f"{FULL} {_mebibytes(free)} free{needs}; free space and run again"
+        raise OSError(code or errno.ENOSPC, words, str(path)) from error
+
+
+FULL = "No space left on device:"
+
+
+def _free_bytes(path: Path) -> int:
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(nearest).free
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
 
 
 @contextmanager
@@ -92,13 +213,15 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path``; what the block writes there takes the place of ``path`` if it succeeds.
 
     Raises:
-        OSError: from the block, or where the file cannot take its place; ``path`` is then as it was.
+        OSError: from the block, or where the file cannot take its place; ``path`` is then as it was. On a full disk it
+            says so.
     """
     path = Path(path)
     # One name, so that the next writer replaces what a killed one left; hidden, so that it counts nowhere as a result.
     part = path.with_name(f".{path.name}.part")
     try:
-        yield part
+        with explained_full_disk(path):
+            yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -110,46 +233,90 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        with staged_file(path) as part:
-            part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        with staged_file(path) as part, explained_full_disk(Path(path), len(data)):
+            part.write_bytes(data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 @contextmanager
-def staged_folder(folder: str | Path, without: Sequence[str] = ()) -> Iterator[Path]:
+def staged_folder(folder: str | Path, without: Sequence[str] = (), record: str = "") -> Iterator[Path]:
     """A temporary folder, whose entries take their place in ``folder`` only if the block succeeds.
 
     Entries of the same name are replaced, those named in ``without`` (names or patterns) removed, others in ``folder``
     stay. The temporary folder lies inside ``folder`` where that is there already, for a folder may be a disk of its
-    own; else beside it.
+    own; else beside it. Temporary folders of processes that have died are removed.
+
+    Args:
+        folder: made if missing.
+        without: what is removed.
+        record: name of the JSON file, one of the entries, that marks a folder of results: without one that is ours
+            nothing is replaced or removed. Where no record is named, files are, folders are not.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be made or written, or an entry stands there that was not written by us.
     """
     folder = Path(folder)
     check_writable(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place, prefix = (folder, STAGING) if folder.exists() else (folder.parent, f".{folder.name}.")
-        staging = Path(tempfile.mkdtemp(dir=place, prefix=prefix))
+        place = folder if folder.exists() else folder.parent
+        _remove_stale(place)
+        staging = Path(tempfile.mkdtemp(dir=place, prefix=_staging_prefix()))
     except OSError as error:
         raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
     try:
-        yield staging
+        with _named_as_final(staging, folder):
+            yield staging
         try:
-            folder.mkdir(exist_ok=True)
-            entries = sorted(staging.iterdir())
-            for entry in entries:
-                _replace(entry, folder / entry.name)
-            fresh = {entry.name for entry in entries}
-            for old in [old for pattern in without for old in folder.glob(pattern) if old.name not in fresh]:
-                old.unlink()
+            with explained_full_disk(folder):
+                _put_in_place(staging, folder, without, record)
         except OSError as error:
             raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def _named_as_final(staging: Path, folder: Path) -> Iterator[None]:
+    """Let errors name files as they will be called, and a full disk the file that was being written."""
+    try:
+        with explained_full_disk(staging):
+            yield
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(staging), str(folder))) from error
+    except OSError as error:
+        if FULL not in (error.strerror or ""):
+            raise
+        files = [path for path in staging.rglob("*") if path.is_file()]
+        latest = max(files, key=lambda path: path.stat().st_mtime_ns, default=staging)
+        where = folder / latest.relative_to(staging)
+        raise OutputError(f"{where}: cannot be written ({error.strerror})") from error
+
+
+def _put_in_place(staging: Path, folder: Path, without: Sequence[str], record: str) -> None:
+    folder.mkdir(exist_ok=True)
+    entries = sorted(staging.iterdir(), key=lambda entry: (entry.name == record, entry.name))
+    _check_ours(folder, [e.name for e in entries if record or (folder / e.name).is_dir()], record)
+    for entry in entries:
+        _check_same_kind(entry, folder / entry.name)
+    for entry in entries:
+        _replace(entry, folder / entry.name)
+    fresh = {entry.name for entry in entries}
+    for old in [old for pattern in without for old in folder.glob(pattern) if old.name not in fresh]:
+        old.unlink()
+
+
+def _check_same_kind(entry: Path, target: Path) -> None:
+    """Refuse to replace a folder of results into which somebody has put files of other names."""
+    if not target.is_dir() or target.is_symlink():
+        return
+    known = {re.sub(r"\d+", "0", path.name) for path in entry.iterdir()} if entry.is_dir() else set()
+    for path in target.iterdir():
+        if path.is_dir() or re.sub(r"\d+", "0", path.name) not in known:
+            raise OutputError(f"{path}: {NOT_OURS}")
 
 
 def _replace(entry: Path, target: Path) -> None:

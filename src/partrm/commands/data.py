@@ -1,5 +1,6 @@
 """``partrm data build|pool|check|show``: datasets in PartDrag-4D's layout and pools to train on, from any objects."""
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -173,10 +174,12 @@ def _pool(command: Pool) -> int:
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console
     from partrm.datasets.pools import pack_sources, plan_pool
+    from partrm.files import check_path
     from partrm.synthesis.mesh_pool import save_pool
 
     if command.workers < 1:
         raise UsageError("--workers: out of range")
+    check_path(command.out)
     if not command.out.parent.is_dir():
         raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
     try:
@@ -221,13 +224,18 @@ def _show(command: Show) -> int:
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console
     from partrm.datasets.contact_sheet import contact_sheet
+    from partrm.files import atomic_write, check_path
 
     if command.limit < 1:
         raise UsageError("--limit: out of range")
     if command.out is not None:
+        check_path(command.out)
         _require_picture_name(command.out)
     target = command.out or command.folder / "contact_sheet.png"
-    Image.fromarray(contact_sheet(command.folder, command.limit)).save(target)
+    picture = io.BytesIO()
+    kind = Image.registered_extensions()[target.suffix.lower()]
+    Image.fromarray(contact_sheet(command.folder, command.limit)).save(picture, kind)
+    atomic_write(target, picture.getvalue())
     plain_console().print(f"contact sheet: {target}")
     return 0
 

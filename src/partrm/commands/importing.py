@@ -31,8 +31,10 @@ def import_weights(
         preset: which network the weights are for; auto takes the one that fits best.
     """
     from partrm.commands.console import plain_console
+    from partrm.files import check_writable
     from partrm.paper.import_weights import check_replaceable, fetch_checkpoint, import_checkpoint
 
+    check_writable(out)
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     console = plain_console()

@@ -59,6 +59,12 @@ CUT_BY = {
 }
 """What the command says of how it found the object."""
 
+RESULTS = (
+    "gaussians.ply", "gaussians_before.ply", "views", "part_mask.png", "before_after.png", "motion.mp4",
+    "mask.png", "prediction.json",
+)  # fmt: skip
+"""What is written into the folder OUT."""
+
 
 @dataclass(frozen=True)
 class Extra:
@@ -136,7 +142,7 @@ def predict(
     from partrm.inference.source import check_drags
 
     target = None if cameras is None else load_cameras(cameras)
-    check_writable(out)
+    check_writable(out, RESULTS, "prediction.json")
     console = plain_console()
     loaded = PartRM.from_pretrained(model, device)
     request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)

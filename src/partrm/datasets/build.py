@@ -23,6 +23,7 @@ from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, ent
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError
 from partrm.datasets.sources import Source, load_source, plan_sources
 from partrm.errors import PartRMError
+from partrm.files import check_path
 from partrm.objects.articulated_object import PackageMissingError
 from partrm.objects.textures import textured
 from partrm.rendering.meshes import RendererMissingError
@@ -134,6 +135,7 @@ def build(
     except ExecutorError as error:
         raise BuildError(str(error)) from error
     planned = plan_sources(words, limit, config.seed, allow_outside)
+    check_path(root)
     split = split_objects([source.mesh for source in planned], config.seed)
     with _only_build(root):
         request = {"format": FORMAT, "config": asdict(config), "device": workers.device, "limit": limit}
@@ -144,7 +146,7 @@ def build(
         except ExecutorError as error:
             raise BuildError(str(error)) from error
         except OSError as error:
-            raise BuildError(f"{root}: cannot write ({error.strerror or error}); free space and run again") from error
+            raise BuildError(f"{error.filename or root}: cannot write ({error.strerror or error})") from error
 
 
 def _planned(source: Source) -> dict[str, Any]:

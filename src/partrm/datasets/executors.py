@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any, Literal
 
 import torch
@@ -114,31 +114,43 @@ def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveU
 
 def run_local(work: Work, tasks: Sequence[Any], devices: Sequence[str], give_up: GiveUp | None = None) -> Iterator[int]:
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
+    before = set(active_children())
     with ExitStack() as stack:
         pools = [stack.enter_context(_pool(device)) for device in devices[: len(tasks)]]
         free, waiting = list(range(len(pools))), deque(tasks)
         again: deque[Any] = deque()
         running: dict[Future[int], tuple[int, Any, bool]] = {}
-        while True:
-            while free and (waiting or again):
-                slot, second = free.pop(0), not waiting
-                task = again.popleft() if second else waiting.popleft()
-                running[pools[slot].submit(work, task, devices[slot])] = slot, task, second
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                slot, task, second = running.pop(future)
-                free.append(slot)
-                try:
-                    yield future.result()
-                except BrokenProcessPool as error:
-                    pools[slot] = stack.enter_context(_pool(devices[slot]))
-                    if second and give_up is not None:
-                        yield give_up(task, DIED)
-                    elif second or give_up is None:
-                        raise ExecutorError("a worker died (out of memory?); run again, with fewer workers") from error
-                    else:
-                        again.append(task)
+        try:
+            while True:
+                while free and (waiting or again):
+                    slot, second = free.pop(0), not waiting
+                    task = again.popleft() if second else waiting.popleft()
+                    running[pools[slot].submit(work, task, devices[slot])] = slot, task, second
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    slot, task, second = running.pop(future)
+                    free.append(slot)
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool as error:
+                        pools[slot] = stack.enter_context(_pool(devices[slot]))
+                        if give_up is None:
+                            message = "a worker died (out of memory?); run again, with fewer workers"
+                            raise ExecutorError(message) from error
+                        if second:
+                            yield give_up(task, DIED)
+                        else:
+                            again.append(task)
+        except BaseException:
+            _end_new_children(before)
+            raise
+
+
+def _end_new_children(before: set[Any]) -> None:
+    """End the workers of a build that was stopped: none goes on with its task."""
+    for child in set(active_children()) - before:
+        child.terminate()
 
 
 def _pool(device: str) -> ProcessPoolExecutor:

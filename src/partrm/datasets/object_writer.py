@@ -32,7 +32,7 @@ from partrm.datasets.partdrag4d import (
     save_points,
 )
 from partrm.errors import require_ranges
-from partrm.files import staged_file
+from partrm.files import explained_full_disk, staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
 from partrm.imaging.drawing import to_bytes
@@ -207,11 +207,13 @@ class ObjectWriter:
 
     def write(self) -> Iterator[str]:
         """Write whatever is not there yet, yielding the names of new entries."""
-        self._write_shared()
+        with explained_full_disk(self.folder):
+            self._write_shared()
         for name, q in self.entries:
             target = self.root / RENDERS / str(name)
             if not target.is_dir():
-                self._write_entry(name, q, target)
+                with explained_full_disk(target):
+                    self._write_entry(name, q, target)
                 yield str(name)
 
     def _stored(self, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
@@ -257,12 +259,15 @@ class ObjectWriter:
         staging = self.root / RENDERS / f".{name}.part"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
-        for view, image in enumerate(self._images(T, instances)):
-            save_rgba(image, staging / f"{view:03d}.png")
-            record = camera_record(self.cameras.T_world_camera[view])
-            (staging / f"{view:03d}_camera.json").write_text(json.dumps(record), encoding="utf-8")
-        self._write_motion(name, T, instances)
-        staging.replace(target)
+        try:
+            for view, image in enumerate(self._images(T, instances)):
+                save_rgba(image, staging / f"{view:03d}.png")
+                record = camera_record(self.cameras.T_world_camera[view])
+                (staging / f"{view:03d}_camera.json").write_text(json.dumps(record), encoding="utf-8")
+            self._write_motion(name, T, instances)
+            staging.replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
     def _images(self, T: Float[np.ndarray, "parts 4 4"], instances: Instances) -> Float[Tensor, "views 4 h w"]:
         if self.config.backend == "blender":

@@ -206,7 +206,7 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         OutputError: the folder cannot be written.
     """
     cameras = default_cameras(prediction.source) if cameras is None else cameras
-    with staged_folder(out_dir) as folder:
+    with staged_folder(out_dir, record="prediction.json") as folder:
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
         save_ply(prediction.before, folder / "gaussians_before.ply")

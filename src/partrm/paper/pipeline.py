@@ -153,7 +153,7 @@ def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, came
     """
     size = prediction.source.cameras.width
     cameras = canonical_orbit(DEFAULT_VIEWS, size, fovy_rad=prediction.fovy_rad) if cameras is None else cameras
-    with staged_folder(out_dir, without=OF_THE_PART) as folder:
+    with staged_folder(out_dir, without=OF_THE_PART, record="prediction.json") as folder:
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
         (folder / "views").mkdir()
