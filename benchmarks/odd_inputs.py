@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from partrm.errors import PartRMError
 
@@ -97,10 +96,10 @@ def _source(path: Path) -> str:
 
 
 def _image(path: Path) -> str:
-    from partrm.imaging.images import load_image
+    from partrm.imaging.images import frame_object, load_image
 
-    loaded: Any = load_image(path)
-    return f"read: {getattr(loaded, 'shape', loaded.__class__.__name__)}"
+    framed = frame_object(load_image(path), 128)
+    return f"read: scale {framed.scale:.3g}"
 
 
 def _ply(path: Path) -> str:
@@ -173,20 +172,20 @@ def _obj(path: Path) -> str:
 
 
 def _sample(path: Path) -> str:
-    from partrm.evaluation.user_samples import UserSamples
+    from partrm.evaluation.user_samples import simple_samples
 
     with tempfile.TemporaryDirectory() as folder:
         inner = Path(folder) / "a"
         inner.mkdir()
         shutil.copy(path, inner / "sample.json")
-        UserSamples(Path(folder))
+        simple_samples(Path(folder))
     return "read"
 
 
 def _view(path: Path) -> str:
-    from partrm.viewer.sources import open_source
+    from partrm.viewer.sources import open_path
 
-    return f"read: {type(open_source(path)).__name__}"
+    return f"read: {type(open_path(path, 64)).__name__}"
 
 
 def _run(case: Callable[[], str], answer: Connection) -> None:

@@ -152,7 +152,8 @@ def test_a_folder_of_the_users_is_never_replaced(tmp_path):
 def test_what_a_killed_process_left_goes_at_the_next_run(tmp_path):
     code = (
         "import os, signal; from partrm.files import staged_folder;"
-        "c = staged_folder('out'); f = c.__enter__(); (f / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+        "c = staged_folder('out'); f = c.__enter__(); (f / 'half').write_text('x');"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
     (tmp_path / "out").mkdir()
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)

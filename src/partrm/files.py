@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -8,15 +9,19 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partrm.errors import PartRMError
 
 STAGING = ".partrm."
 """What names of temporary folders begin with; machine and process follow, so that those of dead ones are known."""
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RECORD_KEY = "partrm_version"
 """In the JSON file that marks a folder as one of results: nothing is replaced in a folder without it."""
@@ -76,6 +81,43 @@ def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:
         return json.loads(read_text(path, most))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def read_array(path: str | Path, most: int = 2**30) -> "np.ndarray":
+    """The array of a ``.npy`` file of plain numbers.
+
+    Raises:
+        OSError: as :func:`read_bytes`.
+        ValueError: not such a file, or damaged.
+    """
+    import numpy as np
+
+    content = read_bytes(path, most)
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (EOFError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError, tokenize.TokenError) as error:
+        raise ValueError(f"its header is damaged ({str(error)[:100]})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError("not an array of numbers")
+    return array
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Files of views in the order of their numbers, or of their names where not all are numbers.
+
+    Raises:
+        ValueError: a number is missing or twice there; they run from 0 (or 1) without a gap.
+    """
+    files = sorted(paths)
+    if not files or not all(file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 10 for file in files):
+        return files
+    files.sort(key=lambda file: int(file.stem))
+    numbers = [int(file.stem) for file in files]
+    first = 1 if numbers[0] == 1 else 0
+    for number, file in enumerate(files, first):
+        if int(file.stem) != number:
+            raise ValueError(f"the image {number:03d} is missing or twice there: numbers run without a gap")
+    return files
 
 
 def check_path(path: str | Path) -> None:

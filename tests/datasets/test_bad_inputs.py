@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -12,9 +14,10 @@ from PIL import Image
 from support.boxes import cabinet
 
 from partrm.cli import main
-from partrm.datasets.build import BuildError, build
+from partrm.datasets.build import BuildError, _build_whole, build
 from partrm.datasets.check import check_dataset
-from partrm.datasets.object_writer import BuildConfig
+from partrm.datasets.executors import Workers
+from partrm.datasets.object_writer import BuildConfig, ObjectWriter
 from partrm.datasets.sources import NAME_BYTES, SourceError, plain_name, plan_sources
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.urdf import load_urdf, save_urdf
@@ -187,3 +190,104 @@ def test_paths_that_no_file_can_have_are_named(tmp_path, capsys):
     assert len(lines) == 4
     assert "cannot write there (File name too long)" in lines[-1]
     assert not (tmp_path / "data").exists()
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sound")
+    save_urdf(cabinet(), folder / "a.urdf")
+    build((str(folder / "a.urdf"),), folder / "data", SMALL)
+    return folder / "data"
+
+
+DAMAGE = {
+    "file list of bytes": ("train_filelist.txt", b"\xf2\x00", "not UTF-8"),
+    "file list of nonsense": ("train_filelist.txt", b"render/x_999999999999_0\n", "train_filelist"),
+    "build.json": ("build.json", b"{", "build.json: "),
+    "build.json of deep lists": ("build.json", b"[" * 10**5, "nested too deeply"),
+    "record": ("objects/a.json", b"[]", "a.json: not a record"),
+    "record of other types": ("objects/a.json", b'{"mesh": "a", "entries": 3}', "a.json: not a record"),
+    "indices": (
+        "processed_data_partdrag4d/object/a/motion/0_0_visible.npy",
+        b"\x93NUMPY\x01\x00v\x00{'descr': ",
+        "0_0",
+    ),
+    "points": ("processed_data_partdrag4d/object/a/motion/0_0.ply", b"ply\nelement vertex 1e9\nend_header\n", "0_0"),
+    "camera": ("render_PartDrag4D/a_0_0/000_camera.json", b'{"x": [1' + b"0" * 5000 + b"]}", "000_camera.json"),
+    "image": ("render_PartDrag4D/a_0_0/000.png", b"%!PS-Adobe-3.0 EPSF-3.0\n", "000.png: not an image"),
+}
+
+
+@pytest.mark.parametrize("what", list(DAMAGE))
+def test_all_damage_is_reported_and_the_rest_checked(sound, tmp_path, what):
+    name, content, words = DAMAGE[what]
+    root = tmp_path / "data"
+    shutil.copytree(sound, root)
+    (root / name).write_bytes(content)
+    (root / "render_PartDrag4D" / "a_0_1" / "001.png").unlink()
+    found = [p for checked in check_dataset(root) for p in checked.problems]
+    assert any(words in p for p in found), found
+    assert any("a_0_1: corrupt" in p for p in found), "the rest is checked"
+    assert any("001.png is missing" in p for p in found)
+    assert all("\n" not in p for p in found)
+
+
+def test_what_is_not_of_the_build_is_reported(sound, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(sound, root)
+    shutil.copytree(root / "render_PartDrag4D" / "a_0_0", root / "render_PartDrag4D" / "b_0_0")
+    manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    manifest["points"]["scale"] = 2.0
+    (root / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    found = [p for checked in check_dataset(root) for p in checked.problems]
+    assert any("b_0_0: not of this build" in p for p in found)
+    assert any("manifest.json: points" in p for p in found)
+
+
+def test_notes_of_objects_are_in_the_manifest_and_paths_that_are_not_utf8_refused(tmp_path):
+    (tmp_path / "set" / os.fsdecode(b"caf\xe9")).mkdir(parents=True)
+    (tmp_path / "set" / "ok").mkdir()
+    for folder in (tmp_path / "set").iterdir():
+        (folder / "m.obj").write_text("mtllib gone.mtl\nusemtl x\n" + CUBE)
+        (folder / "mobility.urdf").write_text(urdf("m.obj", 'lower="0" upper="90"'))
+    (tmp_path / "named.xml").write_text(urdf("set/ok/m.obj"))
+    result = build((str(tmp_path / "set"), str(tmp_path / "named.xml")), tmp_path / "data", SMALL)
+    assert result.objects == 2
+    assert "not UTF-8" in result.refused[0][1]
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text(encoding="utf-8"))
+    notes = [note for record in manifest["objects"] for note in record["notes"]]
+    assert any("gone.mtl" in note for note in notes)
+    assert any("degrees" in note for note in notes)
+    assert any("read as a URDF" in note for note in notes)
+    for ending in ("sdf", "xacro", "usdz"):
+        with pytest.raises(SourceError, match="first"):
+            plan_sources((f"x.{ending}",), None, 0)
+
+
+def die_on_bad(root, config, task, device):
+    if task[0].mesh == "bad":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _build_whole(root, config, task, device)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_object_that_raises_anything_or_kills_its_worker_is_refused(tmp_path, monkeypatch, workers):
+    save_urdf(cabinet(), tmp_path / "good.urdf")
+    save_urdf(cabinet(), tmp_path / "bad.urdf")
+    words = (str(tmp_path / "bad.urdf"), str(tmp_path / "good.urdf"))
+    if workers == 1:
+        make = ObjectWriter.__init__
+
+        def broken(self, root, obj, *rest):
+            if obj.name == "bad":
+                raise RuntimeError("a library has given up")
+            make(self, root, obj, *rest)
+
+        monkeypatch.setattr(ObjectWriter, "__init__", broken)
+    else:
+        monkeypatch.setattr("partrm.datasets.build._build_whole", die_on_bad)
+    result = build(words, tmp_path / "data", SMALL, workers=Workers(count=workers))
+    assert result.objects == 1
+    ((where, reason),) = result.refused
+    assert where.endswith("bad.urdf")
+    assert ("RuntimeError: a library has given up" if workers == 1 else "died twice") in reason

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,10 +20,10 @@ from typing import Any
 from partrm import __version__
 from partrm.datasets.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
-from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError
+from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError, EntryName
 from partrm.datasets.sources import Source, load_source, plan_sources
 from partrm.errors import PartRMError
-from partrm.files import check_path
+from partrm.files import check_path, read_json, read_text
 from partrm.objects.articulated_object import PackageMissingError
 from partrm.objects.textures import textured
 from partrm.rendering.meshes import RendererMissingError
@@ -91,7 +91,11 @@ def _claim(root: Path, request: dict) -> None:
     path = root / "build.json"
     text = json.dumps(request, indent=1, ensure_ascii=False)
     if path.is_file():
-        if path.read_text(encoding="utf-8") != text:
+        try:
+            written = read_text(path)
+        except (OSError, ValueError) as error:
+            raise BuildError(f"{path}: cannot be read ({error}); give another --out") from error
+        if written != text:
             raise BuildError(f"{root}: holds a build of other sources or settings; give another --out")
         return
     if {p.name for p in root.iterdir()} - {".lock"}:
@@ -271,13 +275,70 @@ def load_records(root: Path) -> list[dict[str, Any]]:
     Raises:
         DatasetError: a broken record.
     """
-    records = []
-    for path in sorted((root / "objects").glob("*.json")):
-        try:
-            records.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise DatasetError(f"{path}: not a record ({error})") from error
-    return records
+    return [load_record(path) for path in record_files(root)]
+
+
+def record_files(root: Path) -> list[Path]:
+    """Files of the records of all objects, by name."""
+    return sorted((root / "objects").glob("*.json"))
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """The record of one object: whole, or refused.
+
+    Raises:
+        DatasetError: not a record of the object that its file is called after.
+    """
+    try:
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("mesh") != path.stem:
+            raise ValueError("it is not of that object")
+        if "refused" in record:
+            _require_texts(record, ("where", "split", "refused"))
+        else:
+            require_record(record)
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: not a record ({error}); remove it and build again") from error
+    return record
+
+
+def require_record(record: Any) -> None:
+    """Check the types of a whole object's record.
+
+    Raises:
+        ValueError: one is another.
+    """
+    if not isinstance(record, dict):
+        raise ValueError("a record is no table")
+    _require_texts(record, ("mesh", "where", "split", "category", "source", "shared"))
+    entries = record.get("entries")
+    if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+        raise ValueError("entries are not names with checksums")
+    if any("/" in text or text.startswith(".") for text in (record["mesh"], record["category"], *entries)):
+        raise ValueError("a name leads elsewhere")
+    for name in entries:
+        EntryName.parse(name)
+
+
+def _require_texts(record: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if not isinstance(record.get(key), str):
+            raise ValueError(f"{key} is no text")
+
+
+def summary_of(records: list[dict[str, Any]], planned: int, scale: float, offset: Sequence[float]) -> dict[str, Any]:
+    """What a manifest says of all objects together: points, counts, split, objects and refusals."""
+    whole = [r for r in records if "refused" not in r]
+    refused = [{"source": r["where"], "reason": r["refused"]} for r in records if "refused" in r]
+    kept = {r["mesh"]: r["split"] for r in whole}
+    entries = sum(len(r["entries"]) for r in whole)
+    return {
+        "points": {"scale": scale, "offset": list(offset)},
+        "counts": {"planned": planned, "objects": len(whole), "refused": len(refused), "entries": entries},
+        "split": {"checksum": split_checksum(kept), **{s: [m for m in kept if kept[m] == s] for s in SPLITS}},
+        "objects": whole,
+        "refused": refused,
+    }
 
 
 def _finish(
@@ -300,12 +361,9 @@ def _finish(
         "packages": {name: _version(name) for name in LISTED_PACKAGES} | {"python": platform.python_version()},
         "config": asdict(config),
         "device": device,
-        "points": {"scale": config.points_scale, "offset": list(config.points_offset)},
-        "counts": {"planned": len(planned), "objects": len(whole), "refused": len(refused), "entries": entries},
-        "split": {"checksum": split_checksum(kept), **{s: [m for m in kept if kept[m] == s] for s in SPLITS}},
-        "objects": whole,
-        "refused": [{"source": where, "reason": reason} for where, reason in refused],
+        **summary_of(records, len(planned), config.points_scale, config.points_offset),
     }
+    manifest["files"] = {name: digest([root / name]) for name in ("build.json", *map("{}_filelist.txt".format, SPLITS))}
     replace_text(root / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     notes = tuple((r["where"], note) for r in whole for note in r.get("notes", ()))
     return BuildResult(len(whole), entries, tuple(refused), made, notes)

@@ -1,6 +1,6 @@
 """``partrm data check``: every entry there, whole, in one split, its points projecting where they must."""
 
-import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,18 @@ from typing import Any
 
 import torch
 
-from partrm.datasets.build import SPLITS, load_records, shared_files, split_checksum
-from partrm.datasets.object_writer import digest, entry_files
-from partrm.datasets.partdrag4d import DatasetError, EntryName, PartDrag4D, State, read_file_list
+from partrm.datasets.build import (
+    SPLITS,
+    load_record,
+    record_files,
+    require_record,
+    shared_files,
+    split_checksum,
+    summary_of,
+)
+from partrm.datasets.object_writer import BuildConfig, digest, entry_files
+from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError, EntryName, PartDrag4D, State, read_file_list
+from partrm.files import read_json
 
 ON_OBJECT = 0.99
 """Share of an entry's visible points that must fall on its first image (edges thinner than sub-samples may lack)."""
@@ -35,17 +44,24 @@ def load_manifest(root: Path) -> dict[str, Any]:
         raise DatasetError(f"{root}: no such folder")
     path = root / "manifest.json"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        _ = manifest["points"]["scale"], manifest["split"]["checksum"], manifest["objects"]
+        manifest = read_json(path)
+        points = manifest["points"]
+        numbers = [float(points["scale"]), *map(float, points["offset"])]
+        if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+            raise ValueError("points are not a scale and an offset")
+        if not isinstance(manifest["split"]["checksum"], str) or not isinstance(manifest["objects"], list):
+            raise ValueError("split or objects are no such things")
+        for record in manifest["objects"]:
+            require_record(record)
         return manifest
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: missing; the build is not finished, run it again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a manifest ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DatasetError(f"{path}: not a manifest ({str(error)[:200]})") from error
 
 
 def check_dataset(root: Path) -> Iterator[Checked]:
-    """The lists, then every object and entry, as they are checked.
+    """The lists, then every object and entry, as they are checked; damage is reported, and the rest checked.
 
     Raises:
         DatasetError: no finished build there.
@@ -55,15 +71,28 @@ def check_dataset(root: Path) -> Iterator[Checked]:
 
 def _checked(root: Path, manifest: dict[str, Any]) -> Iterator[Checked]:
     yield Checked("lists", tuple(_list_problems(root, manifest)))
+    yield Checked("files", tuple(_file_problems(root, manifest)))
     try:
         data = PartDrag4D(root, [])
     except DatasetError as error:
         yield Checked("folders", (str(error),))
         return
     for record in manifest["objects"]:
-        yield _check_object(root, record)
+        yield Checked(record["mesh"], tuple(_reported(record["mesh"], _object_problems(root, record))))
         for name, checksum in record["entries"].items():
-            yield Checked(name, tuple(_entry_problems(data, record["category"], EntryName.parse(name), checksum)))
+            found = _entry_problems(data, record["category"], EntryName.parse(name), checksum)
+            yield Checked(name, tuple(_reported(name, found)))
+
+
+def _reported(name: str, problems: Iterator[str]) -> Iterator[str]:
+    """Problems; whatever damage makes a reader raise is one more."""
+    try:
+        yield from problems
+    except OSError as error:
+        yield f"{name}: cannot be read ({error.strerror}: {error.filename})"
+    except Exception as error:  # one damaged file never ends the check
+        yield f"{name}: {'' if isinstance(error, DatasetError) else type(error).__name__ + ' '}{error}"
+        return
 
 
 def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
@@ -84,15 +113,58 @@ def _list_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     yield from (f"{name}: listed, but not of this build" for name in sorted(listed - known))
     if split_checksum(split_of) != manifest["split"]["checksum"]:
         yield "the file lists do not have the manifest's split (checksum)"
-    if [r for r in load_records(root) if "refused" not in r] != manifest["objects"]:
+    records = []
+    for path in record_files(root):
+        try:
+            records.append(load_record(path))
+        except DatasetError as error:
+            yield str(error)
+    if [r for r in records if "refused" not in r] != manifest["objects"]:
         yield "the records in objects/ are not the manifest's"
 
 
-def _check_object(root: Path, record: dict[str, Any]) -> Checked:
+def _file_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
+    """Damage of the files beside the entries, and what is not of this build."""
+    recorded = manifest.get("files", {})
+    for name, checksum in recorded.items() if isinstance(recorded, dict) else ():
+        try:
+            if digest([root / Path(name).name]) != checksum:
+                yield f"{name}: corrupt (checksum)"
+        except OSError as error:
+            yield f"{name}: cannot be read ({error.strerror})"
+    try:
+        request = read_json(root / "build.json")
+        if any(request[key] != manifest[key] for key in ("format", "config", "device")):
+            yield "build.json: of another build than manifest.json"
+        config = BuildConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in request["config"].items()})
+        records = [r for path in record_files(root) if (r := _sound_record(path))]
+        summary = summary_of(records, len(request["plan"]), config.points_scale, config.points_offset)
+        for key in ("points", "counts", "split", "refused"):
+            if summary[key] != manifest[key]:
+                yield f"manifest.json: {key} is not what the records in objects/ say"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"build.json: not the request of a build ({str(error)[:200]})"
+    known = {name for record in manifest["objects"] for name in record["entries"]}
+    of_objects = {(record["category"], record["mesh"]) for record in manifest["objects"]}
+    for folder in sorted((root / RENDERS).glob("*")):
+        if folder.name not in known:
+            yield f"{RENDERS}/{folder.name}: not of this build"
+    for folder in sorted((root / PROCESSED).glob("*/*")):
+        if (folder.parent.name, folder.name) not in of_objects:
+            yield f"{PROCESSED}/{folder.parent.name}/{folder.name}: not of this build"
+
+
+def _sound_record(path: Path) -> dict[str, Any] | None:
+    try:
+        return load_record(path)
+    except DatasetError:
+        return None  # told with the lists
+
+
+def _object_problems(root: Path, record: dict[str, Any]) -> Iterator[str]:
     mesh = record["mesh"]
     if digest(shared_files(root, record["category"], mesh)) != record["shared"]:
-        return Checked(mesh, (f"{mesh}: joints, materials or parts are missing or changed",))
-    return Checked(mesh, ())
+        yield f"{mesh}: joints, materials or parts are missing or changed"
 
 
 def _entry_problems(data: PartDrag4D, category: str, name: EntryName, checksum: str) -> Iterator[str]:

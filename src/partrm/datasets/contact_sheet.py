@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from partrm.datasets.check import load_manifest
-from partrm.datasets.partdrag4d import PROCESSED, EntryName, PartDrag4D, State
+from partrm.datasets.partdrag4d import PROCESSED, DatasetError, EntryName, PartDrag4D, State
+from partrm.files import read_array
 from partrm.geometry.cameras import Cameras
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, to_bytes
 from partrm.metrics.images import composite_on_white
@@ -52,7 +53,13 @@ def contact_sheet(root: Path, limit: int = 12) -> UInt8[np.ndarray, "h w 3"]:
 
 def _row(data: PartDrag4D, category: str, before: EntryName, after: EntryName) -> UInt8[np.ndarray, "h w 3"]:
     first, last = data.load(before), data.load(after)
-    labels = np.load(data.root / PROCESSED / category / before.mesh / "point_part.npy", allow_pickle=False)
+    path = data.root / PROCESSED / category / before.mesh / "point_part.npy"
+    try:
+        labels = read_array(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not an array ({error})") from error
+    if labels.shape != (len(first.points),) or labels.dtype.kind not in "iu":
+        raise DatasetError(f"{path}: does not name a part for each of {len(first.points)} points")
     other = len(first.images) // 3
     cells = [_picture(first.images[0]), _picture(last.images[0]), _with_drags(first, last)]
     cells += [_picture(last.images[other]), *_point_pictures(last, torch.from_numpy(labels.astype(np.int64)))]

@@ -32,7 +32,7 @@ from partrm.datasets.partdrag4d import (
     save_points,
 )
 from partrm.errors import require_ranges
-from partrm.files import explained_full_disk, staged_file
+from partrm.files import explained_full_disk, read_bytes, staged_file
 from partrm.geometry.cameras import CANONICAL_DISTANCE, Cameras, orbit_poses
 from partrm.geometry.joints import JointType
 from partrm.imaging.drawing import to_bytes
@@ -322,7 +322,7 @@ def digest(paths: list[Path]) -> str:
     """Checksum of files' names and bytes."""
     total = hashlib.sha256()
     for path in paths:
-        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(read_bytes(path, 2**32)).digest())
     return total.hexdigest()[:24]
 
 

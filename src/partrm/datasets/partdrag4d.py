@@ -8,9 +8,9 @@ World: z up, front towards +x. ``<distractors>`` is part and state digits run to
 part 0 in state 3, part 2 in state 0, part 1 in state 0. Points are in correspondence over the states of a mesh.
 """
 
-import json
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,10 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from partrm.errors import PartRMError
+from partrm.files import read_array, read_bytes, read_json, read_text
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
 from partrm.geometry.ply import PlyError, ply_content, read_vertices
-from partrm.imaging.formats import open_image
+from partrm.imaging.formats import IMAGE_ERRORS, open_image
 
 RENDERS = "render_PartDrag4D"
 PROCESSED = "processed_data_partdrag4d"
@@ -33,6 +34,9 @@ REFERENCE_SCALE = 0.42995866893870127
 """The one scale of the reference's renders, of PartNet's unit (bounding-box diagonal of about 2)."""
 
 REFERENCE_OFFSET = (-0.0121, -0.0070, 0.0120)
+
+MAX_IMAGE_PIXELS, MAX_IMAGE_BYTES = 2**26, 2**28
+"""Of a view, and of its file."""
 
 CATEGORIES = (
     "Dishwasher", "Laptop", "Microwave", "Oven", "Refrigerator", "StorageFurniture", "TrashCan", "WashingMachine",
@@ -75,7 +79,7 @@ class EntryName:
         Raises:
             DatasetError: not such a name.
         """
-        found = re.fullmatch(r"([^_]+)_(\d+)_(\d+)(?:_((?:\d\d)+))?", text)
+        found = re.fullmatch(r"([^_]+)_(\d{1,6})_(\d{1,6})(?:_((?:[0-9][0-9])+))?", text)
         if found is None:
             raise DatasetError(f"{text!r} is not <mesh>_<part>_<state>[_<distractors>]")
         digits = found[4] or ""
@@ -99,14 +103,15 @@ def load_cameras_of(folder: Path, count: int, size_px: int) -> Cameras:
     for view in range(count):
         path = folder / f"{view:03d}_camera.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             x, y, z, origin = (torch.tensor(record[k], dtype=torch.float32) for k in ("x", "y", "z", "origin"))
             T = torch.eye(4)
             T[:3] = torch.stack([x, -y, -z, origin], -1)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
             raise DatasetError(f"{path}: not a camera ({' '.join(str(error).split())})") from error
         R = T[:3, :3]
-        if not (torch.isfinite(T).all() and torch.allclose(R @ R.T, torch.eye(3), atol=1e-3)):
+        rigid = torch.allclose(R @ R.T, torch.eye(3), atol=1e-3) and float(torch.linalg.det(R)) > 0
+        if not (torch.isfinite(T).all() and rigid):
             raise DatasetError(f"{path}: the camera's axes are not orthonormal")
         poses.append(T)
     return Cameras(torch.stack(poses), torch.full((count,), FOVY_RAD), size_px, size_px)
@@ -119,9 +124,15 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
         DatasetError: missing or broken.
     """
     try:
-        with open_image(path) as image:
+        with open_image(BytesIO(read_bytes(path, MAX_IMAGE_BYTES))) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise DatasetError(f"{path}: {image.width}x{image.height} pixels are too many")
             pixels = np.asarray(image.convert("RGBA"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except DatasetError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DatasetError(f"{path}: not an image") from error
+    except IMAGE_ERRORS as error:
         raise DatasetError(f"{path}: not an image ({' '.join(str(error).split())})") from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
@@ -159,12 +170,49 @@ def read_file_list(path: Path) -> dict[int, EntryName]:
         DatasetError: missing, or a line that names no entry.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: the file list cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: the file list is not UTF-8 text ({error})") from error
     kept = {number: line.strip() for number, line in enumerate(lines)}
     kept = {number: line for number, line in kept.items() if line and not line.startswith("#")}
-    return {number: EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for number, line in kept.items()}
+    try:
+        return {number: EntryName.parse(re.split(r"[/\\]", line.rstrip("/\\"))[-1]) for number, line in kept.items()}
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def view_files(folder: Path) -> list[Path]:
+    """The images ``NNN.png`` of a render folder, whose numbers run from 000 without a gap.
+
+    Raises:
+        DatasetError: none, or one is missing.
+    """
+    files = sorted(folder.glob("[0-9][0-9][0-9].png"))
+    if not files:
+        raise DatasetError(f"{folder}: holds no images")
+    lacking = next((n for n, file in enumerate(files) if int(file.stem) != n), len(files))
+    if lacking < len(files) or (folder / f"{lacking:03d}_camera.json").exists():
+        raise DatasetError(f"{folder}: the image {lacking:03d}.png is missing: numbers run from 000 without a gap")
+    return files
+
+
+def load_visible(path: Path, count: int) -> Int[Tensor, " k"]:
+    """Indices of points, below ``count``.
+
+    Raises:
+        DatasetError: missing, damaged, or indices of points that do not exist.
+    """
+    try:
+        visible = read_array(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not an array of indices ({error})") from error
+    if visible.ndim != 1 or visible.dtype.kind not in "iu":
+        raise DatasetError(f"{path}: not an array of indices ({visible.dtype}, {visible.ndim} dimensions)")
+    if len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < count:
+        raise DatasetError(f"{path}: indexes points that do not exist")
+    return torch.from_numpy(visible.astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -192,10 +240,13 @@ def point_unit(root: Path) -> tuple[float, tuple[float, ...]]:
     if not path.is_file():
         return REFERENCE_SCALE, REFERENCE_OFFSET
     try:
-        points = json.loads(path.read_text(encoding="utf-8"))["points"]
-        return float(points["scale"]), tuple(float(v) for v in points["offset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: not a manifest ({error})") from error
+        points = read_json(path)["points"]
+        scale, offset = float(points["scale"]), tuple(float(v) for v in points["offset"])
+        if len(offset) != 3 or not np.isfinite([scale, *offset]).all():
+            raise ValueError("points: scale and offset are not four finite numbers")
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DatasetError(f"{path}: not a manifest ({str(error)[:200]})") from error
+    return scale, offset
 
 
 class PartDrag4D:
@@ -245,14 +296,7 @@ class PartDrag4D:
         Raises:
             DatasetError: the file is missing or broken.
         """
-        path = self.motion_file(name, "_visible.npy")
-        try:
-            visible = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64))
-        except (OSError, ValueError, EOFError) as error:
-            raise DatasetError(f"{path}: not an array of indices ({error})") from error
-        if visible.ndim != 1 or (len(visible) and not 0 <= int(visible.min()) <= int(visible.max()) < count):
-            raise DatasetError(f"{path}: indexes points that do not exist")
-        return visible
+        return load_visible(self.motion_file(name, "_visible.npy"), count)
 
     def __getitem__(self, index: int) -> State:
         return self.load(self.entries[index])
@@ -264,10 +308,7 @@ class PartDrag4D:
             DatasetError: a file of it is missing or broken.
         """
         folder = self.root / RENDERS / str(name)
-        files = sorted(folder.glob("[0-9][0-9][0-9].png"))
-        if not files:
-            raise DatasetError(f"{folder}: holds no images")
-        images = [load_rgba(path) for path in files]
+        images = [load_rgba(path) for path in view_files(folder)]
         if len({x.shape for x in images}) > 1:
             raise DatasetError(f"{folder}: its images differ in size")
         points = self.points_of(name)

@@ -56,8 +56,11 @@ def load_eval_set(path: Path) -> EvalSet:
         raise EvalSetError(f"{path}: not an evaluation set ({error})") from error
     if metadata.get("format") != FORMAT:
         raise EvalSetError(f"{path}: not an evaluation set of the format {FORMAT}; pack it again")
-    written: dict[str, Any] = json.loads(metadata["record"])
-    record: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
+    try:
+        written: dict[str, Any] = json.loads(metadata["record"])
+        record: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+        raise EvalSetError(f"{path}: its record is damaged ({str(error)[:100]}); pack the set again") from error
 
     def read(kind: type, prefix: str) -> Any:
         return kind(**{f.name: flat[prefix + f.name] for f in fields(kind) if prefix + f.name in flat})
@@ -70,7 +73,7 @@ def load_eval_set(path: Path) -> EvalSet:
             materials=read(MaterialTable, "materials."),
             plan=read(EvalSamples, "plan."),
         )
-    except TypeError as error:
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise EvalSetError(f"{path}: an array is missing ({error}); pack the set again") from error
 
 

@@ -18,6 +18,7 @@ from partrm.datasets.partdrag4d import (
 from partrm.evaluation.folder_samples import FileSample, FolderSamples
 from partrm.evaluation.partdrag4d_pairs import Protocol, StatePair, state_pairs
 from partrm.evaluation.user_samples import simple_samples
+from partrm.files import read_bytes
 
 LISTS = ("test_filelist.txt", "val_filelist.txt", "val_filelist_partdrag4d.txt", "train_filelist.txt")
 """File lists looked for, the first that is there and has entries is taken."""
@@ -110,11 +111,15 @@ def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryNa
     return "all renders", {number: EntryName.parse(folder) for number, folder in enumerate(folders)}
 
 
+MAX_SAMPLE_BYTES = 2**30
+"""Of each file of a sample."""
+
+
 def _checksum(root: Path, samples: Sequence[FileSample]) -> str:
     digest = hashlib.sha256()
     for path in sorted({path for sample in samples for path in sample.files()}):
         try:
-            content = path.read_bytes()
+            content = read_bytes(path, MAX_SAMPLE_BYTES)
         except OSError as error:
             raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + hashlib.sha256(content).digest())

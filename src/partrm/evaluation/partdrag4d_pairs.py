@@ -20,11 +20,13 @@ from torch import Tensor
 from partrm.datasets.partdrag4d import RENDERS, DatasetError, EntryName, PartDrag4D, State
 from partrm.evaluation.planning import spread_points
 from partrm.evaluation.samples import SURFACE_POINTS, LabelledMesh, WorldSample
+from partrm.files import read_bytes
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import pose, transform_points
 from partrm.inference.joint_fit import fit_rigid, screw_of_rotation
+from partrm.objects.named_files import MAX_MESH_BYTES
 from partrm.paper.eval_protocol import DRAG_IMAGE_PX, input_line, published_drags
 
 INPUTS = (0, 1, 2, 3)
@@ -266,7 +268,7 @@ def load_geometry(path: Path) -> tuple[Float[Tensor, "v 3"], Tensor]:
     vertices: list[list[float]] = []
     faces: list[Sequence[int]] = []
     try:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_bytes(path, MAX_MESH_BYTES).decode("utf-8", errors="replace").splitlines():
             kind, *words = line.split() or [""]
             if kind == "v":
                 vertices.append([float(word) for word in words[:3]])
@@ -275,7 +277,7 @@ def load_geometry(path: Path) -> tuple[Float[Tensor, "v 3"], Tensor]:
                 corners = [c - 1 if c > 0 else len(vertices) + c for c in corners]
                 faces += [(corners[0], *pair) for pair in pairwise(corners[1:])]
         points, triangles = torch.tensor(vertices), torch.tensor(faces, dtype=torch.long)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, OverflowError, RuntimeError, TypeError) as error:
         raise DatasetError(f"{path}: not a mesh ({' '.join(str(error).split())})") from error
     if not faces or not 0 <= int(triangles.min()) <= int(triangles.max()) < len(vertices):
         raise DatasetError(f"{path}: has no faces, or a face indexes a vertex that does not exist")

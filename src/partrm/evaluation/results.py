@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from partrm.errors import PartRMError
 from partrm.evaluation.samples import InputFraming, PosedSettings, RunSettings, SampleLabel
+from partrm.files import read_json
 
 SCHEMA = "partrm.metrics/3"
 
@@ -313,7 +314,7 @@ def load_results(path: Path) -> Results:
     """
     path = path / "metrics.json" if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read as metrics.json ({error})") from error
     schema = content.get("schema") if isinstance(content, dict) else None
@@ -321,5 +322,5 @@ def load_results(path: Path) -> Results:
         raise ResultsError(f"{path}: schema {schema!r}, needed is {SCHEMA!r}; evaluate again")
     try:
         return Results.from_json(content)
-    except (KeyError, TypeError, AttributeError, PartRMError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError, OverflowError) as error:
         raise ResultsError(f"{path}: not what the schema {SCHEMA} holds ({error!r}); evaluate again") from error

@@ -23,7 +23,7 @@ from partrm.evaluation.results import Identity, Results, SampleRow
 from partrm.evaluation.runner import AnyRow, check_framing, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import absent, grid_table, number
-from partrm.files import atomic_write, staged_folder
+from partrm.files import atomic_write, read_text, staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.model.devices import select_device
@@ -298,22 +298,27 @@ def load_rows(path: Path, identity: Identified, row_of: Callable[[dict[str, Any]
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    if not lines:
-        return []
     try:
+        lines = read_text(path, 2**32).split("\n")[:-1]
+        if not lines:
+            return []
         written, *rows = [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
-        raise RowsError(f"{path}: damaged ({error}); delete it or choose another folder") from error
+        if not isinstance(written, dict):
+            raise ValueError("its first line is no identity")
+    except (OSError, ValueError, RecursionError) as error:
+        raise RowsError(f"{path}: damaged ({str(error)[:200]}); delete it or choose another folder") from error
     ours = identity.to_json()
     if written != ours:
         differing = ", ".join(key for key in ours if written.get(key) != ours[key])
         raise RowsError(
             f"{path}: rows of an unfinished evaluation with another {differing}; delete it or choose another folder"
         )
-    if [row["sample"] for row in rows] != list(range(len(rows))):
-        raise RowsError(f"{path}: rows are missing; delete it or choose another folder")
-    return [row_of(row) for row in rows]
+    try:
+        if [row["sample"] for row in rows] != list(range(len(rows))):
+            raise RowsError(f"{path}: rows are missing; delete it or choose another folder")
+        return [row_of(row) for row in rows]
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise RowsError(f"{path}: damaged ({error!r}); delete it or choose another folder") from error
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The simple layout of a user's own samples (docs/evaluation.md): a folder a sample, pictures and ``sample.json``."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.nn.functional import max_pool2d
 
 from partrm.datasets.partdrag4d import DatasetError, load_rgba
 from partrm.evaluation.samples import WorldSample
+from partrm.files import in_order, read_array, read_json
 from partrm.geometry.cameras import CameraFileError, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
@@ -106,7 +106,10 @@ class SimpleSample:
         return torch.cat([drags.start, drags.end], -1)
 
     def _images(self, name: str, count: int, size: int, needed: bool = True) -> Float[Tensor, "views 4 h w"] | None:
-        files = sorted((self.folder / name).glob("*.png"))
+        try:
+            files = in_order((self.folder / name).glob("*.png"))
+        except ValueError as error:
+            raise DatasetError(f"{self.folder / name}: {error}") from error
         if not files and not needed:
             return None
         if len(files) != count:
@@ -123,7 +126,7 @@ class SimpleSample:
         try:
             axis, pivot = (torch.tensor([float(v) for v in joint[key]]) for key in ("axis", "pivot"))
             kind, amount = JOINT_TYPES[joint["type"]], float(joint["amount"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise DatasetError(
                 f"{self.folder / RECORD}: a joint needs type (revolute or prismatic), axis, pivot and amount ({error})"
             ) from error
@@ -135,11 +138,11 @@ class SimpleSample:
 
     def _points(self) -> Float[Tensor, "p 3"] | None:
         path = self.folder / "part_points.npy"
-        if not path.is_file():
+        if not path.exists():
             return None
         try:
-            points = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
-        except (OSError, ValueError, EOFError) as error:
+            points = torch.from_numpy(read_array(path).astype(np.float32))
+        except (OSError, ValueError) as error:
             raise DatasetError(f"{path}: not an array ({error})") from error
         if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0 or not bool(torch.isfinite(points).all()):
             raise DatasetError(f"{path}: must hold n x 3 finite numbers")
@@ -168,12 +171,12 @@ def simple_samples(root: Path) -> list[SimpleSample]:
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         drags = np.array(record["drags"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DatasetError(f"{path}: needs drags, a list of [x0, y0, x1, y1] in pixels ({error})") from error
     if drags.ndim != 2 or drags.shape[1] != 4 or not 1 <= len(drags) <= MAX_DRAGS or not np.isfinite(drags).all():
         raise DatasetError(f"{path}: drags must be 1 to {MAX_DRAGS} lists of four finite numbers")
-    if not isinstance(record.get("part", 0), int):
+    if not isinstance(record.get("part", 0), int) or isinstance(record.get("part", 0), bool):
         raise DatasetError(f"{path}: part must be a whole number, found {record['part']!r}")
     return record

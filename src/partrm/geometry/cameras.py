@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.files import atomic_write
+from partrm.files import atomic_write, read_json
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import invert_rigid, pose
 
@@ -39,6 +39,9 @@ ABSENT_FOVY_RAD = 2 * math.atan(1.4 * INPUT_HALF_WIDTH / CANONICAL_DISTANCE)
 
 MAX_SIDE_PX = 8192
 """Of the images of a ``cameras.json``."""
+
+MAX_TOTAL_PIXELS = 2**28
+"""Of all its images together."""
 
 
 class CameraFileError(PartRMError):
@@ -246,21 +249,28 @@ def load_cameras(path: Path) -> Cameras:
         CameraFileError: missing file, malformed JSON, or poses that are not rigid.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise CameraFileError(f"{path}: cannot be read ({error.strerror}); give a cameras.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise CameraFileError(f"{path}: not valid JSON ({error})") from error
     try:
         poses = torch.tensor(content["cameras"], dtype=torch.float32)
         fovy_deg, width, height = (float(content[key]) for key in ("fovy_deg", "width", "height"))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CameraFileError(f"{path}: needs fovy_deg, width, height and cameras as 4x4 matrices ({error})") from error
     if poses.ndim != 3 or tuple(poses.shape[1:]) != (4, 4) or len(poses) == 0:
         raise CameraFileError(f"{path}: 'cameras' must be a non-empty list of 4x4 matrices")
     whole = all(side.is_integer() and 1 <= side <= MAX_SIDE_PX for side in (width, height))
     if not (0 < fovy_deg < 180 and whole):
         raise CameraFileError(f"{path}: fovy_deg must lie in (0, 180), width and height be whole, 1 to {MAX_SIDE_PX}")
+    if len(poses) * width * height > MAX_TOTAL_PIXELS:
+        raise CameraFileError(
+            f"{path}: {len(poses)} images of {width:.0f}x{height:.0f} pixels are more than {MAX_TOTAL_PIXELS // 2**20} "
+            "megapixels in all; give fewer cameras or smaller images"
+        )
+    if not torch.allclose(poses[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0]), atol=1e-6):
+        raise CameraFileError(f"{path}: a camera matrix is not rigid: its last row must be 0 0 0 1")
     R = poses[:, :3, :3]
     rigid = torch.allclose(R @ R.mT, torch.eye(3).expand_as(R), atol=1e-3) and bool((torch.linalg.det(R) > 0).all())
     if not (torch.isfinite(poses).all() and rigid):

@@ -1,11 +1,13 @@
 """The vertices of PLY files as a table: Gaussians, point clouds."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from partrm.errors import PartRMError
+from partrm.files import read_bytes
 
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -14,6 +16,7 @@ TYPES = {
 }  # fmt: skip
 BYTE_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
 MAX_HEADER_LINES = 1000
+MAX_BYTES = 2**33
 
 
 class PlyError(PartRMError):
@@ -37,16 +40,16 @@ def read_vertices(path: Path) -> np.ndarray:
         PlyError: missing, truncated or foreign file, or one whose vertices are not its first element or hold lists.
     """
     try:
-        with path.open("rb") as file:
-            count, dtype, text = _read_header(file, path)
-            content = file.read() if text else file.read(min(count * dtype.itemsize, path.stat().st_size))
+        file = BytesIO(read_bytes(path, MAX_BYTES))
+        count, dtype, text = _read_header(file, path)
+        content = file.read() if text else file.read(min(count * dtype.itemsize, file.getbuffer().nbytes))
     except OSError as error:
         raise PlyError(f"{path}: cannot be read ({error.strerror})") from error
     if text:
         try:
             rows = [tuple(line.split()) for line in content.decode("ascii").splitlines()[:count]]
             vertices = np.array(rows, dtype)
-        except ValueError as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise PlyError(f"{path}: an ascii vertex cannot be read ({error})") from error
     else:
         vertices = np.frombuffer(content, dtype, min(count, len(content) // dtype.itemsize))
@@ -71,7 +74,7 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[int, np.dtype, bool]:
                 if count is None and element != "vertex":
                     raise PlyError(f"{path}: its first element is '{element}', not 'vertex'")
                 if element == "vertex":
-                    if not number.isdecimal():
+                    if not (number.isascii() and number.isdecimal() and len(number) < 100):
                         raise PlyError(f"{path}: '{number}' is not a number of vertices")
                     count = int(number)
             case ["property", *kind, name] if element == "vertex":

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from partrm.errors import PartRMError
+from partrm.files import in_order
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonical_pose, canonicalise, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.framing import Framing, first_crops, framing_of_crops, nominal_crops
@@ -248,7 +249,11 @@ def cropped_views(
 
 def _load_posed_folder(folder: Path, size_px: int, crop: bool) -> SourceViews:
     cameras = load_cameras(folder / "cameras.json")
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    found = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    try:
+        files = in_order(found)
+    except ValueError as error:
+        raise ImageError(f"{folder}: {error}") from error
     return _posed_views(str(folder), [str(file) for file in files], files, cameras, size_px, crop)
 
 

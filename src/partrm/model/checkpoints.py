@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.files import staged_folder
+from partrm.files import read_bytes, read_json, staged_folder
 from partrm.model.network import NetworkConfig, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
@@ -29,6 +29,24 @@ ARCHITECTURES = {"articulated": NetworkConfig, "reference": ReferenceConfig}
 
 DROPPED_FIELDS = {"joint_votes": True, "head": "articulated", "drag_levels": [], "drag_positions": "fractions"}
 """Fields of older checkpoints' ``NetworkConfig``, each with the one value that our network still has."""
+
+MAX_CONFIG_BYTES = 2**22
+MAX_SHARD_BYTES = 2**32
+MAX_LEVELS = 8
+MAX_NAME = 200
+
+RANGES: dict[type, dict[str, tuple[int | float, int | float]]] = {
+    NetworkConfig: {
+        "image_size_px": (16, 1024), "down_channels": (8, 4096), "down_layers": (1, 16), "attention_layers": (0, 17),
+        "mid_depth": (0, 16), "head_channels": (1, 1024), "drag_channels": (1, 2048), "fine_channels": (1, 2048),
+        "layers": (1, 2),
+    },
+    ReferenceConfig: {
+        "image_size_px": (16, 1024), "down_channels": (8, 4096), "up_channels": (8, 4096), "down_layers": (1, 16),
+        "heads": (1, 256), "drag_image_px": (1, 8192), "ray_fovy_deg": (1.0, 170.0),
+    },
+}  # fmt: skip
+"""Least and greatest value of the numbers of a config; wider ones fill the memory."""
 
 LATER_FIELDS = {"layers": 1}
 """Fields that older checkpoints lack, and what their networks are."""
@@ -113,27 +131,47 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
         CheckpointError: missing or broken files, or a config of another version.
     """
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "config.json", MAX_CONFIG_BYTES)
         kind = ARCHITECTURES.get(content.get("architecture", "articulated"))
         if kind is None:
             raise CheckpointError(f"{folder}/config.json: architecture {content['architecture']!r} is not known here")
         config = _config_of(kind, dict(content["network"]), folder / "config.json")
     except OSError as error:
         raise CheckpointError(f"{folder}: no checkpoint here ({error.strerror}: config.json)") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}/config.json: not a checkpoint's config ({error})") from error
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{folder}/config.json: not a checkpoint's config ({str(error)[:200]})") from error
     shards = sorted(folder.glob("model-*-of-*.safetensors"))
-    if not shards or len(shards) != int(shards[0].stem.rsplit("-", 1)[-1]):
+    count = shards[0].stem.rsplit("-", 1)[-1] if shards else ""
+    if not (count.isascii() and count.isdigit() and len(count) < 9 and len(shards) == int(count)):
         raise CheckpointError(f"{folder}: shards of the weights are missing (found {len(shards)})")
     weights: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for shard in shards:
-        digest.update(shard.read_bytes())
-        try:
-            weights.update(load_file(shard))
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{shard}: broken weights file ({error}); fetch or install it again") from error
-    return {name: value.float() for name, value in weights.items()}, config, digest.hexdigest()[:16]
+        weights.update(_load_shard(shard, digest))
+    return weights, config, digest.hexdigest()[:16]
+
+
+def _load_shard(path: Path, digest: "hashlib._Hash") -> dict[str, Tensor]:
+    """The tensors of one shard in float32; its bytes are added to the digest.
+
+    Raises:
+        CheckpointError: not a regular file of bounded size, broken, or values that are not finite.
+    """
+    try:
+        content = read_bytes(path, MAX_SHARD_BYTES)
+        digest.update(content)
+        tensors = load(content)
+    except OSError as error:
+        raise CheckpointError(f"{path}: broken weights file ({error.strerror}); fetch or install it again") from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        message = f"{path}: broken weights file ({str(error)[:200]}); fetch or install it again"
+        raise CheckpointError(message) from error
+    for name, value in tensors.items():
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {name} holds values that are not finite numbers; fetch it again")
+    return {name: value.float() for name, value in tensors.items()}
 
 
 def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig | ReferenceConfig:
@@ -153,7 +191,40 @@ def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig 
     if unknown := set(values) - known:
         raise CheckpointError(f"{path}: fields {sorted(unknown)} are not known here")
     read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    _check_ranges(kind, read, path)
     return kind(**read)
+
+
+def _check_ranges(kind: type, values: dict[str, Any], path: Path) -> None:
+    """Refuse a config of which no network can be built, or one that fills the memory, before any is.
+
+    Raises:
+        CheckpointError: the first field of another type, or out of its range.
+    """
+    ranges = RANGES[kind]
+    for name, value in values.items():
+        least, most = ranges.get(name, (0, 0))
+        default = getattr(kind(), name)
+        several = isinstance(default, tuple)
+        items = value if several and isinstance(value, tuple) else (value,)
+        single = type(default[0]) if several else type(default)
+        if isinstance(value, tuple) != several or not all(_fits(item, single, least, most) for item in items):
+            shown = f"{least} to {most}" if single in (int, float) else single.__name__
+            raise CheckpointError(f"{path}: {name} {str(value)[:60]}: must be {shown}")
+        if several and not 1 <= len(items) <= MAX_LEVELS:
+            raise CheckpointError(f"{path}: {name} has {len(items)} levels; 1 to {MAX_LEVELS} are possible")
+    levels = len(values["down_channels"])
+    stride = 2 ** (levels - 1) * (4 if kind is NetworkConfig else 1)
+    if values["image_size_px"] % stride:
+        raise CheckpointError(f"{path}: image_size_px {values['image_size_px']}: must be a multiple of {stride}")
+
+
+def _fits(value: Any, kind: type, least: int | float, most: int | float) -> bool:
+    if kind is str:
+        return isinstance(value, str) and len(value) <= MAX_NAME
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, (int, float) if kind is float else int) and least <= value <= most
 
 
 def with_part_layer(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:

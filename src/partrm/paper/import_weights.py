@@ -63,6 +63,13 @@ class Imported:
     """Names in the file that are known and not needed."""
 
 
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "module")
+"""Entries of a checkpoint file that may hold the weights."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
+"""What may stand before all names."""
+
+
 def public_names(config: ReferenceConfig) -> dict[str, str]:
     """The public name of each of our weights."""
     return {name: _public_name(name) for name in meta_network(config).state_dict()}
@@ -158,31 +165,47 @@ def detect_config(weights: Mapping[str, Tensor]) -> ReferenceConfig:
 def read_public_weights(path: Path) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file, or in a pickle file (``.ckpt``, ...) read as plain tensors only.
 
-    A wrapper ``{"state_dict": ...}`` or ``{"model": ...}`` and the prefix ``module.`` of all names are taken off.
+    Wrappers (``{"state_dict": ...}``, ``{"model_state_dict": ...}`` and others of :data:`WRAPPERS`) and prefixes that
+    compilers, data parallelism and Lightning put before names (:data:`PREFIXES`) are taken off.
 
     Raises:
         CheckpointError: a missing or broken file, or one that holds more than tensors.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     if path.suffix == ".safetensors":
         try:
             content: Any = load_file(path)
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise CheckpointError(f"{path}: broken safetensors file ({error})") from error
     elif path.suffix in PICKLE_SUFFIXES:
         content = _unpickled(path)
     else:
         raise CheckpointError(f"{path}: a checkpoint ends in .safetensors, {', '.join(PICKLE_SUFFIXES)}")
-    if isinstance(content, Mapping):
-        content = next((content[k] for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)), content)
+    for _ in WRAPPERS:
+        if isinstance(content, Mapping):
+            content = next((content[k] for k in WRAPPERS if isinstance(content.get(k), Mapping)), content)
     if not isinstance(content, Mapping) or not content:
         raise CheckpointError(f"{path}: holds no weights by name")
     strange = [str(k) for k, value in content.items() if not (isinstance(k, str) and isinstance(value, Tensor))]
     if strange:
         raise CheckpointError(f"{path}: {len(strange)} entries are not tensors ({_few(strange)})")
-    wrapped = all(name.startswith("module.") for name in content)
-    return {name.removeprefix("module.") if wrapped else name: value for name, value in content.items()}
+    return _plainly_named(dict(content), path)
+
+
+def _plainly_named(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Weights under the network's own names.
+
+    Raises:
+        CheckpointError: two of them are then called the same.
+    """
+    names = {name: name.replace("._orig_mod.", ".") for name in weights}
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in names.values())), None):
+        names = {name: plain.removeprefix(prefix) for name, plain in names.items()}
+    plain = {names[name]: value for name, value in weights.items()}
+    if len(plain) < len(weights):
+        raise CheckpointError(f"{path}: holds weights twice, under prefixed and plain names")
+    return plain
 
 
 def _unpickled(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """What can be looked at: pictures, posed views, articulated objects, Gaussian files, earlier predictions, uploads."""
 
 import io
-import json
 import math
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from partrm.errors import PartRMError
+from partrm.files import read_json
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.gaussians import Gaussians, load_ply
@@ -182,18 +182,22 @@ def open_prediction(folder: Path) -> MovableGaussians:
 def _read_joint(folder: Path) -> JointMotion | None:
     """What ``prediction.json`` says of the joint; None where the network tells none."""
     try:
-        joint = json.loads((folder / "prediction.json").read_text(encoding="utf-8"))["joint"]
+        joint = read_json(folder / "prediction.json")["joint"]
         if joint is None:
             return None
-        return JointMotion(
+        read = JointMotion(
             type=JointType[joint["type"].upper()],
             axis=torch.tensor(joint["axis"], dtype=torch.float32).reshape(3),
             pivot=torch.tensor(joint["pivot"], dtype=torch.float32).reshape(3),
             amount=float(joint["amount"]),
             confidence=float(joint["confidence"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ViewError(f"{folder}/prediction.json: not a prediction's description ({error})") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        raise ViewError(f"{folder}/prediction.json: not a prediction's description ({str(error)[:200]})") from error
+    numbers = torch.cat([read.axis, read.pivot, torch.tensor([read.amount, read.confidence])])
+    if not bool(torch.isfinite(numbers).all()) or not 0.5 < float(read.axis.norm()) < 2:
+        raise ViewError(f"{folder}/prediction.json: the joint's numbers are not finite, or its axis has no length")
+    return read
 
 
 def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> OpenedPicture:
