@@ -261,6 +261,7 @@ sys.exit(main({arguments}))
 
 def test_a_users_folder_in_out_is_found_before_the_network_runs(folder, tmp_path, capsys, monkeypatch):
     (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "000.png").write_text("mine")
     monkeypatch.setattr("partrm.api.PartRM.from_pretrained", None)
     assert run_predict(folder, folder / "good.png", "--drag", DRAG, out=tmp_path) == 1
     assert "views: was not written by partrm" in only_line(capsys)

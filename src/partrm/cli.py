@@ -1,5 +1,6 @@
 """The command line: ``partrm COMMAND ...``. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong."""
 
+import errno
 import importlib
 import signal
 import sys
@@ -143,4 +144,6 @@ def run(name: str, arguments: list[str]) -> int:
 def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return f"{error.filename or 'a result'}: cannot be written ({error.strerror})"
     return text if isinstance(error, PartRMError) and text else f"{type(error).__name__}: {text} (--debug shows where)"

@@ -134,3 +134,47 @@ def test_failed_save_leaves_the_old_one(saved, monkeypatch) -> None:
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(network.state_dict(), TINY, folder)
     assert load_model(folder).hash == before
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("image_size_px", 257), ("image_size_px", None), ("image_size_px", 10**9), ("image_size_px", True),
+    ("down_layers", 10**9), ("down_layers", -1), ("down_layers", "2"), ("mid_depth", 1.5),
+    ("down_channels", [64] * 30), ("down_channels", [10**9, 64]), ("down_channels", 64), ("down_channels", []),
+    ("attention_layers", [0, None]), ("layers", 3), ("name", 5), ("name", "x" * 10**4), ("fine_channels", 10**400),
+])  # fmt: skip
+def test_configs_out_of_range_are_refused_before_anything_is_built(saved, monkeypatch, field, value):
+    _, folder = saved
+    content = json.loads((folder / "config.json").read_text())
+    content["network"][field] = value
+    (folder / "config.json").write_text(json.dumps(content))
+    monkeypatch.setattr(checkpoints, "build_network", None)
+    monkeypatch.setattr(checkpoints, "load", None)
+    with pytest.raises(CheckpointError, match=rf"config\.json: {field}"):
+        load_model(folder)
+
+
+def test_configs_that_no_reader_survives_are_refused(saved):
+    _, folder = saved
+    for text in (
+        "[" * 10**5,
+        '{"network": {"layers": ' + "1" * 5000 + "}}",
+        "[]",
+        '{"architecture": [], "network": {}}',
+    ):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"config\.json"):
+            load_model(folder)
+
+
+def test_weights_that_are_not_finite_or_no_regular_file_are_refused(saved):
+    network, folder = saved
+    weights = network.state_dict()
+    weights["head.bias"][0] = float("nan")
+    save_checkpoint(weights, TINY, folder, half=False)
+    with pytest.raises(CheckpointError, match=r"head\.bias holds values that are not finite"):
+        load_model(folder)
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    shard.unlink()
+    shard.symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        load_model(folder)

@@ -1,5 +1,7 @@
 """The packed pool: exact packing, round trip through its file, refusals."""
 
+import io
+import lzma
 from dataclasses import fields
 
 import numpy as np
@@ -86,3 +88,46 @@ def test_what_is_no_pool_is_refused(tmp_path, objects):
 
     with pytest.raises(PoolError, match="no part of it moves"):
         Pool.from_objects([replace(objects[0], parts=objects[0].parts[:1])])
+
+
+def repacked(path, change):
+    with np.load(io.BytesIO(lzma.decompress(path.read_bytes()))) as archive:
+        stored = {key: archive[key] for key in archive.files}
+    change(stored)
+    plain = io.BytesIO()
+    np.savez(plain, **stored)
+    path.write_bytes(lzma.compress(plain.getvalue()))
+
+
+def put(key, value):
+    def change(stored):
+        stored[key] = stored[key].copy()
+        stored[key].reshape(-1)[-1] = value
+
+    return change
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    *[(lambda stored, key=key: stored.pop(key), f"{key}.* is missing") for key in ("axis", "faces", "roles", "seed")],
+    *[(put(key, np.nan), f"{key} holds values") for key in ("axis", "pivot", "lower", "weights", "reach")],
+    (put("faces", 255), "faces index"), (put("category", 99), "category"), (put("parent", 99), "parent"),
+    (put("object_parts", 0), "object_parts"), (lambda s: s.update(lower=s["lower"][:1, :1]), "lower has the shape"),
+    (lambda s: s.update(axis=s["axis"].astype("U8")), "axis has the shape"), (put("lower", 1e9), "reversed"),
+])  # fmt: skip
+def test_damaged_pools_are_refused_when_they_are_read(tmp_path, change, words):
+    path = tmp_path / "a.npz"
+    save_pool(Pool.from_objects([generate("laptop", 1), generate("microwave", 2)]), path)
+    load_pool(path)
+    repacked(path, change)
+    with pytest.raises(PoolError, match=words) as caught:
+        load_pool(path)
+    assert str(path) in str(caught.value)
+
+
+def test_files_that_are_no_pools_are_named(tmp_path):
+    for content in (b"", b"no pool", lzma.compress(b"no archive"), lzma.compress(bytes(2**26))):
+        (tmp_path / "a.npz").write_bytes(content)
+        with pytest.raises(PoolError, match=r"a\.npz"):
+            load_pool(tmp_path / "a.npz")
+    with pytest.raises(PoolError, match=r"gone\.npz: cannot be read"):
+        load_pool(tmp_path / "gone.npz")

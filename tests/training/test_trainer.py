@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from partrm.training.config import LossWeights, Phase, TrainConfig, TrainingErro
 from partrm.training.losses import Objective
 from partrm.training.prefetch import Prefetcher, interleave
 from partrm.training.run_log import Listener
-from partrm.training.trainer import Trainer, train
+from partrm.training.trainer import Trainer, load_state, train
 
 NONE = Phase("none", 0, 1, 32, 1e-3, 1e-4)
 
@@ -247,3 +248,43 @@ def test_schedule() -> None:
     assert rates[-1] == pytest.approx(1e-4, rel=0.01)
     assert all(b >= a for a, b in itertools.pairwise(rates[:100]))
     assert all(b <= a for a, b in itertools.pairwise(rates[100:]))
+
+
+PHASE = Phase("coarse", 2, 2, 64, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"steps": -5}, "--coarse.steps -5"), ({"batch": 0}, "--coarse.batch 0"), ({"lr": math.nan}, "--coarse.lr nan"),
+    ({"image_size_px": 10**6}, "--coarse.image-size-px"), ({"view_odds": (0.0, 0.0)}, "view-odds"),
+    ({"view_odds": (math.nan,)}, "view-odds"),
+])  # fmt: skip
+def test_phases_of_no_meaning_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        dataclasses.replace(PHASE, **change)
+
+
+@pytest.mark.parametrize("change", [
+    {"ema": 2.0}, {"clip": 0.0}, {"log_every": 0}, {"val_batches": -1}, {"seed": -1}, {"max_minutes": math.nan},
+    {"weights": LossWeights(mask=math.nan)}, {"batches_at_once": 0},
+])  # fmt: skip
+def test_runs_of_no_meaning_are_refused(tmp_path, change):
+    with pytest.raises(ConfigError, match="give"):
+        TrainConfig(pool=(), out=tmp_path, **change)
+
+
+def test_a_training_of_nothing_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="at least one pool"):
+        train(TrainConfig(pool=(), out=tmp_path))
+    none = {name: dataclasses.replace(PHASE, steps=0) for name in ("coarse", "fine", "appearance")}
+    with pytest.raises(TrainingError, match="no phase has any steps"):
+        train(TrainConfig(pool=(tmp_path / "a.npz",), out=tmp_path, **none))
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100), b"\x80\x04N."])
+def test_damaged_checkpoints_are_refused(tmp_path, content):
+    path = tmp_path / "checkpoint-0.pt"
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"checkpoint-0\.pt: (damaged|holds)"):
+        load_state(path)
+    torch.save({"step": 1}, path)
+    assert load_state(path) == {"step": 1}

@@ -171,7 +171,7 @@ def _load_shard(path: Path, digest: "hashlib._Hash") -> dict[str, Tensor]:
     for name, value in tensors.items():
         if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{path}: {name} holds values that are not finite numbers; fetch it again")
-    return {name: value.float() for name, value in tensors.items()}
+    return {name: tensors[name].float() for name in sorted(tensors)}
 
 
 def _config_of(kind: type, values: dict[str, Any], path: Path) -> NetworkConfig | ReferenceConfig:

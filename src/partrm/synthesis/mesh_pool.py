@@ -7,6 +7,10 @@ a :class:`Pool` go straight into ``MeshScene.from_arrays``.
 
 import io
 import lzma
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.files import atomic_write
+from partrm.files import atomic_write, read_bytes
 from partrm.geometry.joints import JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
@@ -226,21 +230,107 @@ def load_pool(path: Path, device: torch.device | str = "cpu") -> Pool:
     """Reads what :func:`save_pool` wrote.
 
     Raises:
-        PoolError: the file is not a pool.
-        OSError: it cannot be read.
+        PoolError: the file cannot be read, is not a pool, or damaged: arrays that are missing, of another shape or
+            type, that do not fit each other, or not finite.
     """
     try:
-        with np.load(io.BytesIO(lzma.decompress(Path(path).read_bytes())), allow_pickle=False) as archive:
+        plain = _decompressed(read_bytes(path, MAX_POOL_BYTES))
+        with np.load(io.BytesIO(plain), allow_pickle=False) as archive:
             stored = {key: archive[key] for key in archive.files}
-    except (lzma.LZMAError, ValueError, EOFError) as error:
-        raise PoolError(f"{path} is not a pool of objects: {error}") from error
+    except OSError as error:
+        raise PoolError(f"{path}: cannot be read as a pool ({error.strerror or error})") from error
+    except DAMAGED as error:
+        raise PoolError(f"{path} is not a pool of objects: {str(error)[:200]}") from error
     if str(stored.get("format")) != FORMAT:
         raise PoolError(f"{path} is not a pool of the format {FORMAT}")
+    try:
+        _check_arrays(stored)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        missing = f"the array {error} is missing" if isinstance(error, KeyError) else str(error)
+        raise PoolError(f"{path}: a damaged pool: {missing}; pack it again (partrm data pool)") from error
     owner = np.repeat(np.arange(len(stored["reach"])), stored["object_vertices"])
     scale = (stored["reach"] / QUANTA).astype(np.float32)
     arrays = {key: value.astype(np.int64) if value.dtype.kind == "u" else value for key, value in stored.items()}
     arrays["vertices"] = stored["vertices"].T.astype(np.float32) * scale[owner][:, None]
     return _assembled(arrays, tuple(stored["category_names"].tolist())).to(device)
+
+
+MAX_POOL_BYTES = 2**34
+MAX_EXPANSION = 400
+"""A pool's bytes for each byte of its file, at most; more is no pool, but made to fill the memory."""
+
+DAMAGED = (
+    lzma.LZMAError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError, RuntimeError,
+    NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What reading a damaged archive of arrays raises."""
+
+
+def _decompressed(content: bytes) -> bytes:
+    most = MAX_EXPANSION * len(content) + 2**20
+    reader = lzma.LZMADecompressor()
+    plain = reader.decompress(content, most)
+    if len(plain) >= most or not reader.eof:
+        raise ValueError("it is cut short, or would grow without bound")
+    with zipfile.ZipFile(io.BytesIO(plain)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > 2 * len(plain):
+            raise ValueError("its arrays would grow without bound")
+    return plain
+
+
+def _check_arrays(stored: dict[str, np.ndarray]) -> None:
+    """Refuse arrays that are not those of a pool.
+
+    Raises:
+        ValueError: of another shape, type or range, or not finite.
+        KeyError: one is missing.
+    """
+    count, (parts, slots) = len(stored["object_parts"]), (stored[key].shape[1] for key in ("parent", "roles"))
+    corners, total = stored["vertices"].shape[1], len(stored["part_vertices"])
+    shapes = {
+        "vertices": ("i", (3, corners)), "faces": ("iu", (len(stored["faces"]), 3)),
+        "face_material": ("iu", (len(stored["faces"]),)), "part_vertices": ("iu", (total,)),
+        "part_faces": ("iu", (total,)), "object_parts": ("iu", (count,)), "object_vertices": ("iu", (count,)),
+        "reach": ("f", (count,)), "parent": ("i", (count, parts)), "joint_type": ("i", (count, parts)),
+        "roles": ("i", (count, slots)), "axis": ("f", (count, parts, 3)), "pivot": ("f", (count, parts, 3)),
+        "lower": ("f", (count, parts)), "upper": ("f", (count, parts)), "weights": ("f", (count, parts)),
+        "category": ("iu", (count,)), "seed": ("iu", (count,)), "category_names": ("U", stored["category_names"].shape),
+    }  # fmt: skip
+    for name, (kinds, shape) in shapes.items():
+        array = stored[name]
+        if array.dtype.kind not in kinds or array.shape != shape:
+            raise ValueError(f"{name} has the shape {array.shape} and the type {array.dtype}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    _check_counts(stored, count, parts, slots)
+
+
+def _check_counts(stored: dict[str, np.ndarray], count: int, parts: int, slots: int) -> None:
+    plain = {name: array.astype(np.int64) for name, array in stored.items() if array.dtype.kind in "iu"}
+    face_part = np.repeat(np.arange(len(plain["part_faces"])), plain["part_faces"])
+    sums = (
+        ("object_parts", len(plain["part_vertices"])), ("part_faces", len(plain["faces"])),
+        ("part_vertices", plain["vertices"].shape[1]), ("object_vertices", plain["vertices"].shape[1]),
+    )  # fmt: skip
+    for name, whole in sums:
+        if int(plain[name].sum()) != whole or plain[name].min(initial=0) < 0:
+            raise ValueError(f"{name} does not add up to {whole}")
+    if not count or plain["object_parts"].min() < 1 or plain["object_parts"].max() > parts:
+        raise ValueError("object_parts does not fit the tables")
+    if (plain["faces"] >= plain["part_vertices"][face_part][:, None]).any() or plain["faces"].min(initial=0) < 0:
+        raise ValueError("faces index vertices that do not exist")
+    ranges = (
+        ("face_material", 0, slots - 1), ("category", 0, stored["category_names"].size - 1),
+        ("joint_type", 0, max(JointType)), ("roles", -1, 2**7),
+    )  # fmt: skip
+    for name, least, most in ranges:
+        if plain[name].size and not least <= plain[name].min() <= plain[name].max() <= most:
+            raise ValueError(f"{name} is out of its range")
+    if (plain["parent"] < -1).any() or (plain["parent"] >= np.arange(parts)).any():
+        raise ValueError("parent names a part that does not come before its child")
+    moves = (stored["weights"] > 0) & (plain["joint_type"] != JointType.FIXED)
+    if (stored["weights"] < 0).any() or not moves.any(1).all() or (stored["lower"] > stored["upper"]).any():
+        raise ValueError("weights, lower or upper: an object of which nothing moves, or reversed limits")
 
 
 def concatenated(pools: Sequence[Pool]) -> Pool:

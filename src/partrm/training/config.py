@@ -83,6 +83,29 @@ class Phase:
     view_odds: tuple[float, ...] = (0.6, 0.1, 0.1, 0.2)
     """How often 1, 2, 3 and 4 input views are present."""
 
+    def __post_init__(self) -> None:
+        """Refuse numbers of which no phase can be made.
+
+        Raises:
+            ConfigError: the first one out of its range.
+        """
+        ranges: dict[str, tuple[int | float, int | float]] = {
+            "steps": (0, 10**9), "batch": (1, 2**20), "image_size_px": (16, 1024), "lr": (0.0, 1.0),
+            "lr_end": (0.0, 1.0), "novel_views": (1, 64), "novel_size_px": (16, 2048), "warmup": (0, 10**9),
+        }  # fmt: skip
+        _require_ranges(self, ranges, f"--{self.name}.")
+        odds = self.view_odds
+        if not 1 <= len(odds) <= 4 or not all(math.isfinite(x) and x >= 0 for x in odds) or not sum(odds) > 0:
+            raise ConfigError(f"--{self.name}.view-odds {odds}: give 1 to 4 numbers of 0 or more, not all 0")
+
+
+def _require_ranges(config: object, ranges: dict[str, tuple[int | float, int | float]], prefix: str) -> None:
+    """Refuse what lies outside of its range, or is no number."""
+    for name, (least, most) in ranges.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            raise ConfigError(f"{prefix}{name.replace('_', '-')} {value}: give {least:g} to {most:g}")
+
 
 @dataclass(frozen=True)
 class NetworkChanges:
@@ -143,6 +166,15 @@ class TrainConfig:
         Raises:
             ConfigError: shares that do not fit the pools, or ways to be fast that exclude each other.
         """
+        ranges: dict[str, tuple[int | float, int | float]] = {
+            "max_minutes": (0.0, math.inf), "checkpoint_minutes": (0.0, math.inf), "seed": (0, 2**31),
+            "batches_at_once": (1, 4096), "ema": (0.0, 1.0), "weight_decay": (0.0, 10.0), "clip": (1e-9, math.inf),
+            "log_every": (1, 10**9), "validate_every": (1, 10**9), "val_batches": (1, 10**6),
+        }  # fmt: skip
+        _require_ranges(self, ranges, "--")
+        for name, weight in vars(self.weights).items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ConfigError(f"--weights.{name.replace('_', '-')} {weight}: give 0 or more")
         if self.pool_shares and (len(self.pool_shares) != len(self.pool) or min(self.pool_shares) <= 0):
             raise ConfigError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
         if self.compile and (self.fused_norms or self.graphs):

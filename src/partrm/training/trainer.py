@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from partrm.files import staged_file
+from partrm.files import check_writable, staged_file
 from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
@@ -169,8 +170,11 @@ class Trainer:
         if self.accelerator.is_main_process:
             state |= {"network": self.network.state_dict(), "averaged": self.averaged, "best": self.best}
             state["optimizer"] = self.optimizer.state_dict()
-        with staged_file(self.checkpoint_path()) as part:
-            torch.save(state, part)
+        try:
+            with staged_file(self.checkpoint_path()) as part:
+                torch.save(state, part)
+        except OSError as error:
+            raise TrainingError(f"{self.checkpoint_path()}: cannot be written ({error.strerror})") from error
 
     def restore(self) -> int:
         """Continue the run of the folder, on as many processes as it had; the step from which batches are made again.
@@ -181,11 +185,24 @@ class Trainer:
         main = self.config.out / "checkpoint-0.pt"
         if not self.checkpoint_path().is_file():
             raise TrainingError(f"{self.checkpoint_path()}: nothing to resume; start without --resume")
-        own = torch.load(self.checkpoint_path(), map_location="cpu", weights_only=True)
-        state = own if "network" in own else torch.load(main, map_location="cpu", weights_only=True)
-        if state["step"] != own["step"]:
+        own = load_state(self.checkpoint_path())
+        state = own if "network" in own else load_state(main)
+        if state.get("step") != own.get("step"):
             raise TrainingError(f"{self.config.out}: checkpoints of different steps; the run was killed while saving")
+        try:
+            return self._take_up(own, state)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            reason = f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
+            raise TrainingError(f"{main}: not a checkpoint of this run ({reason}); start without --resume") from error
+
+    def _take_up(self, own: dict[str, Any], state: dict[str, Any]) -> int:
+        """Let network, optimizer, data and counters be as in a checkpoint; the step of the data."""
+        sound = all(bool(torch.isfinite(v).all()) for v in (*state["network"].values(), *state["averaged"].values()))
+        if not sound:
+            raise ValueError("its weights are not finite")
         self.network.load_state_dict(state["network"])
+        if {k: v.shape for k, v in state["averaged"].items()} != {k: v.shape for k, v in self.averaged.items()}:
+            raise ValueError("its averaged weights are those of another network")
         self.averaged = {k: v.to(self.device) for k, v in state["averaged"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
@@ -323,6 +340,24 @@ class Trainer:
         self.log.close()
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """The state that :meth:`Trainer.save` wrote, tensors and plain values alone.
+
+    Raises:
+        TrainingError: missing, damaged, or something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(f"{path}: damaged ({reason}); start without --resume") from error
+    except pickle.UnpicklingError as error:
+        raise TrainingError(f"{path}: damaged, or no checkpoint of a training; start without --resume") from error
+    if not isinstance(state, dict):
+        raise TrainingError(f"{path}: holds no training's state; start without --resume")
+    return state
+
+
 def load_pool_for(
     paths: Sequence[Path], device: torch.device, shares: Sequence[float] = ()
 ) -> tuple[ObjectPool, MaterialSampler]:
@@ -341,8 +376,17 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
     """Run or resume a training.
 
     Raises:
-        TrainingError: nothing to resume, or a loss that is not finite.
+        TrainingError: no pool, nothing to do or to resume, or a loss that is not finite.
+        PoolError: a file that is no pool.
+        OutputError: the run folder cannot be written.
     """
+    if not config.pool:
+        raise TrainingError("give at least one pool (partrm data pool)")
+    if not config.phases:
+        raise TrainingError("no phase has any steps: give --coarse.steps, --fine.steps or --appearance.steps")
+    check_writable(config.out)
+    for path in config.val_pools:
+        load_pool(path)  # found out now rather than at the first validation
     trainer = Trainer(config, listener=listener)
     if trainer.accelerator.is_main_process:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
