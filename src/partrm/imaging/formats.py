@@ -3,7 +3,9 @@
 Pillow recognises PostScript in a file of any name and starts Ghostscript on it, which runs it as a program.
 """
 
+import os
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +31,30 @@ def open_image(file: Path | BytesIO) -> Image.Image:
         UnidentifiedImageError: it has none of them.
         OSError: it cannot be read.
     """
-    return Image.open(file, formats=IMAGE_FORMATS)
+    image = Image.open(file, formats=IMAGE_FORMATS)
+    if image.format == "TIFF":
+        if image.width * image.height > MAX_TIFF_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+        with _quiet_stderr():
+            image.load()
+    return image
+
+
+MAX_TIFF_PIXELS = 2**26
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """While it lasts libtiff, which prints each damage that it finds, prints nothing."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @contextmanager

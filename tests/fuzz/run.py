@@ -1,0 +1,133 @@
+"""Damaged files by the ten thousand: every loader reads them, or refuses them by an error of ours.
+
+    make fuzz                                         (half an hour)
+    python tests/fuzz/run.py --seconds 60 --seed 1    (from the repository's root, with tests/ on PYTHONPATH)
+
+Prints executions and foreign exceptions of each loader; a file that caused one is kept in --keep. Exit code 1 if any.
+"""
+
+import argparse
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz.loaders import Target, quiet, targets
+from fuzz.mutations import mutated, mutated_json
+from partrm.errors import PartRMError
+
+SLOW_S = 20.0
+"""A file that is read for longer counts as a fault."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a loader did with a damaged file that it must not do."""
+
+    loader: str
+    words: str
+    """Type and place of the exception."""
+    name: str
+    content: bytes
+
+
+def attack(name: str, target: Target, folder: Path, rng: random.Random) -> Fault | None:
+    """Let a loader read one damaged file."""
+    damaged = rng.choice(target.damaged)
+    original = target.unwrap(target.files[damaged])
+    content = (mutated_json if target.json else mutated)(original, rng)
+    content = content if target.wrap is None else target.wrap(content)
+    path = folder / damaged
+    path.write_bytes(content)
+    began = time.perf_counter()
+    try:
+        with quiet():
+            target.read(folder)
+    except PartRMError:
+        pass
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in at if "partrm" in frame.filename] or list(at)
+        place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
+        return Fault(name, f"{type(error).__name__} at {place}: {str(error)[:100]}", damaged, content)
+    finally:
+        path.write_bytes(target.files[damaged])
+    took = time.perf_counter() - began
+    return Fault(name, f"took {took:.0f} s", damaged, content) if took > SLOW_S else None
+
+
+def prepared(found: dict[str, Target], work: Path) -> dict[str, Path]:
+    """A folder with the sound files of each loader."""
+    folders = {name: work / f"files {number}" for number, name in enumerate(found)}
+    for name, target in found.items():
+        for file, content in target.files.items():
+            (folders[name] / file).parent.mkdir(parents=True, exist_ok=True)
+            (folders[name] / file).write_bytes(content)
+    return folders
+
+
+def fuzz(seconds: float, seed: int, work: Path, least: int = 1) -> Iterator[tuple[str, Fault | None]]:
+    """Attack the loaders, each for the same time, and each at least ``least`` times."""
+    found = targets(work)
+    folders = prepared(found, work)
+    rng = random.Random(seed)
+    spent: Counter[str] = Counter()
+    done: Counter[str] = Counter()
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds or min(done[name] for name in found) < least:
+        name = min(found, key=lambda one: (done[one] >= least, spent[one]))
+        for _ in range(20 if done[name] else 1):
+            started = time.perf_counter()
+            fault = attack(name, found[name], folders[name], rng)
+            spent[name] += time.perf_counter() - started  # pyright: ignore[reportArgumentType]
+            done[name] += 1
+            yield name, fault
+
+
+def one_run(seconds: float, seed: int) -> tuple[Counter[str], dict[tuple[str, str], Fault], int]:
+    """Executions of each loader, one fault of each kind, and how many there were."""
+    done: Counter[str] = Counter()
+    faults: dict[tuple[str, str], Fault] = {}
+    count = 0
+    with tempfile.TemporaryDirectory() as work:
+        for name, fault in fuzz(seconds, seed, Path(work)):
+            done[name] += 1
+            if fault is not None:
+                count += 1
+                faults.setdefault((fault.loader, fault.words.partition(": ")[0]), fault)
+    return done, faults, count
+
+
+def main() -> int:
+    """Run and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1700.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="folder for the files that cause faults")
+    arguments = parser.parse_args()
+    seeds = [arguments.seed + number for number in range(arguments.processes)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.processes) as pool:
+        parts = pool.starmap(one_run, [(arguments.seconds, seed) for seed in seeds])
+    done = sum((part[0] for part in parts), Counter())
+    faults = {key: fault for part in parts for key, fault in part[1].items()}
+    count = sum(part[2] for part in parts)
+    for number, fault in enumerate(faults.values()):
+        print(f"FAULT {fault.loader}: {fault.words}")
+        if arguments.keep:
+            arguments.keep.mkdir(parents=True, exist_ok=True)
+            (arguments.keep / f"{number:03d}-{Path(fault.name).name}").write_bytes(fault.content)
+    print("\n".join(f"{name:20} {number:8}" for name, number in sorted(done.items())))
+    print(f"{sum(done.values())} executions, {count} foreign exceptions of {len(faults)} kinds")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
