@@ -5,14 +5,16 @@ import importlib
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from partrm import __version__
 from partrm.commands import UsageError
-from partrm.errors import ConfigError, PartRMError
+from partrm.errors import ConfigError, PartRMError, PartRMWarning
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"partrm {__version__}")
         return 0
     name, rest = arguments[0], arguments[1:]
+    _show_our_warnings(name)
     try:
         with stopped_by_signals():
             return run(name, rest)
@@ -116,6 +119,19 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _show_our_warnings(name: str) -> None:
+    """Show warnings of ours as one line of the command, those of others as they are."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, PartRMWarning):
+            print(f"partrm {name}: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *rest)
+
+    warnings.showwarning = show
 
 
 def run(name: str, arguments: list[str]) -> int:

@@ -8,6 +8,10 @@ class PartRMError(ValueError):
     """
 
 
+class PartRMWarning(UserWarning):
+    """What went on in another way than asked for, or looks odd; one line, for the user."""
+
+
 class ConfigError(PartRMError):
     """A setting that has no meaning, or that another one excludes; raised where the settings are put together."""
 

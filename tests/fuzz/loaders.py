@@ -188,7 +188,7 @@ def _metrics() -> bytes:
 
 
 @dataclass
-class quiet:
+class Quiet:
     """Silences the warnings of libraries while damaged files are read."""
 
     def __enter__(self) -> None:

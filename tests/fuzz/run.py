@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.loaders import Target, quiet, targets
+from fuzz.loaders import Quiet, Target, targets
 from fuzz.mutations import mutated, mutated_json
 from partrm.errors import PartRMError
 
@@ -47,7 +47,7 @@ def attack(name: str, target: Target, folder: Path, rng: random.Random) -> Fault
     path.write_bytes(content)
     began = time.perf_counter()
     try:
-        with quiet():
+        with Quiet():
             target.read(folder)
     except PartRMError:
         pass

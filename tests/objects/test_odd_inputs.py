@@ -42,9 +42,9 @@ def saved(folder, text, name="x.urdf"):
 
 def test_limits_default_to_zero_as_the_format_says(tmp_path):
     upper = load_urdf(saved(tmp_path, robot(limit='<limit upper="1.5" effort="1" velocity="1"/>')))
-    assert (upper.parts[1].joint.lower, upper.parts[1].joint.upper) == (0, 1.5)
+    assert upper.joint_limits[1].tolist() == [0, 1.5]
     lower = load_urdf(saved(tmp_path, robot(limit='<limit lower="-0.7" effort="1" velocity="1"/>')))
-    assert (lower.parts[1].joint.lower, lower.parts[1].joint.upper) == (-0.7, 0)
+    assert lower.joint_limits[1].tolist() == [-0.7, 0]
     with pytest.raises(ObjectError, match="no limits"):
         load_urdf(saved(tmp_path, robot(limit='<limit effort="1" velocity="1"/>')))
 
@@ -124,6 +124,8 @@ def test_lines_of_an_obj_go_on_and_vertices_have_colours(tmp_path):
     loaded = load_urdf(saved(tmp_path, robot(mesh("m.obj"))))
     uv, face = loaded.parts[1].corner_uv, loaded.parts[1].faces[0]
     texture = loaded.materials[loaded.parts[1].face_material[0]].texture
+    assert uv is not None
+    assert texture is not None
     side = len(texture)
     pixel = texture[int((1 - uv[0, 0, 1]) * side), int(uv[0, 0, 0] * side)]
     np.testing.assert_allclose(pixel[0], 17 * face.mean(), atol=1)

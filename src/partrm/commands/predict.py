@@ -61,7 +61,7 @@ CUT_BY = {
 
 RESULTS = (
     "gaussians.ply", "gaussians_before.ply", "views", "part_mask.png", "before_after.png", "motion.mp4",
-    "mask.png", "prediction.json",
+    "mask.png", "input.png", "prediction.json",
 )  # fmt: skip
 """What is written into the folder OUT."""
 

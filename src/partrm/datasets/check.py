@@ -142,7 +142,7 @@ def _file_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
         for key in ("points", "counts", "split", "refused"):
             if summary[key] != manifest[key]:
                 yield f"manifest.json: {key} is not what the records in objects/ say"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         yield f"build.json: not the request of a build ({str(error)[:200]})"
     known = {name for record in manifest["objects"] for name in record["entries"]}
     of_objects = {(record["category"], record["mesh"]) for record in manifest["objects"]}

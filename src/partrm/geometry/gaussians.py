@@ -1,5 +1,6 @@
 """3D Gaussians as one immutable value, and the PLY files of 3D Gaussian splatting."""
 
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, PartRMWarning
 from partrm.files import atomic_write
 from partrm.geometry.ply import PlyError, ply_content, read_vertices
 from partrm.geometry.tensor_record import TensorRecord
@@ -128,6 +129,14 @@ def load_ply(path: Path | str) -> Gaussians:
         return torch.from_numpy(np.stack([vertices[name].astype(np.float64) for name in names], -1))
 
     quats = group(_ROTATION)
+    sizes, opacity = group(_SCALE), group(("opacity",))
+    if count and bool((sizes > 0).all() and (opacity >= 0).all() and (opacity <= 1).all()):
+        warnings.warn(
+            f"{path}: its scales look like lengths and its opacities like shares, where logarithms and logits belong; "
+            "it may show far too large",
+            PartRMWarning,
+            stacklevel=2,
+        )
     decoded = Gaussians(
         means=group(_POSITION).float(),
         quats=(quats / quats.norm(dim=-1, keepdim=True)).float(),

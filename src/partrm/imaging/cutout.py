@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import grid_sample, interpolate, max_pool2d
 
 from partrm.errors import PartRMError
 
@@ -42,6 +42,10 @@ MIN_OBJECT_SHARE = 0.002
 """Share of the image that the object must fill."""
 
 
+FAINTEST_MATTE = 0.1
+"""Highest opacity of an image, below which it shows no object."""
+
+
 class ImageError(PartRMError):
     """An image that cannot be used; the message says which, why, and what to do."""
 
@@ -58,10 +62,16 @@ def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
     Raises:
         ImageError: the border is not of one colour, or nothing or nearly nothing stands out from it.
     """
+    return cut_out_in_place(torch.cat([rgb, torch.ones_like(rgb[:1])]))
+
+
+def cut_out_in_place(image: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+    """:func:`cut_out` of an image whose alpha is written into it, and whose colours at the edges are; itself."""
+    rgb = image[:3]
     height, width = rgb.shape[1:]
     factor = min(1.0, WORK_SIDE_PX / max(height, width))
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    small = rgb if factor == 1 else interpolate(rgb[None], size, mode="bilinear", antialias=True)[0]
+    small = rgb if factor == 1 else _smaller(rgb, size)
     foreground = _find_object(small, *_fit_background(small))
     if foreground.mean() < MIN_OBJECT_SHARE:
         raise ImageError("no object stands out from the background: give an RGBA image, or cut the object out")
@@ -69,9 +79,43 @@ def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
     alpha = _soft_edge(torch.from_numpy(foreground), (small - background).norm(dim=0))
     if factor != 1:
         alpha = interpolate(alpha[None, None], (height, width), mode="bilinear")[0, 0].clamp(0, 1)
-        background = interpolate(background[None], (height, width), mode="bilinear")[0]
-    colour = ((rgb - (1 - alpha) * background) / alpha.clamp(min=0.1)).clamp(0, 1)
-    return torch.cat([torch.where((alpha > 0) & (alpha < 1), colour, rgb), alpha[None]])
+    edge = (alpha > 0) & (alpha < 1)
+    y, x = torch.nonzero(edge, as_tuple=True)
+    opacity = alpha[edge]
+    behind = _sampled(background, (x + 0.5) / width, (y + 0.5) / height)
+    image[:3, y, x] = ((rgb[:, y, x] - (1 - opacity) * behind) / opacity.clamp(min=0.1)).clamp(0, 1)
+    image[3] = alpha
+    return image
+
+
+def _sampled(image: Float[Tensor, "3 h w"], x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, "3 n"]:
+    """Colours at places given as shares of the width and the height, between pixels linearly."""
+    places = 2 * torch.stack([x, y], -1)[None, None] - 1
+    return grid_sample(image[None], places, padding_mode="border", align_corners=False)[0, :, 0]
+
+
+def _smaller(rgb: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor, "3 rows columns"]:
+    """The image at another size, detail smoothed away; channel by channel, for large ones fill the memory."""
+    channels = [interpolate(c[None, None], size, mode="bilinear", antialias=True)[0, 0] for c in rgb]
+    return torch.stack(channels)
+
+
+def sound_matte(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+    """An image with a mask, whose specks are dropped, and whose opacity reaches 1 if it is nowhere above one half.
+
+    Its alpha is changed in place.
+
+    Raises:
+        ImageError: it is fully transparent.
+    """
+    highest = float(rgba[3].max())
+    if highest < FAINTEST_MATTE:
+        raise ImageError("the image is fully transparent, there is no object in it")
+    if highest <= 0.5:
+        rgba[3] /= highest
+    seen = rgba[3] > 0.5
+    rgba[3][seen & ~torch.from_numpy(without_specks(seen.numpy()))] = 0
+    return rgba
 
 
 def _border(h: int, w: int) -> Bool[Tensor, "h w"]:
@@ -114,14 +158,14 @@ def _find_object(
     off, off_any_shade = ((rgb - other).norm(dim=0).numpy() for other in (background, in_shadow))
     gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in rgb.numpy()))
     sharp = (gradient > max(SHARP, 3 * spread)) & (off > FAINT)
-    inside = _without_specks(sharp | (off_any_shade > max(PLAIN_TOLERANCE, 4 * spread)))
+    inside = without_specks(sharp | (off_any_shade > max(PLAIN_TOLERANCE, 4 * spread)))
     smooth = (gradient < max(SHARP / 3, 1.5 * spread)) & (off < max(FAINT / 1.5, 2.5 * spread)) & ~inside
     outside = _reached_from_border(smooth) | (_border(*inside.shape).numpy() & ~inside)
     markers = np.where(inside, 2, outside).astype(np.int16)
     gradient = np.where(markers > 0, 0, gradient)  # a basin starts at once, also on an edge
     height = (gradient / max(float(gradient.max()), 1e-6) * np.iinfo(np.uint16).max).astype(np.uint16)
     basins = ndimage.watershed_ift(height, markers, structure=np.ones((3, 3)))
-    return _without_specks(np.asarray(ndimage.binary_fill_holes(basins == 2)))
+    return without_specks(np.asarray(ndimage.binary_fill_holes(basins == 2)))
 
 
 def components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
@@ -136,7 +180,7 @@ def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w
     return mask & np.isin(labels, np.unique(border))
 
 
-def _without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Drop components smaller than a fiftieth of the largest."""
     labels = components(mask)
     sizes = np.bincount(labels.ravel())

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.formats import open_image
+from partrm.imaging.formats import IMAGE_ERRORS, open_image
 
 ImageInput = str | Path | Image.Image | np.ndarray | Tensor
 """An image as users have it: a file, a PIL image, an array [h, w, 3 or 4], or a tensor [3 or 4, h, w].
@@ -112,7 +112,7 @@ def _told_as_image_errors(name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, MemoryError, ArithmeticError) as error:
+    except (*IMAGE_ERRORS, EOFError, MemoryError) as error:
         raise ImageError(f"{name}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
 
 

@@ -3,6 +3,7 @@
 Pixel coordinates are those of docs/conventions.md: x right, y down, the centre of the first pixel is (0.5, 0.5).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from partrm.geometry.cameras import MASK_BOX_FILL, Cameras, crop_cameras
-from partrm.imaging.cutout import ImageError, cut_out
+from partrm.imaging.cutout import ImageError, cut_out_in_place, sound_matte
 from partrm.imaging.decoding import ImageInput, decode
 
 CANONICAL_BOX_DIAGONAL = 0.63
@@ -118,12 +119,13 @@ def with_mask(name: str, pixels: Float[np.ndarray, "h w 4"], has_alpha: bool) ->
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
     if not has_alpha or bool((image[3] == 1).all()):
         try:
-            return cut_out(image[:3])
+            return cut_out_in_place(image)
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
-    if not bool((image[3] > 0.5).any()):
-        raise ImageError(f"{name}: the image is fully transparent, there is no object in it")
-    return image
+    try:
+        return sound_matte(image)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def save_image(image: Float[Tensor, "channels h w"], path: str | Path) -> None:
@@ -235,8 +237,9 @@ def frame_diagonal(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
 def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, size_px: int) -> FramedImage:
     """The square of ``side`` source pixels at ``corner`` (x, y), which may lie outside, resized to ``size_px``."""
     _, height, width = rgba.shape
-    premultiplied = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])
-    square = _crop(premultiplied, corner, side)
+    factor = max(1, side // (LARGE_FACTOR * size_px)) if side > LARGE_SIDE_PX else 1
+    side = factor * math.ceil(side / factor)
+    square = _crop(rgba, corner, side, factor)
     resized = interpolate(square[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
     step = side / size_px
     H = torch.tensor([[step, 0.0, corner[0]], [0.0, step, corner[1]], [0.0, 0.0, 1.0]])
@@ -250,10 +253,41 @@ def _straight(premultiplied: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
     return torch.cat([rgb, alpha])
 
 
-def _crop(image: Float[Tensor, "c h w"], corner: tuple[int, int], side: int) -> Float[Tensor, "c side side"]:
-    """The square of ``side`` pixels at ``corner`` (x, y), zero outside of the image."""
-    _, height, width = image.shape
+LARGE_SIDE_PX = 6000
+"""A larger square is reduced before it is filled up to a square: a narrow image's would fill the memory."""
+
+LARGE_FACTOR = 8
+"""It keeps at least so many pixels a side for each that is asked for."""
+
+
+def _crop(
+    rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, factor: int
+) -> Float[Tensor, "4 reduced reduced"]:
+    """The square of ``side`` pixels at ``corner`` (x, y), premultiplied, zero outside of the image.
+
+    Each of its pixels is the mean of ``factor`` x ``factor`` source pixels, which divides ``side``.
+    """
+    _, height, width = rgba.shape
     (x, y), far_x, far_y = corner, corner[0] + side, corner[1] + side
-    inside = image[:, min(max(y, 0), height) : max(far_y, 0), min(max(x, 0), width) : max(far_x, 0)]
+    inside = rgba[:, min(max(y, 0), height) : max(far_y, 0), min(max(x, 0), width) : max(far_x, 0)]
     left, top = min(max(-x, 0), side), min(max(-y, 0), side)
-    return pad(inside, (left, side - left - inside.shape[2], top, side - top - inside.shape[1]))
+    if factor == 1:
+        whole = torch.cat([inside[:3] * inside[3:], inside[3:]])
+    else:
+        whole = _reduced(inside, left % factor, top % factor, factor)
+        left, top, side = left // factor, top // factor, side // factor
+    return pad(whole, (left, side - left - whole.shape[2], top, side - top - whole.shape[1]))
+
+
+def _reduced(rgba: Float[Tensor, "4 h w"], left: int, top: int, factor: int) -> Float[Tensor, "4 rows columns"]:
+    """Means of premultiplied pixels, those of ``left`` columns and ``top`` rows before the image being empty."""
+    _, height, width = rgba.shape
+    rows, right = math.ceil((height + top) / factor), -(width + left) % factor
+    strips = []
+    for row in range(rows):  # one by one: the whole would be copied several times
+        first, last = row * factor - top, (row + 1) * factor - top
+        strip = rgba[:, max(first, 0) : last]
+        premultiplied = torch.cat([strip[:3] * strip[3:], strip[3:]])
+        filled = pad(premultiplied, (left, right, max(-first, 0), max(last - height, 0)))
+        strips.append(filled.reshape(4, factor, -1, factor).mean((1, 3)))
+    return torch.stack(strips, 1)

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.imaging.cutout import ImageError, cut_out
+from partrm.imaging.cutout import ImageError, cut_out, sound_matte
 from partrm.imaging.decoding import DecodedImage, ImageInput, decode
 from partrm.imaging.grabcut import Box, grab_cut
 
@@ -88,9 +88,7 @@ def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image
         if masked and not request.is_default:
             raise ImageError("the image has a mask in its alpha channel already: give no --box, --mask or --cutout")
         if masked:
-            if not bool((given[3] > 0.5).any()):
-                raise ImageError("the image is fully transparent, there is no object in it")
-            rgba, cut_by = given, "alpha"
+            rgba, cut_by = sound_matte(given), "alpha"
         else:
             rgba, cut_by = _cut_out(given[:3], decoded, request)
     except ImageError as error:

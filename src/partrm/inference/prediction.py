@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,9 @@ FRAMES_PER_SECOND = 12
 
 INPUT = "input.png"
 """The object cut out of the first image, beside a prediction."""
+
+PIXELS_AT_ONCE = 2**22
+"""Of the views that are rendered together; more cameras take longer, not more memory."""
 
 MAX_PHOTO_PX = 1024
 """Side of the photo that is kept with a prediction."""
@@ -191,7 +194,14 @@ def default_cameras(source: SourceViews) -> Cameras:
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
     """Straight-alpha RGBA images of Gaussians [n] from cameras [views], on the Gaussians' device."""
-    return render_splats(gaussians, cameras).rgba().clamp(0, 1)
+    return torch.cat(list(rendered_by_parts(gaussians, cameras)))
+
+
+def rendered_by_parts(gaussians: Gaussians, cameras: Cameras) -> Iterator[Float[Tensor, "some 4 h w"]]:
+    """The images of :func:`render_rgba`, so many at a time as have :data:`PIXELS_AT_ONCE` pixels."""
+    count = max(1, PIXELS_AT_ONCE // (cameras.width * cameras.height))
+    for first in range(0, len(cameras.fovy_rad), count):
+        yield render_splats(gaussians, cameras[first : first + count]).rgba().clamp(0, 1)
 
 
 def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Cameras | None = None) -> None:
@@ -211,7 +221,8 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         save_ply(prediction.after, folder / "gaussians.ply")
         save_ply(prediction.before, folder / "gaussians_before.ply")
         (folder / "views").mkdir()
-        for index, view in enumerate(render_rgba(prediction.after, cameras)):
+        views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
+        for index, view in enumerate(views):
             save_image(view, folder / "views" / f"{index:03d}.png")
         save_image(prediction.part_mask[None], folder / "part_mask.png")
         save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")

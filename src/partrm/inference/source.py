@@ -314,6 +314,9 @@ def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
     return rows
 
 
+SEE_THROUGH = 0.1
+"""Opacity from which a pixel is still the object's: glass, or a matte that is not sure."""
+
 SNAP = 0.02
 """How far off the object a drag may start, as a share of the image's longer side; it then starts on the object."""
 
@@ -351,6 +354,8 @@ def _on_object(number: int, x: float, y: float, alpha: Float[Tensor, "h w"]) -> 
     if len(away) and float(away.min()) <= reach:
         nearest = int(away.argmin())
         return float(columns[nearest] + left) + 0.5, float(rows[nearest] + top) + 0.5
+    if inside and float(alpha[int(y), int(x)]) > SEE_THROUGH:
+        return x, y
     if not inside:
         raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies outside of the image of {width}x{height} pixels")
     raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies on the background, not on the object")

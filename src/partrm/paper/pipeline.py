@@ -23,6 +23,7 @@ from partrm.inference.prediction import (
     DEFAULT_VIEWS,
     describe_given,
     render_rgba,
+    rendered_by_parts,
     with_drags,
 )
 from partrm.inference.source import DragPixels, SourceViews
@@ -157,7 +158,8 @@ def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, came
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
         (folder / "views").mkdir()
-        for index, view in enumerate(render_rgba(prediction.after, cameras)):
+        views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
+        for index, view in enumerate(views):
             save_image(view, folder / "views" / f"{index:03d}.png")
         first = prediction.source.framed[0]
         own = canonical_orbit(1, size, fovy_rad=prediction.fovy_rad)

@@ -46,8 +46,15 @@ class Engine:
         """Whether recent predictions were quick enough to be made during a drag."""
         return len(self._recent_s) > 1 and sorted(self._recent_s)[len(self._recent_s) // 2] < FAST_S
 
-    def predict(self, views: SourceViews, drags_px: Sequence[Sequence[float]]) -> Prediction:
+    def predict(
+        self,
+        views: SourceViews,
+        drags_px: Sequence[Sequence[float]],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Prediction | None:
         """One prediction for drags in the pixels of the user's picture; waits for its turn.
+
+        None if it is no longer ``wanted`` when its turn comes: its tab was closed, or asks for another.
 
         Raises:
             DragError: drags that cannot be used.
@@ -55,6 +62,8 @@ class Engine:
         """
         checked = check_drags(drags_px, views)
         with self._turn:
+            if not wanted():
+                return None
             started = time.perf_counter()
             prediction = predict(views, checked, self.model, ensemble=False)
             self._recent_s.append(time.perf_counter() - started)

@@ -1,5 +1,7 @@
 """What a page may do to the server: who may connect, how much may be uploaded, nothing that leaves this machine."""
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,8 +42,14 @@ def connection_headers(server: viser.ViserServer, client: viser.ClientHandle) ->
     return {} if connection is None or connection.request is None else connection.request.headers
 
 
+UPLOAD_PATIENCE_S = 30.0
+"""An upload is given up when nothing of it comes for so long."""
+
+
 def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
     """Drop an upload that says, or turns out, to be larger than allowed before it is gathered in memory.
+
+    One of which nothing comes for :data:`UPLOAD_PATIENCE_S` gives its place to the next.
 
     Args:
         refused: called without arguments for each upload dropped.
@@ -51,14 +59,26 @@ def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
     connection.unregister_handler(_messages.FileTransferStartUpload, start)
     connection.unregister_handler(_messages.FileTransferPart, part)
 
+    heard_s: dict[str, float] = {}
+
+    def drop_stale() -> None:
+        for transfer in list(gui._current_file_upload_states):
+            if time.monotonic() - heard_s.get(transfer, -math.inf) > UPLOAD_PATIENCE_S:
+                gui._current_file_upload_states.pop(transfer)
+        for transfer in set(heard_s) - set(gui._current_file_upload_states):
+            del heard_s[transfer]
+
     def limited_start(client_id: Any, message: _messages.FileTransferStartUpload) -> None:
+        drop_stale()
         under_way = len(gui._current_file_upload_states)
         if message.size_bytes > MAX_UPLOAD_BYTES or message.part_count > MAX_UPLOAD_BYTES // 1000 or under_way >= 2:
             refused()
             return
+        heard_s[message.transfer_uuid] = time.monotonic()
         start(client_id, message)
 
     def limited_part(client_id: Any, message: _messages.FileTransferPart) -> None:
+        heard_s[message.transfer_uuid] = time.monotonic()
         state = gui._current_file_upload_states.get(message.transfer_uuid)
         if state is not None and state["transferred_bytes"] + len(message.content) > state["total_bytes"]:
             gui._current_file_upload_states.pop(message.transfer_uuid)

@@ -243,12 +243,12 @@ class Session:
         if request.outdated or opened is None:
             return
         try:
-            prediction = self._engine.predict(opened.views, drags)
+            prediction = self._engine.predict(opened.views, drags, lambda: not (request.outdated or self._closed))
         except Exception:
             self._drags = self._history.pop() if self._history else []
             self._drop_drag()
             raise
-        if not (request.outdated or self._closed):
+        if prediction is not None and not (request.outdated or self._closed):
             self._show_prediction(prediction, opened.title, asked_s)
 
     def _ask_preview(self, drags: list[Drag]) -> None:
@@ -261,14 +261,16 @@ class Session:
         if newest.outdated or under_way.outdated or opened is None:
             return
         try:
-            mask = self._engine.predict(opened.views, drags).part_mask
+            found = self._engine.predict(
+                opened.views, drags, lambda: not (newest.outdated or under_way.outdated or self._closed)
+            )
         except DragError:
             return  # a drag under way may well pass where none may end
         except Exception:
             logger.exception("preview failed")  # the release will tell the user, once
             return
-        if not (under_way.outdated or self._closed):
-            self._picture.tint(mask)
+        if found is not None and not (under_way.outdated or self._closed):
+            self._picture.tint(found.part_mask)
 
     def _show_prediction(self, prediction: Prediction, title: str, asked_s: float) -> None:
         self._player.stop()

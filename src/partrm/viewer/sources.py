@@ -13,7 +13,7 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, PartRMWarning
 from partrm.files import read_json
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, orbit_poses
 from partrm.geometry.framing import nominal_crops
@@ -39,6 +39,13 @@ MAX_UPLOAD_PIXELS = 16_000_000
 
 UPLOAD_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 """Image formats taken from the page, by their content, and the names that they get on disk."""
+
+
+MIN_CROP, MAX_CROP = 0.1, 4.0
+"""Of the sizes of crops, shares of the first; what a page sends is not trusted."""
+
+OTHER_FILES = (".splat", ".spz", ".ksplat", ".sog", ".glb", ".gltf", ".obj", ".usdz", ".usd", ".usda", ".stl", ".fbx")
+"""Files of 3D content that cannot be opened."""
 
 
 class ViewError(PartRMError):
@@ -76,6 +83,11 @@ def open_path(path: Path, size_px: int | None) -> OpenedPicture | MovableGaussia
         return open_prediction(path)
     if path.suffix.lower() == ".ply":
         return open_gaussians(path)
+    if path.suffix.lower() in OTHER_FILES:
+        raise ViewError(
+            f"{path}: {path.suffix} files are not opened; give a picture, a folder of posed views, a .urdf or MuJoCo "
+            ".xml file, a 3D Gaussian .ply file, or the folder of a prediction"
+        )
     if size_px is None:
         raise ViewError(f"{path}: drags need a model")
     if path.suffix.lower() in OBJECT_SUFFIXES:
@@ -108,6 +120,8 @@ def picture_of(
 
 def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
     """The picture with another square for the network: ``base``'s, scaled and shifted by shares of its side."""
+    if not (MIN_CROP <= scale <= MAX_CROP and abs(right) <= MAX_CROP and abs(down) <= MAX_CROP):
+        raise ViewError(f"a crop of size {scale:g}, moved by {right:g} and {down:g}, is out of range")
     size_px = base.image.shape[-1]
     side = size_px / base.scale
     new = max(16, round(side * scale))
@@ -129,11 +143,14 @@ def photograph_object(path: Path, size_px: int) -> OpenedPicture:
         ObjectError: a file that cannot be used.
         ImportError: the reader or the renderer is not installed; the message names the extra.
     """
+    from partrm.objects.descriptions import root_of
     from partrm.objects.mjcf import load_mjcf
     from partrm.objects.urdf import load_urdf
     from partrm.rendering.meshes import Instances, Lights, MeshScene, material_table, render_meshes
 
-    obj = load_urdf(path) if path.suffix.lower() == ".urdf" else load_mjcf(path)
+    obj = load_urdf(path) if path.suffix.lower() == ".urdf" or root_of(path) == "robot" else load_mjcf(path)
+    for note in obj.notes:
+        warnings.warn(f"{path}: {note}", PartRMWarning, stacklevel=2)
     scene = MeshScene.from_objects([obj])
     T_object_part = torch.from_numpy(obj.T_object_part(obj.closed_q())).float()
     instances = Instances.of_objects(scene, torch.tensor([0]), T_object_part[None], material_table([obj]))

@@ -12,6 +12,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from partrm.rendering._cpu_splats.caching import KEEP
 from partrm.rendering._cpu_splats.projection import (
     EXTENT_Y,
     GRAD_A,
@@ -43,7 +44,7 @@ _CLOSED = _f(2.0)
 _FAST = {"contract", "nsz", "arcp", "reassoc"}
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _exp2(p):
     """2**p of a float32 between -100 and 100, relative error below 3e-7: exponent bits times a polynomial."""
@@ -59,7 +60,7 @@ def _exp2(p):
     return y * np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def sort_by_depth(depth_bits):
     """Indices of the nonzero depths from near to far, stable: radix sort of positive float32 given as uint32 bits."""
@@ -85,7 +86,7 @@ def sort_by_depth(depth_bits):
     return order
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def bin_tiles(order, tiles, tiles_x, tiles_y):
     """Gaussians of each tile from near to far: ``ids[starts[t]:starts[t + 1]]`` for the tiles in row order."""
@@ -107,7 +108,7 @@ def bin_tiles(order, tiles, tiles_x, tiles_y):
     return starts, ids
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _rows(splat, tile_y):
     """Rows of the tile that a splat reaches, half open, in pairs (one 512-bit vector)."""
@@ -117,7 +118,7 @@ def _rows(splat, tile_y):
     return first & ~1, (last + 1) & ~1
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=KEEP, nogil=True, error_model="numpy", fastmath=_FAST)
 @no_type_check
 def blend(splats, colors, starts, ids, tiles_x, first, step, image):
     """Blend tiles ``first, first + step, …`` into ``image`` [5, tiles y, tiles x, TILE * TILE].
@@ -165,7 +166,7 @@ def blend(splats, colors, starts, ids, tiles_x, first, step, image):
                 image[plane, tile_y, tile_x, j] = buffer[plane * _AREA + j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=KEEP, nogil=True, error_model="numpy", fastmath=_FAST)
 @no_type_check
 def _all_closed(buffer):
     """Whether every pixel of the tile has stopped."""
@@ -176,7 +177,7 @@ def _all_closed(buffer):
     return lowest == _CLOSED
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def _start_backward(image, image_grad, buffer):
     """Per-pixel state of one tile before its first splat: cotangents, transmittance, threshold, and the whole sum."""
@@ -191,7 +192,7 @@ def _start_backward(image, image_grad, buffer):
         buffer[6 * _AREA + j] = rest
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+@njit(cache=KEEP, nogil=True, error_model="numpy", fastmath=_FAST)
 @no_type_check
 def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, image_grad, flat_grads):
     """Add the gradient of :func:`blend` to ``flat_grads`` [n, 9], from near to far like the forward pass.

@@ -17,6 +17,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from partrm.rendering._cpu_splats.caching import KEEP
+
 TILE = 8
 """Side of a tile, pixels: two rows of a tile fill one 512-bit vector."""
 X, Y, A, B, C, LOG2_OPACITY, DEPTH, EXTENT_Y, SPLAT_WIDTH = range(9)
@@ -27,7 +29,7 @@ MIN_ALPHA = 1 / 255
 _BLOCK = 16
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _rotation(w, x, y, z):
     """Rows of the rotation matrix of a unit quaternion."""
@@ -38,7 +40,7 @@ def _rotation(w, x, y, z):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def _axes_in_camera(quat, scale, T_camera_world, M, WR):
     """WR = camera rotation x Gaussian rotation, M = WR diag(scale); returns the unit quaternion and its old norm."""
@@ -52,7 +54,7 @@ def _axes_in_camera(quat, scale, T_camera_world, M, WR):
     return w, x, y, z, norm
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _to_camera(T, mean):
     """A world point in the camera's frame."""
@@ -63,7 +65,7 @@ def _to_camera(T, mean):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def project(means, quats, scales, opacities, T_camera_world, focal_px, width, height, low_pass_px, near, splats, tiles):
     """Project all Gaussians: fills ``splats`` [n, 8] and their tile ranges ``tiles`` [n, 4] (x0, y0, x1, y1; int32)."""
@@ -101,7 +103,7 @@ def project(means, quats, scales, opacities, T_camera_world, focal_px, width, he
         tiles[g, 1], tiles[g, 3] = _tile_range(py, ey, radius, height)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def _tile_range(centre, extent, radius, size):
     """Tiles along one axis within ``extent`` of the centre and in a block that ``radius`` reaches, half open."""
@@ -112,7 +114,7 @@ def _tile_range(centre, extent, radius, size):
     return first, max(last, first)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def project_backward(
     means, quats, scales, opacities, T_camera_world, focal_px, width, height, splats, flat_grads, first, last, grads
@@ -166,7 +168,7 @@ def project_backward(
         grads[g, 10] += (v_q[3] - radial * qz) / norm
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _inverse_backward(splat, flat):
     """Gradient to the covariance entries (xx, half of xy, yy) from that to its inverse: -S V S."""
@@ -176,7 +178,7 @@ def _inverse_backward(splat, flat):
     return -(left_a * a + left_b * b), -(left_a * b + left_b * c), -(left_c * b + left_d * c)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _rotation_backward(w, x, y, z, V):
     """Gradient to a quaternion from the gradient V to the entries of :func:`_rotation`."""

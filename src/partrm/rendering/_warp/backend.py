@@ -3,8 +3,10 @@
 # Warp's structs and kernels are objects where type checkers expect classes and functions: structs are Any here.
 # pyright: reportArgumentType=false
 
+import atexit
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import warp as wp
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from partrm.errors import PartRMWarning
 from partrm.rendering._warp import kernels, pixels, tiles
 from partrm.rendering._warp.kernels import Maps, Placement, View
 from partrm.rendering._warp.shading import Geometry, Look
@@ -36,9 +39,28 @@ def _without_driver_notice() -> Iterator[None]:
                     os.write(2, line)
 
 
+def _start() -> None:
+    """Start Warp; its kernels go into a folder of this process where its own cannot be written, as without a home."""
+    try:
+        wp.init()
+        with tempfile.TemporaryFile(dir=wp.config.kernel_cache_dir):
+            return
+    except OSError as error:
+        where = error.filename or wp.config.kernel_cache_dir
+    warnings.warn(
+        f"kernels are compiled anew at each start: {where} cannot be written; set WARP_CACHE_PATH to a folder that can",
+        PartRMWarning,
+        stacklevel=2,
+    )
+    own = tempfile.TemporaryDirectory(prefix="partrm-kernels-", ignore_cleanup_errors=True)
+    atexit.register(own.cleanup)
+    wp.config.kernel_cache_dir = own.name
+    wp.init()
+
+
 wp.config.log_level = wp.LOG_WARNING
 with _without_driver_notice():
-    wp.init()
+    _start()
 
 
 @dataclass(frozen=True)
