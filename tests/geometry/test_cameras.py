@@ -152,3 +152,19 @@ def test_broken_camera_files_are_refused(content, words, tmp_path):
     with pytest.raises(CameraFileError, match=words) as caught:
         load_cameras(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_cameras_that_are_no_cameras_or_too_many_are_refused(tmp_path):
+    path = tmp_path / "cameras.json"
+    sound = {"fovy_deg": 40, "width": 1024, "height": 1024, "cameras": [EYE] * 300}
+    path.write_text(json.dumps(sound))
+    with pytest.raises(CameraFileError, match=r"cameras\.json: 300 images of 1024x1024 pixels are more than"):
+        load_cameras(path)
+    sheared = [list(row) for row in EYE]
+    sheared[3] = [0, 0, 5, 1]
+    path.write_text(json.dumps(sound | {"cameras": [sheared]}))
+    with pytest.raises(CameraFileError, match=r"cameras\.json: .*last row must be 0 0 0 1"):
+        load_cameras(path)
+    path.write_text('{"fovy_deg": 1' + "0" * 5000 + "}")
+    with pytest.raises(CameraFileError, match=r"cameras\.json: not valid JSON"):
+        load_cameras(path)

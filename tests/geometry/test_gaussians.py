@@ -1,9 +1,13 @@
 """Gaussians and their PLY files: round trips, rigid motion, and one clear line for each broken file."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from partrm.errors import PartRMWarning
 from partrm.files import OutputError
 from partrm.geometry.gaussians import SH_DEGREE_0, GaussianFileError, Gaussians, load_ply, save_ply
 from partrm.geometry.transforms import matrix_from_quaternion, screw_motion
@@ -169,3 +173,16 @@ def test_transformed_carries_covariances():
 
     torch.testing.assert_close(covariance(moved), T[:3, :3] @ covariance(gaussians) @ T[:3, :3].T, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(moved.means, gaussians.means @ T[:3, :3].T + T[:3, 3])
+
+
+def test_activated_values_are_noticed(tmp_path, generator):
+    shape = {"means": (9, 3), "quats": (9, 4), "scales": (9, 3), "opacities": (9,), "colors": (9, 3)}
+    plain = Gaussians(**{name: torch.full(size, 0.01) for name, size in shape.items()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_ply(plain, tmp_path / "a.ply")
+        load_ply(tmp_path / "a.ply")
+    large = replace(plain, scales=torch.full((9, 3), 1.01), opacities=torch.full((9,), 0.6))
+    save_ply(large, tmp_path / "b.ply")  # logarithm 0.01, logit 0.4: as if they were values themselves
+    with pytest.warns(PartRMWarning, match=r"b\.ply: its scales look like lengths"):
+        load_ply(tmp_path / "b.ply")

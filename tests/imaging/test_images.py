@@ -318,3 +318,53 @@ def test_squares_may_lie_anywhere(corner):
     assert bool((framed.image[3][~within] == 0).all())
     expected = image[:, source[..., 1][within], source[..., 0][within]]
     assert_close(framed.image[:, within], expected)
+
+
+def test_specks_of_a_cut_out_do_not_change_its_frame(tmp_path):
+    pixels = np.zeros((200, 200, 4), np.uint8)
+    pixels[60:140, 60:140] = (90, 120, 200, 255)
+    Image.fromarray(pixels).save(tmp_path / "clean.png")
+    pixels[3, 190] = 255
+    Image.fromarray(pixels).save(tmp_path / "speck.png")
+    clean, speck = (frame_object(load_image(tmp_path / name), 64) for name in ("clean.png", "speck.png"))
+    assert clean.scale == speck.scale
+    assert_close(clean.image, speck.image)
+
+
+def test_a_matte_that_is_nowhere_sure_is_the_object(tmp_path):
+    pixels = np.zeros((100, 100, 4), np.uint8)
+    pixels[20:80, 30:70] = (90, 120, 200, 115)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert int((load_image(tmp_path / "a.png")[3] > 0.5).sum()) == 60 * 40
+    pixels[..., 3] //= 12
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="fully transparent"):
+        load_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("corner", [(-130, -20), (-17, 5), (40, -300)])
+def test_large_squares_are_reduced_without_a_shift(monkeypatch, corner):
+    image = disc_image(400, 300, (200.0, 150.0), 90.0)
+    plain = crop_square(image, corner, 480, 32)
+    monkeypatch.setattr("partrm.imaging.images.LARGE_SIDE_PX", 100)
+    reduced = crop_square(image, corner, 480, 32)
+    assert reduced.H_source_framed.tolist() == plain.H_source_framed.tolist()
+    assert float((reduced.image[3] - plain.image[3]).abs().max()) < 0.05
+
+
+def test_a_narrow_image_is_not_filled_up_to_a_huge_square(tmp_path):
+    pixels = np.zeros((16, 20_000, 4), np.uint8)
+    pixels[4:12, 100:19_900] = (90, 120, 200, 255)
+    Image.fromarray(pixels).save(tmp_path / "narrow.png")
+    framed = frame_object(load_image(tmp_path / "narrow.png"), 64)
+    assert framed.image.shape == (4, 64, 64)
+    assert framed.scale == pytest.approx(64 / 22_000, rel=0.01)
+
+
+def test_a_plain_background_is_removed_alike_at_any_working_size(monkeypatch):
+    rgba = disc_image(400, 320, (200.0, 160.0), 90.0)
+    photo = composite(rgba, torch.full((3, 1, 1), 0.9))
+    whole = cut_out(photo)
+    monkeypatch.setattr("partrm.imaging.cutout.WORK_SIDE_PX", 200)
+    half = cut_out(photo)
+    assert float((whole[3] - half[3]).abs().mean()) < 0.01

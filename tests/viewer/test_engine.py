@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 from flat_oracle import oracle_model
 
@@ -41,3 +43,18 @@ def test_generations_do_not_outdate_each_other():
     releases.next()
     assert release.outdated
     assert not preview.outdated
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(monkeypatch):
+    engine, asked = Engine(oracle_model()), []
+    monkeypatch.setattr("partrm.viewer.engine.check_drags", lambda drags, views: drags)
+    monkeypatch.setattr("partrm.viewer.engine.predict", lambda *inputs: asked.append(inputs))
+    closed = threading.Event()
+    with engine._turn:  # another tab's prediction takes its time
+        waiting = threading.Thread(target=lambda: engine.predict(None, [], lambda: not closed.is_set()))  # pyright: ignore[reportArgumentType]
+        waiting.start()
+        closed.set()
+    waiting.join()
+    assert not asked
+    engine.predict(None, [], lambda: True)  # pyright: ignore[reportArgumentType]
+    assert len(asked) == 1

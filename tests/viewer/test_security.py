@@ -13,7 +13,7 @@ import pytest
 import viser
 from viser import _messages
 
-from partrm.viewer.security import LocalServer, limit_uploads, may_connect
+from partrm.viewer.security import UPLOAD_PATIENCE_S, LocalServer, limit_uploads, may_connect
 from partrm.viewer.server import address, serving
 from partrm.viewer.sources import MAX_UPLOAD_BYTES
 
@@ -150,3 +150,20 @@ def test_what_is_too_large_is_dropped_before_it_is_kept(uploading):
     assert len(gui._current_file_upload_states) == 2
     assert len(refused) == 3
     assert button._impl.value is None
+
+
+def test_an_upload_of_which_nothing_comes_gives_its_place_to_the_next(uploading, monkeypatch):
+    gui, connection, button, refused = uploading
+    now = [0.0]
+    monkeypatch.setattr("partrm.viewer.security.time.monotonic", lambda: now[0])
+    for uuid in ("one", "two"):
+        connection.get(start(uuid, 6, 2))
+    now[0] = UPLOAD_PATIENCE_S - 1
+    connection.get(part("two", 0, b"abc"))
+    connection.get(start("three", 6, 2))
+    assert refused == [1]
+    now[0] = UPLOAD_PATIENCE_S + 1
+    connection.get(start("four", 3, 1))
+    assert set(gui._current_file_upload_states) == {"two", "four"}
+    connection.get(part("four", 0, b"xyz"))
+    assert button._impl.value.content == b"xyz"

@@ -1,4 +1,5 @@
 import io
+import json
 import sys
 
 import numpy as np
@@ -17,7 +18,7 @@ from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.gallery import load_examples
-from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload
+from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload, recrop
 
 SIZE = 64
 
@@ -172,3 +173,27 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch):
     assert needs_model(path)
     assert needs_model(None)
     assert not needs_model(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("change", [{"axis": [0, 0, 0]}, {"axis": [0, float("nan"), 1]}, {"amount": float("inf")}])
+def test_joints_of_no_meaning_are_refused(tmp_path, change):
+    joint = {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 1.0, "confidence": 1.0} | change
+    (tmp_path / "prediction.json").write_text(json.dumps({"joint": joint}))
+    with pytest.raises(ViewError, match=r"prediction\.json: the joint's numbers"):
+        open_path(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    "crop", [(1e9, 0, 0), (0.0, 0, 0), (1.0, 1e9, 0), (float("nan"), 0, 0), (1.0, 0, float("inf"))]
+)
+def test_crops_that_no_slider_gives_are_refused(crop):
+    with pytest.raises(ViewError, match="out of range"):
+        recrop(None, None, *crop)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["a.splat", "b.spz", "c.glb", "d.usdz"])
+def test_other_3d_files_are_called_by_their_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b"glTF")
+    for size in (64, None):
+        with pytest.raises(ViewError, match="files are not opened; give"):
+            open_path(tmp_path / name, size)

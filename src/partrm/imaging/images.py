@@ -73,12 +73,16 @@ class FramedImage:
     def map_to_source(self, values: Float[Tensor, "rows columns"]) -> Float[Tensor, "height width"]:
         """Resample a square map that covers ``image`` into the user's image (zero outside of it)."""
         x, y = torch.arange(self.source_width) + 0.5, torch.arange(self.source_height) + 0.5
-        pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
-        grid = 2 * self.to_framed_px(pixels) / self.image.shape[-1] - 1
-        sampled = torch.nn.functional.grid_sample(
-            values[None, None].cpu(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
-        )[0, 0]
-        return sampled * (grid.abs() <= 1).all(-1)
+        mapped = torch.empty(self.source_height, self.source_width)
+        for top in range(0, self.source_height, ROWS_AT_ONCE):  # the places of all pixels of a photograph are many
+            rows = slice(top, top + ROWS_AT_ONCE)
+            pixels = torch.stack(torch.meshgrid(x, y[rows], indexing="xy"), -1)
+            grid = 2 * self.to_framed_px(pixels) / self.image.shape[-1] - 1
+            sampled = torch.nn.functional.grid_sample(
+                values[None, None].cpu(), grid[None], mode="bilinear", padding_mode="border", align_corners=False
+            )[0, 0]
+            mapped[rows] = sampled * (grid.abs() <= 1).all(-1)
+        return mapped
 
 
 def _mapped(H: Float[Tensor, "3 3"], pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
@@ -133,6 +137,10 @@ def save_image(image: Float[Tensor, "channels h w"], path: str | Path) -> None:
     pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     rows = pixels[0] if len(pixels) == 1 else rearrange(pixels, "c h w -> h w c")
     Image.fromarray(rows.contiguous().numpy()).save(path)
+
+
+ROWS_AT_ONCE = 256
+"""Of a photograph, whose places of all pixels would fill the memory."""
 
 
 def mask_box_px(rgba: Float[Tensor, "4 h w"]) -> tuple[int, int, int, int]:
@@ -256,7 +264,7 @@ def _straight(premultiplied: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
 LARGE_SIDE_PX = 6000
 """A larger square is reduced before it is filled up to a square: a narrow image's would fill the memory."""
 
-LARGE_FACTOR = 8
+LARGE_FACTOR = 3
 """It keeps at least so many pixels a side for each that is asked for."""
 
 
