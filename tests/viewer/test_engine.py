@@ -1,8 +1,10 @@
 import threading
 
 import pytest
+import torch
 from flat_oracle import oracle_model
 
+from partrm.inference.source import single_view
 from partrm.model.checkpoints import CheckpointError, load_model
 from partrm.viewer.engine import Engine, Generation
 
@@ -46,15 +48,17 @@ def test_generations_do_not_outdate_each_other():
 
 
 def test_what_nobody_waits_for_any_more_is_not_computed(monkeypatch):
+    rgba = torch.zeros(4, 40, 40)
+    rgba[:, 10:30, 10:30] = 1
+    views, drags = single_view(rgba, 64, "auto"), [(15.0, 15.0, 25.0, 15.0)]
     engine, asked = Engine(oracle_model()), []
-    monkeypatch.setattr("partrm.viewer.engine.check_drags", lambda drags, views: drags)
     monkeypatch.setattr("partrm.viewer.engine.predict", lambda *inputs: asked.append(inputs))
     closed = threading.Event()
     with engine._turn:  # another tab's prediction takes its time
-        waiting = threading.Thread(target=lambda: engine.predict(None, [], lambda: not closed.is_set()))  # pyright: ignore[reportArgumentType]
+        waiting = threading.Thread(target=lambda: engine.predict(views, drags, lambda: not closed.is_set()))
         waiting.start()
         closed.set()
     waiting.join()
     assert not asked
-    engine.predict(None, [], lambda: True)  # pyright: ignore[reportArgumentType]
+    engine.predict(views, drags)
     assert len(asked) == 1

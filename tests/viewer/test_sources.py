@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import sys
 
 import numpy as np
@@ -18,7 +19,7 @@ from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.gallery import load_examples
-from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload, recrop
+from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload, picture_of, recrop
 
 SIZE = 64
 
@@ -183,12 +184,18 @@ def test_joints_of_no_meaning_are_refused(tmp_path, change):
         open_path(tmp_path, None)
 
 
-@pytest.mark.parametrize(
-    "crop", [(1e9, 0, 0), (0.0, 0, 0), (1.0, 1e9, 0), (float("nan"), 0, 0), (1.0, 0, float("inf"))]
-)
+CROPS = [(1e9, 0.0, 0.0), (0.0, 0.0, 0.0), (1.0, 1e9, 0.0), (math.nan, 0.0, 0.0), (1.0, 0.0, math.inf)]
+
+
+@pytest.mark.parametrize("crop", CROPS)
 def test_crops_that_no_slider_gives_are_refused(crop):
+    rgba = torch.zeros(4, 40, 40)
+    rgba[:, 10:30, 10:30] = 1
+    picture = picture_of(rgba, 64, "auto", "square")
+    base = picture.views.framed[0]
+    assert recrop(picture, base, 1.5, 0.1, 0.0).views.framed[0].scale < base.scale
     with pytest.raises(ViewError, match="out of range"):
-        recrop(None, None, *crop)  # pyright: ignore[reportArgumentType]
+        recrop(picture, base, *crop)
 
 
 @pytest.mark.parametrize("name", ["a.splat", "b.spz", "c.glb", "d.usdz"])

@@ -91,7 +91,7 @@ def _reported(name: str, problems: Iterator[str]) -> Iterator[str]:
     except OSError as error:
         yield f"{name}: cannot be read ({error.strerror}: {error.filename})"
     except Exception as error:  # one damaged file never ends the check
-        yield f"{name}: {'' if isinstance(error, DatasetError) else type(error).__name__ + ' '}{error}"
+        yield f"{name}: {'' if isinstance(error, DatasetError) else type(error).__name__ + ' '}{' '.join(str(error).split())}"
         return
 
 
@@ -143,7 +143,7 @@ def _file_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
             if summary[key] != manifest[key]:
                 yield f"manifest.json: {key} is not what the records in objects/ say"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        yield f"build.json: not the request of a build ({str(error)[:200]})"
+        yield f"build.json: not the request of a build ({' '.join(str(error).split())[:200]})"
     known = {name for record in manifest["objects"] for name in record["entries"]}
     of_objects = {(record["category"], record["mesh"]) for record in manifest["objects"]}
     for folder in sorted((root / RENDERS).glob("*")):
