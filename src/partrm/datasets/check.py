@@ -1,8 +1,8 @@
 """``partrm data check``: every entry there, whole, in one split, its points projecting where they must."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,8 @@ def _reported(name: str, problems: Iterator[str]) -> Iterator[str]:
     except OSError as error:
         yield f"{name}: cannot be read ({error.strerror}: {error.filename})"
     except Exception as error:  # one damaged file never ends the check
-        yield f"{name}: {'' if isinstance(error, DatasetError) else type(error).__name__ + ' '}{' '.join(str(error).split())}"
+        kind = "" if isinstance(error, DatasetError) else f"{type(error).__name__} "
+        yield f"{name}: {kind}{' '.join(str(error).split())}"
         return
 
 
@@ -136,9 +137,9 @@ def _file_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
         request = read_json(root / "build.json")
         if any(request[key] != manifest[key] for key in ("format", "config", "device")):
             yield "build.json: of another build than manifest.json"
-        config = BuildConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in request["config"].items()})
         records = [r for path in record_files(root) if (r := _sound_record(path))]
-        summary = summary_of(records, len(request["plan"]), config.points_scale, config.points_offset)
+        scale, offset = _points_of(request["config"], manifest["points"])
+        summary = summary_of(records, len(request["plan"]), scale, offset)
         for key in ("points", "counts", "split", "refused"):
             if summary[key] != manifest[key]:
                 yield f"manifest.json: {key} is not what the records in objects/ say"
@@ -152,6 +153,14 @@ def _file_problems(root: Path, manifest: dict[str, Any]) -> Iterator[str]:
     for folder in sorted((root / PROCESSED).glob("*/*")):
         if (folder.parent.name, folder.name) not in of_objects:
             yield f"{PROCESSED}/{folder.parent.name}/{folder.name}: not of this build"
+
+
+def _points_of(config: dict[str, Any], points: dict[str, Any]) -> tuple[float, Sequence[float]]:
+    """Scale and offset that follow from a request; those of the manifest where another version made the request."""
+    if set(config) != {f.name for f in fields(BuildConfig)}:
+        return points["scale"], points["offset"]
+    made = BuildConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()})
+    return made.points_scale, made.points_offset
 
 
 def _sound_record(path: Path) -> dict[str, Any] | None:
