@@ -2,6 +2,7 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -132,16 +133,17 @@ def build_asset(predicted: PredictedObject, settings: AssetSettings | None = Non
     T = T_asset_canonical(orientation)
     turned = predicted.before.transformed(T.float())
     voxel = extent(turned) / VOXELS
-    solids = [
-        mesh_part(turned[mask], voxel, what, FACES)
-        for mask, what in ((~predicted.moving, "body"), (predicted.moving, "part"))
-    ]
+    masks, names = (~predicted.moving, predicted.moving), ("body", "part")
+    with ThreadPoolExecutor(len(masks)) as pool:
+        solids = list(pool.map(lambda mask, what: mesh_part(turned[mask], voxel, what, FACES), masks, names))
     clock.lap("meshes")
     # The photo's camera lives in units of the prediction: textures come before metres.
     view = None
     if predicted.photo is not None:
         view = see_parts(predicted.photo, predicted.photo.camera.transformed(T.float()), solids)
-    textures = [bake_texture(solid, number, view, settings.texture_px) for number, solid in enumerate(solids)]
+    with ThreadPoolExecutor(len(solids)) as pool:
+        numbers = range(len(solids))
+        textures = list(pool.map(lambda n: bake_texture(solids[n], n, view, settings.texture_px), numbers))
     clock.lap("textures")
     scale, shift = _to_metres(solids, settings.size_m)
     body, part = (_scaled(solid, scale, shift) for solid in solids)
