@@ -29,6 +29,14 @@ CODE = re.compile(r"(^```[\s\S]*?^```|^(?: {4}|\t).*$|`[^`\n]*`)", re.MULTILINE)
 EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:|#|//", re.IGNORECASE)
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Name the security policy in the navigation, where there is one."""
+    if config.nav and (ROOT / "SECURITY.md").is_file():
+        (project,) = [entry["Project"] for entry in config.nav if "Project" in entry]
+        project.append({"Security": ROOT_PAGES["SECURITY.md"]})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in docs/."""
     for source, name in ROOT_PAGES.items():

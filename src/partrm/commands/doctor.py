@@ -259,8 +259,9 @@ def _draw_goldens() -> tuple[bool, str]:
 
     checks = [check for path in packaged_goldens() for check in verify_file(path)]
     wrong = [f"{check.quantity} on {check.backend}" for check in checks if not check.ok]
-    backends = ", ".join(sorted({check.backend for check in checks}))
-    return not wrong, f"beyond their tolerance: {', '.join(wrong)}" if wrong else f"{len(checks)} quantities on {backends}"
+    if wrong:
+        return False, f"beyond their tolerance: {', '.join(wrong)}"
+    return True, f"{len(checks)} quantities on {', '.join(sorted({check.backend for check in checks}))}"
 
 
 def _open_a_door() -> tuple[bool, str]:
