@@ -1,7 +1,7 @@
-"""The wheel with the runtime dependencies alone: every help text, every missing extra by its name, one prediction.
+"""The wheel, built from the sdist: every help text, every missing extra by its name, one prediction.
 
-The dependencies are those of the environment that runs the tests, linked one by one into a new one: nothing is fetched,
-and what only an extra brings is really absent.
+The dependencies are the runtime ones alone, those of the environment that runs the tests, linked one by one into a new
+one: nothing is fetched, and what only an extra brings is really absent.
 """
 
 import json
@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tomllib
 import venv
+import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
@@ -52,10 +54,10 @@ def runtime_distributions() -> dict[str, object]:
 def bare(tmp_path_factory):
     """Python of an environment with the built wheel and the runtime dependencies."""
     root = tmp_path_factory.mktemp("bare")
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(root)]
     copy = root / "source"
     copy_sources(copy)
-    subprocess.run([*build, str(copy)], check=True, timeout=300)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", "--outdir", str(root)]
+    subprocess.run([*build, str(copy)], check=True, timeout=300, stdout=subprocess.DEVNULL)
     venv.create(root / "venv", with_pip=False, symlinks=True)
     python = root / "venv" / "bin" / "python"
     where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
@@ -71,7 +73,7 @@ def copy_sources(target: Path) -> None:
     """What the wheel is built from, apart from the checkout: a build leaves folders beside the sources."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     shutil.copytree(ROOT / "src", target / "src", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_LICENSES.md", "MANIFEST.in"):
         shutil.copy(ROOT / name, target / name)
 
 
@@ -128,6 +130,36 @@ def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
         assert f"pip install 'partrm[{extra}]'" in failed.stderr.strip().splitlines()[-1]
         assert "Traceback" not in failed.stderr
         print(failed.stderr)
+
+
+MAX_ARCHIVE_MB = 70
+"""Of wheel and sdist each; the weights are 62 of it before compression."""
+
+
+def test_sdist_and_wheel_hold_the_package_and_no_tests(bare):
+    root = bare.parents[2]
+    (wheel,), (sdist,) = root.glob("partrm-*.whl"), root.glob("partrm-*.tar.gz")
+    assert max(wheel.stat().st_size, sdist.stat().st_size) < MAX_ARCHIVE_MB * 1e6
+    with zipfile.ZipFile(wheel) as archive:
+        wheel_names = archive.namelist()
+    with tarfile.open(sdist) as archive:
+        sdist_names = archive.getnames()
+    for name in ("LICENSE", "THIRD_PARTY_LICENSES.md"):
+        assert any(n.endswith(f"dist-info/licenses/{name}") for n in wheel_names), name
+        assert any(n.endswith(f"/{name}") for n in sdist_names), name
+    sources = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src").rglob("*.py")}
+    assert sources <= set(wheel_names)
+    assert not [n for n in (*wheel_names, *sdist_names) if "tests/" in n or "__pycache__" in n]
+
+
+def test_doctor_finds_the_bare_install_whole(bare):
+    done = run(bare, "doctor", "--json", "--no-self-test")
+    content = json.loads(done.stdout)
+    assert done.returncode == 0, content
+    complete = {extra["name"]: extra["complete"] for extra in content["extras"]}
+    assert not complete["train"]
+    assert not complete["ray"]
+    assert content["models"] == ["base"]
 
 
 def test_verify_and_predict_run(bare, tmp_path):

@@ -1,4 +1,4 @@
-"""Every relative link and picture of README, CHANGELOG and docs/ leads to a file, or to a heading of one."""
+"""Every relative link and picture of the root's pages and docs/ leads to a file, or to a heading of one."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
 CODE = re.compile(r"^```[\s\S]*?^```|^(?: {4}|\t).*$|`[^`\n]*`", re.MULTILINE)
 EXTERNAL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)

@@ -41,6 +41,7 @@ COMMANDS = {
     "data": Command("pack objects to train on; build, check and look at datasets", "partrm.commands.data", "data"),
     "train": Command("train a network on a pool of objects", "partrm.commands.train", "train", by_arguments=True),
     "import": Command("public PartRM or LGM weights to a model", "partrm.commands.importing", "import_weights"),
+    "doctor": Command("what is installed, what runs here, and a self-test", "partrm.commands.doctor", "doctor"),
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
 
@@ -143,7 +144,10 @@ def run(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
     import tyro
+    from rich.console import Console
 
+    if Console().no_color:
+        tyro._experimental_options["ansi_codes"] = False
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     function = getattr(module, command.function)

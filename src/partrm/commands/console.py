@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
     from partrm.evaluation.session import Listener
 
 
@@ -15,13 +17,21 @@ def plain_console() -> Console:
     return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
+def quiet_progress(*columns: "ProgressColumn") -> "Progress":
+    """Bars on standard error that draw nothing where it is no terminal: logs and pipes get the results alone."""
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
 @contextmanager
 def progress_bar(what: str, total: int, completed: int = 0) -> Iterator[Callable[[], None]]:
-    """A bar on standard error while the block runs; gives what advances it by one."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A bar while the block runs; gives what advances it by one."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with quiet_progress(*columns) as progress:
         task = progress.add_task(what, total=total, completed=completed)
         yield lambda: progress.advance(task)
 

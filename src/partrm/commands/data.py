@@ -121,7 +121,6 @@ def _build_with_progress(command: Build) -> int:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -129,7 +128,7 @@ def _build_with_progress(command: Build) -> int:
     from rich.text import Text
 
     from partrm.commands import UsageError
-    from partrm.commands.console import plain_console
+    from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.build import build
     from partrm.datasets.executors import Workers
 
@@ -139,7 +138,7 @@ def _build_with_progress(command: Build) -> int:
         TextColumn("objects"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
     )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with quiet_progress(*columns) as progress:
         task = progress.add_task("objects", total=None, rate="")
 
         def report(done: int, planned: int, entries: int) -> None:
@@ -172,7 +171,7 @@ def _pool(command: Pool) -> int:
     from rich.text import Text
 
     from partrm.commands import UsageError
-    from partrm.commands.console import plain_console
+    from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.pools import pack_sources, plan_pool
     from partrm.files import check_path
     from partrm.synthesis.mesh_pool import save_pool
@@ -187,7 +186,7 @@ def _pool(command: Pool) -> int:
     except SourceError as error:
         raise UsageError(str(error)) from error
     console = plain_console()
-    with Progress(console=console) as progress:
+    with quiet_progress(*Progress.get_default_columns()) as progress:
         task = progress.add_task("objects", total=len(sources))
         packed = pack_sources(
             sources, command.workers, lambda done, of: progress.update(task, completed=done, total=of)
@@ -203,15 +202,16 @@ def _pool(command: Pool) -> int:
 
 
 def _check(folder: Path) -> int:
-    from rich.progress import track
+    from rich.progress import Progress
 
-    from partrm.commands.console import plain_console
+    from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.check import check_dataset
 
     console, problems, checked = plain_console(), [], 0
-    for found in track(check_dataset(folder), description="checked", console=console):
-        problems += found.problems
-        checked += 1
+    with quiet_progress(*Progress.get_default_columns()) as progress:
+        for found in progress.track(check_dataset(folder), description="checked"):
+            problems += found.problems
+            checked += 1
     for problem in problems:
         console.print(problem)
     console.print(f"{checked} checked, {len(problems)} problems" if problems else f"{checked} checked, all sound")
