@@ -222,9 +222,9 @@ def _devices() -> tuple[Device, ...]:
 
 def _caches() -> tuple[Cache, ...]:
     from huggingface_hub.constants import HF_HUB_CACHE
-    from numba import config as numba_config
+    import numba
 
-    kernels = str(numba_config.CACHE_DIR or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
+    kernels = str(getattr(numba.config, "CACHE_DIR", "") or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
     folders = {"compiled CPU kernels": kernels, "models of the Hub": HF_HUB_CACHE}
     return tuple(Cache(what, folder, _megabytes(Path(folder))) for what, folder in folders.items())
 

@@ -159,7 +159,8 @@ def _points_of(config: dict[str, Any], points: dict[str, Any]) -> tuple[float, S
     """Scale and offset that follow from a request; those of the manifest where another version made the request."""
     if set(config) != {f.name for f in fields(BuildConfig)}:
         return points["scale"], points["offset"]
-    made = BuildConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in config.items()})
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+    made = BuildConfig(**values)
     return made.points_scale, made.points_offset
 
 

@@ -71,13 +71,12 @@ class Sam:
         self, rgb: Float[Tensor, "3 h w"], box: Float[Tensor, "4"] | None, points: Float[Tensor, "n 2"]
     ) -> Bool[Tensor, "h w"]:
         """The object in a box and at points of it: the best of the model's three masks."""
-        pixels = (rearrange(rgb, "c h w -> h w c") * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         prompts: dict[str, Any] = {}
         if box is not None:
             prompts["input_boxes"] = [[(box - 0.5).tolist()]]
         if len(points):
             prompts["input_points"] = [[(points - 0.5).tolist()]]
-        given = self.processor(images=pixels, return_tensors="pt", **prompts)
+        given = self.processor(images=to_bytes(rgb), return_tensors="pt", **prompts)
         device = self.model.device
         told = {name: given[name].float().to(device) for name in prompts}
         answer = self.model(pixel_values=given["pixel_values"].to(device), **told)

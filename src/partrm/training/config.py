@@ -158,7 +158,7 @@ class TrainConfig:
     weights: LossWeights = field(default_factory=LossWeights)
     coarse: Phase = Phase("coarse", 9000, 128, 128, 4e-4, 1.2e-4)
     fine: Phase = Phase("fine", 3000, 64, 128, 2.5e-4, 6e-5)
-    appearance: Phase = Phase("appearance", 8060, 64, 128, 2.5e-4, 1e-5, appearance=True)
+    appearance: Phase = Phase("appearance", 6500, 64, 128, 2.5e-4, 1e-5, appearance=True)
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.
