@@ -221,8 +221,8 @@ def _devices() -> tuple[Device, ...]:
 
 
 def _caches() -> tuple[Cache, ...]:
-    from huggingface_hub.constants import HF_HUB_CACHE
     import numba
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     kernels = str(getattr(numba.config, "CACHE_DIR", "") or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
     folders = {"compiled CPU kernels": kernels, "models of the Hub": HF_HUB_CACHE}
