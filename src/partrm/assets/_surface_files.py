@@ -7,7 +7,8 @@ import numpy as np
 from partrm.assets.asset import Asset
 from partrm.assets.collision import Hull
 from partrm.objects.materials import Material
-from partrm.objects.obj_format import Surface, save_obj
+from partrm.objects.obj_format import save_obj
+from partrm.objects.surface import Surface
 from partrm.objects.urdf import save_part_meshes
 
 MESHES = "meshes"

@@ -130,7 +130,7 @@ def load_ply(path: Path | str) -> Gaussians:
 
     quats = group(_ROTATION)
     sizes, opacity = group(_SCALE), group(("opacity",))
-    if count and bool((sizes > 0).all() and (opacity >= 0).all() and (opacity <= 1).all()):
+    if len(vertices) and bool((sizes > 0).all() and (opacity >= 0).all() and (opacity <= 1).all()):
         warnings.warn(
             f"{path}: its scales look like lengths and its opacities like shares, where logarithms and logits belong; "
             "it may show far too large",

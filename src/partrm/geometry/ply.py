@@ -2,7 +2,6 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def read_vertices(path: Path) -> np.ndarray:
     return vertices
 
 
-def _read_header(file: BinaryIO, path: Path) -> tuple[int, np.dtype, bool]:
+def _read_header(file: BytesIO, path: Path) -> tuple[int, np.dtype, bool]:
     """Number of vertices, their packed type, and whether they are text; leaves ``file`` at the first vertex."""
     if file.readline(8).rstrip(b"\r\n") != b"ply":
         raise PlyError(f"{path}: not a PLY file")
