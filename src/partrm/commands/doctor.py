@@ -224,7 +224,8 @@ def _caches() -> tuple[Cache, ...]:
     from huggingface_hub.constants import HF_HUB_CACHE
     from numba import config as numba_config
 
-    kernels = str(numba_config.CACHE_DIR or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
+    kept = numba_config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue]
+    kernels = str(kept or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
     folders = {"compiled CPU kernels": kernels, "models of the Hub": HF_HUB_CACHE}
     return tuple(Cache(what, folder, _megabytes(Path(folder))) for what, folder in folders.items())
 
