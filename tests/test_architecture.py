@@ -285,3 +285,40 @@ def test_predict_needs_only_the_runtime_dependencies(entry):
     allowed = {IMPORT_NAMES.get(w, w) for w in wheels} | {"partrm"} | set(sys.stdlib_module_names)
     needed = {(name, m.split(".")[0]) for name in closure(entry) for m in TOP_IMPORTS[name]}
     assert not {(name, package) for name, package in needed if package not in allowed}
+
+
+UNBOUNDED = {"torch"}
+"""Private names of it (``_dynamo.config``, ``_foreach_lerp_``) have long stayed, and the training tests call them."""
+
+
+def private_names(tree: ast.AST) -> dict[str, set[str]]:
+    """By top-level package: its private names that a module imports or reads off the imported package."""
+    found: dict[str, set[str]] = {}
+    packages: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages |= {(a.asname or a.name).split(".")[0]: a.name.split(".")[0] for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            parts = [*node.module.split("."), *(alias.name for alias in node.names)]
+            found.setdefault(parts[0], set()).update(p for p in parts[1:] if p.startswith("_"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            root = node.value
+            while isinstance(root, ast.Attribute):
+                root = root.value
+            if isinstance(root, ast.Name) and root.id in packages:
+                found.setdefault(packages[root.id], set()).add(node.attr)
+    return {package: names for package, names in found.items() if names}
+
+
+def test_packages_whose_private_names_are_used_have_an_upper_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    bounded = {re.split(r"[^\w.-]", r)[0] for r in wanted if "<" in r}
+    used: dict[str, set[str]] = {}
+    for tree in TREES.values():
+        for package, names in private_names(tree).items():
+            if package != "partrm" and package not in sys.stdlib_module_names:
+                used.setdefault(package, set()).update(names)
+    assert {"viser", "tyro", "torch"} <= set(used)
+    assert {package: names for package, names in used.items() if package not in bounded | UNBOUNDED} == {}

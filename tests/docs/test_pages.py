@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import shlex
+import tomllib
 from functools import wraps
 from pathlib import Path
 
@@ -90,6 +91,14 @@ def test_the_pages_hold_commands_and_wrong_ones_are_refused(tmp_path):
     (arguments,) = partrm_lines(page)
     with pytest.raises(SystemExit):
         understood(arguments)
+
+
+def test_every_extra_is_explained():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    table = (ROOT / "docs" / "install.md").read_text(encoding="utf-8").partition("## Extras")[2].partition("\n## ")[0]
+    assert set(extras) == set(
+        re.findall(r"`([a-z0-9]+)`", "\n".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
+    )
 
 
 @pytest.mark.parametrize("name", RUN)

@@ -91,7 +91,7 @@ def test_colladas_unit_counts(tmp_path):
 def test_another_case_and_paths_of_another_machine_are_found_and_noted(tmp_path):
     (tmp_path / "Meshes").mkdir()
     (tmp_path / "Meshes" / "Door.OBJ").write_text("mtllib d.mtl\nusemtl a\n" + CUBE)
-    (tmp_path / "Meshes" / "d.mtl").write_text("newmtl a\nmap_Kd -bm 1 -s 2 2 C:\\\\textures\\\\oak wood.png\n")
+    (tmp_path / "Meshes" / "d.mtl").write_text("newmtl a\nmap_Kd -bm 1 -s 2 2 C:\\\\data\\\\oak wood.png\n")
     Image.new("RGB", (4, 4), "red").save(tmp_path / "Meshes" / "oak wood.png")
     loaded = load_urdf(saved(tmp_path, robot(mesh("meshes/door.obj"))))
     assert len(loaded.notes) == 2

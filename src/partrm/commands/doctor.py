@@ -5,7 +5,7 @@ import json as json_format
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from importlib.util import find_spec
@@ -178,11 +178,19 @@ def installed_packages() -> tuple[tuple[Package, ...], tuple[Extra, ...]]:
     metadata = importlib.metadata.metadata("partrm")
     requirements = [Requirement(text) for text in importlib.metadata.requires("partrm") or []]
     needed = tuple(_package(r) for r in requirements if _applies(r, ""))
-    extras = []
-    for name in metadata.get_all("Provides-Extra") or []:
-        own = tuple(_package(r) for r in requirements if not _applies(r, "") and _applies(r, name))
-        extras.append(Extra(name, own))
-    return needed, tuple(extras)
+
+    def of_extra(name: str) -> Iterator[Package]:
+        for requirement in requirements:
+            if _applies(requirement, "") or not _applies(requirement, name):
+                continue
+            if requirement.name == "partrm":  # an extra that builds on others
+                for other in sorted(requirement.extras):
+                    yield from of_extra(other)
+            else:
+                yield _package(requirement)
+
+    extras = metadata.get_all("Provides-Extra") or []
+    return needed, tuple(Extra(name, tuple(of_extra(name))) for name in extras)
 
 
 def _applies(requirement: "Requirement", extra: str) -> bool:
@@ -221,10 +229,11 @@ def _devices() -> tuple[Device, ...]:
 
 
 def _caches() -> tuple[Cache, ...]:
-    import numba
     from huggingface_hub.constants import HF_HUB_CACHE
+    from numba import config as numba_config
 
-    kernels = str(getattr(numba.config, "CACHE_DIR", "") or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
+    kept = numba_config.CACHE_DIR  # pyright: ignore[reportAttributeAccessIssue]
+    kernels = str(kept or files("partrm.rendering") / "_cpu_splats" / "__pycache__")
     folders = {"compiled CPU kernels": kernels, "models of the Hub": HF_HUB_CACHE}
     return tuple(Cache(what, folder, _megabytes(Path(folder))) for what, folder in folders.items())
 
@@ -297,8 +306,10 @@ def _show(report: Report) -> None:
         drawn = f"splats: {device.splats}" if device.splats else "splats: pip install 'partrm[cuda]'"
         row(device.name, f"{device.hardware}; {drawn}")
     for extra in report.extras:
-        lacking = [f"{p.name}: {_version_in_words(p)}" for p in extra.packages if not p.fits]
-        row(f"extra {extra.name}", "complete" if extra.complete else "; ".join(lacking))
+        lacking = ", ".join(
+            p.name if p.version is None else f"{p.name} {p.wanted}" for p in extra.packages if not p.fits
+        )
+        row(f"extra {extra.name}", "complete" if extra.complete else f"lacks {lacking}")
     for cache in report.caches:
         row(cache.what, f"{cache.megabytes:g} MB in {cache.folder}")
     for test in report.tests:
