@@ -160,7 +160,7 @@ def _partnet_names(path: Path) -> str:
 
 
 def _mtl(path: Path) -> str:
-    from partrm.objects.obj_format import load_mtl
+    from partrm.objects.mtl_format import load_mtl
 
     return f"read: {len(load_mtl(path))} materials"
 

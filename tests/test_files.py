@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections import namedtuple
 
 import pytest
@@ -196,6 +197,10 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
     (tmp_path / "a").write_bytes(bytes(11))
     with pytest.raises(OSError, match="larger than"):
         read_bytes(tmp_path / "a", 10)
+    tracemalloc.start()
+    assert len(read_bytes(tmp_path / "a", 2**40)) == 11
+    assert tracemalloc.get_traced_memory()[1] < 2**20, "not set aside for the largest that it may be"
+    tracemalloc.stop()
     with pytest.raises(OSError, match="no file has such a name"):
         read_bytes("a\0b", 10)
     for text in ("[" * 100_000, "1" * 5000, "{", "\ufeff{}"):

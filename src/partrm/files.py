@@ -54,7 +54,8 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        content = file.read(most + 1) if status.st_size <= most else None
+        # Not up to ``most``: that much would be set aside at once.
+        content = file.read(status.st_size + 1) if status.st_size <= most else None
     if content is None or len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most / 2**20:.0f} MiB", str(path))
     return content

@@ -52,7 +52,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed(monkeypatch):
     rgba[:, 10:30, 10:30] = 1
     views, drags = single_view(rgba, 64, "auto"), [(15.0, 15.0, 25.0, 15.0)]
     engine, asked = Engine(oracle_model()), []
-    monkeypatch.setattr("partrm.viewer.engine.predict", lambda *inputs: asked.append(inputs))
+    monkeypatch.setattr("partrm.viewer.engine.predict", lambda *inputs, **options: asked.append(inputs))
     closed = threading.Event()
     with engine._turn:  # another tab's prediction takes its time
         waiting = threading.Thread(target=lambda: engine.predict(views, drags, lambda: not closed.is_set()))
