@@ -246,6 +246,7 @@ def test_signals_clean_up_as_ctrl_c_does(folder, tmp_path, number):
     arguments += ["--out", str(tmp_path / "out")]
     code = f"""
 import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup's children ignore it
 import partrm.inference.prediction as module
 from partrm.cli import main
 def stopped(*_):

@@ -81,6 +81,7 @@ def test_what_an_earlier_prediction_left_goes_and_the_viewer_shows_the_rest(mode
     out.mkdir()
     for name in ("gaussians_before.ply", "motion.mp4", "part_mask.png", "notes.txt"):
         (out / name).write_text("of another model")
+    (out / "prediction.json").write_text(json.dumps({"partrm_version": "0.1.0"}))
     assert main(["predict", str(views), "--drag", "20,20,40,30", "--model", str(model), "--out", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {"gaussians.ply", "views", "before_after.png", "prediction.json", "notes.txt"}

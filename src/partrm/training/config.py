@@ -90,8 +90,8 @@ class Phase:
             ConfigError: the first one out of its range.
         """
         ranges: dict[str, tuple[int | float, int | float]] = {
-            "steps": (0, 10**9), "batch": (1, 2**20), "image_size_px": (16, 1024), "lr": (0.0, 1.0),
-            "lr_end": (0.0, 1.0), "novel_views": (1, 64), "novel_size_px": (16, 2048), "warmup": (0, 10**9),
+            "steps": (0, 10**9), "batch": (1, 2**20), "image_size_px": (16, 1024), "lr": (0.0, 1e30),
+            "lr_end": (0.0, 1e30), "novel_views": (1, 64), "novel_size_px": (16, 2048), "warmup": (0, 10**9),
         }  # fmt: skip
         _require_ranges(self, ranges, f"--{self.name}.")
         odds = self.view_odds
