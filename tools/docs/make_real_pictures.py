@@ -13,7 +13,6 @@ from PIL import Image
 
 from partrm.evaluation.html_report import QualitativeExample, examples_of
 from partrm.evaluation.results import load_results
-from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import plan_real_set
 from partrm.imaging.drawing import draw_label
 from partrm.model.checkpoints import load_model
@@ -40,8 +39,9 @@ def tile(example: QualitativeExample) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="folder of an evaluation of the real set")
-    rows = load_results(parser.parse_args().results).samples
-    evalset, model, settings = plan_real_set(), load_model("base"), RunSettings()
+    results = load_results(parser.parse_args().results)
+    rows, settings = results.samples, results.identity.settings
+    evalset, model = plan_real_set(), load_model("base")
     tiles = []
     for first in range(0, len(rows), AT_A_TIME):
         some = {row.label.sample: row.label.transition for row in rows[first : first + AT_A_TIME]}

@@ -13,6 +13,7 @@ from partrm.datasets.partdrag4d import DatasetError
 from partrm.evaluation.baselines import true_surfaces
 from partrm.evaluation.samples import (
     DRAG_SIZE_PX,
+    SHOWN,
     EvalBatch,
     FirstViews,
     GroundTruth,
@@ -22,6 +23,7 @@ from partrm.evaluation.samples import (
     TrueSurface,
     WorldSample,
     padded_input,
+    shown_around,
 )
 from partrm.geometry.cameras import Cameras, canonicalise
 from partrm.geometry.framing import Framing, framing_of_crops
@@ -66,6 +68,13 @@ class Canonical:
         T_network = pose(R @ T[:3, :3], s * (R @ (T[:3, 3] - frame.target[0])))
         seen = frame.cameras_to_canonical(crops[None])[0, 0]
         return Canonical(frame.cameras_to_canonical(cameras[None])[0], T_network, float(scale * s), float(s), seen, H)
+
+    def around(self, image: Float[Tensor, "4 h w"], size_px: int) -> Float[Tensor, "4 s s"]:
+        """A picture by the first input view's camera as :func:`shown_around` sees it about the network's crop."""
+        shown_px, view_px = (torch.tensor([side, side, 1.0]) for side in (size_px, image.shape[-1]))
+        aside = 0.5 * (1 - SHOWN)
+        wider = torch.tensor([[SHOWN, 0.0, aside], [0.0, SHOWN, aside], [0.0, 0.0, 1.0]])
+        return resampled(image, view_px[:, None] * (self.H_view_crop @ wider) / shown_px, size_px).image
 
     def cropped(self, mask: Bool[Tensor, "h w"], size_px: int) -> Bool[Tensor, "s s"]:
         """A mask of the first input view as the network's picture of it shows it."""
@@ -168,9 +177,12 @@ class FolderSamples:
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first view shows them."""
         samples = [self.samples[number].load() for number in numbers]
-        cameras = Cameras.cat([Canonical.of(sample).cameras[:1].resized(size_px) for sample in samples])
+        frames = [Canonical.of(sample) for sample in samples]
+        cameras = Cameras.cat([shown_around(frame.crop.resized(size_px))[None] for frame in frames])
         before, after = (
-            torch.cat([on_white(getattr(sample, state)[:1], size_px) for sample in samples]).to(self.device)
+            composite_on_white(
+                torch.stack([f.around(getattr(s, state)[0], size_px) for f, s in zip(frames, samples, strict=True)])
+            ).to(self.device)
             for state in ("before", "after")
         )
         return FirstViews(cameras.to(self.device), before, after)

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image
 
 from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.results import Results, SampleRow
 from partrm.evaluation.runner import first_view_mask
-from partrm.evaluation.samples import EvaluationSet, RunSettings
+from partrm.evaluation.samples import SHOWN, EvaluationSet, RunSettings
 from partrm.evaluation.tables import Table, report_tables
 from partrm.imaging.drawing import draw_arrows, draw_label, draw_mask, to_bytes
 from partrm.inference.decode import apply_joint_motion, read_motion, run_network
@@ -122,9 +123,11 @@ def examples_of(
         drags = inputs.drags[index]
         start, end = drags.start[drags.valid].cpu(), drags.end[drags.valid].cpu()
         before, after = to_bytes(views.before[index]), views.after[index]
+        start_px, end_px = (PANEL_PX * (0.5 + (points - 0.5) / SHOWN) for points in (start, end))
+        mask = first_view_mask(output, index)
         panels = (
-            draw_arrows(before, start * PANEL_PX, end * PANEL_PX),
-            draw_mask(before, first_view_mask(output, index)),
+            draw_arrows(before, start_px, end_px),
+            draw_mask(before, torch.nn.functional.pad(mask, 4 * [round(mask.shape[-1] * (SHOWN - 1) / 2)])),
             to_bytes(predicted),
             to_bytes(after),
             to_bytes(1 - (predicted - after).abs()),

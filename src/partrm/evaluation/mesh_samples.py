@@ -23,6 +23,7 @@ from partrm.evaluation.samples import (
     RunSettings,
     SampleLabel,
     padded_input,
+    shown_around,
 )
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, crop_cameras, mask_boxes, orbit_poses
 from partrm.geometry.framing import Framing, with_nominal_lens
@@ -244,7 +245,7 @@ class MeshSamples:
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:
         """Both states as the first camera sees them."""
         posed = self.posed(numbers)
-        cameras = posed.framing.cameras_to_canonical(self.true_cameras(numbers, 1, size_px))
+        cameras = shown_around(posed.first.resized(size_px))
         states = render_states(self.scene, posed, cameras)
         before, after = composite_on_white(states.before)[:, 0], composite_on_white(states.after)[:, 0]
         return FirstViews(cameras[:, 0], before, after)

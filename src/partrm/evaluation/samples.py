@@ -1,7 +1,7 @@
 """What the modules of an evaluation hand to each other: sets, settings, and inputs and truths of samples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
@@ -151,9 +151,18 @@ class EvalBatch:
         assert len(self.truths) == len(self.cameras) == len(self.surfaces) == len(self.inputs.view_valid)
 
 
+SHOWN = 1.5
+"""How many times as wide pictures are as the crops that the network sees, so that opened parts lie inside."""
+
+
+def shown_around(crops: Cameras) -> Cameras:
+    """Cameras at the same places that see as much more as pictures show."""
+    return replace(crops, fovy_rad=2 * torch.atan(SHOWN * torch.tan(crops.fovy_rad / 2)))
+
+
 @dataclass(frozen=True)
 class FirstViews:
-    """The first views of some samples, for pictures."""
+    """The first views of some samples, for pictures: :data:`SHOWN` times as wide as what the network sees of them."""
 
     cameras: Cameras
     """[b], canonical frame."""
