@@ -27,7 +27,7 @@ from scipy.spatial import cKDTree
 
 from partrm.assets.asset import Asset, AssetSettings
 from partrm.assets.export import Format, export_prediction
-from partrm.assets.predicted import AssetError, Photo, PredictedObject
+from partrm.assets.predicted import AssetError, PosedImage, PredictedObject
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, about_the_object
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.samples import RunSettings
@@ -118,7 +118,7 @@ def evaluate_sample(
     assert truth.joint is not None
     about: dict[str, Any] = {"source": source, "object": label.object, "category": label.category}
     about |= joint_errors(joint, truth.joint, truth.diagonal)
-    photo = Photo(inputs.images[0, 0], inputs.cameras[0, :1])
+    photo = PosedImage(inputs.images[0, 0], inputs.cameras[0, :1])
     started = time.perf_counter()
     try:
         predicted = PredictedObject(gaussians, moving, joint, photo, model.name, model.hash)

@@ -20,7 +20,7 @@ from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import save_image
 from partrm.inference.decode import MOVING_WIDTH, STILL_WIDTH
 from partrm.inference.pipeline import network_input, predict
-from partrm.inference.source import DragError, check_drags, load_source
+from partrm.inference.source import DragError, check_drags, drags_on, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 
@@ -219,6 +219,20 @@ GOOD = (100.0, 70.0, 80.0, 70.0)
 def test_unusable_drags_are_refused(drags, words, source):
     with pytest.raises(DragError, match=words):
         check_drags(drags, source)
+
+
+@pytest.mark.parametrize(
+    ("drag", "words"),
+    [
+        ((100, 100, 800, 700), r"its start \(100, 100\) lies on the background"),
+        ((2500, 700, 800, 700), r"its start \(2500, 700\) lies outside of the image of 2000x1500 pixels"),
+    ],
+)
+def test_drags_on_a_reduced_copy_are_told_in_the_users_pixels(drag, words):
+    alpha = torch.zeros(150, 200)
+    alpha[40:110, 60:140] = 1
+    with pytest.raises(DragError, match=words):
+        drags_on([drag], alpha, 2000, 1500)
 
 
 def test_a_drag_may_start_beside_the_object_and_end_outside_of_the_picture(source):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from partrm.assets.predicted import Photo, PredictedObject
+from partrm.assets.predicted import PosedImage, PredictedObject
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
@@ -75,7 +75,7 @@ def cabinet(kind: JointType = JointType.REVOLUTE, confidence: float = 0.9, photo
         confidence,
     )
     green = torch.tensor([0.0, 1.0, 0.0, 1.0])[:, None, None].expand(4, 128, 128).clone()
-    taken = Photo(green, canonical_orbit(1, 128)) if photo else None
+    taken = PosedImage(green, canonical_orbit(1, 128)) if photo else None
     diagonal = math.sqrt((DEPTH + 0.05) ** 2 + WIDTH**2 + HEIGHT**2)
     return Cabinet(
         PredictedObject(gaussians, torch.from_numpy(moving), joint, taken, "exact", "0" * 16),

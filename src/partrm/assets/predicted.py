@@ -27,7 +27,7 @@ class AssetError(PartRMError):
 
 
 @dataclass(frozen=True)
-class Photo:
+class PosedImage:
     """The first image and whence it was taken."""
 
     image: Float[Tensor, "4 h w"]
@@ -46,7 +46,7 @@ class PredictedObject:
     """Which of them belong to the part."""
     joint: JointMotion
     """The joint and how far it moved."""
-    photo: Photo | None
+    photo: PosedImage | None
     """None where the image is not known: textures then come from the Gaussians alone."""
     model_name: str
     model_hash: str
@@ -107,7 +107,7 @@ def _joint(content: dict[str, Any]) -> JointMotion:
     return JointMotion(JointType[content["type"].upper()], axis, pivot, amount, confidence)
 
 
-def _photo(folder: Path, source: dict[str, Any]) -> Photo | None:
+def _photo(folder: Path, source: dict[str, Any]) -> PosedImage | None:
     """The cut-out that was predicted from; None in results of versions that did not keep it."""
     if "input" not in source:
         return None
@@ -121,4 +121,4 @@ def _photo(folder: Path, source: dict[str, Any]) -> Photo | None:
     height, width = pixels.shape[:2]
     T = torch.tensor([about["T_canonical_camera"]], dtype=torch.float32)
     camera = Cameras(T, torch.tensor([math.radians(float(about["fovy_deg"]))]), width, height)
-    return Photo(torch.from_numpy(pixels).permute(2, 0, 1), camera)
+    return PosedImage(torch.from_numpy(pixels).permute(2, 0, 1), camera)

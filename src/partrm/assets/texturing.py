@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from partrm.assets._kernels import rasterise
 from partrm.assets.part_meshes import SolidPart, missing
-from partrm.assets.predicted import Photo
+from partrm.assets.predicted import PosedImage
 from partrm.geometry.cameras import Cameras
 
 PADDING_PX = 4
@@ -51,7 +51,7 @@ class View:
     """Away from outlines of the object and of its parts."""
 
 
-def see_parts(photo: Photo, camera: Cameras, parts: Sequence[SolidPart]) -> View:
+def see_parts(photo: PosedImage, camera: Cameras, parts: Sequence[SolidPart]) -> View:
     """What a photo shows of the parts.
 
     Args:

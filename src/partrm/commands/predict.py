@@ -121,7 +121,7 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        ensemble: ask three times (as given, mirrored, pulled further) and take the surest answer.
+        ensemble: ask in four ways (as given, mirrored, pulled further, both) and take the surest answer.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
         photo: what is known of a photograph.

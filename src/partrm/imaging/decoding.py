@@ -185,7 +185,8 @@ def _reduced(pixels: Float[np.ndarray, "h w 4"], max_side_px: int | None) -> Flo
     if factor >= 1:
         return pixels
     size = max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor))
-    small = cv2.resize(np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], -1), size, interpolation=3)
+    premultiplied = np.concatenate([pixels[..., :3] * pixels[..., 3:], pixels[..., 3:]], -1)
+    small = cv2.resize(premultiplied, size, interpolation=cv2.INTER_AREA)
     small[..., :3] /= np.maximum(small[..., 3:], 1e-4)
     return small.clip(0, 1)
 

@@ -17,7 +17,6 @@ from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
-from partrm.imaging.images import resampled
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.detail import THICKNESS, detailed, without_ghosts
 from partrm.inference.ensemble import OTHERS, Answer, ask_well, distinct_joints
@@ -61,7 +60,7 @@ def predict(
     device = next(network.parameters()).device
     inputs = network_input(source, drags, device)
     fine: list[Float[Tensor, "h w"]] = []
-    guide = finer_picture(source, GUIDE_PX)
+    guide = source.first_picture(GUIDE_PX)[0].image
 
     def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
         fine.append(refined_part(probability, guide))
@@ -75,7 +74,7 @@ def predict(
     joints = distinct_joints([answer.joint for answer in (best, *others)])
     gaussians, moving = best.gaussians, best.moving
     if detail_px:
-        gaussians, moving = _with_detail(best, inputs, fine[0], finer_picture(source, detail_px))
+        gaussians, moving = _with_detail(best, inputs, fine[0], source.first_picture(detail_px)[0].image)
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
         joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
@@ -99,14 +98,6 @@ GUIDE_PX = 384
 
 EDGE_REACH, EDGE_CONTRAST = 0.07, 0.03
 """How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
-
-
-def finer_picture(source: SourceViews, size_px: int) -> Float[Tensor, "4 size size"]:
-    """What the network sees of the first image, in more pixels."""
-    crop = source.first_framed
-    step = crop.image.shape[-1] / size_px
-    H = crop.H_source_framed @ torch.diag(torch.tensor([step, step, 1.0]))
-    return resampled(source.first_image, H, size_px).image
 
 
 def _with_detail(

@@ -17,7 +17,7 @@ from torch import Tensor
 from partrm import __version__
 from partrm.assets.asset import AssetSettings
 from partrm.assets.export import DEFAULT_FORMATS, Format, export_prediction
-from partrm.assets.predicted import Photo, PredictedObject
+from partrm.assets.predicted import PosedImage, PredictedObject
 from partrm.files import staged_folder
 from partrm.geometry.cameras import (
     CANONICAL_DISTANCE,
@@ -30,7 +30,7 @@ from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
-from partrm.imaging.images import FramedImage, resampled, save_image
+from partrm.imaging.images import FramedImage, save_image
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.inference.trajectory import Trajectory, TrajectoryFrame, box_diagonal, gripper_at, gripper_trajectory
@@ -77,6 +77,9 @@ AXIS_COLOR, PATH_COLOR = (20, 160, 60), (240, 170, 20)
 
 PATH_STEPS = 24
 """Pieces of that path."""
+
+AXIS_LENGTH, MIN_AXIS = 0.78, 0.065
+"""Half the length of the axis drawn, as a share of the part's reach about its middle; canonical units at least."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +178,12 @@ class Prediction:
         return PredictedObject(self.before, self.moving, self.joint, photo, self.model_name, self.model_hash)
 
 
-def input_photo(source: SourceViews) -> Photo:
+def input_photo(source: SourceViews) -> PosedImage:
     """The first image around its object, in as many pixels as it has (at most :data:`MAX_PHOTO_PX`), and its camera."""
-    first = source.first_framed
-    network_px = first.image.shape[-1]
-    size = min(MAX_PHOTO_PX, max(network_px, round(network_px / first.scale)))
-    H = first.H_source_framed @ torch.diag(torch.tensor([network_px / size, network_px / size, 1.0]))
-    return Photo(resampled(source.first_image, H, size).image, source.cameras[:1].resized(size))
+    first = source.framed[0].image.shape[-1]
+    size = min(MAX_PHOTO_PX, max(first, round(first / source.first_framed.scale)))
+    picture, camera = source.first_picture(size)
+    return PosedImage(picture.image, camera)
 
 
 def default_cameras(source: SourceViews) -> Cameras:
@@ -320,18 +322,7 @@ def describe_camera(source: SourceViews) -> dict:
 
 def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
     """The first image with what is about its crop, and the camera [1] that takes it: parts move out of the crop."""
-    crop, camera = source.first_framed, source.cameras[:1]
-    side = crop.image.shape[-1]
-    step = PICTURE_MARGIN * side / PICTURE_PX
-    first = side / 2 - step * PICTURE_PX / 2
-    H = crop.H_source_framed @ torch.tensor([[step, 0.0, first], [0.0, step, first], [0.0, 0.0, 1.0]])
-    fovy = 2 * torch.atan(PICTURE_MARGIN * torch.tan(camera.fovy_rad / 2))
-    picture = resampled(source.first_image, H, PICTURE_PX)
-    first = source.framed[0]
-    return (
-        picture.in_source_of(first.source_width, first.source_height),
-        Cameras(camera.T_world_camera, fovy, PICTURE_PX, PICTURE_PX),
-    )
+    return source.first_picture(PICTURE_PX, PICTURE_MARGIN)
 
 
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
@@ -353,13 +344,13 @@ def with_joint(
         return picture
     part = prediction.before.means[prediction.moving]
     middle = part.median(0).values
-    reach = 0.6 * float((part - middle).norm(dim=-1).quantile(0.9))
-    steps = torch.linspace(-1.3, 1.3, 2)[:, None] * max(reach, 0.05)
+    half = max(MIN_AXIS, AXIS_LENGTH * float((part - middle).norm(dim=-1).quantile(0.9)))
     path = torch.stack([transform_points(joint.motion(t / PATH_STEPS), middle[None])[0] for t in range(PATH_STEPS + 1)])
     lines = [(path, PATH_COLOR)]
     if joint.type == JointType.REVOLUTE:
         along = (middle - joint.pivot) @ joint.axis
-        lines.append((joint.pivot + along * joint.axis + steps * joint.axis, AXIS_COLOR))
+        ends = torch.tensor([[along - half], [along + half]])
+        lines.append((joint.pivot + ends * joint.axis, AXIS_COLOR))
     for points, color in lines:
         pixels, depth = camera.project(points)
         if bool((depth > 0).all()):

@@ -33,6 +33,7 @@ from partrm.imaging.images import (
     frame_object,
     frame_view,
     frame_views,
+    resampled,
 )
 from partrm.imaging.photos import CutoutRequest, Photo, open_photo
 from partrm.model.inputs import VIEWS
@@ -52,6 +53,10 @@ MIN_DRAG_PX = 1.0
 
 class DragError(PartRMError):
     """A drag that cannot be used; the message says which and why."""
+
+
+class OffObjectError(DragError):
+    """A drag that starts on the background."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,22 @@ class SourceViews:
     def first_framed(self) -> FramedImage:
         """What the network sees of the first image, mapped to the pixels of :attr:`first_image`."""
         return self.framed[0].in_source_of(self.first_image.shape[2], self.first_image.shape[1])
+
+    def first_picture(self, size_px: int, margin: float = 1.0) -> tuple[FramedImage, Cameras]:
+        """The first image's crop in other pixels, and the camera [1] that takes it.
+
+        Args:
+            size_px: side of the picture.
+            margin: how many times as wide as the crop it is, about the same middle.
+        """
+        crop, camera = self.first_framed, self.cameras[:1]
+        side = crop.image.shape[-1]
+        step, corner = margin * side / size_px, side / 2 * (1 - margin)
+        H = crop.H_source_framed @ torch.tensor([[step, 0.0, corner], [0.0, step, corner], [0.0, 0.0, 1.0]])
+        fovy = 2 * torch.atan(margin * torch.tan(camera.fovy_rad / 2))
+        picture = resampled(self.first_image, H, size_px)
+        user_px = self.framed[0].source_width, self.framed[0].source_height
+        return picture.in_source_of(*user_px), Cameras(camera.T_world_camera, fovy, size_px, size_px)
 
     def mask_in_user_px(self, mask: Float[Tensor, "h w"]) -> Float[Tensor, "height width"]:
         """A mask in pixels of :attr:`first_image` at the size of the user's image."""
@@ -193,12 +214,13 @@ def photo_view(photo: Photo, size_px: int, fovy_deg: float | None = None) -> Sou
         fovy_deg: vertical field of view of the whole photograph; by default what its file tells.
     """
     _, height, width = photo.rgba.shape
-    if fovy_deg is None and photo.focal_px is None:
+    if fovy_deg is not None:
+        lens, fovy_rad = "given", math.radians(fovy_deg)
+    elif photo.focal_px is not None:
+        lens, fovy_rad = "exif", 2 * math.atan(photo.height / 2 / photo.focal_px)
+    else:
         return _with_user_px(single_view(photo.rgba, size_px, "auto"), photo)
-    lens = "exif" if fovy_deg is None else "given"
-    fovy = 2 * math.atan(photo.height / 2 / photo.focal_px) if photo.focal_px and fovy_deg is None else 0.0
-    fovy = math.radians(fovy_deg) if fovy_deg is not None else fovy
-    taken = Cameras(canonical_pose(), torch.tensor(fovy), width, height)
+    taken = Cameras(canonical_pose(), torch.tensor(fovy_rad), width, height)
     framed, crop = frame_view(photo.rgba, taken, size_px)
     camera = first_crops(crop.fovy_rad[None], size_px)[0]
     return replace(_with_user_px(SourceViews((framed,), camera, torch.eye(4), 1.0, photo.rgba), photo), lens=lens)
@@ -293,12 +315,12 @@ def check_drags(drags: DragInput, source: SourceViews) -> DragPixels:
     first = source.framed[0]
     try:
         return drags_on(drag_rows(drags), source.first_alpha, first.source_width, first.source_height)
-    except DragError as error:
-        if source.cut_by.startswith("grabcut") and "background" in str(error):
-            raise DragError(
-                f"{error} that GrabCut found: give a (closer) --box, --mask FILE or an RGBA image"
-            ) from error
-        raise
+    except OffObjectError as error:
+        if not source.cut_by.startswith("grabcut"):
+            raise
+        raise OffObjectError(
+            f"{error} that GrabCut found: give a (closer) --box, --mask FILE or an RGBA image"
+        ) from error
 
 
 def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
@@ -333,15 +355,20 @@ def drags_on(
     scale = torch.tensor([columns / (width or columns), rows / (height or rows)], dtype=torch.float64)
     given = torch.tensor([list(drag) for drag in drags], dtype=torch.float64)
     own = given[:, :2] * scale
-    starts = torch.tensor(
-        [_on_object(number, x, y, alpha) for number, (x, y) in enumerate(own.tolist(), start=1)], dtype=torch.float64
-    )
+    found = [_on_object(x, y, alpha) for x, y in own.tolist()]
+    for number, ((x, y), start) in enumerate(zip(given[:, :2].tolist(), found, strict=True), start=1):
+        if start is None:
+            size = f"{width or columns}x{height or rows}"
+            if not (0 <= x < (width or columns) and 0 <= y < (height or rows)):
+                raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies outside of the image of {size} pixels")
+            raise OffObjectError(f"drag {number}: its start ({x:g}, {y:g}) lies on the background, not on the object")
+    starts = torch.tensor(found, dtype=torch.float64)
     snapped = (starts != own).any(1)
     start = torch.where(snapped[:, None], starts / scale, given[:, :2])
     return DragPixels(start.float(), given[:, 2:].float(), snapped)
 
 
-def _on_object(number: int, x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, float]:
+def _on_object(x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, float] | None:
     """Where a drag starts: as given where that lies on the object, else at the nearest pixel of it, if it is near."""
     height, width = alpha.shape
     inside = 0 <= x < width and 0 <= y < height
@@ -356,9 +383,7 @@ def _on_object(number: int, x: float, y: float, alpha: Float[Tensor, "h w"]) -> 
         return float(columns[nearest] + left) + 0.5, float(rows[nearest] + top) + 0.5
     if inside and float(alpha[int(y), int(x)]) > SEE_THROUGH:
         return x, y
-    if not inside:
-        raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies outside of the image of {width}x{height} pixels")
-    raise DragError(f"drag {number}: its start ({x:g}, {y:g}) lies on the background, not on the object")
+    return None
 
 
 def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
