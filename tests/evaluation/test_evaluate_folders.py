@@ -22,13 +22,13 @@ from partrm.evaluation.folder_samples import Canonical, posed_solid
 from partrm.evaluation.folder_sets import open_folder
 from partrm.evaluation.results import METRICS
 from partrm.evaluation.runner import evaluate
-from partrm.evaluation.samples import MethodOutput, RunSettings
+from partrm.evaluation.samples import SHOWN, MethodOutput, RunSettings
 from partrm.evaluation.scoring import score
 from partrm.geometry.cameras import INPUT_HALF_WIDTH, canonical_pose, save_cameras
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import save_image
-from partrm.metrics.images import psnr
+from partrm.metrics.images import composite_on_white, psnr
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.paper.eval_protocol import published_crops, published_drags
@@ -148,6 +148,19 @@ def test_the_first_camera_is_canonical_and_lengths_scale_with_it(corrected):
     assert_close(frame.joint(sample.joint).T_after_before, T, atol=2e-4, rtol=0)
     seen, _ = frame.cameras[0].project(frame.points(points))
     assert_close(seen, sample.cameras[0].project(points)[0], atol=1e-2, rtol=0)
+
+
+def test_pictures_of_a_folder_are_the_crops_with_what_is_about_them(corrected):
+    stage, side = corrected.open("cpu"), 4 * SIZE
+    shown = stage.first_views([0], SETTINGS, round(side * SHOWN))
+    rim = round(side * (SHOWN - 1) / 2)
+    inputs = stage.inputs([0], SETTINGS, side)
+    middle = shown.before[:, :, rim:-rim, rim:-rim]
+    seen = composite_on_white(inputs.images[:, :1])[:, 0]
+    # Resampled twice over at other places, an edge may be a little softer.
+    assert float((middle - seen).abs().mean()) < 0.02
+    assert float((seen < 1).any(1).float().mean()) > 0.2, "the object is there"
+    assert_close(torch.tan(shown.cameras.fovy_rad / 2), SHOWN * torch.tan(inputs.cameras.fovy_rad[:, 0] / 2))
 
 
 def test_published_crops_straddle_views_and_flatter_a_blurred_picture():

@@ -15,13 +15,14 @@ from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.folder_sets import FolderSet
 from partrm.evaluation.report import comparison
 from partrm.evaluation.results import Results, load_results
-from partrm.evaluation.samples import MethodOutput, RunSettings
+from partrm.evaluation.samples import SHOWN, MethodOutput, RunSettings
 from partrm.evaluation.scoring import score
 from partrm.evaluation.session import RowsError, RunOptions, evaluate_into
 from partrm.geometry.cameras import INPUT_FOVY_RAD
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import frame_object
+from partrm.metrics.images import composite_on_white
 
 SIZE = 256
 CANONICAL = RunSettings(limit=2, novel_size_px=48)
@@ -90,6 +91,17 @@ def test_first_views_look_at_what_is_dragged(two_batches):
     for row, truth in enumerate(two_batches[0].truths):
         end, _ = view[row].project(transform_points(truth.T_after_before, truth.drag_points))
         assert_close(end[0] / SIZE, drags.end[row, 0], atol=1e-5, rtol=0)
+
+
+def test_pictures_are_the_crops_with_what_is_about_them(stage, two_batches):
+    shown = stage.first_views(range(2), CANONICAL, round(SIZE * SHOWN))
+    inputs, rim = two_batches[0].inputs, round(SIZE * (SHOWN - 1) / 2)
+    middle = shown.before[:, :, rim:-rim, rim:-rim]
+    assert float((middle - composite_on_white(inputs.images[:2, :1])[:, 0]).abs().mean()) < 2e-3
+    assert float((middle == 1).float().mean()) < 0.9, "the object is there"
+    crop = inputs.cameras[:2, 0]
+    assert_close(torch.tan(shown.cameras.fovy_rad / 2), SHOWN * torch.tan(crop.fovy_rad / 2))
+    assert_close(shown.cameras.T_world_camera, crop.T_world_camera)
 
 
 def test_what_is_scored_shows_the_same_pictures_and_pixels(two_batches):

@@ -281,9 +281,12 @@ def about_the_object(framing: Framing, cameras: Cameras) -> Cameras:
 
 def input_cameras(stage: MeshSamples, posed: PosedBatch, numbers: Sequence[int], views: int, size_px: int) -> Cameras:
     """[b, views] canonical-frame cameras that take the crops."""
-    true = stage.true_cameras(numbers, views, MASK_BOX_PX)
-    crops = posed.framing.cameras_to_canonical(crop_cameras(true, stage.mask_boxes(posed, true)))
-    return crops.resized(size_px)
+    first = posed.first.resized(size_px)
+    if views == 1:
+        return first
+    others = stage.true_cameras(numbers, views, MASK_BOX_PX)[:, 1:]
+    crops = posed.framing.cameras_to_canonical(crop_cameras(others, stage.mask_boxes(posed, others)))
+    return Cameras.cat([first, crops.resized(size_px)], dim=1)
 
 
 def network_input(
