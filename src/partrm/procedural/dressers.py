@@ -290,6 +290,12 @@ def _case(b: ObjectBuilder, outer: Rect, depth: Real) -> Carcass:
     return add_carcass(b, outer, 0.0, depth, b.rng.uniform(0.015, 0.04), body, sample_interior(b, body))
 
 
+def _finish(b: ObjectBuilder, outer: Rect, depth: Real, look: Look) -> None:
+    """The top board and what the case stands on."""
+    _add_crown(b, outer, depth, 0.0 if look.inset else look.style.thickness)
+    _add_stand(b, outer, depth)
+
+
 @category()
 def sideboard(b: ObjectBuilder) -> None:
     """Sideboard, washstand, media bench: drawers over doors or beside them, doors about drawers."""
@@ -299,8 +305,7 @@ def sideboard(b: ObjectBuilder) -> None:
     carcass = _case(b, outer, depth)
     look = _sample_look(b, carcass.interior)
     _fill(b, carcass, _face(rng, carcass.inner), look)
-    _add_crown(b, outer, depth, 0.0 if look.inset else look.style.thickness)
-    _add_stand(b, outer, depth)
+    _finish(b, outer, depth, look)
 
 
 @category()
@@ -315,8 +320,7 @@ def dresser(b: ObjectBuilder) -> None:
     look = _sample_look(b, carcass.interior)
     look = replace(look, rail=look.rail * rng.choice([0.3, 1.0]))
     _fill(b, carcass, _drawers(rng, carcass.inner, rows, columns), look)
-    _add_crown(b, outer, depth, 0.0 if look.inset else look.style.thickness)
-    _add_stand(b, outer, depth)
+    _finish(b, outer, depth, look)
 
 
 @category()
@@ -330,8 +334,7 @@ def china_cabinet(b: ObjectBuilder) -> None:
     top, rest = _along(carcass.inner, [rng.uniform(0.18, 0.35), 0.75], upright=False)
     below = _doors(rng, rest)
     _fill(b, carcass, _drawers(rng, top, 1, int(rng.integers(1, 4))) + below if rng.random() < 0.7 else below, look)
-    _add_crown(b, outer, depth, 0.0 if look.inset else look.style.thickness)
-    _add_stand(b, outer, depth)
+    _finish(b, outer, depth, look)
     low, deep = height + 0.07, depth * rng.uniform(0.55, 0.85)
     upper = Rect(outer.y0 + 0.01, outer.y1 - 0.01, low, low + rng.uniform(0.7, 1.2))
     for y0, y1 in ((upper.y0, upper.y0 + 0.03), (upper.y1 - 0.03, upper.y1)):

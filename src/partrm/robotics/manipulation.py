@@ -17,7 +17,7 @@ from partrm.evaluation.scoring import summarise_values
 from partrm.evaluation.session import ROWS, SILENT, Listener, RunOptions, complete_rows
 from partrm.evaluation.tables import Table, with_interval
 from partrm.files import staged_folder
-from partrm.geometry.framing import Framing, joint_to_object
+from partrm.geometry.framing import joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.inference.decode import read_motion, run_network
@@ -118,7 +118,7 @@ class Manipulator:
         found = []
         for row, number in enumerate(numbers):
             _, _, joint = read_motion(output, inputs, row)
-            predicted = joint_to_object(_row_of(posed.framing, row), joint)
+            predicted = joint_to_object(posed.framing[row].to("cpu"), joint)
             start = plan.drag_point[number, :1].double()
             chord = (transform_points(posed.T_motion[row].cpu().double(), start) - start)[0].numpy()
             task = task_of(self.stage.evalset, number, self.suction.diagonal_m)
@@ -143,12 +143,6 @@ def pulled(sample: PlannedSample, suction: SuctionSettings) -> ManipulationRow:
     simulated = simulate(task, suction.drawn(seed), suction.timestep_s)
     pulls = {name: pull_in(simulated, task, plan, suction, seed) for name, plan in sample.plans.items()}
     return ManipulationRow(sample.label, task.span, pulls)
-
-
-def _row_of(framing: Framing, row: int) -> Framing:
-    """An unbatched framing on the CPU, as :func:`joint_to_object` takes it."""
-    one = framing.to("cpu")
-    return Framing(one.R_canonical_object[row], one.target[row], one.scale[row])
 
 
 def task_of(evalset: EvalSet, number: int, diagonal_m: float) -> Task:

@@ -6,7 +6,7 @@ waits for the host.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -115,19 +115,7 @@ PUBLISHED_SCENARIOS = ScenarioConfig(
 )
 """Of the published evaluation samples, whose states are never changed; their cameras are the canonical ones."""
 
-TRAINING_SCENARIOS = ScenarioConfig(
-    front_azimuth_deg=70.0,
-    frontal_probability=0.35,
-    frontal_azimuth_deg=10.0,
-    elevation_deg=(-5.0, 55.0),
-    elevation_power=1.6,
-    lens_fovy_deg=(12.0, 50.0),
-    offset=0.05,
-    closed_probability=0.45,
-    smallest_change=0.15,
-    small_probability=0.3,
-    small_change=(0.04, 0.3),
-)
+TRAINING_SCENARIOS = replace(PUBLISHED_SCENARIOS, small_probability=0.3)
 """Of training: also small motions."""
 
 
