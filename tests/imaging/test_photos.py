@@ -4,30 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
+from support.kitchens import BOX, kitchen
 from torch.testing import assert_close
 
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.decoding import FILM_DIAGONAL_MM
-from partrm.imaging.grabcut import grab_cut, guided_filter
+from partrm.imaging.grabcut import Stroke, grab_cut, guided_filter, painted
 from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
-
-BOX = (70.0, 50.0, 210.0, 190.0)
-
-
-def kitchen(width=280, height=240, seed=0):
-    """A picture of a cabinet of two doors before a patterned wall, and the cabinet's mask."""
-    rng = np.random.default_rng(seed)
-    blobs = ndimage.gaussian_filter(rng.random((height, width, 3)), (5, 5, 0))
-    wall = np.array([0.35, 0.45, 0.3]) + 1.6 * (blobs - blobs.mean())
-    left, top, right, bottom = (int(v) for v in BOX)
-    mask = np.zeros((height, width), bool)
-    mask[top:bottom, left:right] = True
-    grain = ndimage.gaussian_filter(rng.random((height, width)), (1, 12))
-    wood = np.array([0.75, 0.5, 0.25]) + 0.5 * (grain - grain.mean())[..., None]
-    wood[:, (left + right) // 2 - 1 : (left + right) // 2 + 1] *= 0.4
-    picture = np.where(mask[..., None], wood, wall).clip(0, 1)
-    return (picture * 255).round().astype(np.uint8), mask
 
 
 def iou(alpha, mask):
@@ -192,3 +175,32 @@ def test_the_same_photograph_is_always_cut_alike():
     touched = torch.tensor([[120.0, 100.0]])
     for box in (None, BOX):
         assert torch.equal(grab_cut(rgb, box, touched), grab_cut(rgb, box, touched))
+
+
+def test_strokes_correct_what_grabcut_finds():
+    """Half of the cabinet is told not to be the object: the other half alone is found, and comes back when painted."""
+    picture, mask = kitchen()
+    rgb = torch.from_numpy(picture).permute(2, 0, 1) / 255
+    _, top, right, bottom = BOX
+    away = Stroke(((180.0, top + 15), (180.0, bottom - 15)), 14.0, False)
+    back = Stroke(((180.0, 100.0),), 10.0, True)
+    touched = torch.zeros(0, 2)
+    whole, without, again = (grab_cut(rgb, BOX, touched, strokes)[3] for strokes in ((), (away,), (away, back)))
+    assert iou(whole, mask) > 0.95
+    covered = torch.from_numpy(away.covers(mask.shape))
+    assert not without[covered].any()
+    assert iou(without[:, : int(right) // 2 + 30], mask[:, : int(right) // 2 + 30]) > 0.9, "the rest stays"
+    assert again[100, 180] == 1
+    assert again[60, 180] == 0
+
+
+def test_strokes_are_as_wide_as_their_brush_and_the_last_one_counts():
+    alpha = torch.zeros(60, 80)
+    dot = painted(alpha, [Stroke(((40.5, 30.5),), 10.0, True)])
+    assert float(dot.sum()) == pytest.approx(np.pi * 100, rel=0.1)
+    assert not alpha.any(), "the mask given stays as it is"
+    line = painted(dot, [Stroke(((0.0, 30.0), (80.0, 30.0)), 5.0, False)])
+    assert not line[26:34].any()
+    assert line[22, 40] == 1
+    coarse = Stroke(((40.0, 30.0),), 10.0, True).covers((30, 40), left=20, top=10, factor=0.5)
+    assert np.argwhere(coarse).mean(0) == pytest.approx((9.5, 9.5), abs=0.6)

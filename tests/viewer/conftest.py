@@ -5,7 +5,7 @@ from flat_oracle import oracle_model
 from partrm.viewer.engine import Engine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
@@ -23,7 +23,7 @@ def engine():
     return Engine(oracle_model())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tabs(chromium):
     """Opens tabs on an address; they are closed at the end."""
     # Software rendering: a quarter of the pixels.

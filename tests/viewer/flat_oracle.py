@@ -1,5 +1,6 @@
 """A network that needs no training: a flat coloured object whose part right of the middle follows the drag."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -17,6 +18,10 @@ class FlatOracle(PartRMNetwork):
         super().__init__(replace(TINY, image_size_px=image_size_px))
         self.calls = 0
         self.failing = False
+        self.torn = False
+        """Whether questions beside the first are answered with a motion that is turned by 40 degrees."""
+        self.unsure = False
+        """Whether the part's points move in all directions."""
 
     def forward(self, inputs):
         self.calls += 1
@@ -26,18 +31,26 @@ class FlatOracle(PartRMNetwork):
         origins, directions = inputs.cameras.resized(side).rays()
         means = origins[:, :, None, None] - origins[:, :, None, None, 2:] / directions[..., 2:] * directions
         means = means.flatten(1, 3).nan_to_num(0.0).clamp(-1, 1)
-        n, first = means.shape[1], torch.arange(means.shape[1]) < side * side
+        b, n = means.shape[:2]
+        first = torch.arange(n) < side * side
         rgba = pooled_rgba(inputs.images, 2).movedim(2, -1).flatten(1, 3)
         gaussians = Gaussians(
             means=means,
-            quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(1, n, 4),
-            scales=torch.full((1, n, 3), 0.024),
+            quats=torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(b, n, 4),
+            scales=torch.full((b, n, 3), 0.024),
             opacities=torch.where(first & (rgba[..., 3] > 0.5), 0.95, 0.0),
             colors=rgba[..., :3],
         )
         logit = torch.where((means[..., 0] > 0) & first, 8.0, -8.0)
-        displacement = dragged_vector(inputs)[:, None].expand_as(means)
-        return NetworkOutput(gaussians, logit, displacement, torch.zeros(1, n), torch.zeros(1, n), inputs.view_valid)
+        vector = dragged_vector(inputs)
+        if self.torn and inputs.images.shape[1] == 1:
+            c, s = math.cos(math.radians(40)), math.sin(math.radians(40))
+            vector = vector @ torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        displacement = vector[:, None].expand_as(means)
+        if self.unsure:
+            noise = torch.randn(means.shape, generator=torch.Generator().manual_seed(0))
+            displacement = displacement + 2 * vector.norm() * noise
+        return NetworkOutput(gaussians, logit, displacement, torch.zeros(b, n), torch.zeros(b, n), inputs.view_valid)
 
 
 def oracle_model(image_size_px=TINY.image_size_px):

@@ -50,6 +50,10 @@ class ImageError(PartRMError):
     """An image that cannot be used; the message says which, why, and what to do."""
 
 
+class NoObjectError(ImageError):
+    """A photograph in which no object is found; a box or a mask helps."""
+
+
 def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
     """Remove a plain background, evenly or unevenly lit, with the object's soft shadow on it.
 

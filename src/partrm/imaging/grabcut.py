@@ -1,5 +1,6 @@
 """The object cut out of any background: GrabCut (Rother et al. 2004) on a small copy, its edge drawn at full size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 from torch import Tensor
 
-from partrm.imaging.cutout import ImageError, components
+from partrm.imaging.cutout import NoObjectError, components
 
 WORK_SIDE_PX = 400
 """GrabCut runs on a copy of at most this side."""
@@ -52,6 +53,44 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
+class Stroke:
+    """A line painted by hand that says what belongs to the object, or what does not."""
+
+    points: tuple[tuple[float, float], ...]
+    """Corners (x, y) of the line, pixels of the image; one is a dot."""
+    radius: float
+    """Of the brush, pixels of the image."""
+    adds: bool
+    """Whether what it covers belongs to the object."""
+
+    def covers(
+        self, shape: tuple[int, int], left: float = 0, top: float = 0, factor: float = 1
+    ) -> Bool[np.ndarray, "h w"]:
+        """Pixels that it covers of an image, or of a copy whose corner lies at (left, top) and that has ``factor``
+        pixels a pixel of the image."""
+        import cv2
+
+        corners = ((np.array(self.points) - (left, top)) * factor * SUBPIXELS - SUBPIXELS / 2).round().astype(np.int32)
+        covered = np.zeros(shape, np.uint8)
+        width = max(1, round(2 * self.radius * factor))
+        shift = SUBPIXELS.bit_length() - 1
+        cv2.polylines(covered, [np.repeat(corners, 2, 0)], False, 1, width, cv2.LINE_8, shift)
+        return covered > 0
+
+
+SUBPIXELS = 16
+"""Of the places of strokes, each way."""
+
+
+def painted(alpha: Float[Tensor, "h w"], strokes: Sequence[Stroke]) -> Float[Tensor, "h w"]:
+    """A mask with strokes painted over it in their order."""
+    alpha = alpha.clone()
+    for stroke in strokes:
+        alpha[torch.from_numpy(stroke.covers((alpha.shape[0], alpha.shape[1])))] = float(stroke.adds)
+    return alpha
+
+
+@dataclass(frozen=True)
 class Window:
     """A rectangle of an image and the small copy that GrabCut sees of it."""
 
@@ -69,19 +108,22 @@ class Window:
         return (x - self.left) * self.factor, (y - self.top) * self.factor
 
 
-def grab_cut(rgb: Float[Tensor, "3 h w"], box: Box | None, touched: Float[Tensor, "n 2"]) -> Float[Tensor, "4 h w"]:
+def grab_cut(
+    rgb: Float[Tensor, "3 h w"], box: Box | None, touched: Float[Tensor, "n 2"], strokes: Sequence[Stroke] = ()
+) -> Float[Tensor, "4 h w"]:
     """Cut an object out of any background.
 
     Args:
         rgb: the photograph.
         box: the object's, in pixels; without, the object is what differs from the image's border.
         touched: points (x, y) that belong to the object for sure: where drags start.
+        strokes: painted by hand, later ones over earlier ones; the cut goes where they tell, within the box.
 
     Returns:
         RGBA, straight alpha, soft at the object's edge.
 
     Raises:
-        ImageError: nothing, or nearly all of the image, was found.
+        NoObjectError: nothing, or nearly all of the image, was found.
     """
     _, height, width = rgb.shape
     window = _window(rgb, _surrounding(box, width, height) if box is not None else (0, 0, width, height))
@@ -93,11 +135,21 @@ def grab_cut(rgb: Float[Tensor, "3 h w"], box: Box | None, touched: Float[Tensor
         right, bottom = window.to_copy(box[2], box[3])
         labels = _labels_of_box(window.pixels, (left, top, right, bottom), near)
         inside = max(1.0, (right - left) * (bottom - top))
+    for stroke in strokes:
+        covered = stroke.covers(near.shape, window.left, window.top, window.factor)
+        labels[covered] = _sure_label(stroke.adds)
+        near = near | covered if stroke.adds else near & ~covered
     found = _one_object(_cut(window.pixels, labels), near)
     share = float(found.sum()) / inside
     if share < (MIN_SHARE if box is None else MIN_BOX_SHARE) or (box is None and share > MAX_SHARE):
-        raise ImageError("no object stands out from the background")
-    return torch.cat([rgb, _full_alpha(rgb, window, found)[None]])
+        raise NoObjectError("no object stands out from the background")
+    return torch.cat([rgb, painted(_full_alpha(rgb, window, found), strokes)[None]])
+
+
+def _sure_label(is_object: bool) -> int:
+    import cv2
+
+    return cv2.GC_FGD if is_object else cv2.GC_BGD
 
 
 def _discs(window: Window, points: Float[Tensor, "n 2"], radius: float) -> Bool[np.ndarray, "h w"]:

@@ -92,7 +92,7 @@ def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image
         else:
             rgba, cut_by = _cut_out(given[:3], decoded, request)
     except ImageError as error:
-        raise ImageError(f"{decoded.name}: {error}") from error
+        raise type(error)(f"{decoded.name}: {error}") from error
     return Photo(rgba, decoded.width, decoded.height, cut_by, decoded.focal_px)
 
 
@@ -129,7 +129,7 @@ def _cut_out(
         return grab_cut(rgb, box, touched), "grabcut" if box is None else "grabcut box"
     except ImageError as error:
         tighter = "draw --box closer about the object, or give --mask FILE or an RGBA image"
-        raise ImageError(f"{error}: {NEXT_STEPS if box is None else tighter}") from error
+        raise type(error)(f"{error}: {NEXT_STEPS if box is None else tighter}") from error
 
 
 def _overlap(alpha: Float[Tensor, "h w"], box: Box) -> float:

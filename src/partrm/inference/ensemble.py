@@ -91,7 +91,7 @@ class Question:
 
 
 AS_GIVEN = Question()
-OTHERS = (Question(mirror=True), Question(reach=REACH), Question(mirror=True, reach=REACH))
+OTHERS = (Question(mirror=True), Question(reach=REACH))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,17 @@ class Prediction:
     def uncertain(self) -> bool:
         """Whether fewer than half of answers of this confidence are right."""
         return self.joint.confidence < MIN_CONFIDENCE
+
+    def with_alternative(self, number: int) -> "Prediction":
+        """The prediction with one of :attr:`alternatives` as its joint, which takes the place of the joint there.
+
+        Raises:
+            IndexError: there is no such alternative.
+        """
+        joint = self.alternatives[number]
+        others = (self.joint, *(other for other in self.alternatives if other is not joint))
+        after = apply_joint_motion(self.before, self.moving, joint.T_after_before)
+        return replace(self, joint=joint, after=after, alternatives=others)
 
     def render(self, cameras: Cameras | None = None, t: float = 1.0) -> Float[Tensor, "views 4 h w"]:
         """Straight-alpha RGBA images, [0, 1], of the object after the fraction ``t`` of the motion.

@@ -51,10 +51,15 @@ class Engine:
         views: SourceViews,
         drags_px: Sequence[Sequence[float]],
         wanted: Callable[[], bool] = lambda: True,
+        ensemble: bool = True,
     ) -> Prediction | None:
         """One prediction for drags in the pixels of the user's picture; waits for its turn.
 
-        None if it is no longer ``wanted`` when its turn comes: its tab was closed, or asks for another.
+        Args:
+            views: the picture.
+            drags_px: rows (x0, y0, x1, y1).
+            wanted: asked when its turn comes; if not, because its tab was closed or asks for another, it is None.
+            ensemble: of a single image, whether the network is asked in other ways too.
 
         Raises:
             DragError: drags that cannot be used.
@@ -65,7 +70,7 @@ class Engine:
             if not wanted():
                 return None
             started = time.perf_counter()
-            prediction = predict(views, checked, self.model, ensemble=False)
+            prediction = predict(views, checked, self.model, ensemble)
             self._recent_s.append(time.perf_counter() - started)
         return prediction
 

@@ -27,6 +27,10 @@ PICK_WIDTH = 1.5
 """Gaussians are that many times as wide for the mouse as they are drawn, so that it need not hit one's middle."""
 
 
+Pixel = tuple[float, float]
+"""x and y in pixels of the user's picture."""
+
+
 @dataclass(frozen=True)
 class PicturePlane:
     """The upright rectangle z = 0 on which the picture is shown, and its pixels."""
@@ -52,7 +56,7 @@ class PicturePlane:
         y = self.center[1] - (pixels[..., 1] / self.height_px - 0.5) * self.height
         return np.stack([x, y, np.full_like(x, self.center[2] + lift)], -1)
 
-    def hit(self, eye: Float[np.ndarray, "3"], through: Float[np.ndarray, "3"]) -> tuple[float, float] | None:
+    def hit(self, eye: Float[np.ndarray, "3"], through: Float[np.ndarray, "3"]) -> Pixel | None:
         """Pixel coordinates, kept inside the picture, where the ray from ``eye`` meets its plane, if it does."""
         direction = through - eye
         if abs(direction[2]) < 1e-9 or (t := (self.center[2] - eye[2]) / direction[2]) <= 0:
@@ -63,7 +67,7 @@ class PicturePlane:
         return inside(float(x), float(y), self.width_px, self.height_px)
 
 
-def inside(x: float, y: float, width_px: int, height_px: int) -> tuple[float, float]:
+def inside(x: float, y: float, width_px: int, height_px: int) -> Pixel:
     """The pixel position nearest to (x, y) that a drag may have."""
     return min(max(x, 0.0), width_px - 0.5), min(max(y, 0.0), height_px - 0.5)
 

@@ -1,5 +1,6 @@
 """The controls beside the 3D view: what they are called, and which action each calls."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ HELP = (
     "Press on a part in the picture, pull, release: the part moves in 3D. "
     "**Shift** + drag does the same on the 3D object; without Shift the camera turns."
 )
+
+DRAGS, BOX, ADD, REMOVE = "Drags", "A box about the object", "What belongs to the object", "What does not"
+"""What the mouse draws on the picture."""
+
+MAX_JOINTS = 3
+"""Joints to choose from."""
 
 BOTH = "Both"
 """The camera place that shows picture and object."""
@@ -42,6 +49,9 @@ class Actions:
     """Scale, and shift right and down in sides of the square."""
     show_crop: Callable[[bool], None]
     export: Callable[[str], None]
+    undo_mask: Callable[[], None]
+    choose_joint: Callable[[int], None]
+    """Number of a joint, in the order of the buttons."""
 
 
 class Panel:
@@ -55,6 +65,7 @@ class Panel:
         gui.set_panel_label("PartRM")
         self._status: Any = gui.add_markdown(f"### {title}\n{HELP}")
         self._source_controls(gui)
+        self._mask_controls(gui)
         self._motion_controls(gui)
         self._look_controls(gui)
         self._export_controls(gui)
@@ -63,6 +74,28 @@ class Panel:
     def several(self) -> bool:
         """Whether a new drag joins those before instead of replacing them."""
         return bool(self._several.value)
+
+    @property
+    def draws(self) -> str:
+        """What the mouse draws on the picture: :data:`DRAGS`, :data:`BOX`, :data:`ADD` or :data:`REMOVE`."""
+        return self._draws.value
+
+    def draw_drags(self) -> None:
+        """Let the mouse draw drags again."""
+        self._draws.value = DRAGS
+
+    @property
+    def brush(self) -> float:
+        """Radius of the brushes, as a share of the picture's longer side."""
+        return float(self._brush.value) / 200
+
+    def offer_joints(self, texts: Sequence[str]) -> None:
+        """Show a button for each joint to choose from; one alone is no choice."""
+        self._joint_folder.visible = len(texts) > 1
+        for button, text in itertools.zip_longest(self._joints, texts[:MAX_JOINTS]):
+            button.visible = text is not None
+            if text is not None:
+                button.label = text
 
     def say(self, title: str, text: str) -> None:
         """Show what is open and what is known about it."""
@@ -78,8 +111,8 @@ class Panel:
         self._play.label = "Pause" if playing else "Play"
 
     def reset_crop(self, adjustable: bool) -> None:
-        """Crop controls for a picture just opened."""
-        self._crop_folder.visible = adjustable
+        """Controls of the mask and the crop for a picture just opened, or cut out anew."""
+        self._crop_folder.visible = self._mask_folder.visible = adjustable
         for slider, value in zip(self._crop_sliders, (1.0, 0.0, 0.0), strict=True):
             slider.value = value
 
@@ -88,7 +121,7 @@ class Panel:
         gui.add_button("Examples").on_click(lambda _: actions.open_gallery())
         upload = gui.add_upload_button(
             "Upload a picture",
-            hint=f"{', '.join(UPLOAD_FORMATS)}, at most {MAX_UPLOAD_BYTES // 10**6} MB, one object, plain background",
+            hint=f"{', '.join(UPLOAD_FORMATS)}, at most {MAX_UPLOAD_BYTES // 10**6} MB",
             mime_type="image/png,image/jpeg,image/webp,image/bmp,image/tiff",
         )
         upload.on_upload(lambda event: actions.open_upload(event.target.value.name, event.target.value.content))
@@ -98,8 +131,20 @@ class Panel:
         freely = gui.add_checkbox("Pull in 3D", False, hint="Drags on the 3D object pull it without Shift")
         freely.on_update(lambda event: actions.pull_freely(bool(event.target.value)))
 
+    def _mask_controls(self, gui: Any) -> None:
+        self._mask_folder = gui.add_folder("Object in the picture", visible=False)
+        with self._mask_folder:
+            self._draws = gui.add_dropdown("Mouse draws", (DRAGS, BOX, ADD, REMOVE), initial_value=DRAGS)
+            self._brush = gui.add_slider("Brush", 1.0, 20.0, 0.5, 5.0, hint="Percent of the picture's longer side")
+            gui.add_button("Undo mask").on_click(lambda _: self._actions.undo_mask())
+
     def _motion_controls(self, gui: Any) -> None:
         actions = self._actions
+        self._joint_folder = gui.add_folder("Joint, if it is another", visible=False)
+        with self._joint_folder:
+            self._joints = [gui.add_button(f"Joint {number + 1}", visible=False) for number in range(MAX_JOINTS)]
+        for number, button in enumerate(self._joints):
+            button.on_click(lambda _, number=number: actions.choose_joint(number))
         with gui.add_folder("Motion"):
             self._slider = gui.add_slider("Percent", 0.0, 100.0, 0.5, 0.0)
             self._play = gui.add_button("Play")

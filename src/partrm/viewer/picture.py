@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -12,7 +13,7 @@ from torch.nn.functional import interpolate
 from partrm.imaging.drawing import DRAG_COLOR, draw_mask, to_bytes
 from partrm.imaging.images import FramedImage
 from partrm.metrics.images import composite_on_white
-from partrm.viewer.geometry import PicturePlane
+from partrm.viewer.geometry import PicturePlane, Pixel
 
 MAX_SIDE_PX = 768
 """Larger pictures are sent to the page reduced."""
@@ -21,6 +22,12 @@ LIFT = 0.012
 """How far in front of the picture its drags float, world units."""
 
 CROP_COLOR = (240, 150, 20)
+
+ADDS_COLOR, REMOVES_COLOR = (20, 160, 60), (230, 60, 40)
+"""Of a stroke under way."""
+
+BACKGROUND_SHOWN = 0.35
+"""How strongly a photograph shows what is not its object."""
 
 
 class PictureDisplay:
@@ -35,23 +42,32 @@ class PictureDisplay:
         self._image: Any = None
         self._drags: Any = None
         self._crop: Any = None
+        self._outline: Any = None
         self._pixels: UInt8[np.ndarray, "h w 3"] | None = None
         self.plane: PicturePlane | None = None
 
     def clear(self) -> None:
         """Take the picture off the page."""
         with self._coloring, self._lock:
-            for node in (self._image, self._drags, self._crop):
+            for node in (self._image, self._drags, self._crop, self._outline):
                 if node is not None:
                     node.remove()
-            self._image = self._drags = self._crop = self._pixels = self.plane = None
+            self._image = self._drags = self._crop = self._outline = self._pixels = self.plane = None
 
-    def show(self, rgba: Float[Tensor, "4 h w"], on_drag: Callable[[Any], Awaitable[None]]) -> None:
-        """Put a picture on the page; left drags on it call ``on_drag``."""
+    def show(
+        self, rgba: Float[Tensor, "4 h w"], on_drag: Callable[[Any], Awaitable[None]], background: bool = False
+    ) -> None:
+        """Put a picture on the page; left drags on it call ``on_drag``.
+
+        Args:
+            rgba: the picture and its object's mask.
+            on_drag: called with each event of a drag.
+            background: whether what is not the object shows through, of a photograph.
+        """
         self.clear()
         height, width = rgba.shape[1:]
         self.plane = PicturePlane.of(width, height)
-        self._pixels = page_pixels(rgba)
+        self._pixels = page_pixels(rgba, background)
         self._image = self._scene.add_image(
             "/picture",
             self._pixels,
@@ -64,6 +80,12 @@ class PictureDisplay:
             position=self.plane.center,
         )
         self._image.on_drag("left")(on_drag)
+
+    def recolor(self, rgba: Float[Tensor, "4 h w"], background: bool) -> None:
+        """Show another mask of the same picture; see :meth:`show`."""
+        with self._coloring:
+            if self._image is not None:
+                self._pixels = self._image.image = page_pixels(rgba, background)
 
     def tint(self, part_mask: Float[Tensor, "h w"] | None) -> None:
         """Colour the part in the picture (mask in the user's pixels); None takes the colour away."""
@@ -96,6 +118,25 @@ class PictureDisplay:
                 head_length=min(0.05, 0.6 * max(shortest, 1e-3)),
             )
 
+    def draw_outline(self, corners: Sequence[Pixel], radius: float | None = None, adds: bool = True) -> None:
+        """Show a line through pixels of the user's picture, as wide as a brush of a radius; no corners take it away."""
+        with self._lock:
+            if self._outline is not None:
+                self._outline.remove()
+                self._outline = None
+            if self.plane is None or len(corners) < 2:
+                return
+            along = self.plane.to_world(np.array(corners, dtype=np.float64), LIFT).astype(np.float32)
+            color = CROP_COLOR if radius is None else ADDS_COLOR if adds else REMOVES_COLOR
+            wide = 2 * (radius or 0) * self.plane.width / self.plane.width_px
+            self._outline = self._scene.add_line_segments(
+                "/picture_outline",
+                np.stack([along[:-1], along[1:]], 1),
+                color,
+                thickness=wide or 2.0,
+                thickness_units="world" if wide else "screen",
+            )
+
     def draw_crop(self, framed: FramedImage | None) -> None:
         """Show the square that the network sees; None takes it away."""
         with self._lock:
@@ -113,8 +154,10 @@ class PictureDisplay:
             )
 
 
-def page_pixels(rgba: Float[Tensor, "4 h w"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """A picture on white as bytes, reduced to :data:`MAX_SIDE_PX`."""
+def page_pixels(rgba: Float[Tensor, "4 h w"], background: bool = False) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """A picture on white, or on its own faded ``background``, as bytes, reduced to :data:`MAX_SIDE_PX`."""
+    if background:
+        rgba = torch.cat([rgba[:3], BACKGROUND_SHOWN + (1 - BACKGROUND_SHOWN) * rgba[3:]])
     picture = composite_on_white(rgba)
     factor = MAX_SIDE_PX / max(picture.shape[1:])
     if factor < 1:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from partrm.errors import PartRMError
+from partrm.geometry.joints import JointMotion
 from partrm.imaging.images import FramedImage
-from partrm.inference.prediction import Prediction
+from partrm.inference.prediction import ADVICE, Prediction
 from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.drag_3d import Pull
@@ -20,8 +21,9 @@ from partrm.viewer.engine import Engine, Generation, Request
 from partrm.viewer.exports import Result, export
 from partrm.viewer.frame_rate import Pace
 from partrm.viewer.gallery import Example, Gallery
-from partrm.viewer.geometry import PRESETS, overview
-from partrm.viewer.panel import BOTH, Actions, Panel, counts_text, joint_text
+from partrm.viewer.geometry import PRESETS, Pixel, overview
+from partrm.viewer.masking import MaskGesture, boxed, brushed
+from partrm.viewer.panel import ADD, BOTH, BOX, DRAGS, Actions, Panel, counts_text, joint_text
 from partrm.viewer.picture import PictureDisplay
 from partrm.viewer.playback import Player
 from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recrop
@@ -31,6 +33,8 @@ Drag = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the user's picture."""
 
 EMPTY = "Drag a part in the picture."
+
+NOTHING = "No object stands out: let the mouse draw a box about it (*Object in the picture*)."
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +55,11 @@ class Session:
         self._drags: list[Drag] = []
         self._history: list[list[Drag]] = []
         self._pressed_px: tuple[float, float] | None = None
+        self._gesture = MaskGesture(self._picture)
+        self._masks: list[OpenedPicture] = []
+        """The picture before each correction of its mask."""
+        self._choices: tuple[JointMotion, ...] = ()
+        """Joints in the order of their buttons."""
         self._pull = Pull(client, self._object)
         self._predictions, self._previews, self._releases = Generation(), Generation(), Generation()
         self._closing, self._closed = threading.Lock(), False
@@ -92,6 +101,8 @@ class Session:
             crop=lambda *numbers: self._do("Crop", lambda: self._crop(*numbers)),
             show_crop=self._set_show_crop,
             export=lambda kind: self._do("Export", lambda: self._export(kind)),
+            undo_mask=lambda: self._do("Undo mask", self._undo_mask),
+            choose_joint=lambda number: self._do("Joint", lambda: self._choose_joint(number)),
         )
 
     def _do(self, what: str, job: Callable[[], None]) -> None:
@@ -145,10 +156,11 @@ class Session:
             self._do("Opening", self._pace.measure)
         else:
             self._opened, self._base_frame = source, source.views.framed[0]
-            self._picture.show(source.rgba, self._on_picture_drag)
+            self._picture.show(source.rgba, self._on_picture_drag, source.is_photo)
             self._panel.reset_crop(source.adjustable)
             self._draw_crop()
-            self._panel.say(source.title, EMPTY)
+            nothing = source.cut_by == "nothing"
+            self._panel.say(source.title, NOTHING if nothing else EMPTY)
         self._look_from(BOTH)
 
     @property
@@ -165,8 +177,11 @@ class Session:
             self._gallery = None
         self._object.clear()
         self._picture.clear()
+        self._panel.draw_drags()
+        self._panel.reset_crop(False)
         self._opened = self._base_frame = self._result = None
-        self._drags, self._history = [], []
+        self._drags, self._history, self._masks, self._pressed_px = [], [], [], None
+        self._offer_joints(())
 
     # Drags and predictions.
 
@@ -180,10 +195,13 @@ class Session:
         end = plane.hit(eye, np.asarray(event.end_position))
         if self._pressed_px is None or end is None:
             return
-        drag = (*self._pressed_px, *end)
-        if event.phase == "end":
+        start, released = self._pressed_px, event.phase == "end"
+        if released:
             self._pressed_px = None
-        self._follow(drag, released=event.phase == "end")
+        if self._panel.draws == DRAGS:
+            self._follow((*start, *end), released)
+        else:
+            self._follow_mask(start, end, released)
 
     async def _on_pull(self, event: Any) -> None:
         drag = None if self._opened is None else self._pull.follow(event, self._opened.views)
@@ -222,6 +240,7 @@ class Session:
             self._object.clear()
             self._picture.tint(None)
             self._result = None
+            self._offer_joints(())
             self._panel.show_fraction(0.0)
             self._panel.say(self._title, EMPTY)
 
@@ -249,6 +268,7 @@ class Session:
             self._drop_drag()
             raise
         if prediction is not None and not (request.outdated or self._closed):
+            self._offer_joints((prediction.joint, *prediction.alternatives))
             self._show_prediction(prediction, opened.title, asked_s)
 
     def _ask_preview(self, drags: list[Drag]) -> None:
@@ -262,7 +282,7 @@ class Session:
             return
         try:
             found = self._engine.predict(
-                opened.views, drags, lambda: not (newest.outdated or under_way.outdated or self._closed)
+                opened.views, drags, lambda: not (newest.outdated or under_way.outdated or self._closed), ensemble=False
             )
         except DragError:
             return  # a drag under way may well pass where none may end
@@ -272,13 +292,15 @@ class Session:
         if found is not None and not (under_way.outdated or self._closed):
             self._picture.tint(found.part_mask)
 
-    def _show_prediction(self, prediction: Prediction, title: str, asked_s: float) -> None:
+    def _show_prediction(self, prediction: Prediction, title: str, asked_s: float | None) -> None:
+        """Show a prediction and play it; ``asked_s`` is when its drag was released, None of one chosen by its joint."""
         self._player.stop()
         shown = MovableGaussians(prediction.before, prediction.moving, prediction.joint)
         times = [("network", 1000 * prediction.timings_s["network"])]
         self._show(Result(shown, prediction), title, times)
         self._tint_picture()
-        times.append(("drag to splats", 1000 * (time.perf_counter() - asked_s)))
+        if asked_s is not None:
+            times.append(("drag to splats", 1000 * (time.perf_counter() - asked_s)))
         self._describe(title, times)
         if bool(prediction.moving.any()):
             self._panel.show_playing(False)
@@ -303,6 +325,8 @@ class Session:
         if shown.joint is not None:
             joint = shown.joint
             lines.insert(0, joint_text(joint.type.name.lower(), joint.amount, joint.confidence))
+        if self._result.prediction is not None and self._result.prediction.uncertain:
+            lines.insert(1, f"**{ADVICE}**")
         self._panel.say(title, "\n\n".join(lines))
 
     # Motion and look.
@@ -356,7 +380,58 @@ class Session:
         else:
             self._viewpoint.stand_fitting(lambda aspect: overview(self._picture.plane, aspect))
 
-    # The crop and exports.
+    # The object's mask, the crop and exports.
+
+    def _follow_mask(self, start: Pixel, end: Pixel, released: bool) -> None:
+        """A box or a stroke of a brush under way or released."""
+        opened, draws = self._opened, self._panel.draws
+        if opened is None or not opened.adjustable:
+            return
+        if draws == BOX:
+            box = self._gesture.box(start, end, released)
+            if released:
+                self._panel.draw_drags()
+                self._do("Box", lambda: self._remask(lambda picture: boxed(picture, box)))
+        else:
+            radius = self._panel.brush * max(opened.rgba.shape[1:])
+            stroke = self._gesture.stroke(start, end, released, radius, draws == ADD)
+            if released:
+                self._do("Brush", lambda: self._remask(lambda picture: brushed(picture, stroke)))
+
+    def _remask(self, correct: Callable[[OpenedPicture], OpenedPicture]) -> None:
+        if self._opened is not None:
+            corrected = correct(self._opened)
+            self._masks.append(self._opened)
+            self._show_mask(corrected)
+
+    def _undo_mask(self) -> None:
+        if self._masks:
+            self._show_mask(self._masks.pop())
+
+    def _show_mask(self, picture: OpenedPicture) -> None:
+        """Another mask of the picture that is open, the crop about it; the drags are asked again."""
+        self._opened, self._base_frame = picture, picture.views.framed[0]
+        self._picture.recolor(picture.rgba, picture.is_photo)
+        self._panel.reset_crop(picture.adjustable)
+        self._draw_crop()
+        if self._drags:
+            self._ask(self._drags)
+        else:
+            self._panel.say(picture.title, EMPTY)
+
+    def _offer_joints(self, joints: tuple[JointMotion, ...]) -> None:
+        self._choices = joints
+        self._panel.offer_joints([joint_text(j.type.name.lower(), j.amount, j.confidence) for j in joints])
+
+    def _choose_joint(self, number: int) -> None:
+        """Let another of the ensemble's joints move the part."""
+        prediction = None if self._result is None else self._result.prediction
+        if prediction is None or not number < len(self._choices):
+            return
+        chosen = self._choices[number]
+        if chosen is not prediction.joint:
+            alternatives = [joint is chosen for joint in prediction.alternatives]
+            self._show_prediction(prediction.with_alternative(alternatives.index(True)), self._title, None)
 
     def _crop(self, scale: float, right: float, down: float) -> None:
         if self._opened is None or self._base_frame is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
@@ -19,9 +20,11 @@ from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Came
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.imaging.cutout import ImageError
+from partrm.imaging.cutout import ImageError, NoObjectError
+from partrm.imaging.decoding import decode
+from partrm.imaging.grabcut import Box, Stroke
 from partrm.imaging.images import FramedImage, crop_square, load_image
-from partrm.imaging.photos import CutoutRequest, open_photo
+from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
 from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source, single_view
 from partrm.viewer.display import MovableGaussians
 
@@ -61,7 +64,18 @@ class OpenedPicture:
     """The (first) picture, user pixels."""
     views: SourceViews
     adjustable: bool
-    """Whether the user may move and resize the square that the network sees."""
+    """Whether the user may correct the object's mask, and move and resize the square that the network sees."""
+    cut_by: str = "alpha"
+    """What found the object (:class:`partrm.imaging.photos.Photo`); ``nothing`` where that is left to the user."""
+    box_px: Box | None = None
+    """Drawn about the object by the user."""
+    strokes: tuple[Stroke, ...] = ()
+    """By which the user has corrected the mask."""
+
+    @property
+    def is_photo(self) -> bool:
+        """Whether it shows more than its object: not an image that came with a mask."""
+        return self.cut_by != "alpha"
 
 
 def open_path(path: Path, size_px: int | None) -> OpenedPicture | MovableGaussians:
@@ -107,15 +121,24 @@ def needs_model(path: Path | None) -> bool:
 def open_picture(
     path: Path, size_px: int, framing: Literal["auto", "canonical"] = "auto", title: str = ""
 ) -> OpenedPicture:
-    """A single image file, its object framed as ``partrm predict`` does."""
-    return picture_of(open_photo(path, CutoutRequest()).rgba, size_px, framing, title or path.name)
+    """A single image file, its object framed as ``partrm predict`` does; all of it where no object is found."""
+    try:
+        photo = open_photo(path, CutoutRequest())
+    except NoObjectError:
+        rgba = rearrange(torch.from_numpy(decode(path, max_side_px=WORK_SIDE_PX).pixels), "h w c -> c h w")
+        return picture_of(rgba, size_px, framing, title or path.name, "nothing")
+    return picture_of(photo.rgba, size_px, framing, title or path.name, photo.cut_by)
 
 
 def picture_of(
-    rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"], title: str
+    rgba: Float[Tensor, "4 h w"],
+    size_px: int,
+    framing: Literal["auto", "canonical"],
+    title: str,
+    cut_by: str = "alpha",
 ) -> OpenedPicture:
     """An image in memory; see :func:`open_picture`."""
-    return OpenedPicture(title, rgba, single_view(rgba, size_px, framing), adjustable=True)
+    return OpenedPicture(title, rgba, single_view(rgba, size_px, framing), adjustable=True, cut_by=cut_by)
 
 
 def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:

@@ -1,0 +1,77 @@
+"""The object's mask made by hand: a box drawn about it, strokes that add to it and take from it."""
+
+from dataclasses import replace
+
+import torch
+
+from partrm.imaging.grabcut import Box, Stroke, grab_cut, painted
+from partrm.inference.source import single_view
+from partrm.viewer.geometry import Pixel
+from partrm.viewer.picture import PictureDisplay
+from partrm.viewer.sources import OpenedPicture, ViewError
+
+MIN_BOX_PX = 8
+"""Shorter sides of a box are a slip of the mouse."""
+
+
+def boxed(picture: OpenedPicture, box: Box) -> OpenedPicture:
+    """The picture with what GrabCut finds in a box (pixels of the picture) as its object.
+
+    Raises:
+        ViewError: the picture has a mask of its own, or the box is too small.
+        ImageError: nothing stands out in the box.
+    """
+    if picture.cut_by == "alpha":
+        raise ViewError("the picture has a mask in its alpha channel already: correct it with the brushes")
+    if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
+        raise ViewError(f"the box is too small: draw one of at least {MIN_BOX_PX} pixels each way")
+    cut = grab_cut(picture.rgba[:3], box, torch.zeros(0, 2))
+    return _masked(replace(picture, rgba=cut, cut_by="grabcut box", box_px=box, strokes=()))
+
+
+def brushed(picture: OpenedPicture, stroke: Stroke) -> OpenedPicture:
+    """The picture with its mask corrected: GrabCut cuts anew as all strokes tell, other masks are painted over.
+
+    Raises:
+        ViewError: nothing of the object is left.
+        ImageError: GrabCut finds nothing.
+    """
+    strokes = (*picture.strokes, stroke)
+    if picture.cut_by.startswith("grabcut"):
+        rgba = grab_cut(picture.rgba[:3], picture.box_px, torch.zeros(0, 2), strokes)
+    else:
+        rgba = torch.cat([picture.rgba[:3], painted(picture.rgba[3], (stroke,))[None]])
+    if not bool((rgba[3] > 0.5).any()):
+        raise ViewError("nothing of the object is left")
+    return _masked(replace(picture, rgba=rgba, strokes=strokes))
+
+
+def _masked(picture: OpenedPicture) -> OpenedPicture:
+    """The picture, its crop about its new mask."""
+    size_px = picture.views.framed[0].image.shape[-1]
+    return replace(picture, views=single_view(picture.rgba, size_px, "auto"))
+
+
+class MaskGesture:
+    """Follows the mouse while a box or a stroke is drawn, and shows it on the picture."""
+
+    def __init__(self, picture: PictureDisplay) -> None:
+        self._picture = picture
+        self._points: list[Pixel] = []
+
+    def box(self, start: Pixel, end: Pixel, released: bool) -> Box:
+        """The box between two corners (pixels of the picture), drawn until the mouse is released."""
+        box = min(start[0], end[0]), min(start[1], end[1]), max(start[0], end[0]), max(start[1], end[1])
+        left, top, right, bottom = box
+        outline = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        self._picture.draw_outline([] if released else outline)
+        return box
+
+    def stroke(self, start: Pixel, end: Pixel, released: bool, radius: float, adds: bool) -> Stroke:
+        """The stroke so far, from where the mouse was pressed to where it is now (pixels of the picture)."""
+        self._points = [*(self._points or [start]), end]
+        stroke = Stroke(tuple(self._points), radius, adds)
+        self._picture.draw_outline([] if released else self._points, radius, adds)
+        if released:
+            self._points = []
+        return stroke
