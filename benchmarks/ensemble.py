@@ -49,8 +49,8 @@ WAYS: dict[str, tuple[Sequence[Question], bool]] = {
 }
 """The other questions, and whether the mask follows the image's edges."""
 
-READ = "mirrored, further, both, refined"
-"""The way whose confidence is told."""
+READ = "mirrored, further, refined"
+"""The way that `predict` asks, whose confidence is told."""
 
 
 class Remembering(torch.nn.Module):
@@ -129,7 +129,7 @@ def interval(right: int, count: int) -> tuple[float, float]:
     z, share = 1.96, right / count
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return middle - half, middle + half
+    return min(middle - half, share), max(middle + half, share)  # at 0 and 1 rounding may pass them
 
 
 def report(rows: Sequence[dict[str, dict[str, float]]]) -> None:

@@ -14,7 +14,7 @@ import partrm.rendering._cpu_splats
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians
 from partrm.paper.verify import load_splat_golden, verify_splats
-from partrm.rendering.splats import SplatBackendError, render_splats
+from partrm.rendering.splats import SplatBackendError, render_splats, render_states
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "splat_a.npz"
 NAMES = tuple(f.name for f in fields(Gaussians))
@@ -116,6 +116,24 @@ def test_batches_and_threads_change_nothing():
         assert torch.equal(images.alpha[b], alone[b].alpha)
     for name in NAMES:
         torch.testing.assert_close(getattr(leaves, name).grad[1], getattr(single, name).grad, atol=1e-4, rtol=1e-4)
+
+
+def test_states_one_after_another_are_the_same_images(generator):
+    """What has not changed since the state before is not drawn anew: moved, recoloured, gone and back again."""
+    n, camera = 300, canonical_orbit(1, 60)
+    rand = torch.rand(n, 11, generator=generator)
+    before = Gaussians(
+        rand[:, :3] - 0.5, 2 * rand[:, 3:7] - 1, 0.01 + 0.03 * rand[:, 7:10], 0.2 + 0.7 * rand[:, 10], rand[:, :3]
+    )
+    part = (torch.arange(n) < 40)[:, None]
+    moved = replace(before, means=torch.where(part, before.means + torch.tensor([0.2, 0.0, 0.1]), before.means))
+    painted = replace(moved, colors=torch.where(part, 1 - moved.colors, moved.colors))
+    away = replace(before, means=torch.where(part, torch.tensor([0.0, 0.0, 9.0]), before.means))
+    states = [before, moved, painted, away, away, before]
+    for state, shown in zip(states, render_states(states, camera), strict=True):
+        alone = render_splats(state, camera)
+        assert torch.equal(shown.rgb, alone.rgb)
+        assert torch.equal(shown.alpha, alone.alpha)
 
 
 def test_background_and_straight_alpha():

@@ -121,6 +121,7 @@ def test_box_and_brushes_make_the_mask_of_a_photograph(box_page, tmp_path):
     Image.fromarray(picture).save(tmp_path / "kitchen.png")
     tab.page.locator("input[type=file]").first.set_input_files(str(tmp_path / "kitchen.png"))
     tab.says("kitchen.png")
+    tab.settles()
 
     def shows(**faded):
         """Wait until places of the cabinet are faded as told, and the wall is."""

@@ -1,5 +1,6 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -121,7 +122,7 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        ensemble: ask in four ways (as given, mirrored, pulled further, both) and take the surest answer.
+        ensemble: ask in three ways (as given, mirrored, pulled further) and take the surest answer.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
         photo: what is known of a photograph.
@@ -140,10 +141,12 @@ def predict(
     from partrm.geometry.cameras import load_cameras
     from partrm.inference.prediction import ADVICE
     from partrm.inference.source import check_drags
+    from partrm.rendering.splats import load_kernels
 
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out, RESULTS, "prediction.json")
     console = plain_console()
+    kernels = ThreadPoolExecutor(1).submit(load_kernels)
     loaded = PartRM.from_pretrained(model, device)
     request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
     views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
@@ -162,6 +165,7 @@ def predict(
         found = _found(prediction)
         if prediction.uncertain:
             console.print(ADVICE)
+    kernels.result()
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")

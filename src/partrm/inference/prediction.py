@@ -4,8 +4,10 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.linalg
@@ -15,9 +17,6 @@ from PIL import Image
 from torch import Tensor
 
 from partrm import __version__
-from partrm.assets.asset import AssetSettings
-from partrm.assets.export import DEFAULT_FORMATS, Format, export_prediction
-from partrm.assets.predicted import PosedImage, PredictedObject
 from partrm.files import staged_folder
 from partrm.geometry.cameras import (
     CANONICAL_DISTANCE,
@@ -35,7 +34,12 @@ from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.inference.trajectory import Trajectory, TrajectoryFrame, box_diagonal, gripper_at, gripper_trajectory
 from partrm.metrics.images import composite_on_white
-from partrm.rendering.splats import render_splats
+from partrm.rendering.splats import render_splats, render_states
+
+if TYPE_CHECKING:
+    from partrm.assets.asset import AssetSettings
+    from partrm.assets.export import Format
+    from partrm.assets.predicted import PredictedObject
 
 ADVICE = "uncertain: pull further along the motion, or drag the part in two or three places"
 """What is said of an answer below it."""
@@ -63,7 +67,7 @@ FRAMES_PER_SECOND = 12
 INPUT = "input.png"
 """The object cut out of the first image, beside a prediction."""
 
-PIXELS_AT_ONCE = 2**22
+PIXELS_AT_ONCE = 2**21
 """Of the views that are rendered together; more cameras take longer, not more memory."""
 
 MAX_PHOTO_PX = 1024
@@ -174,27 +178,35 @@ class Prediction:
         save_prediction(self, folder, cameras)
 
     def export(
-        self, folder: str | Path, settings: AssetSettings | None = None, formats: Sequence[Format] = DEFAULT_FORMATS
+        self,
+        folder: str | Path,
+        settings: "AssetSettings | None" = None,
+        formats: "Sequence[Format] | None" = None,
     ) -> None:
         """Write the prediction as an articulated asset; see :func:`partrm.assets.export.export_prediction`."""
-        export_prediction(self.to_predicted(), folder, settings, formats)
+        from partrm.assets.export import DEFAULT_FORMATS, export_prediction
 
-    def to_predicted(self) -> PredictedObject:
+        export_prediction(self.to_predicted(), folder, settings, DEFAULT_FORMATS if formats is None else formats)
+
+    def to_predicted(self) -> "PredictedObject":
         """What an asset is made from.
 
         Raises:
             AssetError: nothing moves, or everything does.
         """
-        photo = input_photo(self.source)
+        from partrm.assets.predicted import PosedImage, PredictedObject
+
+        picture, camera = input_photo(self.source)
+        photo = PosedImage(picture, camera)
         return PredictedObject(self.before, self.moving, self.joint, photo, self.model_name, self.model_hash)
 
 
-def input_photo(source: SourceViews) -> PosedImage:
+def input_photo(source: SourceViews) -> tuple[Float[Tensor, "4 size size"], Cameras]:
     """The first image around its object, in as many pixels as it has (at most :data:`MAX_PHOTO_PX`), and its camera."""
     first = source.framed[0].image.shape[-1]
     size = min(MAX_PHOTO_PX, max(first, round(first / source.first_framed.scale)))
     picture, camera = source.first_picture(size)
-    return PosedImage(picture.image, camera)
+    return picture.image, camera
 
 
 def default_cameras(source: SourceViews) -> Cameras:
@@ -229,8 +241,9 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
         OutputError: the folder cannot be written.
     """
     cameras = default_cameras(prediction.source) if cameras is None else cameras
-    with staged_folder(out_dir, record="prediction.json") as folder:
+    with staged_folder(out_dir, record="prediction.json") as folder, ThreadPoolExecutor(1) as pool:
         started = time.perf_counter()
+        video = pool.submit(save_motion, prediction, cameras[:1], folder / "motion.mp4")
         save_ply(prediction.after, folder / "gaussians.ply")
         save_ply(prediction.before, folder / "gaussians_before.ply")
         (folder / "views").mkdir()
@@ -239,16 +252,16 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
             save_image(view, folder / "views" / f"{index:03d}.png")
         save_image(prediction.part_mask[None], folder / "part_mask.png")
         save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
-        photo = input_photo(prediction.source)
-        save_image(photo.image, folder / INPUT)
+        photo, photo_camera = input_photo(prediction.source)
+        save_image(photo, folder / INPUT)
         Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
-        save_motion(prediction, cameras[:1], folder / "motion.mp4")
+        video.result()
         timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
         described = describe(prediction, cameras)
         described["source"]["input"] = {
             "file": INPUT,
-            "fovy_deg": math.degrees(float(photo.camera.fovy_rad[0])),
-            "T_canonical_camera": photo.camera.T_world_camera[0].tolist(),
+            "fovy_deg": math.degrees(float(photo_camera.fovy_rad[0])),
+            "T_canonical_camera": photo_camera.T_world_camera[0].tolist(),
         }
         content = json.dumps(described | {"timings_s": timings}, indent=1, allow_nan=False)
         (folder / "prediction.json").write_text(content + "\n", encoding="utf-8")
@@ -399,10 +412,10 @@ def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     )
     video.send(None)
     try:
-        for frame in range(MOTION_FRAMES):
+        states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
+        for shown in render_states(states, camera):
             picture = np.full((height, width, 3), 255, dtype=np.uint8)
-            state = prediction.at(frame / (MOTION_FRAMES - 1))
-            picture[: camera.height, : camera.width] = to_bytes(composite_on_white(render_rgba(state, camera))[0])
+            picture[: camera.height, : camera.width] = to_bytes(composite_on_white(shown.rgba().clamp(0, 1))[0])
             video.send(picture)
     finally:
         video.close()

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from partrm.errors import PartRMError
 from partrm.files import read_bytes, read_json, staged_folder
@@ -237,10 +238,21 @@ def with_part_layer(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dic
     return grown
 
 
+class Unfilled(TorchFunctionMode):
+    """Modules made within it leave out :mod:`torch.nn.init`: their weights are about to be replaced."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def build_network(config: NetworkConfig | ReferenceConfig) -> PartRMNetwork | ReferenceNetwork:
     """The network of a config, its weights about to be replaced."""
     if isinstance(config, NetworkConfig):
-        return PartRMNetwork(config)
+        with Unfilled():
+            return PartRMNetwork(config)
     with torch.device("meta"):  # no time lost on 440 M random weights
         return ReferenceNetwork(config)
 

@@ -4,6 +4,8 @@ Both backends compute the same image: EWA projection with a low-pass filter, fro
 alpha at most 0.999, contributions below 1/255 skipped, pixels closed at a transmittance of 1e-4.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians
+
+LOW_PASS_PX, NEAR = 0.3, 0.01
+"""What :func:`render_splats` widens splats by, and how near Gaussians are left out, unless told otherwise."""
 
 
 class SplatBackendError(PartRMError):
@@ -45,8 +50,8 @@ def render_splats(
     cameras: Cameras,
     *,
     background: Float[Tensor, "3"] | None = None,
-    low_pass_px: float = 0.3,
-    near: float = 0.01,
+    low_pass_px: float = LOW_PASS_PX,
+    near: float = NEAR,
     backend: Literal["auto", "cpu", "gsplat"] = "auto",
     block_cut: bool = False,
 ) -> SplatImages:
@@ -95,16 +100,55 @@ def render_splats(
     return SplatImages(rgb, alpha, background)
 
 
-def _rasterize_cpu(
-    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float
-) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
-    """Premultiplied colour and alpha by our kernels."""
+def render_states(states: Iterable[Gaussians], camera: Cameras) -> Iterator[SplatImages]:
+    """Images on white of states [n] of the same Gaussians, one after another, from one camera [1].
+
+    They are those of :func:`render_splats`; on a CPU what has not changed since the state before is not drawn anew.
+
+    Raises:
+        SplatBackendError: the backend is not installed.
+    """
+    if camera.device.type != "cpu":
+        for state in states:
+            yield render_splats(state, camera)
+        return
+    with missing_numba_told():
+        from partrm.rendering._cpu_splats.rasterizer import rasterize_states
+    for premultiplied, alpha in rasterize_states(states, camera, LOW_PASS_PX, NEAR):
+        background = premultiplied.new_ones(3)
+        rgb = premultiplied + (1 - alpha[None]) * background[:, None, None]
+        yield SplatImages(rgb[None], alpha[None], background)
+
+
+def load_kernels() -> None:
+    """Load what the CPU renders splats with, which takes half a second, ahead of the first image.
+
+    Raises:
+        SplatBackendError: it is not installed.
+    """
+    dot = Gaussians(torch.zeros(1, 3), torch.eye(1, 4), torch.ones(1, 3), torch.ones(1), torch.ones(1, 3))
+    render_splats(dot, canonical_orbit(1, 16))
+    for _ in render_states([dot, dot], canonical_orbit(1, 16)):
+        pass
+
+
+@contextmanager
+def missing_numba_told() -> Iterator[None]:
+    """Let a missing numba say what to install."""
     try:
-        from partrm.rendering._cpu_splats.rasterizer import rasterize
+        yield
     except ModuleNotFoundError as error:
         if error.name != "numba":
             raise
         raise SplatBackendError("rendering Gaussians on the CPU needs numba: pip install numba") from error
+
+
+def _rasterize_cpu(
+    gaussians: Gaussians, cameras: Cameras, low_pass_px: float, near: float
+) -> tuple[Float[Tensor, "b v 3 h w"], Float[Tensor, "b v h w"]]:
+    """Premultiplied colour and alpha by our kernels."""
+    with missing_numba_told():
+        from partrm.rendering._cpu_splats.rasterizer import rasterize
     return rasterize(gaussians, cameras, low_pass_px, near)
 
 

@@ -65,8 +65,8 @@ class Panel:
         gui.set_panel_label("PartRM")
         self._status: Any = gui.add_markdown(f"### {title}\n{HELP}")
         self._source_controls(gui)
-        self._mask_controls(gui)
         self._motion_controls(gui)
+        self._mask_controls(gui)
         self._look_controls(gui)
         self._export_controls(gui)
 

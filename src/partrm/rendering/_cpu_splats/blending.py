@@ -108,6 +108,17 @@ def bin_tiles(order, tiles, tiles_x, tiles_y):
     return starts, ids
 
 
+@njit(cache=KEEP, nogil=True)
+@no_type_check
+def mark_tiles(changed, tiles, tiles_x, marks):
+    """Set ``marks`` [tiles] where a changed Gaussian [n] reaches by its ``tiles`` [n, 4]."""
+    for g in range(changed.shape[0]):
+        if changed[g]:
+            for ty in range(tiles[g, 1], tiles[g, 3]):
+                for tx in range(tiles[g, 0], tiles[g, 2]):
+                    marks[ty * tiles_x + tx] = True
+
+
 @njit(cache=KEEP, nogil=True, inline="always")
 @no_type_check
 def _rows(splat, tile_y):
@@ -120,13 +131,14 @@ def _rows(splat, tile_y):
 
 @njit(cache=KEEP, nogil=True, error_model="numpy", fastmath=_FAST)
 @no_type_check
-def blend(splats, colors, starts, ids, tiles_x, first, step, image):
-    """Blend tiles ``first, first + step, …`` into ``image`` [5, tiles y, tiles x, TILE * TILE].
+def blend(splats, colors, starts, ids, tiles_x, chosen, first, step, image):
+    """Blend tiles ``chosen[first], chosen[first + step], …`` into ``image`` [5, tiles y, tiles x, TILE * TILE].
 
     The planes are premultiplied red, green, blue, the transmittance, and a scratch plane of stopping thresholds.
     """
     buffer = np.empty(5 * _AREA, np.float32)
-    for tile in range(first, starts.shape[0] - 1, step):
+    for index in range(first, chosen.shape[0], step):
+        tile = chosen[index]
         tile_y, tile_x = tile // tiles_x, tile % tiles_x
         for j in range(3 * _AREA):
             buffer[j] = 0.0

@@ -6,7 +6,7 @@ renderer usable from several threads at a time and after a fork, and leave inner
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -49,6 +49,7 @@ class _View:
     """One image's projected Gaussians, binned, and its blended tiles (layout: ``_cpu_splat_projection``)."""
 
     splats: Float[np.ndarray, "n 8"]
+    tiles: Int[np.ndarray, "n 4"]
     starts: Int[np.ndarray, "tiles_plus_1"]
     ids: Int[np.ndarray, "pairs"]
     image: Float[np.ndarray, "5 ty tx px"]
@@ -89,30 +90,82 @@ class _Rasterize(torch.autograd.Function):
         return None, means, quats, scales, opacities.squeeze(-1), colors
 
 
+def rasterize_states(
+    states: Iterable[Gaussians], camera: Cameras, low_pass_px: float, near: float
+) -> Iterator[tuple[Float[Tensor, "3 h w"], Float[Tensor, "h w"]]]:
+    """Premultiplied colour and alpha of states [n] of the same Gaussians in a camera [1], one after another.
+
+    Tiles that no Gaussian reaches that has changed since the state before are not blended anew: their images are equal.
+    """
+    job = _Job(_array(camera.T_camera_world)[None], _array(camera.focal_px)[None], camera.width, camera.height,
+               low_pass_px, near)  # fmt: skip
+    threads, last = _threads(), None
+    with ThreadPoolExecutor(threads) as pool:
+        for state in states:
+            fields = (state.means, state.quats, state.scales, state.opacities, state.colors)
+            values = [_array(value[None]) for value in fields]
+            view, colors = _prepare(job, values, (0, 0)), values[-1][0]
+            chosen = _all_tiles(job) if last is None else _changed_tiles(job, *last, view, colors)
+            if last is not None:
+                view.image[:] = last[0].image
+
+            def blend(part: int, view: _View = view, colors: np.ndarray = colors, chosen: np.ndarray = chosen) -> None:
+                arrays = (view.splats, colors, view.starts, view.ids, job.tiles_x, chosen)
+                blending.blend(*arrays, part, threads, view.image)
+
+            _run(pool, blend, range(threads))
+            last = view, colors
+            image = torch.from_numpy(view.image[:4])
+            image = rearrange(image, "c ty tx (y x) -> c (ty y) (tx x)", y=projection.TILE)
+            image = image[:, : job.height, : job.width].to(state.means.dtype)
+            yield image[:3], 1 - image[3]
+
+
+def _all_tiles(job: _Job) -> Int[np.ndarray, " tiles"]:
+    return np.arange(job.tiles_x * job.tiles_y)
+
+
+def _changed_tiles(
+    job: _Job,
+    before: _View,
+    colors_before: Float[np.ndarray, "n 3"],
+    after: _View,
+    colors_after: Float[np.ndarray, "n 3"],
+) -> Int[np.ndarray, " tiles"]:
+    """Tiles that a Gaussian reaches, or has reached, whose splat or colour is another."""
+    changed = (before.splats != after.splats).any(1) | (colors_before != colors_after).any(1)
+    marks = np.zeros(job.tiles_x * job.tiles_y, bool)
+    for view in (before, after):
+        blending.mark_tiles(changed, view.tiles, job.tiles_x, marks)
+    return np.flatnonzero(marks)
+
+
+def _prepare(job: _Job, values: list[np.ndarray], index: tuple[int, int]) -> _View:
+    """The Gaussians of a batch element projected to one of its cameras and binned; the image is still empty."""
+    means, quats, scales, opacities, _ = (value[index[0]] for value in values)
+    splats = np.empty((len(means), projection.SPLAT_WIDTH), np.float32)
+    tiles = np.empty((len(means), 4), np.int32)
+    camera = (job.T_camera_world[index], float(job.focal_px[index]), job.width, job.height)
+    projection.project(means, quats, scales, opacities, *camera, job.low_pass_px, job.near, splats, tiles)
+    order = blending.sort_by_depth(np.ascontiguousarray(splats[:, projection.DEPTH]).view(np.uint32))
+    starts, ids = blending.bin_tiles(order, tiles, job.tiles_x, job.tiles_y)
+    image = np.empty((5, job.tiles_y, job.tiles_x, projection.TILE**2), np.float32)
+    return _View(splats, tiles, starts, ids, image)
+
+
 def _render(job: _Job, values: list[np.ndarray]) -> list[list[_View]]:
     """All images, rows by batch element."""
     batch, count = job.focal_px.shape
-    threads = _threads()
-
-    def prepare(index: tuple[int, int]) -> _View:
-        means, quats, scales, opacities, _ = (value[index[0]] for value in values)
-        splats = np.empty((len(means), projection.SPLAT_WIDTH), np.float32)
-        tiles = np.empty((len(means), 4), np.int32)
-        camera = (job.T_camera_world[index], float(job.focal_px[index]), job.width, job.height)
-        projection.project(means, quats, scales, opacities, *camera, job.low_pass_px, job.near, splats, tiles)
-        order = blending.sort_by_depth(np.ascontiguousarray(splats[:, projection.DEPTH]).view(np.uint32))
-        starts, ids = blending.bin_tiles(order, tiles, job.tiles_x, job.tiles_y)
-        image = np.empty((5, job.tiles_y, job.tiles_x, projection.TILE**2), np.float32)
-        return _View(splats, starts, ids, image)
+    threads, chosen = _threads(), _all_tiles(job)
 
     def blend(part: int) -> None:
         for (b, _), view in zip(indices, views, strict=True):
             arrays = (view.splats, values[-1][b], view.starts, view.ids)
-            blending.blend(*arrays, job.tiles_x, part, threads, view.image)
+            blending.blend(*arrays, job.tiles_x, chosen, part, threads, view.image)
 
     indices = [(b, v) for b in range(batch) for v in range(count)]
     with ThreadPoolExecutor(threads) as pool:
-        views = list(pool.map(prepare, indices))
+        views = list(pool.map(lambda index: _prepare(job, values, index), indices))
         _run(pool, blend, range(threads))
     return [views[b * count : (b + 1) * count] for b in range(batch)]
 
