@@ -167,11 +167,13 @@ def plot(sets: dict[str, Sequence[dict[str, dict[str, float]]]], path: Path) -> 
                 label = None if name in told else f"{name} ({len(rows)} images)"
                 told.add(name)
                 reach = [[share - below], [above - share]]
-                axes.errorbar(x, share, reach, fmt="o", color=color, capsize=3, label=label)
-                place = (6, -12 if shift else 6)
-                axes.annotate(f"{len(inside)}", (x, share), place, textcoords="offset points", color=color)
-    axes.set(xlabel="confidence", ylabel="share of joints that are right", xlim=(0, 1.02), ylim=(0, 1.04))
-    axes.legend(loc="upper left")
+                axes.errorbar(x + 0.012 * shift, share, reach, fmt="o", color=color, capsize=3, label=label)
+                place = (5, -14) if shift else (-14, -14)
+                axes.annotate(
+                    f"{len(inside)}", (x + 0.012 * shift, share), place, textcoords="offset points", color=color
+                )
+    axes.set(xlabel="confidence", ylabel="share of joints that are right", xlim=(-0.03, 1.06), ylim=(0, 1.06))
+    axes.legend(loc="lower left")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

@@ -4,7 +4,7 @@
     python benchmarks/lens.py --set real.st --fovy-deg 26 58 75
 
 Each sample is rendered as an RGBA picture by a camera of that vertical field of view, which stands so that the object
-is as large, and goes in as a file does, once with ``fovy_deg`` and once without: one pass, no ensemble. Axes are compared
+is as large, and goes in as a file does, once with ``fovy_deg`` and once without: one pass each. Axes are compared
 in the camera's frame. Prints means, medians, and the mean paired difference (told - not told) with its standard error.
 """
 

@@ -120,7 +120,7 @@ def test_box_and_brushes_make_the_mask_of_a_photograph(box_page, tmp_path):
     tab, (picture, _) = box_page, kitchen()
     Image.fromarray(picture).save(tmp_path / "kitchen.png")
     tab.page.locator("input[type=file]").first.set_input_files(str(tmp_path / "kitchen.png"))
-    tab.says("kitchen.png")
+    tab.page.get_by_role("heading", name="kitchen.png").wait_for()  # a notice names it before it is opened
     tab.settles()
 
     def shows(**faded):
