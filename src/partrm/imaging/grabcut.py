@@ -64,10 +64,16 @@ class Stroke:
     """Whether what it covers belongs to the object."""
 
     def covers(
-        self, shape: tuple[int, int], left: float = 0, top: float = 0, factor: float = 1
+        self, shape: tuple[int, int], left: int = 0, top: int = 0, factor: float = 1.0
     ) -> Bool[np.ndarray, "h w"]:
-        """Pixels that it covers of an image, or of a copy whose corner lies at (left, top) and that has ``factor``
-        pixels a pixel of the image."""
+        """Pixels that it covers.
+
+        Args:
+            shape: rows and columns of the image, or of a copy of it.
+            left: where the copy begins, pixels of the image.
+            top: likewise.
+            factor: pixels of the copy a pixel of the image.
+        """
         import cv2
 
         corners = ((np.array(self.points) - (left, top)) * factor * SUBPIXELS - SUBPIXELS / 2).round().astype(np.int32)
