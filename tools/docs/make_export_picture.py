@@ -52,7 +52,7 @@ def picture(prediction: Prediction, folder: Path) -> np.ndarray:
 
 def shown(prediction: Prediction) -> np.ndarray:
     """The input as the network framed it."""
-    image = Image.fromarray(to_bytes(composite_on_white(input_photo(prediction.source).image)))
+    image = Image.fromarray(to_bytes(composite_on_white(input_photo(prediction.source)[0])))
     small = image.resize((3 * SIDE_PX // 4, 3 * SIDE_PX // 4), Image.Resampling.LANCZOS)
     framed = Image.new("RGB", (SIDE_PX, SIDE_PX), "white")
     framed.paste(small, ((SIDE_PX - small.width) // 2, (SIDE_PX - small.height) // 2))
