@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def test_glb_and_usd_have_every_joint(written):
     from pxr import Usd, UsdPhysics
 
     (path,) = (folder / "usd").glob("*.usdc")
-    stage = Usd.Stage.Open(str(path))
+    stage: Any = Usd.Stage.Open(str(path))
     prims = list(stage.Traverse())
     assert len([p for p in prims if p.IsA(UsdPhysics.RevoluteJoint)]) == 2
     assert len([p for p in prims if p.IsA(UsdPhysics.PrismaticJoint)]) == 1

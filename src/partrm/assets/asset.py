@@ -228,6 +228,7 @@ def _collide(
             on = parents[on - 1]
         if poses is not None and parents[number - 1]:
             cells[0] = cleared(grid, cells[0], boxes[number], poses)
+    shapes: list[tuple[Box | Hull, ...]]
     if settings.collision == "boxes":
         shapes = [tuple(grid.boxes(cells[0])), *(tuple(own) for own in boxes[1:])]
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from partrm.assets.density import MIN_OPACITY
@@ -101,7 +101,7 @@ def _claims(predictions: Sequence[PredictedObject], row: int) -> Bool[np.ndarray
 def _nearest(points: Gaussians, among: Gaussians) -> Int[np.ndarray, " n"]:
     """Index of the nearest visible Gaussian."""
     seen = np.flatnonzero(among.opacities.numpy() > MIN_OPACITY)
-    return seen[cKDTree(among.means.numpy()[seen]).query(points.means.numpy())[1]]
+    return seen[KDTree(among.means.numpy()[seen]).query(points.means.numpy())[1]]
 
 
 def _parents(shares: np.ndarray) -> list[int | None]:
@@ -168,11 +168,11 @@ def _bodies(predictions: Sequence[PredictedObject], claims: Sequence[Bool[np.nda
     body = predictions[surest].before[torch.from_numpy(~claims[surest].any(1))]
     if not len(body):
         raise AssetError("everything moves in these predictions: an asset needs a body that stays")
-    found, near = [body], cKDTree(body.means.numpy())
+    found, near = [body], KDTree(body.means.numpy())
     for row, prediction in enumerate(predictions):
         if row != surest:
             rest = prediction.before[torch.from_numpy(~claims[row].any(1))]
-            part = cKDTree(prediction.before.means[prediction.moving].numpy())
+            part = KDTree(prediction.before.means[prediction.moving].numpy())
             points = rest.means.numpy()
             behind = part.query(points)[0] < near.query(points)[0] if len(points) else np.zeros(0, bool)
             found.append(rest[torch.from_numpy(behind)])
