@@ -8,7 +8,7 @@ the elevation is the one at which they are.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ COARSE_VOXELS = 60
 """Grid points along the diagonal when surface normals are read off."""
 
 
+@runtime_checkable
 class Posable(Protocol):
     """What orientation is read off: one prediction, or several merged."""
 
