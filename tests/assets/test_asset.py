@@ -73,11 +73,11 @@ def test_points_of_the_asset_are_found_in_the_prediction(hinged):
 def test_a_slide_scales_with_the_size(sliding):
     asset, _ = sliding
     joint = asset.object.parts[1].joint
-    assert asset.predicted_amount == pytest.approx(0.3 * asset.metres_per_unit)
+    assert asset.predicted_amounts[0] == pytest.approx(0.3 * asset.metres_per_unit)
     # It cannot go far back before it meets the body, and comes out by 0.8 of its depth.
     body = asset.object.parts[0].vertices
     assert joint.upper - joint.lower == pytest.approx(0.8 * np.ptp(body[:, 0]), rel=0.05)
-    assert joint.upper > asset.predicted_amount
+    assert joint.upper > asset.predicted_amounts[0]
     assert -0.05 * 1.2 < joint.lower <= 0
 
 
@@ -202,7 +202,7 @@ def test_an_uncertain_prediction_is_exported_by_force_only(sliding):
     with pytest.raises(AssetError, match=r"uncertain \(confidence 0.30, below 0.6\)"):
         build_asset(cabinet(confidence=0.3).predicted)
     assert sliding[0].settings.force
-    assert sliding[0].confidence == pytest.approx(0.3)
+    assert sliding[0].confidences[0] == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(

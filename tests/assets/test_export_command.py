@@ -8,6 +8,8 @@ from torch.testing import assert_close
 
 from partrm.assets.predicted import AssetError, load_predicted
 from partrm.cli import main
+from partrm.commands import UsageError
+from partrm.commands.export import PredictFirst, part_drags
 
 
 def test_a_result_holds_what_an_asset_is_made_from(laptop_result):
@@ -135,3 +137,14 @@ def test_a_truncated_result_is_refused(laptop_result, tmp_path):
     (folder / "prediction.json").write_text("{")
     with pytest.raises(AssetError, match="not valid JSON"):
         load_predicted(folder)
+
+
+def test_drags_of_a_part_are_joined_and_parts_are_apart():
+    texts = ("1,2,30,40", "5,6,50,60+7,8,70,80")
+    first, second, third = (1, 2, 30, 40), (5, 6, 50, 60), (7, 8, 70, 80)
+    assert part_drags(PredictFirst(drag=texts, parts="separate")) == [[first], [second, third]]
+    assert part_drags(PredictFirst(drag=texts)) == [[first, second, third]]
+    with pytest.raises(UsageError, match="--drag : not numbers"):
+        part_drags(PredictFirst(drag=("1,2,30,40+",), parts="separate"))
+    with pytest.raises(UsageError, match="at least one"):
+        part_drags(PredictFirst(parts="separate"))

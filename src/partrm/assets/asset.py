@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -23,6 +24,7 @@ from partrm.assets.physics import (
     usual_length,
 )
 from partrm.assets.predicted import AssetError, PredictedObject
+from partrm.assets.predicted_parts import PredictedParts, as_parts
 from partrm.assets.texturing import Texture, bake_texture, see_parts
 from partrm.errors import ConfigError, require_ranges
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
@@ -35,6 +37,9 @@ RANGE_STEPS = 60
 
 HINGE_CELLS = 4.0
 """Distance from a hinge, in cells of the collision grid, within which the body does not stop the part."""
+
+THREADS = 4
+"""Parts that are meshed and textured at once, at most."""
 
 CollisionKind = Literal["boxes", "hulls"]
 RangeKind = Literal["predicted", "auto"]
@@ -96,13 +101,14 @@ class Asset:
     """Of the canonical frame."""
     origin_canonical: Float[np.ndarray, "3"]
     """Where the asset's origin lies in the canonical frame."""
-    predicted_amount: float
-    """How far the joint of the last part moves by the prediction, rad or m."""
+    predicted_amounts: tuple[float, ...]
+    """One a joint: how far it moves by the prediction, rad or m."""
     cleared_share: float
-    """Share of the body's collision that gave way to the part."""
+    """Share of the body's collision that gave way to the parts."""
     photo_shares: tuple[float | None, ...]
     """Of each part's texture, how much shows the photo; None without a photo."""
-    confidence: float
+    confidences: tuple[float, ...]
+    """One a joint."""
     model_name: str
     model_hash: str
     timings_s: dict[str, float]
@@ -113,66 +119,121 @@ class Asset:
         return self.origin_canonical + points @ self.orientation.R_asset_canonical / self.metres_per_unit
 
 
-def build_asset(predicted: PredictedObject, settings: AssetSettings | None = None, name: str = "object") -> Asset:
-    """Make the asset of one prediction.
+def build_asset(
+    predicted: PredictedObject | PredictedParts, settings: AssetSettings | None = None, name: str = "object"
+) -> Asset:
+    """Make the asset of one prediction, or of several that :func:`merge_parts` has merged.
 
     Raises:
         AssetError: an uncertain prediction without ``force``, a part without surface, an up without length.
         PackageMissingError: a package of the extra ``export`` is missing.
     """
     settings = settings or AssetSettings()
-    joint = predicted.joint
-    if joint.confidence < MIN_CONFIDENCE and not settings.force:
-        raise AssetError(
-            f"the prediction is uncertain (confidence {joint.confidence:.2f}, below {MIN_CONFIDENCE:g}): "
-            "try another drag, or export it all the same with force"
-        )
+    parts = predicted if isinstance(predicted, PredictedParts) else as_parts(predicted)
+    _check_certain(parts, settings)
     clock = _Clock()
-    orientation = estimate_orientation(predicted) if settings.up is None else given_up(settings.up, predicted)
+    orientation = estimate_orientation(parts) if settings.up is None else given_up(settings.up, parts)
     clock.lap("orientation")
     T = T_asset_canonical(orientation)
-    turned = predicted.before.transformed(T.float())
+    turned = parts.before.transformed(T.float())
     voxel = extent(turned) / VOXELS
-    masks, names = (~predicted.moving, predicted.moving), ("body", "part")
-    with ThreadPoolExecutor(len(masks)) as pool:
-        solids = list(pool.map(lambda mask, what: mesh_part(turned[mask], voxel, what, FACES), masks, names))
+    names = ("body", *parts.names)
+    with ThreadPoolExecutor(min(len(names), THREADS)) as pool:
+        tasks = [pool.submit(mesh_part, turned[parts.part == k], voxel, what, FACES) for k, what in enumerate(names)]
+        solids = [task.result() for task in tasks]
     clock.lap("meshes")
     # The photo's camera lives in units of the prediction: textures come before metres.
     view = None
-    if predicted.photo is not None:
-        view = see_parts(predicted.photo, predicted.photo.camera.transformed(T.float()), solids)
-    with ThreadPoolExecutor(len(solids)) as pool:
+    if parts.photo is not None:
+        view = see_parts(parts.photo, parts.photo.camera.transformed(T.float()), solids)
+    with ThreadPoolExecutor(min(len(names), THREADS)) as pool:
         numbers = range(len(solids))
         textures = list(pool.map(lambda n: bake_texture(solids[n], n, view, settings.texture_px), numbers))
     clock.lap("textures")
     scale, shift = _to_metres(solids, settings.size_m)
-    body, part = (_scaled(solid, scale, shift) for solid in solids)
-    motion = _in_asset(joint, T, scale, shift)
-    grid = CellGrid.around([body, part], settings.size_m / CELLS)
-    boxes, cells = part_boxes(grid, part), grid.occupied(body)
-    limits = _limits(motion, grid, cells, boxes, part, body, settings.range)
-    left = cleared(grid, cells, boxes, _poses(motion, *limits, _steps(motion, *limits, part, grid)))
-    shapes = _shapes(grid, left, boxes, body, part, settings.collision)
+    solids = [_scaled(solid, scale, shift) for solid in solids]
+    motions = [_in_asset(joint, T, scale, shift) for joint in parts.joints]
+    contact = _collide(solids, motions, parts.parents, settings)
     clock.lap("collision")
-    masses = [mass_properties(solid.vertices, solid.faces, settings.density) for solid in (body, part)]
-    axis, pivot = motion.axis.double().numpy(), motion.pivot.double().numpy()
-    dynamics = joint_dynamics(motion.type, axis, pivot, masses[1])
+    masses = [mass_properties(solid.vertices, solid.faces, settings.density) for solid in solids]
+    dynamics = [
+        joint_dynamics(m.type, m.axis.double().numpy(), m.pivot.double().numpy(), mass)
+        for m, mass in zip(motions, masses[1:], strict=True)
+    ]
     clock.lap("physics")
     return Asset(
-        object=_articulated(name, [body, part], textures, motion, limits),
-        bodies=(RigidBody(shapes[0], masses[0], None), RigidBody(shapes[1], masses[1], dynamics)),
+        object=_articulated(name, names, solids, textures, motions, parts.parents, contact.limits),
+        bodies=tuple(map(RigidBody, contact.shapes, masses, (None, *dynamics))),
         settings=settings,
         orientation=orientation,
         metres_per_unit=scale,
         origin_canonical=-orientation.R_asset_canonical.T @ shift,
-        predicted_amount=motion.amount,
-        cleared_share=1 - float(left.sum()) / max(1, int(cells.sum())),
+        predicted_amounts=tuple(motion.amount for motion in motions),
+        cleared_share=contact.cleared_share,
         photo_shares=tuple(None if view is None else t.photo_share for t in textures),
-        confidence=joint.confidence,
-        model_name=predicted.model_name,
-        model_hash=predicted.model_hash,
+        confidences=tuple(joint.confidence for joint in parts.joints),
+        model_name=parts.model_name,
+        model_hash=parts.model_hash,
         timings_s=clock.laps,
     )
+
+
+def _check_certain(parts: PredictedParts, settings: AssetSettings) -> None:
+    for what, joint in zip(parts.names, parts.joints, strict=True):
+        if joint.confidence < MIN_CONFIDENCE and not settings.force:
+            of = "" if len(parts.joints) == 1 else f" of {what}"
+            raise AssetError(
+                f"the prediction{of} is uncertain (confidence {joint.confidence:.2f}, below {MIN_CONFIDENCE:g}): "
+                "try another drag, or export it all the same with force"
+            )
+
+
+@dataclass(frozen=True)
+class _Contact:
+    """What meets what."""
+
+    limits: list[tuple[float, float]]
+    """Of each part's joint; 0 is the state in the picture."""
+    shapes: list[tuple[Box | Hull, ...]]
+    """Of the body and each part."""
+    cleared_share: float
+
+
+def _collide(
+    solids: list[SolidPart], motions: list[JointMotion], parents: Sequence[int], settings: AssetSettings
+) -> _Contact:
+    """Collision and ranges: whatever carries a part gives way to all that the part sweeps."""
+    grid = CellGrid.around(solids, settings.size_m / CELLS)
+    cells = [grid.occupied(solid) for solid in solids]
+    # At rest a cell belongs to one part, the smaller one.
+    taken = np.zeros(grid.shape, bool)
+    for number in sorted(range(1, len(solids)), key=lambda n: int(cells[n].sum())):
+        cells[number] = cells[number] & ~taken
+        taken |= cells[number]
+    count, whole = len(solids), list(cells)
+    limits, boxes = [(0.0, 0.0)] * count, [[] for _ in solids]
+    for number in reversed(range(1, count)):
+        above, motion, part = parents[number - 1], motions[number - 1], solids[number]
+        boxes[number] = part_boxes(grid, part, cells[number])
+        limits[number] = _limits(motion, grid, whole[above], boxes[number], part, solids[above], settings.range)
+        steps = _steps(motion, *limits[number], part, grid)
+        cells[above] = cleared(grid, cells[above], boxes[number], _poses(motion, *limits[number], steps))
+    for number in range(1, count):
+        # What hangs on a part goes where both joints take it.
+        poses, on = None, number
+        while on:
+            steps = _steps(motions[on - 1], *limits[on], solids[number], grid)
+            own = _poses(motions[on - 1], *limits[on], steps)
+            poses = own if poses is None else (own[:, None] @ poses[None]).reshape(-1, 4, 4)
+            on = parents[on - 1]
+        if poses is not None and parents[number - 1]:
+            cells[0] = cleared(grid, cells[0], boxes[number], poses)
+    shapes: list[tuple[Box | Hull, ...]]
+    if settings.collision == "boxes":
+        shapes = [tuple(grid.boxes(cells[0])), *(tuple(own) for own in boxes[1:])]
+    else:
+        shapes = [tuple(convex_hulls(solid.vertices, solid.faces)) for solid in solids]
+    return _Contact(limits[1:], shapes, 1 - float(cells[0].sum()) / max(1, int(whole[0].sum())))
 
 
 class _Clock:
@@ -260,26 +321,25 @@ def _limits(
     return lower, end(upper, lower + usual)[0] if upper < lower + usual else upper
 
 
-def _shapes(
-    grid: CellGrid, left: np.ndarray, boxes: list[Box], body: SolidPart, part: SolidPart, kind: CollisionKind
-) -> tuple[tuple[Box | Hull, ...], tuple[Box | Hull, ...]]:
-    """Collision of body and part."""
-    if kind == "boxes":
-        return tuple(grid.boxes(left)), tuple(boxes)
-    return tuple(convex_hulls(body.vertices, body.faces)), tuple(convex_hulls(part.vertices, part.faces))
-
-
 def _articulated(
-    name: str, solids: list[SolidPart], textures: list[Texture], motion: JointMotion, limits: tuple[float, float]
+    name: str,
+    names: Sequence[str],
+    solids: list[SolidPart],
+    textures: list[Texture],
+    motions: list[JointMotion],
+    parents: Sequence[int],
+    limits: list[tuple[float, float]],
 ) -> ArticulatedObject:
-    x, y, z = motion.axis.tolist()
-    a, b, c = motion.pivot.tolist()
-    joint = Joint("joint", motion.type, 0, (x, y, z), (a, b, c), *limits)
     parts, materials = [], []
     for slot, (solid, texture) in enumerate(zip(solids, textures, strict=True)):
-        slots = np.full(len(solid.faces), slot)
-        what, own = ("body", None) if slot == 0 else ("part", joint)
-        parts.append(Part(what, solid.vertices, solid.faces, slots, own, texture.corner_uv))
+        slots, own = np.full(len(solid.faces), slot), None
+        if slot:
+            motion = motions[slot - 1]
+            x, y, z = motion.axis.tolist()
+            a, b, c = motion.pivot.tolist()
+            called = names[slot].replace("part", "joint")
+            own = Joint(called, motion.type, parents[slot - 1], (x, y, z), (a, b, c), *limits[slot - 1])
+        parts.append(Part(names[slot], solid.vertices, solid.faces, slots, own, texture.corner_uv))
         role = Role.BODY if slot == 0 else Role.MOVING
         materials.append(Material(f"slot_{slot}", (1.0, 1.0, 1.0), role, texture=texture.image))
     return ArticulatedObject(name, "object", tuple(parts), tuple(materials), "partrm:prediction")

@@ -82,9 +82,9 @@ class CellGrid:
         return self.low + self.cell * (cells + 0.5)
 
 
-def part_boxes(grid: CellGrid, part: SolidPart) -> list[Box]:
-    """The boxes of a part that moves; its bounding box where it is smaller than the grid's cells."""
-    boxes = grid.boxes(grid.occupied(part))
+def part_boxes(grid: CellGrid, part: SolidPart, occupied: Bool[np.ndarray, "x y z"]) -> list[Box]:
+    """The boxes of a part that moves and has these cells; its bounding box where it is smaller than the cells."""
+    boxes = grid.boxes(occupied)
     if boxes:
         return boxes
     low, high = part.vertices.min(0), part.vertices.max(0)

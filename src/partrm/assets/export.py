@@ -15,6 +15,7 @@ from partrm.assets.glb_files import save_glb
 from partrm.assets.mjcf_files import save_mjcf_asset
 from partrm.assets.part_meshes import missing
 from partrm.assets.predicted import PredictedObject
+from partrm.assets.predicted_parts import PredictedParts
 from partrm.assets.urdf_files import save_urdf_asset
 from partrm.assets.usd_files import save_usd
 from partrm.errors import ConfigError
@@ -36,13 +37,13 @@ PACKAGES = ("trimesh", "manifold3d", "scikit-image", "xatlas", "numpy", "scipy",
 
 
 def export_prediction(
-    predicted: PredictedObject,
+    predicted: PredictedObject | PredictedParts,
     folder: str | Path,
     settings: AssetSettings | None = None,
     formats: Sequence[Format] = DEFAULT_FORMATS,
     name: str = "object",
 ) -> Asset:
-    """Make the asset of a prediction and write it into ``folder``: all files or none.
+    """Make the asset of a prediction, or of several merged, and write it into ``folder``: all files or none.
 
     Raises:
         ConfigError: no or unknown formats.
@@ -121,8 +122,8 @@ def describe_asset(asset: Asset, formats: Sequence[Format]) -> dict[str, Any]:
         "files": files | ({"meshes": MESHES} if {"urdf", "mjcf"} & set(formats) else {}),
         "frame": "metres, z up, front towards +x, the floor at z = 0; joint position 0 is the state in the picture",
         "predicted": {
-            "confidence": asset.confidence,
-            "joints": [_describe_joint(asset, index) for index in asset.object.movable],
+            "confidence": min(asset.confidences),
+            "joints": [_describe_joint(asset, number) for number in range(len(asset.confidences))],
             "parts": [_describe_part(asset, index) for index in range(len(asset.object.parts))],
         },
         "assumed": _assumptions(asset),
@@ -132,18 +133,20 @@ def describe_asset(asset: Asset, formats: Sequence[Format]) -> dict[str, Any]:
     }
 
 
-def _describe_joint(asset: Asset, index: int) -> dict[str, Any]:
-    joint, dynamics = asset.object.parts[index].joint, asset.bodies[index].dynamics
+def _describe_joint(asset: Asset, number: int) -> dict[str, Any]:
+    part = asset.object.parts[number + 1]
+    joint = part.joint
     assert joint is not None
-    assert dynamics is not None
     return {
         "name": joint.name,
-        "part": asset.object.parts[index].name,
+        "part": part.name,
+        "parent": asset.object.parts[joint.parent].name,
+        "confidence": asset.confidences[number],
         "type": joint.type.name.lower(),
         "axis": list(joint.axis),
         "pivot_m": list(joint.pivot),
         "unit": "m" if joint.type == JointType.PRISMATIC else "rad",
-        "predicted_amount": asset.predicted_amount,
+        "predicted_amount": asset.predicted_amounts[number],
         "range": [joint.lower, joint.upper],
     }
 

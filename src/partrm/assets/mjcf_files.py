@@ -1,6 +1,7 @@
 """Assets as MuJoCo models that simulate: visual meshes, collision, inertia, joints with what they resist."""
 
 import xml.etree.ElementTree as ET
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,9 @@ def save_mjcf_asset(asset: Asset, path: Path) -> None:
             _add_joint(element, joint, body.dynamics)
         _add_body(element, body, number, places[number])
     contact = ET.SubElement(root, "contact")
-    for part in asset.object.parts:
-        if part.joint is not None:
-            ET.SubElement(contact, "exclude", body1=asset.object.parts[part.joint.parent].name, body2=part.name)
+    # Siblings too: two open doors may pass through each other in a prediction.
+    for one, other in combinations(asset.object.parts, 2):
+        ET.SubElement(contact, "exclude", body1=one.name, body2=other.name)
     write_xml(root, path)
 
 

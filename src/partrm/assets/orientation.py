@@ -6,7 +6,9 @@ the elevation is the one at which they are.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +16,8 @@ from jaxtyping import Float
 from scipy import ndimage
 
 from partrm.assets.density import extent, sample_density
-from partrm.assets.predicted import AssetError, PredictedObject
+from partrm.assets.predicted import AssetError
+from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 
 ELEVATIONS_DEG = np.arange(-15.0, 61.0, 1.0)
@@ -39,6 +42,21 @@ COARSE_VOXELS = 60
 """Grid points along the diagonal when surface normals are read off."""
 
 
+@runtime_checkable
+class Posable(Protocol):
+    """What orientation is read off: one prediction, or several merged."""
+
+    @property
+    def before(self) -> Gaussians:
+        """[n] the object as given, canonical frame."""
+        ...
+
+    @property
+    def joints(self) -> tuple[JointMotion, ...]:
+        """At least one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Orientation:
     """The asset's axes in the canonical frame, and how sure they are."""
@@ -50,12 +68,12 @@ class Orientation:
     elevation_deg: float
     """Of the camera above the asset's horizon."""
     axis_off_deg: float
-    """Angle from the joint's axis to the nearest of vertical and horizontal."""
+    """Angle from the joint's axis to the nearest of vertical and horizontal; the worst of several joints."""
     doubt_deg: float
     """Spread of the elevations that explain axis and surfaces nearly as well; 0 where up is given."""
 
 
-def given_up(up: tuple[float, float, float], predicted: PredictedObject) -> Orientation:
+def given_up(up: tuple[float, float, float], predicted: Posable) -> Orientation:
     """The asset stands along ``up`` (canonical frame, any length).
 
     Raises:
@@ -66,21 +84,21 @@ def given_up(up: tuple[float, float, float], predicted: PredictedObject) -> Orie
     if not (np.isfinite(direction).all() and length > 1e-9):
         raise AssetError(f"up {', '.join(f'{v:g}' for v in up)}: give a direction X,Y,Z of the canonical frame")
     normals, weights = surface_normals(predicted)
-    return _oriented(direction / length, predicted.joint, normals, weights, "given", 0.0)
+    return _oriented(direction / length, predicted.joints, normals, weights, "given", 0.0)
 
 
-def estimate_orientation(predicted: PredictedObject) -> Orientation:
+def estimate_orientation(predicted: Posable) -> Orientation:
     """Up, by the elevation at which axis and surfaces are level or upright; front, where most walls look."""
     normals, weights = surface_normals(predicted)
-    scores = _elevation_scores(predicted.joint, normals, weights)
+    scores = _elevation_scores(predicted.joints, normals, weights)
     chance = np.exp(-0.5 * (scores - scores.min()))
     chance /= chance.sum()
     best = float(ELEVATIONS_DEG[scores.argmin()])
     doubt = float(np.sqrt((chance * (ELEVATIONS_DEG - best) ** 2).sum()))
-    return _oriented(_up_at(np.array([best]))[0], predicted.joint, normals, weights, "auto", doubt)
+    return _oriented(_up_at(np.array([best]))[0], predicted.joints, normals, weights, "auto", doubt)
 
 
-def surface_normals(predicted: PredictedObject) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
+def surface_normals(predicted: Posable) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
     """Outward unit normals of the object's surfaces in the canonical frame, and their areas' shares."""
     voxel = extent(predicted.before) / COARSE_VOXELS
     if voxel == 0:
@@ -99,18 +117,22 @@ def _up_at(elevations_deg: Float[np.ndarray, " e"]) -> Float[np.ndarray, "e 3"]:
 
 
 def _elevation_scores(
-    joint: JointMotion, normals: Float[np.ndarray, "n 3"], weights: Float[np.ndarray, " n"]
+    joints: Sequence[JointMotion], normals: Float[np.ndarray, "n 3"], weights: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " e"]:
     """Twice the negative log likelihood of each elevation, up to a constant."""
     up = _up_at(ELEVATIONS_DEG)
     prior = ((ELEVATIONS_DEG - USUAL_ELEVATION_DEG) / PRIOR_SIGMA_DEG) ** 2
-    off = _off_level_deg(np.abs(up @ joint.axis.double().numpy()))
+    off = _off_level_deg(np.abs(up @ _axes(joints).T))
     # A crooked axis says little about up.
-    axis = np.minimum((off / AXIS_SIGMA_DEG) ** 2, 9.0)
+    axis = np.minimum((off / AXIS_SIGMA_DEG) ** 2, 9.0).mean(1)
     tilt = np.degrees(np.arccos(np.clip(np.abs(normals @ up.T), 0, 1)))
     level = (weights[:, None] * np.exp(-0.5 * (tilt / SURFACE_SIGMA_DEG) ** 2)).sum(0)
     upright = (weights[:, None] * np.exp(-0.5 * ((90 - tilt) / SURFACE_SIGMA_DEG) ** 2)).sum(0)
     return prior + axis - SURFACE_WEIGHT * (level + upright)
+
+
+def _axes(joints: Sequence[JointMotion]) -> Float[np.ndarray, "k 3"]:
+    return np.stack([joint.axis.double().numpy() for joint in joints])
 
 
 def _off_level_deg(cosine: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
@@ -121,7 +143,7 @@ def _off_level_deg(cosine: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any
 
 def _oriented(
     up: Float[np.ndarray, "3"],
-    joint: JointMotion,
+    joints: Sequence[JointMotion],
     normals: Float[np.ndarray, "n 3"],
     weights: Float[np.ndarray, " n"],
     source: str,
@@ -144,7 +166,7 @@ def _oriented(
         R_asset_canonical=np.stack([front, side, up]),
         source=source,
         elevation_deg=math.degrees(math.asin(np.clip(up[2], -1, 1))),
-        axis_off_deg=float(_off_level_deg(np.abs(up[None] @ joint.axis.double().numpy()))[0]),
+        axis_off_deg=float(_off_level_deg(np.abs(_axes(joints) @ up)).max()),
         doubt_deg=doubt_deg,
     )
 

@@ -51,6 +51,11 @@ class PredictedObject:
     model_name: str
     model_hash: str
 
+    @property
+    def joints(self) -> tuple[JointMotion, ...]:
+        """The one joint."""
+        return (self.joint,)
+
     def __post_init__(self) -> None:
         if not bool(self.moving.any()):
             raise AssetError("the prediction has no moving part: drag another point, an asset needs a joint")

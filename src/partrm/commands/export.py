@@ -12,10 +12,12 @@ from partrm.commands.predict import Photograph, check_photograph, parse_drags
 if TYPE_CHECKING:
     from partrm.assets.asset import Asset, AssetSettings
     from partrm.assets.predicted import PredictedObject
+    from partrm.assets.predicted_parts import PredictedParts
 
 DESCRIPTION = """Make a simulator's asset of a prediction: closed textured meshes, collision, mass, inertia, joint.
 
-SOURCE is a folder that partrm predict wrote; or an image, with --drag: it is predicted first.
+SOURCE is a folder that partrm predict wrote; or an image, with --drag: it is predicted first. With --parts separate
+each --drag is about a part of its own, and the asset has a joint for each; several drags of one part are joined by +.
 
 Writes into the folder OUT:
   object.urdf           for ROS, PyBullet, Isaac, Drake and others; with meshes/
@@ -32,6 +34,7 @@ Examples:
   partrm export result --out asset --formats urdf mjcf glb usd --size-m 1.8 --range auto
   partrm export microwave.png --drag 150,130,90,140 --out asset
   partrm export kitchen.jpg --box 420,310,1210,1480 --drag 812,640,700,655 --out asset
+  partrm export kitchen.jpg --parts separate --drag 812,640,700,655 --drag 300,900,280,960+350,900,330,960 --out asset
 """
 
 
@@ -40,7 +43,9 @@ class PredictFirst:
     """How an image is predicted; see ``partrm predict``."""
 
     drag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = ()
-    """A drag from (X0, Y0) on the part to (X1, Y1), in pixels of the image."""
+    """A drag from (X0, Y0) on the part to (X1, Y1), in pixels of the image; + joins several of one part."""
+    parts: Literal["one", "separate"] = "one"
+    """one: all drags pull the same part; separate: each --drag pulls a part of its own."""
     framing: Literal["auto", "canonical"] = "auto"
     """auto finds the object from its mask; canonical: the image has the canonical camera already."""
     model: str = "base"
@@ -115,7 +120,7 @@ def parse_up(text: str) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _predicted(source: Path, first: PredictFirst) -> "PredictedObject":
+def _predicted(source: Path, first: PredictFirst) -> "PredictedObject | PredictedParts":
     """What a folder holds, or what the model says of an image."""
     from partrm.assets.predicted import RESULT, load_predicted
 
@@ -127,15 +132,30 @@ def _predicted(source: Path, first: PredictFirst) -> "PredictedObject":
         return load_predicted(source)
     if not first.drag and source.exists():
         raise UsageError(f"{source}: an image needs --drag X0,Y0,X1,Y1; or give a folder of partrm predict")
-    photo, drags = first.photo, parse_drags(first.drag)
+    photo, parts = first.photo, part_drags(first)
     box = check_photograph(photo, source, first.framing)
 
-    from partrm.api import PartRM
+    from partrm.api import PartRM, cutout_request
+    from partrm.assets.predicted_parts import merge_parts
 
     model = PartRM.from_pretrained(first.model, first.device)
-    return model.predict(
-        source, drags, first.framing, box=box, mask=photo.mask, cutout=photo.cutout, fovy_deg=photo.fovy_deg
-    ).to_predicted()
+    touched = [drag for drags in parts for drag in drags]
+    request = cutout_request(photo.cutout, box, photo.mask, touched, device=model.device)
+    views = model.open(source, first.framing, cutout=request, fovy_deg=photo.fovy_deg)
+    predictions = [model.predict(views, drags).to_predicted() for drags in parts]
+    return predictions[0] if len(predictions) == 1 else merge_parts(predictions)
+
+
+def part_drags(first: PredictFirst) -> list[list[tuple[float, ...]]]:
+    """The drags of each part.
+
+    Raises:
+        UsageError: none, or some that are no drags.
+    """
+    texts = [tuple(text.split("+")) for text in first.drag]
+    if first.parts == "one" or not texts:
+        texts = [tuple(text for together in texts for text in together)]
+    return [parse_drags(together) for together in texts]
 
 
 def _name(source: Path) -> str:
@@ -145,15 +165,18 @@ def _name(source: Path) -> str:
 
 def _told(asset: "Asset", settings: "AssetSettings") -> list[str]:
     """What was made and what was guessed, in words."""
-    (index,) = asset.object.movable
-    joint = asset.object.parts[index].joint
-    assert joint is not None
-    unit = "m" if joint.type.name == "PRISMATIC" else "rad"
     masses = ", ".join(
         f"{part.name} {body.mass.mass_kg:.2f} kg" for part, body in zip(asset.object.parts, asset.bodies, strict=True)
     )
+    joints = [(part.name, part.joint) for part in asset.object.parts if part.joint is not None]
     lines = [
-        f"{joint.type.name.lower()} joint from {joint.lower:.2f} to {joint.upper:.2f} {unit}; {masses}",
+        f"{name}: {joint.type.name.lower()} joint from {joint.lower:.2f} to {joint.upper:.2f} "
+        + ("m" if joint.type.name == "PRISMATIC" else "rad")
+        + (f", hangs on {asset.object.parts[joint.parent].name}" if joint.parent else "")
+        for name, joint in joints
+    ]
+    lines += [
+        masses,
         f"assumed: diagonal {settings.size_m:g} m, {settings.density:g} kg/m3, "
         f"camera {asset.orientation.elevation_deg:.0f} degrees above the horizon"
         + (f" (within {asset.orientation.doubt_deg:.0f})" if settings.up is None else ""),
