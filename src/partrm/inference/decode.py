@@ -8,6 +8,7 @@ from torch import Tensor
 
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
+from partrm.inference.closing import with_closed_surfaces
 from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
 from partrm.inference.joint_fit import estimate_joint, joint_from_votes
 from partrm.inference.multiview_consistency import agree
@@ -34,15 +35,20 @@ def run_network(network: PartRMNetwork, inputs: NetworkInput) -> Reading:
         return reading_of(network(inputs), inputs)
 
 
-def reading_of(output: NetworkOutput, inputs: NetworkInput) -> Reading:
-    """What a network's answer says once the images are heard too; see :func:`run_network`."""
+def reading_of(output: NetworkOutput, inputs: NetworkInput, close: bool = False) -> Reading:
+    """What a network's answer says once the images are heard too; see :func:`run_network`.
+
+    ``close``: surfaces are closed (:mod:`partrm.inference.closing`), for looking at them larger than the network did.
+    """
     with torch.inference_mode():
+        if close:
+            output = with_closed_surfaces(output, inputs.cameras)
         seen, hidden = agree(output.seen, inputs), output.hidden
         if hidden is not None:
             wrong = free_space_violations(hidden, inputs, seen)
             hidden = replace(hidden, opacities=hidden.opacities.masked_fill(wrong, 0.0))
         o = output
-        return Reading(carve(seen, inputs), hidden, o.moving_logit, o.displacement, o.votes, o.view_valid)
+        return Reading(carve(seen, inputs), hidden, o.moving_logit, o.displacement, o.votes, o.view_valid, close)
 
 
 def read_motion(
@@ -51,7 +57,8 @@ def read_motion(
     """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
 
     The joint is read off the seen Gaussians' displacements and votes; how far it moved is agreed with the inputs'
-    drags. They are :func:`widened`. ``reach``: how many times as far the drags went that the network saw.
+    drags. Splats that are not closed are :func:`widened`. ``reach``: how many times as far the drags went that the
+    network saw.
     """
     gaussians, moving = output.gaussians[sample].to("cpu"), output.moving[sample].cpu()
     visible = gaussians.opacities >= MIN_OPACITY
@@ -76,7 +83,8 @@ def read_motion(
         there = hidden.opacities >= MIN_OPACITY
         found = Gaussians.concatenate([found, hidden[there]])
         part = torch.cat([part, (moving <= 0.5)[there]])
-    return widened(found, part), part, constrain_to_drags(joint, *drag_anchors(output, inputs, sample))
+    shown = found if output.closed else widened(found, part)
+    return shown, part, constrain_to_drags(joint, *drag_anchors(output, inputs, sample))
 
 
 def widened(gaussians: Gaussians, moving: Bool[Tensor, " n"]) -> Gaussians:

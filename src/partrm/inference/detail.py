@@ -15,7 +15,7 @@ from torch.nn.functional import max_pool2d
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
-from partrm.inference.decode import MIN_OPACITY, MOVING_WIDTH, STILL_WIDTH
+from partrm.inference.decode import MIN_OPACITY
 
 SAME_SURFACE = 0.03
 """Splats whose depths differ by less lie on one surface, canonical units."""
@@ -43,6 +43,9 @@ REST_WIDTH = 1.4
 
 OUTLINE_WIDTH = 0.7
 """The same for such splats at the object's outline, which they would blur."""
+
+MIST = 0.3
+"""Opacity below which a splat that the image does not show is left out: guesses that thin are fog about the object."""
 
 OVERLAP = 1.3
 """How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
@@ -90,11 +93,10 @@ def detailed(
     focal = camera.focal_px * size / camera.height
     points = torch.cat([pixels / focal * z[:, None], z[:, None]], -1)
     R, t = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
-    width = torch.where(part, MOVING_WIDTH, STILL_WIDTH) * OVERLAP * side / size
     fine = Gaussians(
         points @ R.T + t,
         surface.quats[leader],
-        surface.scales[leader] * width[:, None],
+        surface.scales[leader] * (OVERLAP * side / size),
         surface.opacities[leader].clamp(min=0.5) * alpha,
         rgb,
     )
@@ -110,7 +112,7 @@ def without_ghosts(
     alpha: Float[Tensor, "h w"],
     thickness: float,
 ) -> tuple[Gaussians, Bool[Tensor, " k"]]:
-    """The splats that no finer ones replace, widened, without those that hang in the air once the part has moved.
+    """The splats that no finer ones replace, widened, without fog and those that hang in the air.
 
     These are splats that would stay where the part was, and such as move though they are not behind the seen part.
 
@@ -132,7 +134,7 @@ def without_ghosts(
     stays = ~rest_moving & (behind.abs() < GHOST)
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
-    ghost = stays | strays
+    ghost = stays | strays | (rest.opacities < MIST)
     around = 2 * (camera.width // 48) + 1
     within = -max_pool2d(-alpha[None], around, 1, around // 2)[0].flatten()[where] > 0.5
     widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, OUTLINE_WIDTH)[:, None])

@@ -106,7 +106,7 @@ class Answer:
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to the part."""
     surface: Gaussians
-    """[side * side] what the pixels of the first view show, those too that are hardly opaque; not widened."""
+    """[side * side] what the pixels of the first view show, hardly opaque ones too; not ``decode.widened``."""
     shown: int
     """How many of ``gaussians``, the first ones, are of that surface."""
 
@@ -150,7 +150,11 @@ Refine = Callable[[Float[Tensor, "side side"]], Float[Tensor, "side side"]]
 
 
 def ask_well(
-    network: PartRMNetwork, inputs: NetworkInput, others: Sequence[Question] = OTHERS, refine: Refine | None = None
+    network: PartRMNetwork,
+    inputs: NetworkInput,
+    others: Sequence[Question] = OTHERS,
+    refine: Refine | None = None,
+    close: bool = False,
 ) -> tuple[Answer, ...]:
     """The surest answer about one sample [b = 1], then the others, the surest first.
 
@@ -163,6 +167,7 @@ def ask_well(
         inputs: the sample.
         others: than the sample as given.
         refine: applied to that mean; which seen splats move follows it.
+        close: whether the surest answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
     """
     question = AS_GIVEN
     with torch.inference_mode():
@@ -182,7 +187,7 @@ def ask_well(
     probability = mean if refine is None else refine(mean)
     told = probability.flip(-1) if question.mirror else probability
     asked = question.asked_of(inputs)
-    reread = reading_of(with_first_view(output, told), asked)
+    reread = reading_of(with_first_view(output, told), asked, close)
     return _answer(reread, inputs, question, 0), *rest
 
 

@@ -24,6 +24,8 @@ class Reading:
     displacement: Float[Tensor, "b n 3"]
     votes: JointVotes | None
     view_valid: Bool[Tensor, "b v"]
+    closed: bool = False
+    """Whether its splats are as wide as they are shown; else they are widened by one factor (``decode.widened``)."""
 
     def row(self, sample: int) -> "Reading":
         """One sample of the batch, as a batch of one."""
@@ -35,6 +37,7 @@ class Reading:
             self.displacement[one],
             None if self.votes is None else self.votes.row(sample),
             self.view_valid[one],
+            self.closed,
         )
 
     @property

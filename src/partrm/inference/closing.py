@@ -1,0 +1,107 @@
+"""Splats that close the surface they sample: as wide as the gaps to their neighbours on the network's grid.
+
+A network learns widths from renders of its own resolution and from the sides that it was taught. Where a surface lies
+aslant to its view the grid's steps in space grow, and looked at from elsewhere it would fall into rows of dots.
+"""
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from partrm.geometry.cameras import Cameras
+from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.transforms import matrix_from_quaternion, quaternion_from_matrix
+from partrm.model.network import NetworkOutput
+
+CLOSING = 0.5
+"""Standard deviation that closes a surface, as a share of the step to the next splat."""
+
+LONGEST = 6.0
+"""A step up to so many times its length on a surface that faces the camera is along one surface; a longer one leads to
+another, and counts as much."""
+
+THERE = 0.1
+"""Opacity from which on a neighbour belongs to a surface."""
+
+
+def with_closed_surfaces(output: NetworkOutput, cameras: Cameras) -> NetworkOutput:
+    """The same answer, every layer's splats :func:`closed`.
+
+    Args:
+        output: of a batch b of samples of v views, [b, n] with n = v side side.
+        cameras: [b, v] that its splats were made for, canonical frame.
+    """
+    part = output.part
+    if part is not None:
+        part = replace(part, gaussians=closed(part.gaussians, cameras))
+    return replace(output, gaussians=closed(output.gaussians, cameras), part=part)
+
+
+def closed(gaussians: Gaussians, cameras: Cameras) -> Gaussians:
+    """Splats [b, v side side] of square grids, none narrower than :data:`CLOSING` of the steps to its neighbours.
+
+    Each is turned into the plane of its neighbours; one that has none along a row or a column stays as it is.
+
+    Args:
+        gaussians: by views, rows and columns.
+        cameras: [b, v] of the grids.
+    """
+    views = cameras.batch_shape[-1]
+    side = round((gaussians.opacities.shape[-1] / views) ** 0.5)
+    points = rearrange(gaussians.means, "b (v h w) c -> b v h w c", v=views, h=side)
+    there = rearrange(gaussians.opacities, "b (v h w) -> b v h w", v=views, h=side) > THERE
+    facing = 2 * torch.tan(cameras.fovy_rad / 2) * cameras.positions.norm(dim=-1) / side
+    limit = LONGEST * facing[..., None, None].to(points)
+    along, down = (_step(points, there, limit, dim).flatten(1, 3) for dim in (3, 2))
+    normal = torch.linalg.cross(along, down)
+    lengths = along.norm(dim=-1) * down.norm(dim=-1)
+    flat = normal.norm(dim=-1) > 1e-3 * lengths.clamp(min=1e-9)
+    first, third = normalize(along, dim=-1), normalize(normal, dim=-1)
+    frame = torch.stack([first, torch.linalg.cross(third, first), third], -1)
+    axes = frame.mT @ matrix_from_quaternion(gaussians.quats) * gaussians.scales[..., None, :]
+    plane = axes[..., :2, :] @ axes[..., :2, :].mT
+    for step in (along, down):
+        direction = (frame.mT @ normalize(step, dim=-1)[..., None])[..., :2, 0]
+        width = (direction[..., None, :] @ plane @ direction[..., None])[..., 0, 0]
+        lack = ((CLOSING * step.norm(dim=-1)) ** 2 - width).clamp(min=0)
+        plane = plane + lack[..., None, None] * direction[..., :, None] * direction[..., None, :]
+    turn, wide, narrow = _principal(plane)
+    thick = axes[..., 2, :].norm(dim=-1)
+    turned = frame @ turn
+    return replace(
+        gaussians,
+        scales=torch.where(flat[..., None], torch.stack([wide, narrow, thick], -1), gaussians.scales),
+        quats=torch.where(flat[..., None], quaternion_from_matrix(turned), gaussians.quats),
+    )
+
+
+def _step(
+    points: Float[Tensor, "b v h w 3"], there: Bool[Tensor, "b v h w"], limit: Float[Tensor, "b v 1 1"], dim: int
+) -> Float[Tensor, "b v h w 3"]:
+    """The shorter of the steps from the last and to the next point along ``dim``; zero where neither is there."""
+    step = points.diff(dim=dim)
+    both = there.narrow(dim, 1, step.shape[dim]) & there.narrow(dim, 0, step.shape[dim])
+    length = step.norm(dim=-1).masked_fill(~both, torch.inf)
+    end = torch.full_like(length.narrow(dim, 0, 1), torch.inf)
+    before, after = torch.cat([end, length], dim), torch.cat([length, end], dim)
+    none = torch.zeros_like(step.narrow(dim, 0, 1))
+    shorter = torch.where((before <= after)[..., None], torch.cat([none, step], dim), torch.cat([step, none], dim))
+    length = torch.minimum(before, after)
+    share = torch.where(length.isfinite(), (limit / length.clamp(min=1e-9)).clamp(max=1.0), 0.0)
+    return shorter * share[..., None]
+
+
+def _principal(
+    plane: Float[Tensor, "*batch 2 2"],
+) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Rotation about the third axis to a covariance's principal axes, and its standard deviations along them."""
+    a, b, c = plane[..., 0, 0], plane[..., 0, 1], plane[..., 1, 1]
+    angle = 0.5 * torch.atan2(2 * b, a - c)
+    middle, half = (a + c) / 2, torch.sqrt(((a - c) / 2) ** 2 + b**2)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).unflatten(-1, (3, 3))
+    return turn, (middle + half).clamp(min=1e-12).sqrt(), (middle - half).clamp(min=1e-12).sqrt()
