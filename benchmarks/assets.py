@@ -34,7 +34,7 @@ from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras, look_at
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import read_motion, run_network
+from partrm.inference.decode import read_motion, reading_of
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.rendering.meshes import trace_surfaces
 from partrm.synthesis.posed_scenes import PosedBatch, moving_mask
@@ -114,7 +114,9 @@ def evaluate_sample(
     """Predict, export and compare one sample."""
     batch = stage.batch([number], RunSettings(novel_size_px=16), model.config.image_size_px)
     inputs, label, truth = batch.inputs, stage.label(number), batch.truths[0]
-    gaussians, moving, joint = read_motion(run_network(model.articulated, inputs), inputs)
+    with torch.inference_mode():
+        output = model.articulated(inputs)
+    gaussians, moving, joint = read_motion(reading_of(output, inputs, close=True), inputs)
     assert truth.joint is not None
     about: dict[str, Any] = {"source": source, "object": label.object, "category": label.category}
     about |= joint_errors(joint, truth.joint, truth.diagonal)

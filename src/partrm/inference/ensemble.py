@@ -150,24 +150,19 @@ Refine = Callable[[Float[Tensor, "side side"]], Float[Tensor, "side side"]]
 
 
 def ask_well(
-    network: PartRMNetwork,
-    inputs: NetworkInput,
-    others: Sequence[Question] = OTHERS,
-    refine: Refine | None = None,
-    close: bool = False,
+    network: PartRMNetwork, inputs: NetworkInput, others: Sequence[Question] = OTHERS, refine: Refine | None = None
 ) -> tuple[Answer, ...]:
     """The surest answer about one sample [b = 1], then the others, the surest first.
 
     The other questions show the network the given view alone, which tells the joint as well and costs a quarter. One
     that finds another joint, and is surer, is asked again in full. Where the first view shows the part is the mean of
-    the answers that agree with the surest on the joint.
+    the answers that agree with the surest on the joint. Its surfaces are closed.
 
     Args:
         network: the weights.
         inputs: the sample.
         others: than the sample as given.
         refine: applied to that mean; which seen splats move follows it.
-        close: whether the surest answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
     """
     question = AS_GIVEN
     with torch.inference_mode():
@@ -187,7 +182,7 @@ def ask_well(
     probability = mean if refine is None else refine(mean)
     told = probability.flip(-1) if question.mirror else probability
     asked = question.asked_of(inputs)
-    reread = reading_of(with_first_view(output, told), asked, close)
+    reread = reading_of(with_first_view(output, told), asked, close=True)
     return _answer(reread, inputs, question, 0), *rest
 
 

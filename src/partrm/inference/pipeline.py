@@ -67,7 +67,7 @@ def predict(
         return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
 
     single = ensemble and len(source.framed) == 1
-    best, *others = ask_well(network, inputs, OTHERS if single else (), refine, close=bool(detail_px))
+    best, *others = ask_well(network, inputs, OTHERS if single else (), refine)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     networked = time.perf_counter()
