@@ -22,6 +22,7 @@ from partrm.cli import main
 from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import as_rgba, load_image, save_image
+from partrm.inference.batch import Job
 from partrm.inference.source import DragError, check_drags
 from partrm.model.checkpoints import CheckpointError, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -226,3 +227,39 @@ def test_the_readme_example_runs(tmp_path):
     code = re.sub(r"\[\(.*?\)\]", "[(548, 402, 473, 420)]", code)
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=300)
     assert json.loads((tmp_path / "result" / "prediction.json").read_text())["joint"]["type"] == "revolute"
+
+
+def test_a_batch_answers_as_predict_does(tiny, picture):
+    jobs = [
+        Job(picture, [SMALL_DRAG], "one"),
+        Job(picture, [(10, 500, 20, 20)], "off the picture"),
+        Job(picture, [SMALL_DRAG, (50, 50, 60, 40)], "two drags"),
+        Job(picture.with_name("none.png"), [SMALL_DRAG], "no file"),
+        Job(picture, [SMALL_DRAG], "plain", ensemble=False, detail_px=0),
+    ]
+    taken = []
+    results = dict((job.name, result) for job, result in tiny.predict_batch(_noting(jobs, taken), batch=3, threads=2))
+    assert list(results) == [job.name for job in jobs] == taken
+    assert isinstance(results["off the picture"], DragError) and isinstance(results["no file"], ImageError)
+    for job in (jobs[0], jobs[2], jobs[4]):
+        options = {"ensemble": job.ensemble, "detail_px": job.detail_px}
+        alone, found = tiny.predict(job.image, job.drags, **options), results[job.name]
+        assert torch.equal(found.moving, alone.moving) and found.joint.type == alone.joint.type
+        torch.testing.assert_close(found.after.means, alone.after.means, atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.joint.T_after_before, alone.joint.T_after_before, atol=1e-4, rtol=0)
+
+
+def test_a_batch_takes_jobs_as_they_are_needed(tiny, picture):
+    taken = []
+    endless = (Job(picture, [SMALL_DRAG], str(n), ensemble=False, detail_px=0) for n in range(10**9))
+    results = tiny.predict_batch(_noting(endless, taken), batch=2, threads=2)
+    for _ in range(6):
+        next(results)
+    results.close()
+    assert len(taken) <= 6 + 4 * 2
+
+
+def _noting(jobs, taken):
+    for job in jobs:
+        taken.append(job.name)
+        yield job

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from partrm.geometry.cameras import Cameras
     from partrm.geometry.gaussians import Gaussians, load_ply, save_ply
     from partrm.geometry.joints import JointMotion
+    from partrm.inference.batch import Job
     from partrm.inference.prediction import Prediction
     from partrm.objects.mjcf import load_mjcf
     from partrm.objects.urdf import load_urdf
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Cameras",
     "Gaussians",
+    "Job",
     "JointMotion",
     "PartRM",
     "PartRMError",
@@ -38,6 +40,7 @@ __all__ = [
 _HOMES = {
     "Cameras": "partrm.geometry.cameras",
     "Gaussians": "partrm.geometry.gaussians",
+    "Job": "partrm.inference.batch",
     "JointMotion": "partrm.geometry.joints",
     "PartRM": "partrm.api",
     "PartRMError": "partrm.errors",

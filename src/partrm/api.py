@@ -1,17 +1,21 @@
 """The product in Python: load weights, predict, and share weights as users of the Hugging Face Hub expect it."""
 
+import os
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.decoding import ImageInput
 from partrm.imaging.photos import CutoutRequest, Method
-from partrm.inference.pipeline import predict
+from partrm.inference.batch import Job, Steps, predict_many
+from partrm.inference.pipeline import Prepared, ask_network, finish, prepare
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import (
     DragInput,
@@ -32,6 +36,8 @@ from partrm.paper.import_weights import IMPORTED_SHARD_BYTES, check_replaceable
 from partrm.paper.pipeline import StatePrediction, predict_state
 from partrm.paper.sam_drags import MODEL as SAM_MODEL
 from partrm.paper.sam_drags import load_sam
+
+Result = TypeVar("Result")
 
 FILES = ["config.json", "model-*-of-*.safetensors"]
 """What is fetched of a repository on the Hub."""
@@ -174,16 +180,60 @@ class PartRM:
             DragError: drags that cannot be used.
             CheckpointError: weights that do not tell parts and joints; see :meth:`predict_state`.
         """
-        if isinstance(image, SourceViews):
-            views = image
+        job = Job(image, drags, "", framing, cameras, box, mask, cutout, fovy_deg, ensemble, detail_px)
+        prepared = self._prepared(job)
+        (consultation,), seconds = ask_network([prepared], self.model)
+        return finish(prepared, consultation, self.model, seconds)
+
+    def predict_batch(
+        self, jobs: Iterable[Job], batch: int = 8, threads: int | None = None
+    ) -> Iterator[tuple[Job, Prediction | PartRMError]]:
+        """Each job with its prediction, or with the error that it ends in, in the order of the jobs.
+
+        Answers are those of :meth:`predict` but for rounding: the network's sums run in another order where several
+        jobs share a pass. Images are opened and answers read in threads beside the network; jobs are taken as they are
+        needed and at most four times ``batch`` are in memory.
+
+        Example::
+
+            for job, result in model.predict_batch(Job(path, drags, path.name) for path, drags in photos):
+                if isinstance(result, Prediction):
+                    result.save(f"results/{job.name}")
+
+        Args:
+            jobs: what to predict.
+            batch: jobs that share a pass of the network, 1 to 256.
+            threads: beside it; by default as many as there are cores, at most 16.
+
+        Raises:
+            ConfigError: ``batch`` or ``threads`` out of range.
+            CheckpointError: weights that do not tell parts and joints.
+        """
+        return self.each_of(jobs, lambda _, prediction: prediction, batch, threads)
+
+    def each_of(
+        self,
+        jobs: Iterable[Job],
+        ended: Callable[[Job, Prediction], Result],
+        batch: int = 8,
+        threads: int | None = None,
+    ) -> Iterator[tuple[Job, Result | PartRMError]]:
+        """As :meth:`predict_batch`, with what ``ended`` makes of each prediction, in the threads beside the network."""
+        count = min(16, os.cpu_count() or 1) if threads is None else threads
+        return predict_many(jobs, Steps(self._prepared, ended), self.model, batch, count)
+
+    def _prepared(self, job: Job) -> Prepared:
+        """A job opened, its drags checked; see :meth:`predict`."""
+        drags = job.drags
+        if isinstance(job.image, SourceViews):
+            views = job.image
         else:
             touched = drags.start if isinstance(drags, DragPixels) else drag_rows(drags)
-            request = cutout_request(cutout, box, mask, touched, device=self.device)
-            views = self.open(image, framing, cameras, request, fovy_deg)
+            request = cutout_request(job.cutout, job.box, job.mask, touched, device=self.device)
+            views = self.open(job.image, job.framing, job.cameras, request, job.fovy_deg)
         checked = drags if isinstance(drags, DragPixels) else check_drags(drags, views)
-        if detail_px is None:
-            detail_px = DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"]
-        return predict(views, checked, self.model, ensemble, detail_px)
+        usual = DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"]
+        return prepare(views, checked, job.ensemble, usual if job.detail_px is None else job.detail_px)
 
     def predict_state(self, views: SourceViews, drags: DragPixels) -> StatePrediction:
         """What a reference network answers to four views: the object after the drag, without part and joint.

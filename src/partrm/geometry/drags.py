@@ -33,3 +33,14 @@ class Drags(TensorRecord):
         size = start_px.new_tensor([width, height])
         n = len(start_px)
         return Drags(start_px / size, end_px / size, torch.full((n,), view), torch.ones(n, dtype=torch.bool))
+
+    def padded(self, count: int) -> "Drags":
+        """The same drags in lists of ``count``, at least as many as there are; those added are not valid."""
+        more = count - self.valid.shape[-1]
+        zeros = self.start.new_zeros(*self.start.shape[:-2], more, 2)
+        return Drags(
+            torch.cat([self.start, zeros], -2),
+            torch.cat([self.end, zeros], -2),
+            torch.cat([self.view, self.view.new_zeros(zeros.shape[:-1])], -1),
+            torch.cat([self.valid, self.valid.new_zeros(zeros.shape[:-1])], -1),
+        )

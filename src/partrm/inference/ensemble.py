@@ -116,11 +116,7 @@ def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Questi
 
     The amount of a drag that was pulled further is fitted back to the drag as given.
     """
-    asked = NetworkInput.cat([question.asked_of(inputs) for question in questions])
-    with torch.inference_mode():
-        output = network(asked)
-    reading = reading_of(output, asked)
-    return [_answer(reading, inputs, question, row) for row, question in enumerate(questions)]
+    return [answer for answer, _ in _asked(network, [inputs] * len(questions), questions)]
 
 
 def _answer(reading: Reading, inputs: NetworkInput, question: Question, row: int) -> Answer:
@@ -149,41 +145,111 @@ Refine = Callable[[Float[Tensor, "side side"]], Float[Tensor, "side side"]]
 """Brings where the first view shows the part to the picture's own edges."""
 
 
+@dataclass(frozen=True)
+class Consultation:
+    """All that the network was asked about one sample, and its answers: what :func:`conclude` needs no network for."""
+
+    inputs: NetworkInput
+    """The sample [b = 1] as given."""
+    question: Question
+    """The one that the surest answer in full is of."""
+    output: NetworkOutput
+    """The network's [b = 1] to that question."""
+    best: Answer
+    rest: tuple[Answer, ...]
+    """The other answers, the surest first."""
+
+
+def consult(
+    network: PartRMNetwork, samples: Sequence[NetworkInput], others: Sequence[Sequence[Question]]
+) -> list[Consultation]:
+    """Ask about several samples [b = 1] in one batch, then all their other questions in one batch.
+
+    The other questions show the network the given view alone, which tells the joint as well and costs a quarter. One
+    that finds another joint, and is surer, is asked again in full.
+
+    Args:
+        network: the weights.
+        samples: on the network's device.
+        others: of each sample, than the sample as given.
+    """
+    full = _asked(network, samples, [AS_GIVEN] * len(samples))
+    best = [answer for answer, _ in full]
+    outputs = [output for _, output in full]
+    questions = [AS_GIVEN] * len(samples)
+    rows = [row for row, own in enumerate(others) for _ in own]
+    alone = [first_view_alone(samples[row]) for row in rows]
+    rest: list[list[Answer]] = [[] for _ in samples]
+    asked = _asked(network, alone, [question for own in others for question in own])
+    for row, (answer, _) in zip(rows, asked, strict=True):
+        rest[row].append(answer)
+    for own in rest:
+        own.sort(key=lambda answer: -answer.joint.confidence)
+    doubted = [row for row, own in enumerate(rest) if own and _surer(own[0], best[row])]
+    again = _asked(network, [samples[row] for row in doubted], [rest[row][0].question for row in doubted])
+    for row, (answer, output) in zip(doubted, again, strict=True):
+        if answer.joint.confidence > best[row].joint.confidence:
+            rest[row] = [best[row], *rest[row]]
+            best[row], outputs[row], questions[row] = answer, output, answer.question
+    told = zip(samples, questions, outputs, best, rest, strict=True)
+    return [
+        Consultation(inputs, question, output, answer, tuple(own)) for inputs, question, output, answer, own in told
+    ]
+
+
+def _asked(
+    network: PartRMNetwork, samples: Sequence[NetworkInput], questions: Sequence[Question]
+) -> list[tuple[Answer, NetworkOutput]]:
+    """The answer and the output [b = 1] to one question about each sample, all in one batch."""
+    if not samples:
+        return []
+    most = max(inputs.drags.valid.shape[1] for inputs in samples)
+    padded = [replace(inputs, drags=inputs.drags.padded(most)) for inputs in samples]
+    asked = NetworkInput.cat([question.asked_of(inputs) for inputs, question in zip(padded, questions, strict=True)])
+    with torch.inference_mode():
+        output = network(asked)
+    reading = reading_of(output, asked)
+    rows = enumerate(zip(samples, questions, strict=True))
+    return [(_answer(reading, inputs, question, row), output.row(row)) for row, (inputs, question) in rows]
+
+
+def _surer(other: Answer, best: Answer) -> bool:
+    """Whether an answer is so much surer than the best one, and of another joint, that it is worth asking in full."""
+    return other.joint.confidence > best.joint.confidence + MARGIN and differ(other.joint, best.joint)
+
+
 def ask_well(
     network: PartRMNetwork, inputs: NetworkInput, others: Sequence[Question] = OTHERS, refine: Refine | None = None
 ) -> tuple[Answer, ...]:
-    """The surest answer about one sample [b = 1], then the others, the surest first.
-
-    The other questions show the network the given view alone, which tells the joint as well and costs a quarter. One
-    that finds another joint, and is surer, is asked again in full. Where the first view shows the part is the mean of
-    the answers that agree with the surest on the joint. Its surfaces are closed.
+    """The surest answer about one sample [b = 1], then the others, the surest first: consult, then conclude.
 
     Args:
         network: the weights.
         inputs: the sample.
         others: than the sample as given.
+        refine: see :func:`conclude`.
+    """
+    return conclude(consult(network, [inputs], [others])[0], refine)
+
+
+def conclude(consultation: Consultation, refine: Refine | None = None) -> tuple[Answer, ...]:
+    """The surest answer, then the others.
+
+    Where the first view shows the part is the mean of the answers that agree with the surest on the joint.
+    Its surfaces are closed.
+
+    Args:
+        consultation: what the network said.
         refine: applied to that mean; which seen splats move follows it.
     """
-    question = AS_GIVEN
-    with torch.inference_mode():
-        output = network(inputs)
-    best = _answer(reading_of(output, inputs), inputs, question, 0)
-    rest = ask(network, first_view_alone(inputs), others) if others else []
-    rest.sort(key=lambda answer: -answer.joint.confidence)
-    if rest and rest[0].joint.confidence > best.joint.confidence + MARGIN and differ(rest[0].joint, best.joint):
-        asked = rest[0].question.asked_of(inputs)
-        with torch.inference_mode():
-            again = network(asked)
-        full = _answer(reading_of(again, asked), inputs, rest[0].question, 0)
-        if full.joint.confidence > best.joint.confidence:
-            best, rest, output, question = full, [best, *rest], again, rest[0].question
-    agreeing = [best, *(answer for answer in rest if not differ(answer.joint, best.joint))]
+    c = consultation
+    agreeing = [c.best, *(answer for answer in c.rest if not differ(answer.joint, c.best.joint))]
     mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
     probability = mean if refine is None else refine(mean)
-    told = probability.flip(-1) if question.mirror else probability
-    asked = question.asked_of(inputs)
-    reread = reading_of(with_first_view(output, told), asked, close=True)
-    return _answer(reread, inputs, question, 0), *rest
+    told = probability.flip(-1) if c.question.mirror else probability
+    asked = c.question.asked_of(c.inputs)
+    reread = reading_of(with_first_view(c.output, told), asked, close=True)
+    return _answer(reread, c.inputs, c.question, 0), *c.rest
 
 
 def with_first_view(output: NetworkOutput, probability: Float[Tensor, "side side"]) -> NetworkOutput:

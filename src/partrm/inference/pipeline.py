@@ -3,10 +3,12 @@
 Data flow::
 
     source.SourceViews ─┐
-    source.DragPixels  ─┴► network_input ─► ask_well (network, read_motion) ─► prediction.Prediction
+    source.DragPixels  ─┴► prepare ─► ask_network (of one or many) ─► finish ─► prediction.Prediction
 """
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -19,7 +21,7 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.detail import THICKNESS, detailed, without_ghosts
-from partrm.inference.ensemble import OTHERS, Answer, ask_well, distinct_joints
+from partrm.inference.ensemble import OTHERS, Answer, Consultation, Question, conclude, consult, distinct_joints
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
@@ -40,6 +42,25 @@ def network_input(source: SourceViews, drags: DragPixels, device: torch.device |
     return NetworkInput(images[None].to(device), cameras.to(device), valid.to(device), pixels[None].to(device))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is asked about one object, ready for the network."""
+
+    source: SourceViews
+    drags: DragPixels
+    inputs: NetworkInput
+    """One sample [b = 1], on the CPU."""
+    questions: tuple[Question, ...]
+    """The ways to ask beside the one as given."""
+    detail_px: int
+
+
+def prepare(source: SourceViews, drags: DragPixels, ensemble: bool = True, detail_px: int = 0) -> Prepared:
+    """Views and drags made ready for the network; see :func:`predict`."""
+    single = ensemble and len(source.framed) == 1
+    return Prepared(source, drags, network_input(source, drags), OTHERS if single else (), detail_px)
+
+
 def predict(
     source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True, detail_px: int = 0
 ) -> Prediction:
@@ -49,8 +70,19 @@ def predict(
         source: the views.
         drags: in pixels of the first.
         model: the weights.
-        ensemble: of a single image, whether the network is asked in other ways too (:func:`ask_well`).
+        ensemble: of a single image, whether the network is asked in other ways too (:func:`consult`).
         detail_px: side of the grid of splats of what the first image shows; 0 leaves those of the network.
+
+    Raises:
+        CheckpointError: a network that does not tell parts and joints.
+    """
+    prepared = prepare(source, drags, ensemble, detail_px)
+    (consultation,), seconds = ask_network([prepared], model)
+    return finish(prepared, consultation, model, seconds)
+
+
+def ask_network(group: Sequence[Prepared], model: LoadedModel) -> tuple[list[Consultation], float]:
+    """The network's answers about several objects, asked together; and the seconds that each took of it.
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
@@ -58,7 +90,24 @@ def predict(
     started = time.perf_counter()
     network = model.articulated
     device = next(network.parameters()).device
-    inputs = network_input(source, drags, device)
+    samples = [prepared.inputs.to(device) for prepared in group]
+    answers = consult(network, samples, [prepared.questions for prepared in group])
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return answers, (time.perf_counter() - started) / len(group)
+
+
+def finish(prepared: Prepared, consultation: Consultation, model: LoadedModel, network_s: float) -> Prediction:
+    """The prediction that the network's answers amount to.
+
+    Args:
+        prepared: what was asked.
+        consultation: what :func:`ask_network` gave.
+        model: whose answers they are.
+        network_s: seconds that the network took.
+    """
+    started = time.perf_counter()
+    source = prepared.source
     fine: list[Float[Tensor, "h w"]] = []
     guide = source.first_picture(GUIDE_PX)[0].image
 
@@ -66,15 +115,12 @@ def predict(
         fine.append(refined_part(probability, guide))
         return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
 
-    single = ensemble and len(source.framed) == 1
-    best, *others = ask_well(network, inputs, OTHERS if single else (), refine)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    networked = time.perf_counter()
+    best, *others = conclude(consultation, refine)
     joints = distinct_joints([answer.joint for answer in (best, *others)])
     gaussians, moving = best.gaussians, best.moving
-    if detail_px:
-        gaussians, moving = _with_detail(best, inputs, fine[0], source.first_picture(detail_px)[0].image)
+    if prepared.detail_px:
+        picture = source.first_picture(prepared.detail_px)[0].image
+        gaussians, moving = _with_detail(best, prepared.inputs, fine[0], picture)
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
         joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
@@ -85,10 +131,10 @@ def predict(
         joint=joints[0],
         part_mask=_part_mask(fine[0], source),
         source=source,
-        drags=drags,
+        drags=prepared.drags,
         model_name=model.name,
         model_hash=model.hash,
-        timings_s={"network": networked - started, "joint": time.perf_counter() - networked},
+        timings_s={"network": network_s, "joint": time.perf_counter() - started},
         alternatives=joints[1:],
     )
 

@@ -112,6 +112,11 @@ class PartLayer:
     ray_distance: Float[Tensor, "b n"]
     opacity_logit: Float[Tensor, "b n"]
 
+    def row(self, sample: int) -> "PartLayer":
+        """One sample of the batch, as a batch of one."""
+        one = slice(sample, sample + 1)
+        return PartLayer(self.gaussians[one], self.ray_distance[one], self.opacity_logit[one])
+
 
 @dataclass(frozen=True)
 class NetworkOutput:
@@ -132,6 +137,20 @@ class NetworkOutput:
     """None where an injected head gives none."""
     part: "PartLayer | None" = None
     """The dragged part, what hides it taken away; None for networks of one layer."""
+
+    def row(self, sample: int) -> "NetworkOutput":
+        """One sample of the batch, as a batch of one."""
+        one = slice(sample, sample + 1)
+        return NetworkOutput(
+            self.gaussians[one],
+            self.moving_logit[one],
+            self.displacement[one],
+            self.ray_distance[one],
+            self.opacity_logit[one],
+            self.view_valid[one],
+            None if self.votes is None else self.votes.row(sample),
+            None if self.part is None else self.part.row(sample),
+        )
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:

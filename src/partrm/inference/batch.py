@@ -1,0 +1,116 @@
+"""Many objects through the network: several at once, what comes before and after it in threads beside it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, Literal, TypeVar
+
+from partrm.errors import PartRMError, require_ranges
+from partrm.geometry.cameras import Cameras
+from partrm.imaging.decoding import ImageInput
+from partrm.imaging.photos import Method
+from partrm.inference.ensemble import Consultation
+from partrm.inference.pipeline import Prepared, ask_network, finish
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import DragInput, DragPixels, SourceInput, SourceViews
+from partrm.model.checkpoints import LoadedModel
+
+Asked = TypeVar("Asked")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One question of a batch: the arguments of :meth:`partrm.PartRM.predict`, and a name."""
+
+    image: SourceInput | SourceViews
+    drags: DragInput | DragPixels
+    name: str = ""
+    framing: Literal["auto", "canonical"] = "auto"
+    cameras: Cameras | None = None
+    box: tuple[float, float, float, float] | None = None
+    mask: ImageInput | None = None
+    cutout: Method = "auto"
+    fovy_deg: float | None = None
+    ensemble: bool = True
+    detail_px: int | None = None
+
+
+@dataclass(frozen=True)
+class Steps(Generic[Asked, Result]):
+    """What is done in threads with each job, before the network and after it."""
+
+    opened: Callable[[Asked], Prepared]
+    """Raises a ``PartRMError`` where the job cannot be done."""
+    ended: Callable[[Asked, Prediction], Result]
+    """Likewise."""
+
+
+def predict_many(
+    jobs: Iterable[Asked], steps: Steps[Asked, Result], model: LoadedModel, batch: int, threads: int
+) -> Iterator[tuple[Asked, Result | PartRMError]]:
+    """Every job with its result, or with the error that it ends in, in the order of the jobs.
+
+    ``batch`` jobs in a row share a pass of the network, whatever is already done, so that the same jobs give the same
+    bits. At most four times ``batch`` jobs are in memory.
+
+    Args:
+        jobs: taken as they are needed.
+        steps: before and after the network.
+        model: the weights.
+        batch: jobs in a pass of the network, 1 to 256.
+        threads: that open and end jobs, 1 to 256.
+
+    Raises:
+        ConfigError: a number out of its range.
+        Exception: whatever ``jobs``, or a step that fails of no ``PartRMError``, raised.
+    """
+    require_ranges({"batch": (batch, 1, 256), "threads": (threads, 1, 256)})
+    waiting, pool = iter(jobs), ThreadPoolExecutor(threads, thread_name_prefix="partrm-batch")
+    opening: deque[tuple[Asked, Future[Prepared]]] = deque()
+    ending: deque[tuple[Asked, Future[Result] | PartRMError]] = deque()
+    try:
+        while True:
+            opening.extend((job, pool.submit(steps.opened, job)) for job in islice(waiting, 2 * batch - len(opening)))
+            group = [opening.popleft() for _ in range(min(batch, len(opening)))]
+            ending.extend(_asked(group, steps, model, pool))
+            while len(ending) > (batch if group else 0):
+                job, result = ending.popleft()
+                yield job, result if isinstance(result, PartRMError) else _outcome(result)
+            if not group:
+                return
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _asked(
+    group: list[tuple[Asked, Future[Prepared]]],
+    steps: Steps[Asked, Result],
+    model: LoadedModel,
+    pool: ThreadPoolExecutor,
+) -> list[tuple[Asked, Future[Result] | PartRMError]]:
+    """The jobs of one pass of the network, their ends begun."""
+    prepared = [(job, _outcome(future)) for job, future in group]
+    ready = [one for _, one in prepared if isinstance(one, Prepared)]
+    if not ready:
+        return [(job, one) for job, one in prepared if isinstance(one, PartRMError)]
+    consultations, seconds = ask_network(ready, model)
+    answers = iter(consultations)
+
+    def end(job: Asked, one: Prepared, answer: Consultation) -> Result:
+        return steps.ended(job, finish(one, answer, model, seconds))
+
+    return [
+        (job, one if isinstance(one, PartRMError) else pool.submit(end, job, one, next(answers)))
+        for job, one in prepared
+    ]
+
+
+def _outcome(future: "Future[Result]") -> Result | PartRMError:
+    """What a thread made, or why it could not."""
+    try:
+        return future.result()
+    except PartRMError as error:
+        return error
