@@ -240,11 +240,13 @@ def test_a_batch_answers_as_predict_does(tiny, picture):
     taken = []
     results = dict((job.name, result) for job, result in tiny.predict_batch(_noting(jobs, taken), batch=3, threads=2))
     assert list(results) == [job.name for job in jobs] == taken
-    assert isinstance(results["off the picture"], DragError) and isinstance(results["no file"], ImageError)
+    assert isinstance(results["off the picture"], DragError)
+    assert isinstance(results["no file"], ImageError)
     for job in (jobs[0], jobs[2], jobs[4]):
         options = {"ensemble": job.ensemble, "detail_px": job.detail_px}
         alone, found = tiny.predict(job.image, job.drags, **options), results[job.name]
-        assert torch.equal(found.moving, alone.moving) and found.joint.type == alone.joint.type
+        assert torch.equal(found.moving, alone.moving)
+        assert found.joint.type == alone.joint.type
         torch.testing.assert_close(found.after.means, alone.after.means, atol=1e-4, rtol=0)
         torch.testing.assert_close(found.joint.T_after_before, alone.joint.T_after_before, atol=1e-4, rtol=0)
 

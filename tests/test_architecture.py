@@ -26,6 +26,7 @@ LAYERS = (
     "__main__",
     "cli",
     "commands",
+    "jobs",
     "api",
     "robotics",
     "evaluation",

@@ -46,6 +46,7 @@ Examples:
   partrm predict kitchen.jpg --box 420,310,1210,1480 --drag 812,640,700,655 --out result
   partrm predict photo.jpg --mask object.png --drag 812,640,700,655 --drag 810,700,698,716 --out result
   partrm predict views_folder --drag 150,130,90,140 --cameras cameras.json --out result
+  partrm predict --jobs jobs.jsonl --out results --workers 2 --save json ply
   partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --propagate sam --out result
 """
 
@@ -65,6 +66,28 @@ RESULTS = (
     "mask.png", "input.png", "prediction.json",
 )  # fmt: skip
 """What is written into the folder OUT."""
+
+
+@dataclass(frozen=True)
+class Many:
+    """Many jobs from one file: {"name": …, "image": …, "drags": [[X0, Y0, X1, Y1]], …} a line."""
+
+    jobs: Path | None = None
+    """File of jobs; each gets a folder of its name in OUT. The same command again goes on where it was cut off."""
+    save: tuple[Literal["json", "ply", "views", "masks", "input", "before_after", "motion", "all"], ...] = ("all",)
+    """What is written of each job; prediction.json always is."""
+    batch: int = 8
+    """Jobs that share a pass of the network."""
+    executor: Literal["local", "ray"] = "local"
+    """local: processes of this machine; ray: actors of Ray Data on a cluster whose nodes all see files and OUT."""
+    workers: int | None = None
+    """Processes on CPUs; by default 1 here, and as many as a Ray cluster has cores."""
+    gpus: int = 0
+    """CUDA cards."""
+    workers_per_gpu: int = 1
+    """Processes that share a card."""
+    ray_address: str | None = None
+    """Address of the Ray cluster; by default the one of this machine."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +123,8 @@ class Photograph:
 
 
 def predict(
-    source: tyro.conf.Positional[Path],
     out: Path,
+    source: tyro.conf.Positional[Path | None] = None,
     drag: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = (),
     cameras: Path | None = None,
     framing: Literal["auto", "canonical"] = "auto",
@@ -111,12 +134,13 @@ def predict(
     detail: int | None = None,
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
-) -> None:
+    many: Annotated[Many, tyro.conf.arg(name="")] = Many(),
+) -> int:
     """Drag a part of an object in an image, get the object after the part has moved.
 
     Args:
-        source: image file, or folder of posed views with cameras.json.
         out: folder for the results; made if missing.
+        source: image file, or folder of posed views with cameras.json.
         drag: a drag from (X0, Y0) on the part to (X1, Y1), in pixels of the first image; 1 to 10 of them.
         cameras: cameras.json with the cameras (canonical frame) for views/ and motion.mp4.
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
@@ -127,7 +151,17 @@ def predict(
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
         photo: what is known of a photograph.
         extra: views and drags made by other models.
+        many: many jobs from one file.
     """
+    if many.jobs is not None:
+        alone = source, drag, cameras, framing, device, ensemble, detail, photo, extra
+        if alone != (None, (), None, "auto", "auto", True, None, Photograph(), Extra()):
+            raise UsageError("--jobs goes with --model and its own options; the rest stands in the file's lines")
+        return predict_jobs(many, many.jobs, out, model)
+    if source is None:
+        raise UsageError("give an image, a folder of posed views, or --jobs FILE")
+    if many != Many():
+        raise UsageError("--save, --batch, --executor, --workers and --gpus go with --jobs")
     drags = parse_drags(drag)
     if detail is not None and detail != 0 and not 64 <= detail <= 1024:
         raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
@@ -169,6 +203,45 @@ def predict(
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
+    return 0
+
+
+def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
+    """All jobs of a file; 1 if one failed.
+
+    Raises:
+        JobsError: a wrong line, or a folder that holds another batch.
+        ConfigError: numbers that nobody has.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from partrm.commands.console import plain_console, quiet_progress
+    from partrm.datasets.executors import Workers
+    from partrm.errors import require_ranges
+    from partrm.inference.prediction import OUTPUTS, Output
+    from partrm.jobs.jobs_file import read_jobs
+    from partrm.jobs.running import FAILURES, BatchSettings, run_jobs
+
+    require_ranges({"--batch": (many.batch, 1, 256)})
+    workers = Workers(many.executor, many.workers, many.gpus, many.workers_per_gpu, many.ray_address)
+    jobs = read_jobs(path)
+    outputs: tuple[Output, ...] = tuple(
+        name for name in OUTPUTS if name == "json" or name in many.save or "all" in many.save
+    )
+    rate = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    with quiet_progress(*columns) as progress:
+        bar = progress.add_task("jobs", total=len(jobs), rate="")
+
+        def report(done: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(bar, completed=done, rate="" if speed is None else f"{speed:.2f}/s")
+
+        failures = run_jobs(jobs, out, BatchSettings(model, outputs, many.batch), workers, report)
+    plain_console().print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs done: {out}")
+    if failures:
+        plain_console().print(f"{len(failures)} failed: {out / FAILURES}")
+    return 1 if failures else 0
 
 
 def _found(prediction: "Prediction") -> str:

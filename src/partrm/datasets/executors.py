@@ -8,20 +8,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from partrm.errors import ConfigError, PartRMError, require_ranges
 
-Work = Callable[[Any, str], int]
-"""``work(task, device)``: do a task on a torch device; the number of things made."""
+Made = TypeVar("Made")
 
-GiveUp = Callable[[Any, str], int]
-"""``give_up(task, reason)``: what is to be done with a task that no worker survives; the number of things made."""
+Work = Callable[[Any, str], Made]
+"""``work(task, device)``: do a task on a torch device; what was made, or how much."""
+
+GiveUp = Callable[[Any, str], Made]
+"""``give_up(task, reason)``: what is to be done with a task that no worker survives; likewise."""
 
 DIED = "the process that worked on it died twice (out of memory, or a crash in a library)"
 
@@ -97,7 +99,9 @@ def require_workers(workers: Workers) -> None:
     _require_listener(workers.ray_address)
 
 
-def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None = None) -> Iterator[int]:
+def run_tasks(
+    work: Work[Made], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Made] | None = None
+) -> Iterator[Made]:
     """Do every task somewhere; yields what ``work`` returns, in the order in which tasks end.
 
     A task whose worker dies is tried once more in another; then ``give_up`` is asked, or it is an error.
@@ -112,14 +116,16 @@ def run_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveU
     return run_local(work, tasks, device_slots(workers, torch.cuda.device_count() if workers.gpus else 0), give_up)
 
 
-def run_local(work: Work, tasks: Sequence[Any], devices: Sequence[str], give_up: GiveUp | None = None) -> Iterator[int]:
+def run_local(
+    work: Work[Made], tasks: Sequence[Any], devices: Sequence[str], give_up: GiveUp[Made] | None = None
+) -> Iterator[Made]:
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
     before = set(active_children())
     with ExitStack() as stack:
         pools = [stack.enter_context(_pool(device)) for device in devices[: len(tasks)]]
         free, waiting = list(range(len(pools))), deque(tasks)
         again: deque[Any] = deque()
-        running: dict[Future[int], tuple[int, Any, bool]] = {}
+        running: dict[Future[Made], tuple[int, Any, bool]] = {}
         try:
             while True:
                 while free and (waiting or again):
@@ -177,7 +183,18 @@ def end_with_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None) -> Iterator[int]:
+def _on_ray(work: Work[Made], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Made] | None) -> Iterator[Made]:
+    with on_ray(workers):
+        yield from _ray_tasks(work, tasks, workers, give_up)
+
+
+@contextmanager
+def on_ray(workers: Workers) -> Iterator[Any]:
+    """The package ``ray``, connected to the cluster while the block runs.
+
+    Raises:
+        ExecutorError: no such cluster.
+    """
     import ray
 
     ours = not ray.is_initialized()
@@ -188,7 +205,7 @@ def _on_ray(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp 
             where = workers.ray_address or "this machine"
             raise ExecutorError(f"no Ray cluster at {where} ({' '.join(str(error).split())[:200]})") from error
     try:
-        yield from _ray_tasks(work, tasks, workers, give_up)
+        yield ray
     finally:
         if ours:
             ray.shutdown()
@@ -205,7 +222,9 @@ def _require_listener(address: str | None) -> None:
         raise ExecutorError(f"no Ray cluster at {address} ({error.strerror or error})") from error
 
 
-def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: GiveUp | None) -> Iterator[int]:
+def _ray_tasks(
+    work: Work[Made], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Made] | None
+) -> Iterator[Made]:
     import ray
     from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
@@ -237,6 +256,6 @@ def _ray_tasks(work: Work, tasks: Sequence[Any], workers: Workers, give_up: Give
             raise ExecutorError(f"a Ray worker failed ({lines[-1]}); every node needs partrm; run again") from error
 
 
-def _ray_task(work: Work, task: Any, device: str) -> int:
+def _ray_task(work: Work[Made], task: Any, device: str) -> Made:
     torch.set_num_threads(1)
     return work(task, device)

@@ -3,11 +3,11 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import scipy.linalg
@@ -229,13 +229,32 @@ def rendered_by_parts(gaussians: Gaussians, cameras: Cameras) -> Iterator[Float[
         yield render_splats(gaussians, cameras[first : first + count]).rgba().clamp(0, 1)
 
 
-def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Cameras | None = None) -> None:
-    """Write a prediction into ``out_dir``: all files or none.
+Output = Literal["json", "ply", "views", "masks", "input", "before_after", "motion"]
+"""What can be written of a prediction; see :func:`save_prediction`."""
+
+OUTPUTS: tuple[Output, ...] = get_args(Output)
+
+
+def save_prediction(
+    prediction: Prediction,
+    out_dir: str | Path,
+    cameras: Cameras | None = None,
+    outputs: Collection[Output] = OUTPUTS,
+    timings: bool = True,
+) -> None:
+    """Write a prediction into ``out_dir``: all files asked for or none.
 
     ``gaussians.ply`` (after), ``gaussians_before.ply``, ``views/NNN.png`` (RGBA, after, from ``cameras`` [views] in the
     canonical frame, by default 8 around the object), ``before_after.png``, ``motion.mp4`` (from the first of the
     cameras), ``part_mask.png`` and ``mask.png`` (part and object, first image's pixels), ``input.png`` (the object cut
-    out of the first image) and ``prediction.json``.
+    out of the first image) and ``prediction.json``, which is always written.
+
+    Args:
+        prediction: what is written.
+        out_dir: made if missing.
+        cameras: of views and motion.
+        outputs: the files.
+        timings: whether ``prediction.json`` says how long it took: without, the same prediction is the same bytes.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -243,28 +262,45 @@ def save_prediction(prediction: Prediction, out_dir: str | Path, cameras: Camera
     cameras = default_cameras(prediction.source) if cameras is None else cameras
     with staged_folder(out_dir, record="prediction.json") as folder, ThreadPoolExecutor(1) as pool:
         started = time.perf_counter()
-        video = pool.submit(save_motion, prediction, cameras[:1], folder / "motion.mp4")
-        save_ply(prediction.after, folder / "gaussians.ply")
-        save_ply(prediction.before, folder / "gaussians_before.ply")
-        (folder / "views").mkdir()
-        views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
-        for index, view in enumerate(views):
-            save_image(view, folder / "views" / f"{index:03d}.png")
-        save_image(prediction.part_mask[None], folder / "part_mask.png")
-        save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
-        photo, photo_camera = input_photo(prediction.source)
-        save_image(photo, folder / INPUT)
-        Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
-        video.result()
-        timings = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
+        beside = "motion" in outputs
+        video = pool.submit(save_motion, prediction, cameras[:1], folder / "motion.mp4") if beside else None
         described = describe(prediction, cameras)
-        described["source"]["input"] = {
-            "file": INPUT,
-            "fovy_deg": math.degrees(float(photo_camera.fovy_rad[0])),
-            "T_canonical_camera": photo_camera.T_world_camera[0].tolist(),
-        }
-        content = json.dumps(described | {"timings_s": timings}, indent=1, allow_nan=False)
+        if "ply" in outputs:
+            save_ply(prediction.after, folder / "gaussians.ply")
+            save_ply(prediction.before, folder / "gaussians_before.ply")
+        if "views" in outputs:
+            (folder / "views").mkdir()
+            views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
+            for index, view in enumerate(views):
+                save_image(view, folder / "views" / f"{index:03d}.png")
+        else:
+            del described["views"]
+        if "masks" in outputs:
+            save_image(prediction.part_mask[None], folder / "part_mask.png")
+            save_image(prediction.source.mask_in_user_px(prediction.source.first_alpha)[None], folder / "mask.png")
+        else:
+            del described["part_mask"], described["mask"]
+        if "input" in outputs:
+            described["source"]["input"] = _save_input(prediction, folder)
+        if "before_after" in outputs:
+            Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
+        if video is not None:
+            video.result()
+        if timings:
+            described["timings_s"] = prediction.timings_s | {"render_and_save": time.perf_counter() - started}
+        content = json.dumps(described, indent=1, allow_nan=False)
         (folder / "prediction.json").write_text(content + "\n", encoding="utf-8")
+
+
+def _save_input(prediction: Prediction, folder: Path) -> dict:
+    """Write the object cut out of the first image; its file and camera."""
+    photo, camera = input_photo(prediction.source)
+    save_image(photo, folder / INPUT)
+    return {
+        "file": INPUT,
+        "fovy_deg": math.degrees(float(camera.fovy_rad[0])),
+        "T_canonical_camera": camera.T_world_camera[0].tolist(),
+    }
 
 
 def describe(prediction: Prediction, cameras: Cameras) -> dict:

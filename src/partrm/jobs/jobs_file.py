@@ -1,0 +1,139 @@
+"""Files of jobs: one JSON object a line, checked as a whole before any work."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from partrm.errors import PartRMError
+from partrm.files import read_text
+from partrm.imaging.photos import Method, check_box
+from partrm.inference.batch import Job
+from partrm.inference.source import check_drag_numbers, check_fovy
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+"""Names that are folders everywhere, and never hidden ones."""
+
+TAKEN = ("failures.jsonl", "batch.json")
+"""What stands beside the folders of the jobs."""
+
+
+class JobsError(PartRMError):
+    """A file of jobs, or a folder of their results, that cannot be used; the message names the line."""
+
+
+@dataclass(frozen=True)
+class JobLine:
+    """A job as its line says it; the words are those of the command line."""
+
+    line: int
+    """Counted from 1."""
+    name: str
+    """Of its folder of results."""
+    image: str
+    drags: tuple[tuple[float, ...], ...]
+    """(x0, y0, x1, y1) each, pixels of the image."""
+    box: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+    cutout: Method = "auto"
+    fovy_deg: float | None = None
+    framing: str = "auto"
+    ensemble: bool = True
+    detail: int | None = None
+
+    def job(self) -> Job:
+        """The same for :meth:`partrm.PartRM.predict_batch`."""
+        framing = "canonical" if self.framing == "canonical" else "auto"
+        options = (framing, None, self.box, self.mask, self.cutout, self.fovy_deg, self.ensemble, self.detail)
+        return Job(self.image, self.drags, self.name, *options)
+
+
+KEYS = tuple(key for key in JobLine.__dataclass_fields__ if key != "line")
+
+
+def read_jobs(path: Path) -> list[JobLine]:
+    """The jobs of a file; paths in it are relative to its folder.
+
+    Raises:
+        JobsError: it cannot be read, holds no job, or a line is wrong.
+    """
+    try:
+        lines = read_text(path, 2**30).splitlines()
+    except (OSError, ValueError) as error:
+        raise JobsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    jobs: list[JobLine] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            job = _job(json.loads(line), number, path.parent)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JobsError(f"{path}, line {number}: {error}") from error
+        if job.name in seen:
+            raise JobsError(f"{path}, line {number}: the name {job.name} is that of line {seen[job.name]}")
+        seen[job.name] = number
+        jobs.append(job)
+    if not jobs:
+        raise JobsError(f"{path}: holds no job; give one JSON object a line")
+    return jobs
+
+
+def _job(content: Any, line: int, folder: Path) -> JobLine:
+    """One line's job.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    unknown = sorted(set(content) - set(KEYS))
+    if unknown:
+        raise ValueError(f"no option is called {unknown[0]!r}; there are {', '.join(KEYS)}")
+    for key in ("name", "image", "drags"):
+        if key not in content:
+            raise ValueError(f"{key} is missing")
+    given = {key: value for key, value in content.items() if value is not None}
+    if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]) or given["name"] in TAKEN:
+        raise ValueError(f"name {given['name']!r}: give letters, digits, '.', '_' and '-', no '.' first")
+    for key in {"image", "mask"} & set(given):
+        if not isinstance(given[key], str):
+            raise ValueError(f"{key}: give a path")
+        given[key] = str(folder / given[key])
+    given["drags"] = tuple(_numbers(row, "drags") for row in _listed(given["drags"], "drags"))
+    check_drag_numbers(given["drags"])
+    if "box" in given:
+        given["box"] = _numbers(given["box"], "box")
+        check_box(given["box"])
+    _check_options(given)
+    return JobLine(line, **given)
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    for key, words in (("cutout", get_args(Method)), ("framing", ("auto", "canonical")), ("ensemble", (True, False))):
+        if key in given and (given[key] not in words or isinstance(given[key], int) != isinstance(words[0], bool)):
+            raise ValueError(f"{key} {given[key]!r}: give {' or '.join(json.dumps(word) for word in words)}")
+    if "mask" in given and ("box" in given or given.get("cutout", "auto") != "auto"):
+        raise ValueError("mask tells the object: give no box or cutout beside it")
+    if "fovy_deg" in given:
+        (given["fovy_deg"],) = _numbers([given["fovy_deg"]], "fovy_deg", 1)
+        check_fovy(given["fovy_deg"])
+        if given.get("framing") == "canonical":
+            raise ValueError("framing canonical has its own lens: give no fovy_deg beside it")
+    detail = given.get("detail", 0)
+    if not isinstance(detail, int) or isinstance(detail, bool) or (detail != 0 and not 64 <= detail <= 1024):
+        raise ValueError(f"detail {detail!r}: give 64 to 1024, or 0")
+
+
+def _listed(value: Any, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{key}: give a list")
+    return value
+
+
+def _numbers(value: Any, key: str, count: int = 4) -> tuple[float, ...]:
+    numbers = _listed(value, key)
+    if len(numbers) != count or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise ValueError(f"{key}: give {count} numbers")
+    return tuple(float(number) for number in numbers)

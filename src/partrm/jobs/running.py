@@ -1,0 +1,184 @@
+"""Jobs done by workers, each into a folder of its own; what is done stays done, whatever is killed."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from partrm import __version__
+from partrm.api import PartRM
+from partrm.datasets.executors import Workers, on_ray, require_workers, run_tasks
+from partrm.files import OutputError, atomic_write, read_json, staged_folder
+from partrm.inference.batch import Job
+from partrm.inference.prediction import OUTPUTS, Output, Prediction, save_prediction
+from partrm.jobs.jobs_file import JobLine, JobsError
+
+RECORD, FAILURES = "batch.json", "failures.jsonl"
+
+PASSES_A_TASK = 16
+"""Passes of the network that a worker with a GPU is given together: opening and writing go on beside them."""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What the files of a batch depend on."""
+
+    model: str = "base"
+    outputs: tuple[Output, ...] = OUTPUTS
+    batch: int = 8
+    """Jobs that share a pass of the network."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job without a result."""
+
+    name: str
+    line: int
+    error: str
+
+
+def run_jobs(
+    jobs: Sequence[JobLine],
+    out: Path,
+    settings: BatchSettings,
+    workers: Workers,
+    report: Callable[[int], None] = lambda done: None,
+) -> list[Failure]:
+    """Do all jobs that have no folder in ``out`` yet, and write ``failures.jsonl`` there.
+
+    The same jobs share a pass of the network however often the work was cut off, so the bytes are the same. Jobs that
+    failed are tried again.
+
+    Args:
+        jobs: of one file.
+        out: a folder a job, named as the job; appears once it is whole.
+        settings: the same each time.
+        workers: who works.
+        report: called with the number of jobs that have ended, failed ones too.
+
+    Returns:
+        the failures, in the order of the jobs.
+
+    Raises:
+        JobsError: ``out`` holds another batch.
+        OutputError: ``out`` cannot be written.
+        ExecutorError: workers that cannot be had.
+    """
+    require_workers(workers)
+    _claim(out, jobs, settings, workers)
+    passes = [list(jobs[first : first + settings.batch]) for first in range(0, len(jobs), settings.batch)]
+    waiting = [own for own in passes if not all(is_done(out, job) for job in own)]
+    ended = len(jobs) - sum(len(own) for own in waiting)
+    report(ended)
+    size = PASSES_A_TASK if workers.gpus else 1
+    tasks = [list(chain(*waiting[first : first + size])) for first in range(0, len(waiting), size)]
+    work, failures = partial(do_jobs, out.absolute(), settings), list[Failure]()
+    done = _by_ray_data(work, tasks, workers) if workers.executor == "ray" else _here(work, tasks, out, workers)
+    for count, failed in done:
+        ended += count
+        failures += failed
+        report(ended)
+    failures.sort(key=lambda failure: failure.line)
+    atomic_write(out / FAILURES, "".join(json.dumps(asdict(failure)) + "\n" for failure in failures))
+    return failures
+
+
+def is_done(out: Path, job: JobLine) -> bool:
+    """Whether a job's folder stands under its final name."""
+    return (out / job.name / "prediction.json").exists()
+
+
+def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device: str) -> tuple[int, list[Failure]]:
+    """Predict whole passes and write what is missing of them: how many jobs, and which failed."""
+
+    def write(job: Job, prediction: Prediction) -> None:
+        if not is_done(out, lines[job.name]):
+            with staged_folder(out) as staging:
+                save_prediction(prediction, staging / job.name, outputs=settings.outputs, timings=False)
+
+    lines = {line.name: line for line in task}
+    threads = 1 if device == "cpu" else None
+    model, failures = _loaded(settings.model, device), list[Failure]()
+    for job, error in model.each_of((line.job() for line in task), write, settings.batch, threads):
+        if isinstance(error, OutputError):
+            raise error
+        if error is not None:
+            failures.append(Failure(job.name, lines[job.name].line, str(error)))
+    return len(task), failures
+
+
+@lru_cache(1)
+def _loaded(model: str, device: str) -> PartRM:
+    return PartRM.from_pretrained(model, device)
+
+
+def _here(work: Any, tasks: Sequence[Any], out: Path, workers: Workers) -> Iterator[tuple[int, list[Failure]]]:
+    def give_up(task: Sequence[JobLine], reason: str) -> tuple[int, list[Failure]]:
+        return len(task), [Failure(job.name, job.line, reason) for job in task if not is_done(out, job)]
+
+    return run_tasks(work, tasks, workers, give_up)
+
+
+class RayWorker:
+    """What each actor of Ray Data does with the tasks that it is given."""
+
+    def __init__(self, work: Any, device: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self.work, self.device = work, device
+
+    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """Tasks in, what they came to out, pickled both."""
+        return {"done": [pickle.dumps(self.work(pickle.loads(task), self.device)) for task in rows["task"]]}
+
+
+def _by_ray_data(work: Any, tasks: Sequence[Any], workers: Workers) -> Iterator[tuple[int, list[Failure]]]:
+    """Ray Data hands the tasks to actors and starts those anew that die."""
+    if not tasks:
+        return
+    with on_ray(workers) as ray:
+        from ray import data
+
+        data.DataContext.get_current().enable_progress_bars = False
+        at_once = workers.gpus * workers.per_gpu or workers.count or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        rows = data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
+        done = rows.map_batches(
+            RayWorker,
+            fn_constructor_args=(work, "cuda:0" if workers.gpus else "cpu"),
+            batch_size=1,
+            concurrency=min(at_once, len(tasks)),
+            num_cpus=None if workers.gpus else 1,
+            num_gpus=1 / workers.per_gpu if workers.gpus else None,
+        )
+        for row in done.iter_rows():
+            yield pickle.loads(row["done"])
+
+
+def _claim(out: Path, jobs: Sequence[JobLine], settings: BatchSettings, workers: Workers) -> None:
+    """Let ``out`` be this batch's alone, and remove what killed processes left.
+
+    Raises:
+        JobsError: it is another's.
+    """
+    text = json.dumps([asdict(job) for job in jobs])
+    told = asdict(replace(settings, outputs=tuple(sorted(settings.outputs)))) | {"device": workers.device}
+    told |= {"partrm_version": __version__, "jobs": hashlib.sha256(text.encode()).hexdigest()}
+    told = json.loads(json.dumps(told))
+    try:
+        there = read_json(out / RECORD) if (out / RECORD).exists() else None
+    except (OSError, ValueError) as error:
+        raise JobsError(f"{out / RECORD}: cannot be read; give another folder") from error
+    if there is not None and there != told:
+        other = next((key for key in told if not isinstance(there, dict) or there.get(key) != told[key]), RECORD)
+        raise JobsError(f"{out}: holds another batch ({other} differs); give another folder")
+    if there is None and out.is_dir() and any(not entry.name.startswith(".partrm.") for entry in out.iterdir()):
+        raise JobsError(f"{out}: is not empty and holds no batch; give another folder")
+    with staged_folder(out, record=RECORD) as staging:
+        atomic_write(staging / RECORD, json.dumps(told, indent=1) + "\n")

@@ -1,0 +1,111 @@
+"""Files of jobs: errors by line; every job once, with the same bytes however often the work is killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from partrm.cli import main
+from partrm.model.checkpoints import save_checkpoint
+from partrm.model.network import TINY, PartRMNetwork
+
+DRAGS = [[60, 60, 40, 60]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights, a picture, and a file of seven jobs of which one must fail."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("jobs")
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, root / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 4), dtype=np.uint8)
+    pixels[..., 3] = 0
+    pixels[30:90, 30:90, 3] = 255
+    Image.fromarray(pixels).save(root / "a.png")
+    jobs = [{"name": f"j{n}", "image": "a.png", "drags": [[60, 60, 40 + n, 60]], "detail": 0} for n in range(7)]
+    jobs[3]["image"] = "none.png"
+    (root / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    return root
+
+
+def arguments(folder, out, *more):
+    words = ["--jobs", folder / "jobs.jsonl", "--out", out, "--model", folder / "tiny", "--save", "json", "ply"]
+    return ["predict", *map(str, words), "--batch", "2", *more]
+
+
+def tree(root):
+    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    assert main(arguments(folder, folder / "whole")) == 1
+    return tree(folder / "whole")
+
+
+def test_every_job_has_a_folder_and_the_failed_one_a_line(folder, whole):
+    names = {f"j{n}" for n in range(7)} - {"j3"}
+    files = {f"{n}/{f}" for n in names for f in ("prediction.json", "gaussians.ply", "gaussians_before.ply")}
+    assert set(whole) == files | {"batch.json", "failures.jsonl"}
+    (failure,) = map(json.loads, (folder / "whole" / "failures.jsonl").read_text().splitlines())
+    assert (failure["name"], failure["line"]) == ("j3", 4)
+    assert "none.png" in failure["error"]
+
+
+def test_killed_work_ends_with_the_same_bytes(folder, whole, tmp_path):
+    out, chance = tmp_path / "torn", random.Random(0)
+    command = [sys.executable, "-m", "partrm", *arguments(folder, out, "--workers", "2")]
+    for _ in range(2):
+        before = len(list(out.glob("j*")))
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while run.poll() is None and len(list(out.glob("j*"))) == before < 6:
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.05)
+        if run.poll() is None:
+            os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 1
+    assert tree(out) == whole
+
+
+def test_ray_data_writes_the_same_bytes(folder, whole, tmp_path):
+    for package in ("ray", "pandas", "pyarrow"):
+        pytest.importorskip(package, reason="Ray Data is an extra: pip install 'partrm[ray]'")
+    assert main(arguments(folder, tmp_path / "ray", "--executor", "ray", "--workers", "1")) == 1
+    assert tree(tmp_path / "ray") == whole
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"drag": 1}, "line 2: no option is called 'drag'"),
+        ({"drags": [[1, 2, 3]]}, "line 2: drags: give 4 numbers"),
+        ({"name": "../x"}, "line 2: name"),
+        ({"name": "a"}, "line 2: the name a is that of line 1"),
+        ({"detail": 3}, "line 2: detail 3"),
+        ({"ensemble": 1}, "line 2: ensemble 1"),
+        ({"cutout": "magic"}, "line 2: cutout"),
+        ({"mask": "m.png", "box": [0, 0, 9, 9]}, "line 2: mask tells the object"),
+    ],
+)
+def test_wrong_lines_are_named_before_any_work(change, words, tmp_path, capsys):
+    lines = [{"name": name, "image": "a.png", "drags": DRAGS} for name in ("a", "b")]
+    lines[1] |= change
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["predict", "--jobs", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "o")]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_another_batch_is_refused(folder, whole, tmp_path, capsys):
+    assert main([*arguments(folder, folder / "whole"), "--workers", "1", "--batch", "3"]) == 1
+    assert "holds another batch (batch differs)" in capsys.readouterr().err
