@@ -1,0 +1,74 @@
+"""Rate of ``PartRM.each_of`` against a loop over ``predict`` in the same run, prediction.json and PLY files written.
+
+    python benchmarks/batch.py --jobs 64 --device cuda --batch 16
+    python benchmarks/batch.py --jobs 16 --device cpu --no-ensemble --detail 0
+
+All jobs drag the packaged microwave, each a little further. A first pass warms each way up and does not count.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from partrm.api import PartRM
+from partrm.inference.batch import Job
+from partrm.inference.prediction import Prediction, save_prediction
+
+PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=16)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--no-ensemble", action="store_true")
+    parser.add_argument("--detail", type=int)
+    args = parser.parse_args()
+    model = PartRM.from_pretrained("base", args.device)
+    options = {"ensemble": not args.no_ensemble, "detail_px": args.detail}
+    drags = [[(164, 170, 112 + 8 * n / args.jobs, 203)] for n in range(args.jobs)]
+    jobs = [Job(PICTURE, drag, f"{n:05d}", **options) for n, drag in enumerate(drags)]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def write(job: Job, prediction: Prediction) -> None:
+            save_prediction(prediction, Path(folder) / job.name, outputs=("json", "ply"))
+
+        def loop(some: list[Job]) -> None:
+            for job in some:
+                write(job, model.predict(job.image, job.drags, **options))
+
+        def batched(some: list[Job]) -> None:
+            for job, error in model.each_of(some, write, args.batch, args.threads):
+                if error is not None:
+                    raise SystemExit(f"{job.name}: {error}")
+
+        seconds = {}
+        for name, way in (("loop", loop), ("batch", batched)):
+            way(jobs[: 1 if name == "loop" else args.batch])
+            started = time.perf_counter()
+            way(jobs)
+            seconds[name] = time.perf_counter() - started
+    cuda = model.device.type == "cuda"
+    result = {
+        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "settings": vars(args),
+        "loop_per_s": args.jobs / seconds["loop"],
+        "batch_per_s": args.jobs / seconds["batch"],
+        "ratio": seconds["loop"] / seconds["batch"],
+        "peak_host_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_gpu_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
