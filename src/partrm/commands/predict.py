@@ -158,13 +158,7 @@ def predict(
         if alone != (None, (), None, "auto", "auto", True, None, Photograph(), Extra()):
             raise UsageError("--jobs goes with --model and its own options; the rest stands in the file's lines")
         return predict_jobs(many, many.jobs, out, model)
-    if source is None:
-        raise UsageError("give an image, a folder of posed views, or --jobs FILE")
-    if many != Many():
-        raise UsageError("--save, --batch, --executor, --workers and --gpus go with --jobs")
-    drags = parse_drags(drag)
-    if detail is not None and detail != 0 and not 64 <= detail <= 1024:
-        raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
+    source, drags = check_single(source, many, detail), parse_drags(drag)
     box = check_photograph(photo, source, framing)
     check_extra(extra, source)
 
@@ -231,11 +225,12 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with quiet_progress(*columns) as progress:
-        bar = progress.add_task("jobs", total=len(jobs), rate="")
 
         def report(done: int) -> None:
-            speed = progress.tasks[0].speed
-            progress.update(bar, completed=done, rate="" if speed is None else f"{speed:.2f}/s")
+            if not progress.tasks:
+                progress.add_task("jobs", total=len(jobs), completed=done, rate="")
+            (bar,) = progress.tasks
+            progress.update(bar.id, completed=done, rate="" if bar.speed is None else f"{bar.speed:.2f}/s")
 
         failures = run_jobs(jobs, out, BatchSettings(model, outputs, many.batch), workers, report)
     plain_console().print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs done: {out}")
@@ -251,6 +246,21 @@ def _found(prediction: "Prediction") -> str:
         return "nothing moves: the network found no part under the drag"
     amount = f"{joint.amount:.2f} rad" if joint.type.name == "REVOLUTE" else f"{joint.amount:.3f} object diagonals"
     return f"{joint.type.name.lower()} joint, moved by {amount}, confidence {prediction.confidence:.2f}"
+
+
+def check_single(source: Path | None, many: Many, detail: int | None) -> Path:
+    """The source of a prediction without --jobs.
+
+    Raises:
+        UsageError: there is none, an option that goes with --jobs, or a detail out of range.
+    """
+    if source is None:
+        raise UsageError("give an image, a folder of posed views, or --jobs FILE")
+    if many != Many():
+        raise UsageError("--save, --batch, --executor, --workers and --gpus go with --jobs")
+    if detail is not None and detail != 0 and not 64 <= detail <= 1024:
+        raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
+    return source
 
 
 def check_photograph(

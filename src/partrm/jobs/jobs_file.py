@@ -112,7 +112,7 @@ def _job(content: Any, line: int, folder: Path) -> JobLine:
 
 def _check_options(given: dict[str, Any]) -> None:
     for key, words in (("cutout", get_args(Method)), ("framing", ("auto", "canonical")), ("ensemble", (True, False))):
-        if key in given and (given[key] not in words or isinstance(given[key], int) != isinstance(words[0], bool)):
+        if key in given and (given[key] not in words or type(given[key]) is not type(words[0])):
             raise ValueError(f"{key} {given[key]!r}: give {' or '.join(json.dumps(word) for word in words)}")
     if "mask" in given and ("box" in given or given.get("cutout", "auto") != "auto"):
         raise ValueError("mask tells the object: give no box or cutout beside it")
