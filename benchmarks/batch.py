@@ -1,13 +1,16 @@
-"""Rate of ``PartRM.each_of`` against a loop over ``predict`` in the same run, prediction.json and PLY files written.
+"""Rate of many predictions against a loop over ``predict`` in the same run, prediction.json and PLY files written.
 
     python benchmarks/batch.py --jobs 64 --device cuda --batch 16
-    python benchmarks/batch.py --jobs 16 --device cpu --no-ensemble --detail 0
+    python benchmarks/batch.py --jobs 16 --device cpu --batch 2 --workers 2
 
-All jobs drag the packaged microwave, each a little further. A first pass warms each way up and does not count.
+``batch`` is ``PartRM.each_of`` in this process, a first pass warms it and the loop up and does not count. ``workers``
+is ``partrm predict --jobs --workers N``, on its rate between the first and the last pass that ended, and with the
+start of the processes. All jobs drag the packaged microwave, each a little further.
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import tempfile
@@ -18,8 +21,11 @@ from pathlib import Path
 import torch
 
 from partrm.api import PartRM
+from partrm.datasets.executors import Workers
 from partrm.inference.batch import Job
 from partrm.inference.prediction import Prediction, save_prediction
+from partrm.jobs.jobs_file import JobLine
+from partrm.jobs.running import BatchSettings, run_jobs
 
 PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
 
@@ -30,6 +36,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--workers", type=int, help="processes on the CPU, a third way")
     parser.add_argument("--no-ensemble", action="store_true")
     parser.add_argument("--detail", type=int)
     args = parser.parse_args()
@@ -60,6 +67,7 @@ def main() -> None:
     cuda = model.device.type == "cuda"
     result = {
         "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "load": os.getloadavg()[0],
         "settings": vars(args),
         "loop_per_s": args.jobs / seconds["loop"],
         "batch_per_s": args.jobs / seconds["batch"],
@@ -67,7 +75,38 @@ def main() -> None:
         "peak_host_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_gpu_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
     }
+    if args.workers:
+        rate, rate_with_start = by_workers(jobs, args.batch, args.workers)
+        result |= {
+            "workers_per_s": rate,
+            "workers_per_s_with_start": rate_with_start,
+            "workers_ratio": rate / result["loop_per_s"],
+            "peak_mib_of_a_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        }
     print(json.dumps(result, indent=1))
+
+
+def by_workers(jobs: list[Job], batch: int, workers: int) -> tuple[float, float]:
+    """Jobs a second of processes: once all have ended a pass, and from the start."""
+    lines = [
+        JobLine(n, job.name, str(job.image), tuple(job.drags), ensemble=job.ensemble, detail=job.detail_px)
+        for n, job in enumerate(jobs, 1)
+    ]
+    ended: list[tuple[int, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        failures = run_jobs(
+            lines,
+            Path(folder),
+            BatchSettings(outputs=("json", "ply"), batch=batch),
+            Workers(count=workers),
+            lambda done: ended.append((done, time.perf_counter())),
+        )
+    if failures:
+        raise SystemExit(failures[0].error)
+    (_, began), (last, finished) = ended[0], ended[-1]
+    # The report after the first pass of the slowest worker.
+    first, all_started = ended[workers]
+    return (last - first) / (finished - all_started), last / (finished - began)
 
 
 if __name__ == "__main__":

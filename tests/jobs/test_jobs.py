@@ -1,6 +1,8 @@
 """Files of jobs: errors by line; every job once, with the same bytes however often the work is killed."""
 
 import json
+import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 from partrm.cli import main
+from partrm.files import OutputError
 from partrm.jobs import running
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -82,11 +85,38 @@ def test_killed_work_ends_with_the_same_bytes(folder, whole, tmp_path, in_this_p
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
-def test_ray_data_writes_the_same_bytes(folder, whole, tmp_path):
-    for package in ("ray", "pandas", "pyarrow"):
-        pytest.importorskip(package, reason="Ray Data is an extra: pip install 'partrm[ray]'")
+@pytest.fixture
+def cluster(monkeypatch):
+    """Ray on this machine, whose workers find what the tests do."""
+    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
+    pytest.importorskip("ray.data", reason="Ray Data is an extra: pip install 'partrm[ray]'")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+
+
+def test_ray_data_writes_the_same_bytes(folder, whole, tmp_path, cluster):
     assert main(arguments(folder, tmp_path / "ray", "--executor", "ray", "--workers", "1")) == 1
     assert tree(tmp_path / "ray") == whole
+
+
+def test_without_ray_data_the_extra_is_named(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(arguments(folder, tmp_path / "o", "--executor", "ray")) == 1
+    assert "pip install 'partrm[ray]'" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def full_disk(task, device):
+    raise OutputError(f"no space left for {task}")
+
+
+def test_what_is_raised_on_ray_comes_back_whole():
+    done = running.RayWorker(full_disk, "cpu")({"number": [3], "task": [pickle.dumps("a")]})
+    assert done["number"] == [3]
+    assert str(pickle.loads(done["done"][0])) == "no space left for a"
 
 
 @pytest.mark.parametrize(

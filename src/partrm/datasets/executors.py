@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -222,16 +222,28 @@ def _require_listener(address: str | None) -> None:
         raise ExecutorError(f"no Ray cluster at {address} ({error.strerror or error})") from error
 
 
+def ray_tasks_at_once(workers: Workers, there: Mapping[str, float]) -> int:
+    """How many tasks run at once on a Ray cluster.
+
+    Args:
+        workers: what is asked for.
+        there: what the cluster has.
+
+    Raises:
+        ExecutorError: it has fewer cards.
+    """
+    if there.get("GPU", 0) < workers.gpus:
+        raise ExecutorError(f"--gpus {workers.gpus}: the Ray cluster has {there.get('GPU', 0):g}")
+    return workers.gpus * workers.per_gpu or workers.count or max(1, int(there.get("CPU", 1)))
+
+
 def _ray_tasks(
     work: Work[Made], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Made] | None
 ) -> Iterator[Made]:
     import ray
     from ray.exceptions import OutOfMemoryError, RayError, WorkerCrashedError
 
-    there = ray.cluster_resources()
-    if there.get("GPU", 0) < workers.gpus:
-        raise ExecutorError(f"--gpus {workers.gpus}: the Ray cluster has {there.get('GPU', 0):g}")
-    at_once = workers.gpus * workers.per_gpu or workers.count or max(1, int(there.get("CPU", 1)))
+    at_once = ray_tasks_at_once(workers, ray.cluster_resources())
     # Ray shows a task only the card that it may use, as number 0.
     device = "cuda:0" if workers.gpus else "cpu"
     remote = ray.remote(num_cpus=1, num_gpus=1 / workers.per_gpu if workers.gpus else 0)(_ray_task)

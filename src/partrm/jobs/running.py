@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,16 @@ from typing import Any
 
 from partrm import __version__
 from partrm.api import PartRM
-from partrm.datasets.executors import Workers, on_ray, require_workers, run_tasks
+from partrm.datasets.executors import (
+    ExecutorError,
+    GiveUp,
+    Work,
+    Workers,
+    on_ray,
+    ray_tasks_at_once,
+    require_workers,
+    run_tasks,
+)
 from partrm.files import OutputError, atomic_write, read_json, staged_folder
 from partrm.inference.batch import Job
 from partrm.inference.prediction import OUTPUTS, Output, Prediction, save_prediction
@@ -22,6 +32,9 @@ RECORD, FAILURES = "batch.json", "failures.jsonl"
 
 PASSES_A_TASK = 16
 """Passes of the network that a worker with a GPU is given together: opening and writing go on beside them."""
+
+RAY_RETRIES = 3
+"""Times that Ray begins a task anew whose actor or node died."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,10 @@ class Failure:
     name: str
     line: int
     error: str
+
+
+Ended = tuple[int, list[Failure]]
+"""How many jobs of a task have ended, and which failed."""
 
 
 def run_jobs(
@@ -71,6 +88,8 @@ def run_jobs(
         ExecutorError: workers that cannot be had.
     """
     require_workers(workers)
+    if workers.executor == "ray":
+        _require_ray_data()
     _claim(out, jobs, settings, workers)
     passes = [list(jobs[first : first + settings.batch]) for first in range(0, len(jobs), settings.batch)]
     waiting = [own for own in passes if not all(is_done(out, job) for job in own)]
@@ -79,8 +98,12 @@ def run_jobs(
     size = PASSES_A_TASK if workers.gpus else 1
     tasks = [list(chain(*waiting[first : first + size])) for first in range(0, len(waiting), size)]
     work, failures = partial(do_jobs, out.absolute(), settings), list[Failure]()
-    done = _by_ray_data(work, tasks, workers) if workers.executor == "ray" else _here(work, tasks, out, workers)
-    for count, failed in done:
+
+    def give_up(task: Sequence[JobLine], reason: str) -> Ended:
+        return len(task), [Failure(job.name, job.line, reason) for job in task if not is_done(out, job)]
+
+    run = _by_ray_data if workers.executor == "ray" else run_tasks
+    for count, failed in run(work, tasks, workers, give_up):
         ended += count
         failures += failed
         report(ended)
@@ -94,7 +117,7 @@ def is_done(out: Path, job: JobLine) -> bool:
     return (out / job.name / "prediction.json").exists()
 
 
-def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device: str) -> tuple[int, list[Failure]]:
+def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device: str) -> Ended:
     """Predict whole passes and write what is missing of them: how many jobs, and which failed."""
 
     def write(job: Job, prediction: Prediction) -> None:
@@ -118,47 +141,71 @@ def _loaded(model: str, device: str) -> PartRM:
     return PartRM.from_pretrained(model, device)
 
 
-def _here(work: Any, tasks: Sequence[Any], out: Path, workers: Workers) -> Iterator[tuple[int, list[Failure]]]:
-    def give_up(task: Sequence[JobLine], reason: str) -> tuple[int, list[Failure]]:
-        return len(task), [Failure(job.name, job.line, reason) for job in task if not is_done(out, job)]
-
-    return run_tasks(work, tasks, workers, give_up)
-
-
 class RayWorker:
     """What each actor of Ray Data does with the tasks that it is given."""
 
-    def __init__(self, work: Any, device: str) -> None:
+    def __init__(self, work: Work[Ended], device: str) -> None:
         import torch
 
         torch.set_num_threads(1)
         self.work, self.device = work, device
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """Tasks in, what they came to out, pickled both."""
-        return {"done": [pickle.dumps(self.work(pickle.loads(task), self.device)) for task in rows["task"]]}
+        """Numbered tasks in, what they came to out, pickled both; an error too, which Ray Data would wrap."""
+        (number,), (task,) = rows["number"], rows["task"]
+        try:
+            done = self.work(pickle.loads(task), self.device)
+        except Exception as error:
+            done = error
+        return {"number": [number], "done": [pickle.dumps(done)]}
 
 
-def _by_ray_data(work: Any, tasks: Sequence[Any], workers: Workers) -> Iterator[tuple[int, list[Failure]]]:
-    """Ray Data hands the tasks to actors and starts those anew that die."""
+def _require_ray_data() -> None:
+    """Ray alone does without what Ray Data needs.
+
+    Raises:
+        ExecutorError: one of its packages is missing.
+    """
+    try:
+        import pandas  # noqa: F401
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ExecutorError(f"--executor ray needs the package {error.name}: pip install 'partrm[ray]'") from error
+
+
+def _by_ray_data(work: Work[Ended], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Ended]) -> Iterator[Ended]:
+    """Ray Data hands the tasks to actors and starts those anew that die; after so many deaths a task is given up."""
     if not tasks:
         return
+    lost = dict(enumerate(tasks))
     with on_ray(workers) as ray:
         from ray import data
 
-        data.DataContext.get_current().enable_progress_bars = False
-        at_once = workers.gpus * workers.per_gpu or workers.count or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        rows = data.from_items([{"task": pickle.dumps(task)} for task in tasks], override_num_blocks=len(tasks))
+        at_once = ray_tasks_at_once(workers, ray.cluster_resources())
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = data.DataContext.get_current()
+        context.enable_progress_bars, context.max_errored_blocks = False, -1
+        rows = data.from_items(
+            [{"number": number, "task": pickle.dumps(task)} for number, task in lost.items()],
+            override_num_blocks=len(tasks),
+        )
         done = rows.map_batches(
             RayWorker,
             fn_constructor_args=(work, "cuda:0" if workers.gpus else "cpu"),
             batch_size=1,
-            concurrency=min(at_once, len(tasks)),
+            compute=data.ActorPoolStrategy(size=min(at_once, len(tasks)), max_tasks_in_flight_per_actor=1),
             num_cpus=None if workers.gpus else 1,
             num_gpus=1 / workers.per_gpu if workers.gpus else None,
+            max_task_retries=RAY_RETRIES,
         )
         for row in done.iter_rows():
-            yield pickle.loads(row["done"])
+            del lost[row["number"]]
+            result = pickle.loads(row["done"])
+            if isinstance(result, Exception):
+                raise result
+            yield result
+    for task in lost.values():
+        yield give_up(task, f"{RAY_RETRIES + 1} workers died of it (out of memory, or a crash in a library)")
 
 
 def _claim(out: Path, jobs: Sequence[JobLine], settings: BatchSettings, workers: Workers) -> None:
