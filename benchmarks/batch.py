@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from importlib import resources
+from multiprocessing import active_children
 from pathlib import Path
 
 import torch
@@ -76,37 +77,49 @@ def main() -> None:
         "peak_gpu_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
     }
     if args.workers:
-        rate, rate_with_start = by_workers(jobs, args.batch, args.workers)
+        rate, rate_with_start, peak = by_workers(jobs, args.batch, args.workers)
         result |= {
             "workers_per_s": rate,
             "workers_per_s_with_start": rate_with_start,
             "workers_ratio": rate / result["loop_per_s"],
-            "peak_mib_of_a_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+            "peak_mib_of_a_worker": peak,
         }
     print(json.dumps(result, indent=1))
 
 
-def by_workers(jobs: list[Job], batch: int, workers: int) -> tuple[float, float]:
-    """Jobs a second of processes: once all have ended a pass, and from the start."""
+def peak_mib(process: int | None) -> float:
+    """Most memory that a process has held, as Linux knows it."""
+    (line,) = [row for row in Path(f"/proc/{process}/status").read_text().splitlines() if row.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def by_workers(jobs: list[Job], batch: int, workers: int) -> tuple[float, float, float]:
+    """Jobs a second of processes, once all have ended a pass, and from the start; the most memory of one, MiB."""
     lines = [
         JobLine(n, job.name, str(job.image), tuple(job.drags), ensemble=job.ensemble, detail=job.detail_px)
         for n, job in enumerate(jobs, 1)
     ]
     ended: list[tuple[int, float]] = []
+    peaks: list[float] = []
+
+    def report(done: int) -> None:
+        ended.append((done, time.perf_counter()))
+        peaks.extend(peak_mib(child.pid) for child in active_children())
+
     with tempfile.TemporaryDirectory() as folder:
         failures = run_jobs(
             lines,
             Path(folder),
             BatchSettings(outputs=("json", "ply"), batch=batch),
             Workers(count=workers),
-            lambda done: ended.append((done, time.perf_counter())),
+            report,
         )
     if failures:
         raise SystemExit(failures[0].error)
     (_, began), (last, finished) = ended[0], ended[-1]
-    # The report after the first pass of the slowest worker.
+    # So many passes have ended when all workers have started, or nearly.
     first, all_started = ended[workers]
-    return (last - first) / (finished - all_started), last / (finished - began)
+    return (last - first) / (finished - all_started), last / (finished - began), max(peaks)
 
 
 if __name__ == "__main__":
