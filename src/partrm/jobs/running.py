@@ -154,10 +154,10 @@ class RayWorker:
         """Numbered tasks in, what they came to out, pickled both; an error too, which Ray Data would wrap."""
         (number,), (task,) = rows["number"], rows["task"]
         try:
-            done = self.work(pickle.loads(task), self.device)
+            done = pickle.dumps(self.work(pickle.loads(task), self.device))
         except Exception as error:
-            done = error
-        return {"number": [number], "done": [pickle.dumps(done)]}
+            return {"number": [number], "done": [pickle.dumps(error)]}
+        return {"number": [number], "done": [done]}
 
 
 def _require_ray_data() -> None:
