@@ -1,5 +1,6 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
+import json as json_format
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ def predict(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     ensemble: bool = True,
     detail: int | None = None,
+    json: bool = False,
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
 ) -> None:
@@ -125,6 +127,8 @@ def predict(
         ensemble: ask in three ways (as given, mirrored, pulled further) and take the surest answer.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
+        json: print the joint as prediction.json has it, one line of JSON (null: no joint), and all else on standard
+            error.
         photo: what is known of a photograph.
         extra: views and drags made by other models.
     """
@@ -137,7 +141,7 @@ def predict(
     # Heavy imports stay below what can be said without them.
     from partrm.api import PartRM, cutout_request
     from partrm.commands.console import plain_console
-    from partrm.files import check_writable
+    from partrm.files import check_writable, read_json
     from partrm.geometry.cameras import load_cameras
     from partrm.inference.prediction import ADVICE
     from partrm.inference.source import check_drags
@@ -145,7 +149,7 @@ def predict(
 
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out, RESULTS, "prediction.json")
-    console = plain_console()
+    console = plain_console(stderr=json)
     kernels = ThreadPoolExecutor(1).submit(load_kernels)
     loaded = PartRM.from_pretrained(model, device)
     request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
@@ -169,6 +173,8 @@ def predict(
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
+    if json:
+        print(json_format.dumps(read_json(out / "prediction.json").get("joint")))
 
 
 def _found(prediction: "Prediction") -> str:
