@@ -57,7 +57,7 @@ docs: .venv/made-dev
 
 dist: .venv/made-dev
 	rm -rf dist
-	$(BIN)/python -m build
+	$(BIN)/python tools/dist.py
 
 clean:
 	rm -rf .venv outputs site dist

@@ -1,4 +1,4 @@
-"""The wheel, built from the sdist: every help text, every missing extra by its name, one prediction.
+"""The wheels, that of the code built from its sdist: every help text, every missing extra by its name, one prediction.
 
 The dependencies are the runtime ones alone, those of the environment that runs the tests, linked one by one into a new
 one: nothing is fetched, and what only an extra brings is really absent.
@@ -19,10 +19,13 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from dist import build_all
 
 from partrm.cli import COMMANDS
+from partrm.model.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = ROOT / "src" / "partrm" / "model" / "weights"
 MICROWAVE = str(files("partrm") / "example_images" / "microwave.png")
 
 
@@ -52,29 +55,17 @@ def runtime_distributions() -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """Python of an environment with the built wheel and the runtime dependencies."""
+    """Python of an environment with the built wheels and the runtime dependencies."""
     root = tmp_path_factory.mktemp("bare")
-    copy = root / "source"
-    copy_sources(copy)
-    build = [sys.executable, "-m", "build", "--no-isolation", "--skip-dependency-check", "--outdir", str(root)]
-    subprocess.run([*build, str(copy)], check=True, timeout=300, stdout=subprocess.DEVNULL)
+    build_all(ROOT, root, ["--no-isolation", "--skip-dependency-check"])
     venv.create(root / "venv", with_pip=False, symlinks=True)
     python = root / "venv" / "bin" / "python"
     where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     site = Path(subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip())
     link_distributions(site)
-    (wheel,) = root.glob("partrm-*.whl")
     target = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
-    subprocess.run([*target, str(wheel)], check=True, timeout=300)
+    subprocess.run([*target, *map(str, root.glob("*.whl"))], check=True, timeout=300)
     return python
-
-
-def copy_sources(target: Path) -> None:
-    """What the wheel is built from, apart from the checkout: a build leaves folders beside the sources."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
-    shutil.copytree(ROOT / "src", target / "src", ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_LICENSES.md", "MANIFEST.in"):
-        shutil.copy(ROOT / name, target / name)
 
 
 def link_distributions(site: Path) -> None:
@@ -132,14 +123,14 @@ def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
         print(failed.stderr)
 
 
-MAX_ARCHIVE_MB = 70
-"""Of wheel and sdist each; the weights are 62 of it before compression."""
+MAX_CODE_MB, MAX_WEIGHTS_MB = 1.5, 70
+"""Of wheel and sdist of the code each, and of the wheel of the weights."""
 
 
 def test_sdist_and_wheel_hold_the_package_and_no_tests(bare):
     root = bare.parents[2]
     (wheel,), (sdist,) = root.glob("partrm-*.whl"), root.glob("partrm-*.tar.gz")
-    assert max(wheel.stat().st_size, sdist.stat().st_size) < MAX_ARCHIVE_MB * 1e6
+    assert max(wheel.stat().st_size, sdist.stat().st_size) < MAX_CODE_MB * 1e6
     with zipfile.ZipFile(wheel) as archive:
         wheel_names = archive.namelist()
     with tarfile.open(sdist) as archive:
@@ -150,6 +141,43 @@ def test_sdist_and_wheel_hold_the_package_and_no_tests(bare):
     sources = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src").rglob("*.py")}
     assert sources <= set(wheel_names)
     assert not [n for n in (*wheel_names, *sdist_names) if "tests/" in n or "__pycache__" in n]
+
+
+def test_the_weights_are_a_package_that_the_code_asks_for(bare):
+    root = bare.parents[2]
+    (wheel,), (code,) = root.glob("partrm_weights-*.whl"), root.glob("partrm-*.whl")
+    assert wheel.stat().st_size < MAX_WEIGHTS_MB * 1e6
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist() if "dist-info" not in name}
+    shipped = {f"partrm_weights/{p.relative_to(WEIGHTS)}": p.read_bytes() for p in WEIGHTS.glob("*/*")}
+    held.pop("partrm_weights/__init__.py")
+    assert held == shipped
+    with zipfile.ZipFile(code) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        asked = archive.read(metadata).decode()
+    version = wheel.name.split("-")[1]
+    assert f"Requires-Dist: partrm-weights=={version}\n" in asked
+
+
+def test_new_weights_have_a_new_version():
+    """The hash stands beside the version: whoever changes one reads the other."""
+    recorded = tomllib.loads((ROOT / "weights" / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["partrm"]
+    _, _, found = read_checkpoint(WEIGHTS / "base")
+    assert found == recorded["hash"], "raise `version` in weights/pyproject.toml, then write the new hash there"
+
+
+def test_a_clone_installs_with_its_weights_and_asks_for_no_package_of_them(tmp_path):
+    """What `pip install .` builds, short of packing it."""
+    for name in ("pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY_LICENSES.md", "MANIFEST.in"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    words = ["-q", "egg_info", "-e", "info", "build_py", "-d", "built"]
+    code = f"from setuptools import setup; setup(script_args={words})"
+    (tmp_path / "info").mkdir()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, timeout=100)
+    built = tmp_path / "built" / "partrm" / "model" / "weights"
+    assert {p.relative_to(built) for p in built.glob("*/*")} == {p.relative_to(WEIGHTS) for p in WEIGHTS.glob("*/*")}
+    assert "partrm-weights" not in (tmp_path / "info" / "partrm.egg-info" / "requires.txt").read_text()
 
 
 def test_doctor_finds_the_bare_install_whole(bare):

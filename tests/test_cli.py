@@ -1,6 +1,8 @@
 import importlib
 import itertools
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +58,13 @@ def test_predict_writes_the_results(folder, tmp_path, capsys):
     assert content["drags_px"] == [[60, 60, 40, 60], [61, 61, 41, 61]]
     assert len(list((out / "views").iterdir())) == 2
     assert str(out / "motion.mp4") in capsys.readouterr().out
+
+
+def test_predict_prints_the_joint_for_scripts(folder, tmp_path, capsys):
+    assert run_predict(folder, folder / "good.png", "--drag", DRAG, "--json", out=tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == json.loads((tmp_path / "out" / "prediction.json").read_text())["joint"]
+    assert str(tmp_path / "out" / "before_after.png") in printed.err
 
 
 def test_predict_takes_a_plain_photo_and_a_canonical_image(folder, tmp_path):
@@ -229,6 +238,46 @@ def test_a_missing_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr("partrm.commands.find_spec", lambda name: None if name == "accelerate" else object())
     assert main(["train", "--pool", "p.npz", "--out", "o"]) == 1
     assert "accelerate: pip install 'partrm[train]'" in only_line(capsys)
+
+
+COMPLETE = """source {script} && COMP_WORDS=({line}) COMP_CWORD={last} COMP_LINE="{line}" COMP_POINT=${{#COMP_LINE}}
+_tyro_partrm && echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_and_options(tmp_path, capsys):
+    assert main(["--tyro-print-completion", "bash"]) == 0
+    script = tmp_path / "partrm.bash"
+    script.write_text(capsys.readouterr().out)
+    for line, wanted in {
+        "partrm pre": "predict",
+        "partrm predict --dr": "--drag",
+        "partrm eval --lp": "--lpips",
+    }.items():
+        code = COMPLETE.format(script=script, line=line, last=line.count(" "))
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+        assert wanted in done.stdout.split(), line
+
+
+def test_zsh_has_a_completion_and_other_shells_are_refused(capsys):
+    assert main(["--tyro-print-completion", "zsh"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("#compdef partrm\n")
+    assert all(name in shown for name in COMMANDS)
+    for wrong in (["tcsh"], []):
+        assert main(["--tyro-print-completion", *wrong]) == 2
+        assert "bash or zsh" in only_line(capsys)
+
+
+def test_a_reader_that_has_enough_ends_it_quietly():
+    """As of `partrm … | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "partrm", "verify", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_help_and_version_are_quick():

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -45,6 +46,12 @@ COMMANDS = {
     "verify": Command("check this installation against golden files", "partrm.commands.verify", "verify"),
 }
 
+COMPLETION = "--tyro-print-completion"
+READER_GONE = 141
+"""Exit code when what reads a pipe has ended: the one that shells give to SIGPIPE."""
+SHELLS = ("bash", "zsh")
+"""Shells whose completion scripts tyro writes without another package."""
+
 HELP = """usage: partrm COMMAND ... [--debug]
 
 Part-level dynamics of articulated objects: drag a part in an image, get 3D Gaussians of the object
@@ -54,6 +61,7 @@ commands:
 {commands}
 
 partrm COMMAND --help tells more, with examples. --debug shows the traceback of a failure.
+partrm --tyro-print-completion bash (or zsh) prints a completion script for your shell.
 
 example:
   partrm predict microwave.png --drag 150,130,90,140 --out result
@@ -75,13 +83,19 @@ def main(argv: list[str] | None = None) -> int:
     _show_our_warnings(name)
     try:
         with stopped_by_signals():
-            return run(name, rest)
+            code = print_completion(rest) if name == COMPLETION else run(name, rest)
+            sys.stdout.flush()
+            return code
     except Stopped as stop:
         print(f"partrm {name}: stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print(f"partrm {name}: interrupted", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Whoever reads (`head`) has enough; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     except Exception as error:
         if debug:
             raise
@@ -159,6 +173,27 @@ def run(name: str, arguments: list[str]) -> int:
         # tyro has printed the help (0) or what is wrong with the arguments (2).
         return int(stop.code or 0)
     return int(code or 0)
+
+
+def print_completion(shells: list[str]) -> int:
+    """Print a script that completes all commands and their options.
+
+    Raises:
+        UsageError: not one of :data:`SHELLS`.
+    """
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        raise UsageError(f"give one shell: {' or '.join(SHELLS)}")
+    import tyro
+
+    functions = {}
+    for name, command in COMMANDS.items():
+        function = getattr(importlib.import_module(command.module), command.function)
+        functions[name] = function([]) if command.by_arguments else function
+    try:
+        tyro.extras.subcommand_cli_from_dict(functions, prog="partrm", args=[COMPLETION, *shells])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 import shlex
 import tomllib
@@ -111,11 +112,23 @@ def test_blocks_run_or_say_why_not(name: str):
         assert known or reason, f"{name}: only partrm is run, say why not: {code}"
 
 
-def test_the_quickstart_runs_as_it_stands(tmp_path, monkeypatch, capsys):
-    """In a folder that looks like a clone; fewer splats than usual, for time."""
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A folder that looks like a clone, to work in; fewer splats than usual, for time."""
     monkeypatch.setattr("partrm.api.DETAIL_PX", {"cpu": 64, "cuda": 64})
     (tmp_path / "src").symlink_to(ROOT / "src")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_readme_s_python_is_three_lines_and_runs(clone):
+    (code,) = [code for _, language, code in blocks(ROOT / "README.md") if language == "python"]
+    assert len([line for line in code.splitlines() if line]) == 3
+    exec(compile(code, "README.md", "exec"), {})
+    assert json.loads((clone / "result" / "prediction.json").read_text())["joint"]["type"] == "revolute"
+
+
+def test_the_quickstart_runs_as_it_stands(clone, capsys):
     ran = []
     for reason, language, code in blocks(ROOT / "docs" / "quickstart.md"):
         if reason:
@@ -129,6 +142,6 @@ def test_the_quickstart_runs_as_it_stands(tmp_path, monkeypatch, capsys):
             ran.append(words[1])
     assert ran == ["predict", "python"]
     for name in ("before_after.png", "motion.mp4", "prediction.json", "gaussians.ply"):
-        assert (tmp_path / "result" / name).stat().st_size > 0
-    assert (tmp_path / "half_open.ply").is_file()
+        assert (clone / "result" / name).stat().st_size > 0
+    assert (clone / "half_open.ply").is_file()
     assert "REVOLUTE" in capsys.readouterr().out

@@ -378,6 +378,7 @@ def test_settings_out_of_range_are_refused():
         (["--data", "real", "--pack", "set.safetensors"], 2, "--pack writes the set and nothing else"),
         (["--data", "real", "--grid", "--views", "4"], 2, "--grid sets views"),
         (["--compare", "a.json", "b.json"], 2, "--compare takes"),
+        (["--data", "real", "--json", "--grid"], 2, "--json prints the summary of one evaluation"),
         (["--data", "real", "--model", "no-such-model"], 1, "neither bundled"),
     ],
 )
@@ -387,11 +388,12 @@ def test_command_refuses_bad_arguments_before_it_works(arguments, code, words, t
     assert not (tmp_path / "out").exists()
 
 
-def test_command_writes_the_results_of_procedural_samples(checkpoint, tmp_path):
+def test_command_writes_the_results_of_procedural_samples(checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--data", "procedural", "--limit", "1", "--model", str(checkpoint), "--device", "cpu"]
-    assert main(["eval", *arguments, "--out", str(out)]) == 0
+    assert main(["eval", *arguments, "--out", str(out), "--json"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["contact_sheet.png", "metrics.json", "report.html", "report.md"]
     content = json.loads((out / "metrics.json").read_text())
+    assert json.loads(capsys.readouterr().out) == content["summary"]["all"]
     assert len(content["samples"]) == content["summary"]["all"]["samples"] == 1
     assert content["model"]["hash"] == load_model(checkpoint).hash

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from partrm.evaluation.session import Listener
 
 
-def plain_console() -> Console:
-    """A console on standard output that neither colours, wraps nor reads markup in what it is given."""
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+def plain_console(stderr: bool = False) -> Console:
+    """A console that neither colours, wraps nor reads markup in what it is given.
+
+    Args:
+        stderr: print on standard error: standard output is a script's, for JSON alone.
+    """
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def quiet_progress(*columns: "ProgressColumn") -> "Progress":
@@ -36,8 +40,12 @@ def progress_bar(what: str, total: int, completed: int = 0) -> Iterator[Callable
         yield lambda: progress.advance(task)
 
 
-def evaluation_listener() -> "Listener":
-    """Shows an evaluation's progress on standard error and its results on standard output."""
+def evaluation_listener(json: bool = False) -> "Listener":
+    """Shows an evaluation's progress on standard error and its results on standard output.
+
+    Args:
+        json: results go to standard error too.
+    """
     from partrm.evaluation.session import Listener
 
-    return Listener(plain_console().print, Console(stderr=True).print, progress_bar)
+    return Listener(plain_console(stderr=json).print, Console(stderr=True).print, progress_bar)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from partrm import __version__
 from partrm.errors import first_line
+from partrm.model.bundled import bundled_folders
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -162,7 +163,7 @@ def examine(self_test: bool) -> Report:
         partrm=__version__,
         python=platform.python_version(),
         system=f"{platform.platform()}, {_processors()} CPU cores",
-        models=_models(),
+        models=tuple(bundled_folders()),
         packages=packages,
         extras=extras,
         devices=_devices() if whole else (),
@@ -208,11 +209,6 @@ def _package(requirement: "Requirement") -> Package:
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _models() -> tuple[str, ...]:
-    weights = files("partrm.model") / "weights"
-    return tuple(sorted(folder.name for folder in weights.iterdir() if (folder / "config.json").is_file()))
 
 
 def _devices() -> tuple[Device, ...]:

@@ -1,5 +1,6 @@
 """``partrm eval``: a model's figures on fixed samples."""
 
+import json as json_format
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,6 +81,7 @@ def evaluate(
     grid: bool = False,
     pack: Path | None = None,
     compare: tuple[Path, Path] | None = None,
+    json: bool = False,
 ) -> None:
     """Evaluate a model on fixed samples, pack these samples into a file, or compare two evaluations.
 
@@ -106,7 +108,12 @@ def evaluate(
         grid: every setting of 1 or 4 views and 1, 5 or 10 drags, instead of one.
         pack: write the procedural or real samples to this file (.safetensors), for --data elsewhere, and nothing else.
         compare: two metrics.json of the same data: paired differences, second minus first, and nothing else.
+        json: print the summary as metrics.json has it, one line of JSON, and all else on standard error.
     """
+    if json and (compare is not None or pack is not None or grid or task == "manipulation"):
+        raise UsageError(
+            "--json prints the summary of one evaluation: no --compare, --pack, --grid or --task manipulation"
+        )
     if compare is not None:
         if data is not None or out is not None or pack is not None or grid:
             raise UsageError("--compare takes two metrics.json and no --data, --out, --pack or --grid")
@@ -144,7 +151,7 @@ def evaluate(
         _pack(data, plan, pack)
     else:
         assert out is not None
-        _run(open_data, out, options, lpips, settings, task, grid)
+        _run(open_data, out, options, lpips, settings, task, grid, json)
 
 
 def _check_manipulation(data: str, pack: Path | None, grid: bool, novel_size_px: int, lpips: object) -> None:
@@ -207,6 +214,7 @@ def _run(
     settings: "RunSettings",
     task: Literal["prediction", "manipulation"],
     grid: bool,
+    json: bool,
 ) -> None:
     """Evaluate; the main one of several ranks speaks and writes."""
     from partrm.commands.console import evaluation_listener
@@ -230,7 +238,7 @@ def _run(
     ranks = Ranks.of(options.device)
     if ranks.main:
         check_writable(out)
-    listener = evaluation_listener() if ranks.main else SILENT
+    listener = evaluation_listener(json) if ranks.main else SILENT
     evalset = open_data(listener)
     if task == "manipulation":
         assert isinstance(evalset, EvalSet)
@@ -238,7 +246,9 @@ def _run(
     elif grid:
         evaluate_grid(evalset, out, options, settings.limit, listener)
     else:
-        evaluate_into(evalset, out, options, settings, listener)
+        results = evaluate_into(evalset, out, options, settings, listener)
+        if json and ranks.main:
+            print(json_format.dumps(results.all.to_json(), allow_nan=False))
 
 
 def _pack(data: str, plan: "ProceduralPlan", path: Path) -> None:

@@ -1,5 +1,6 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
+import json as json_format
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,7 @@ def predict(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     ensemble: bool = True,
     detail: int | None = None,
+    json: bool = False,
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
     many: Annotated[Many, tyro.conf.arg(name="")] = Many(),
@@ -149,13 +151,15 @@ def predict(
         ensemble: ask in three ways (as given, mirrored, pulled further) and take the surest answer.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
+        json: print the joint as prediction.json has it, one line of JSON (null: no joint), and all else on standard
+            error.
         photo: what is known of a photograph.
         extra: views and drags made by other models.
         many: many jobs from one file.
     """
     if many.jobs is not None:
-        alone = source, drag, cameras, framing, device, ensemble, detail, photo, extra
-        if alone != (None, (), None, "auto", "auto", True, None, Photograph(), Extra()):
+        alone = source, drag, cameras, framing, device, ensemble, detail, json, photo, extra
+        if alone != (None, (), None, "auto", "auto", True, None, False, Photograph(), Extra()):
             raise UsageError("--jobs goes with --model and its own options; the rest stands in the file's lines")
         return predict_jobs(many, many.jobs, out, model)
     source, drags = check_single(source, many, detail), parse_drags(drag)
@@ -165,7 +169,7 @@ def predict(
     # Heavy imports stay below what can be said without them.
     from partrm.api import PartRM, cutout_request
     from partrm.commands.console import plain_console
-    from partrm.files import check_writable
+    from partrm.files import check_writable, read_json
     from partrm.geometry.cameras import load_cameras
     from partrm.inference.prediction import ADVICE
     from partrm.inference.source import check_drags
@@ -173,7 +177,7 @@ def predict(
 
     target = None if cameras is None else load_cameras(cameras)
     check_writable(out, RESULTS, "prediction.json")
-    console = plain_console()
+    console = plain_console(stderr=json)
     kernels = ThreadPoolExecutor(1).submit(load_kernels)
     loaded = PartRM.from_pretrained(model, device)
     request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
@@ -197,6 +201,8 @@ def predict(
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
+    if json:
+        print(json_format.dumps(read_json(out / "prediction.json").get("joint")))
     return 0
 
 

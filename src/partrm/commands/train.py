@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +79,7 @@ def train(arguments: list[str]) -> Callable[..., None]:
 def named_recipe(arguments: list[str]) -> str:
     """What ``--recipe NAME`` or ``--recipe=NAME`` says among the arguments; the last counts."""
     named = DEFAULT_RECIPE
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         if word == "--recipe" and following:
             named = following
         elif word.startswith("--recipe="):

@@ -1,13 +1,12 @@
 """Weights on disk: sharded safetensors with a config beside them; never pickle.
 
 A checkpoint is a folder with ``config.json`` (architecture, the network's config and a model card's facts) and
-``model-0000i-of-0000n.safetensors`` shards. The bundled models lie in ``partrm/model/weights/NAME``.
+``model-0000i-of-0000n.safetensors`` shards.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from partrm.errors import PartRMError
 from partrm.files import read_bytes, read_json, staged_folder
+from partrm.model.bundled import bundled_folders
 from partrm.model.network import NetworkConfig, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
@@ -84,11 +84,8 @@ class LoadedModel:
 
 
 def bundled_names() -> list[str]:
-    """Names of the models in the package."""
-    folder = resources.files("partrm.model") / "weights"
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in folder.iterdir() if (entry / "config.json").is_file())
+    """Names of the bundled models."""
+    return list(bundled_folders())
 
 
 def save_checkpoint(
@@ -264,8 +261,8 @@ def checkpoint_folder(name_or_path: str | Path) -> Path:
         CheckpointError: neither.
     """
     name, folder = str(name_or_path), Path(name_or_path)
-    if name in bundled_names():
-        return Path(str(resources.files("partrm.model") / "weights" / name))
+    if name in (bundled := bundled_folders()):
+        return bundled[name]
     if not folder.is_dir():
         known = ", ".join(bundled_names()) or "no weights yet: make some with partrm train and give their folder"
         raise CheckpointError(f"model {name!r} is neither bundled ({known}) nor a checkpoint folder")
