@@ -110,10 +110,7 @@ def evaluate(
         compare: two metrics.json of the same data: paired differences, second minus first, and nothing else.
         json: print the summary as metrics.json has it, one line of JSON, and all else on standard error.
     """
-    if json and (compare is not None or pack is not None or grid or task == "manipulation"):
-        raise UsageError(
-            "--json prints the summary of one evaluation: no --compare, --pack, --grid or --task manipulation"
-        )
+    _check_json(json, compare is not None or pack is not None or grid or task == "manipulation")
     if compare is not None:
         if data is not None or out is not None or pack is not None or grid:
             raise UsageError("--compare takes two metrics.json and no --data, --out, --pack or --grid")
@@ -121,10 +118,7 @@ def evaluate(
         return
     if data is None or (out is None and pack is None):
         raise UsageError("give --data and --out, or --compare")
-    if pack is not None and (out is not None or grid):
-        raise UsageError("--pack writes the set and nothing else: give it without --out and --grid")
-    if grid and (views, drags, framing) != (1, 1, "canonical"):
-        raise UsageError("--grid sets views, drags and framing itself")
+    _check_pack_and_grid(pack is not None, grid, out is not None, (views, drags, framing) == (1, 1, "canonical"))
     if task == "manipulation":
         _check_manipulation(data, pack, grid, novel_size_px, lpips)
     _check_data(data, protocol or file_list, bool(categories) or motion_fraction != 1, framing, pack)
@@ -152,6 +146,22 @@ def evaluate(
     else:
         assert out is not None
         _run(open_data, out, options, lpips, settings, task, grid, json)
+
+
+def _check_json(json: bool, of_others: bool) -> None:
+    """Only the evaluation of predictions has a summary to print."""
+    if json and of_others:
+        raise UsageError(
+            "--json prints the summary of one evaluation: no --compare, --pack, --grid or --task manipulation"
+        )
+
+
+def _check_pack_and_grid(pack: bool, grid: bool, out: bool, inputs_by_default: bool) -> None:
+    """What a packed set and a grid do not take."""
+    if pack and (out or grid):
+        raise UsageError("--pack writes the set and nothing else: give it without --out and --grid")
+    if grid and not inputs_by_default:
+        raise UsageError("--grid sets views, drags and framing itself")
 
 
 def _check_manipulation(data: str, pack: Path | None, grid: bool, novel_size_px: int, lpips: object) -> None:
