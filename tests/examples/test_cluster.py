@@ -37,7 +37,8 @@ def test_the_command_of_the_ray_job_is_one(capsys):
     program, *words = shlex.split(spec["entrypoint"])
     assert program == "partrm"
     assert main(words) == 1
-    assert "/shared/jobs.jsonl: cannot be read" in capsys.readouterr().err
+    jobs = words[words.index("--jobs") + 1]
+    assert f"{jobs}: cannot be read" in capsys.readouterr().err
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
     (worker,) = group["template"]["spec"]["containers"]
     cards = group["replicas"] * int(worker["resources"]["limits"]["nvidia.com/gpu"])
