@@ -34,3 +34,18 @@ def small_pictures(request, monkeypatch):
         monkeypatch.setitem(api.DETAIL_PX, "cpu", 64)
         monkeypatch.setattr(prediction, "VIEW_PX", 64)
         monkeypatch.setattr(prediction, "PICTURE_PX", 96)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from browsing import CHROMIUM, FLAGS
+
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as runner:
+        browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
+        yield browser
+        browser.close()

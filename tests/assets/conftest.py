@@ -2,13 +2,14 @@ import json
 from importlib.resources import files
 
 import pytest
-from support.gaussian_cabinet import cabinet
+from support.gaussian_cabinet import cabinet, cabinet_of_three
 
 from partrm.assets.asset import AssetSettings
 from partrm.assets.export import export_prediction
+from partrm.assets.predicted_parts import merge_parts
 from partrm.geometry.joints import JointType
 
-ALL = ("urdf", "mjcf", "glb", "usd")
+ALL = ("urdf", "mjcf", "glb", "html", "usd")
 SMALL = AssetSettings(texture_px=256)
 
 
@@ -26,6 +27,14 @@ def sliding(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assets") / "sliding"
     settings = AssetSettings(texture_px=256, size_m=1.2, range="auto", force=True)
     return export_prediction(cabinet(JointType.PRISMATIC, confidence=0.3).predicted, folder, settings), folder
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory):
+    """Asset and folder of the cabinet with a drawer, and a door with a dial on it, in all formats."""
+    pytest.importorskip("mujoco_usd_converter", reason="the extra usd")
+    folder = tmp_path_factory.mktemp("assets") / "three"
+    return export_prediction(merge_parts(cabinet_of_three()), folder, AssetSettings(texture_px=64), ALL), folder
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import torch
 from numpy.testing import assert_allclose
 from support.gaussian_cabinet import PARTS, cabinet_of_three
 
-from partrm.assets.asset import AssetSettings
 from partrm.assets.export import export_prediction
 from partrm.assets.predicted import AssetError
 from partrm.assets.predicted_parts import merge_parts
@@ -21,16 +20,6 @@ from partrm.objects.mjcf import load_mjcf
 from partrm.objects.urdf import load_urdf
 
 NUMBER = {name: f"part_{number}" for number, name in enumerate(PARTS, start=1)}
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """Asset and folder of all three, in all formats."""
-    pytest.importorskip("mujoco_usd_converter", reason="the extra usd")
-    folder = tmp_path_factory.mktemp("assets") / "three"
-    settings = AssetSettings(texture_px=64)
-    formats = ("urdf", "mjcf", "glb", "usd")
-    return export_prediction(merge_parts(cabinet_of_three()), folder, settings, formats), folder
 
 
 def test_the_dial_hangs_on_the_door_and_contested_gaussians_go_to_the_surer_joint():
@@ -67,8 +56,8 @@ def test_predictions_that_make_no_object_are_refused():
 
 
 @pytest.mark.parametrize(("file", "load"), [("object.urdf", load_urdf), ("object.xml", load_mjcf)])
-def test_the_tree_comes_back_through_our_loaders(written, file, load):
-    asset, folder = written
+def test_the_tree_comes_back_through_our_loaders(three, file, load):
+    asset, folder = three
     given, found = asset.object.normalised(), load(folder / file)
     assert sorted(part.name for part in found.parts) == sorted(part.name for part in given.parts)
     back = {part.name: part.joint for part in found.parts}
@@ -80,9 +69,9 @@ def test_the_tree_comes_back_through_our_loaders(written, file, load):
                 assert_allclose(getattr(joint, name), getattr(part.joint, name), atol=1e-6)
 
 
-def test_yourdfpy_moves_them_all(written):
+def test_yourdfpy_moves_them_all(three):
     yourdfpy = pytest.importorskip("yourdfpy")
-    asset, folder = written
+    asset, folder = three
     robot = yourdfpy.URDF.load(str(folder / "object.urdf"))
     upper = {part.joint.name: part.joint.upper for part in asset.object.parts if part.joint is not None}
     assert set(robot.actuated_joint_names) == set(upper) == {"joint_1", "joint_2", "joint_3"}
@@ -93,9 +82,9 @@ def test_yourdfpy_moves_them_all(written):
         assert_allclose(robot.get_transform(part.name, "world")[:3, 3], T[:3, :3] @ pivot + T[:3, 3], atol=1e-9)
 
 
-def test_mujoco_finds_no_contact_with_the_body_anywhere_in_the_ranges(written):
+def test_mujoco_finds_no_contact_with_the_body_anywhere_in_the_ranges(three):
     mujoco = pytest.importorskip("mujoco")
-    asset, folder = written
+    asset, folder = three
     spec = mujoco.MjSpec.from_file(str(folder / "object.xml"))
     pairs = {frozenset((e.bodyname1, e.bodyname2)) for e in spec.excludes}
     assert pairs == {frozenset(pair) for pair in combinations([part.name for part in asset.object.parts], 2)}
@@ -114,9 +103,9 @@ def test_mujoco_finds_no_contact_with_the_body_anywhere_in_the_ranges(written):
         assert state.any() or not any(c.dist < -1e-6 for c in data.contact), "nothing overlaps at rest"
 
 
-def test_each_joint_moves_under_gravity_to_its_end(written):
+def test_each_joint_moves_under_gravity_to_its_end(three):
     mujoco = pytest.importorskip("mujoco")
-    model = mujoco.MjModel.from_xml_path(str(written[1] / "object.xml"))
+    model = mujoco.MjModel.from_xml_path(str(three[1] / "object.xml"))
     assert model.nv == 3
     for joint in range(3):
         data = mujoco.MjData(model)
@@ -133,10 +122,10 @@ def test_each_joint_moves_under_gravity_to_its_end(written):
         assert np.isfinite(data.qpos).all()
 
 
-def test_glb_and_usd_have_every_joint(written):
+def test_glb_and_usd_have_every_joint(three):
     pygltflib = pytest.importorskip("pygltflib")
     pytest.importorskip("pxr", reason="the extra usd")
-    asset, folder = written
+    asset, folder = three
     read = pygltflib.GLTF2().load(str(folder / "object.glb"))
     children = {read.nodes[node].name: read.nodes[child].name for node in range(len(read.nodes))
                 for child in read.nodes[node].children or []

@@ -1,21 +1,8 @@
 import pytest
-from browsing import CHROMIUM, COUNT_DRAWS, FLAGS, Tab
+from browsing import COUNT_DRAWS, Tab
 from flat_oracle import oracle_model
 
 from partrm.viewer.engine import Engine
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with playwright.sync_playwright() as runner:
-        browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

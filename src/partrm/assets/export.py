@@ -12,6 +12,7 @@ from partrm import __version__
 from partrm.assets._surface_files import MESHES, save_surfaces
 from partrm.assets.asset import Asset, AssetSettings, build_asset
 from partrm.assets.glb_files import save_glb
+from partrm.assets.html_files import save_html
 from partrm.assets.mjcf_files import save_mjcf_asset
 from partrm.assets.part_meshes import missing
 from partrm.assets.predicted import PredictedObject
@@ -22,12 +23,12 @@ from partrm.errors import ConfigError
 from partrm.files import check_writable, staged_folder
 from partrm.geometry.joints import JointType
 
-Format = Literal["urdf", "mjcf", "glb", "usd"]
+Format = Literal["urdf", "mjcf", "glb", "html", "usd"]
 
 DEFAULT_FORMATS: tuple[Format, ...] = ("urdf", "mjcf", "glb")
-"""What the extra ``export`` alone can write."""
+"""What is written where nothing else is said: what the extra ``export`` can write, each thing once."""
 
-FILES = {"urdf": "object.urdf", "mjcf": "object.xml", "glb": "object.glb", "usd": "usd"}
+FILES = {"urdf": "object.urdf", "mjcf": "object.xml", "glb": "object.glb", "html": "object.html", "usd": "usd"}
 """File or folder of each format."""
 
 ABOUT = "asset.json"
@@ -103,6 +104,8 @@ def save_asset(asset: Asset, folder: str | Path, formats: Sequence[Format] = DEF
             save_mjcf_asset(asset, staging / FILES["mjcf"])
         if "glb" in formats:
             save_glb(asset, staging / FILES["glb"])
+        if "html" in formats:
+            save_html(asset, staging / FILES["html"])
         if "usd" in formats:
             save_usd(staging / FILES["mjcf"], staging / FILES["usd"])
             if "mjcf" not in formats:

@@ -32,6 +32,15 @@ def save_glb(asset: Asset, path: Path) -> None:
     """Write ``path`` (.glb).
 
     Raises:
+        as :func:`to_glb`.
+    """
+    atomic_write(path, to_glb(asset))
+
+
+def to_glb(asset: Asset) -> bytes:
+    """The content of a GLB; its nodes have the parts' names, and frames without rotation at rest.
+
+    Raises:
         PackageMissingError: trimesh is missing.
     """
     try:
@@ -49,12 +58,11 @@ def save_glb(asset: Asset, path: Path) -> None:
         scene.add_geometry(_mesh(asset, part, places[number]), part.name, part.name, above, T)
     # trimesh writes no animation itself: it is added to what it is about to write.
     keys: list[tuple[str, str, np.ndarray]] = [_keys(p, scene) for p in asset.object.parts if p.joint is not None]
-    content = export_glb(
+    return export_glb(
         scene,
         include_normals=True,
         buffer_postprocessor=lambda buffers, tree: _add_animation(buffers, tree, keys),
     )
-    atomic_write(path, content)
 
 
 def _mesh(asset: Asset, part: Part, origin: np.ndarray) -> Any:

@@ -23,6 +23,7 @@ Writes into the folder OUT:
   object.urdf           for ROS, PyBullet, Isaac, Drake and others; with meshes/
   object.xml            the same as a MuJoCo model
   object.glb            for any glTF viewer, with the joint as an animation
+  object.html           the GLB in a page that works offline, a slider a joint (--formats ... html)
   usd/                  USD with UsdPhysics (--formats ... usd; needs partrm[usd])
   asset.json            what is predicted, what is assumed (size, up, range, density), and the versions
 
@@ -59,7 +60,7 @@ class PredictFirst:
 def export(
     source: tyro.conf.Positional[Path],
     out: Path,
-    formats: tuple[Literal["urdf", "mjcf", "glb", "usd"], ...] = ("urdf", "mjcf", "glb"),
+    formats: tuple[Literal["urdf", "mjcf", "glb", "html", "usd"], ...] = ("urdf", "mjcf", "glb"),
     size_m: float = 0.6,
     up: Annotated[str, tyro.conf.arg(metavar="auto|X,Y,Z")] = "auto",
     density: float = 400.0,
