@@ -11,6 +11,8 @@ import tyro
 from partrm.commands import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from partrm.imaging.photos import CutoutRequest
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
@@ -169,7 +171,7 @@ def predict(
     # Heavy imports stay below what can be said without them.
     from partrm.api import PartRM, cutout_request
     from partrm.commands.console import plain_console
-    from partrm.files import check_writable, read_json
+    from partrm.files import check_writable
     from partrm.geometry.cameras import load_cameras
     from partrm.inference.prediction import ADVICE
     from partrm.inference.source import check_drags
@@ -200,10 +202,17 @@ def predict(
     kernels.result()
     prediction.save(out, target)
     console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
+    say_what_is_there(console, out, shown, json)
+    return 0
+
+
+def say_what_is_there(console: "Console", out: Path, shown: tuple[str, ...], json: bool) -> None:
+    """Name the pictures; with ``json`` print the joint as prediction.json has it, one line on standard output."""
+    from partrm.files import read_json
+
     console.print(f"pictures: {', '.join(str(out / name) for name in shown)}")
     if json:
         print(json_format.dumps(read_json(out / "prediction.json").get("joint")))
-    return 0
 
 
 def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
