@@ -265,7 +265,7 @@ def test_another_export_replaces_what_it_no_longer_writes(hinged, tmp_path):
 
 
 def test_formats_and_folders_are_checked_first(tmp_path):
-    with pytest.raises(ConfigError, match=r"formats \(none\): give some of urdf mjcf glb usd"):
+    with pytest.raises(ConfigError, match=r"formats \(none\): give some of urdf mjcf glb html usd"):
         export_prediction(cabinet().predicted, tmp_path / "a", formats=())
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file: cannot write there, it is not a folder"):

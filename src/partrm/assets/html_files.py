@@ -2,8 +2,10 @@
 
 import base64
 import html
+import io
 import json
 import re
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -52,11 +54,11 @@ def three_js() -> str:
     """
     try:
         import trimesh
-        from trimesh import resources, util
+        from trimesh import resources
     except ImportError as error:
         raise missing("trimesh") from error
-    archive = util.decompress(resources.get_bytes("templates/viewer.zip"), file_type="zip")
-    found = SCRIPT.search(archive["viewer.html.template"].read().decode("utf-8"))
+    with zipfile.ZipFile(io.BytesIO(resources.get_bytes("templates/viewer.zip"))) as archive:
+        found = SCRIPT.search(archive.read("viewer.html.template").decode("utf-8"))
     if found is None or "THREE.GLTFLoader" not in found[1]:
         raise AssetError(f"trimesh {trimesh.__version__} holds no three.js for the page: install trimesh 4.5 to 5.2")
     return found[1]
