@@ -232,15 +232,15 @@ def ask_well(
     return conclude(consult(network, [inputs], [others])[0], refine)
 
 
-def conclude(consultation: Consultation, refine: Refine | None = None) -> tuple[Answer, ...]:
+def conclude(consultation: Consultation, refine: Refine | None = None, close: bool = False) -> tuple[Answer, ...]:
     """The surest answer, then the others.
 
     Where the first view shows the part is the mean of the answers that agree with the surest on the joint.
-    Its surfaces are closed.
 
     Args:
         consultation: what the network said.
         refine: applied to that mean; which seen splats move follows it.
+        close: whether the surest answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
     """
     c = consultation
     agreeing = [c.best, *(answer for answer in c.rest if not differ(answer.joint, c.best.joint))]
@@ -248,7 +248,7 @@ def conclude(consultation: Consultation, refine: Refine | None = None) -> tuple[
     probability = mean if refine is None else refine(mean)
     told = probability.flip(-1) if c.question.mirror else probability
     asked = c.question.asked_of(c.inputs)
-    reread = reading_of(with_first_view(c.output, told), asked, close=True)
+    reread = reading_of(with_first_view(c.output, told), asked, close)
     return _answer(reread, c.inputs, c.question, 0), *c.rest
 
 

@@ -53,16 +53,26 @@ class Prepared:
     questions: tuple[Question, ...]
     """The ways to ask beside the one as given."""
     detail_px: int
+    close: bool
 
 
-def prepare(source: SourceViews, drags: DragPixels, ensemble: bool = True, detail_px: int = 0) -> Prepared:
+def prepare(
+    source: SourceViews, drags: DragPixels, ensemble: bool = True, detail_px: int = 0, close: bool = False
+) -> Prepared:
     """Views and drags made ready for the network; see :func:`predict`."""
     single = ensemble and len(source.framed) == 1
-    return Prepared(source, drags, network_input(source, drags), OTHERS if single else (), detail_px)
+    return Prepared(
+        source, drags, network_input(source, drags), OTHERS if single else (), detail_px, close or detail_px > 0
+    )
 
 
 def predict(
-    source: SourceViews, drags: DragPixels, model: LoadedModel, ensemble: bool = True, detail_px: int = 0
+    source: SourceViews,
+    drags: DragPixels,
+    model: LoadedModel,
+    ensemble: bool = True,
+    detail_px: int = 0,
+    close: bool = False,
 ) -> Prediction:
     """Run the network on the device of its weights and read the part and its joint off the answer.
 
@@ -72,11 +82,12 @@ def predict(
         model: the weights.
         ensemble: of a single image, whether the network is asked in other ways too (:func:`consult`).
         detail_px: side of the grid of splats of what the first image shows; 0 leaves those of the network.
+        close: whether surfaces are closed without detail too (:mod:`partrm.inference.closing`).
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
     """
-    prepared = prepare(source, drags, ensemble, detail_px)
+    prepared = prepare(source, drags, ensemble, detail_px, close)
     (consultation,), seconds = ask_network([prepared], model)
     return finish(prepared, consultation, model, seconds)
 
@@ -115,7 +126,7 @@ def finish(prepared: Prepared, consultation: Consultation, model: LoadedModel, n
         fine.append(refined_part(probability, guide))
         return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
 
-    best, *others = conclude(consultation, refine)
+    best, *others = conclude(consultation, refine, prepared.close)
     joints = distinct_joints([answer.joint for answer in (best, *others)])
     gaussians, moving = best.gaussians, best.moving
     if prepared.detail_px:

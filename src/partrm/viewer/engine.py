@@ -70,7 +70,7 @@ class Engine:
             if not wanted():
                 return None
             started = time.perf_counter()
-            prediction = predict(views, checked, self.model, ensemble)
+            prediction = predict(views, checked, self.model, ensemble, close=True)
             self._recent_s.append(time.perf_counter() - started)
         return prediction
 
