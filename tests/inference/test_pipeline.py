@@ -18,6 +18,7 @@ from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import matrix_from_quaternion, pose, screw_motion, transform_points
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import save_image
+from partrm.inference.decode import MOVING_WIDTH, STILL_WIDTH
 from partrm.inference.pipeline import network_input, predict
 from partrm.inference.source import DragError, check_drags, drags_on, load_source
 from partrm.model.checkpoints import LoadedModel
@@ -95,8 +96,9 @@ def test_prediction_reads_the_joint_off_the_networks_answer(source, oracle):
     expected = torch.where(moving[:, None], transform_points(T, prediction.before.means), prediction.before.means)
     assert_close(prediction.after.means, expected, atol=1e-3, rtol=0)
     assert len(prediction.before) == (SIZE // 2) ** 2, "invisible Gaussians are dropped"
-    assert (prediction.before.scales >= 0.01 - 1e-6).all(), "splats are closed, never narrowed"
-    assert_close(prediction.after.scales, prediction.before.scales)
+    width = 0.01 * torch.where(moving, MOVING_WIDTH, STILL_WIDTH)[:, None].expand(-1, 3)
+    assert_close(prediction.before.scales, width)
+    assert_close(prediction.after.scales, width)
 
 
 def test_part_mask_is_in_the_users_pixels(source, oracle):

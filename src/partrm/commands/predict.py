@@ -267,14 +267,17 @@ def check_single(source: Path | None, many: Many, detail: int | None) -> Path:
     """The source of a prediction without --jobs.
 
     Raises:
-        UsageError: there is none, an option that goes with --jobs, or a detail out of range.
+        UsageError: there is none, or an option that goes with --jobs.
+        ConfigError: a detail out of its range.
     """
     if source is None:
         raise UsageError("give an image, a folder of posed views, or --jobs FILE")
     if many != Many():
         raise UsageError("--save, --batch, --executor, --workers and --gpus go with --jobs")
-    if detail is not None and detail != 0 and not 64 <= detail <= 1024:
-        raise UsageError(f"--detail {detail}: give 64 to 1024, or 0")
+    if detail is not None:
+        from partrm.inference.detail import check_detail
+
+        check_detail(detail)
     return source
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from partrm.errors import ConfigError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
@@ -49,6 +50,16 @@ MIST = 0.3
 
 OVERLAP = 1.3
 """How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
+
+
+def check_detail(detail_px: int) -> None:
+    """Refuse grids that show nothing, or fill the memory; 0 is none.
+
+    Raises:
+        ConfigError: neither 0 nor 64 to 1024.
+    """
+    if detail_px != 0 and not 64 <= detail_px <= 1024:
+        raise ConfigError(f"detail {detail_px}: give 64 to 1024, or 0")
 
 
 def detailed(

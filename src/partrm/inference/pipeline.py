@@ -20,7 +20,7 @@ from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
 from partrm.inference.decode import apply_joint_motion
-from partrm.inference.detail import THICKNESS, detailed, without_ghosts
+from partrm.inference.detail import THICKNESS, check_detail, detailed, without_ghosts
 from partrm.inference.ensemble import OTHERS, Answer, Consultation, Question, conclude, consult, distinct_joints
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
@@ -60,6 +60,7 @@ def prepare(
     source: SourceViews, drags: DragPixels, ensemble: bool = True, detail_px: int = 0, close: bool = False
 ) -> Prepared:
     """Views and drags made ready for the network; see :func:`predict`."""
+    check_detail(detail_px)
     single = ensemble and len(source.framed) == 1
     return Prepared(
         source, drags, network_input(source, drags), OTHERS if single else (), detail_px, close or detail_px > 0
@@ -86,6 +87,7 @@ def predict(
 
     Raises:
         CheckpointError: a network that does not tell parts and joints.
+        ConfigError: a detail out of its range.
     """
     prepared = prepare(source, drags, ensemble, detail_px, close)
     (consultation,), seconds = ask_network([prepared], model)

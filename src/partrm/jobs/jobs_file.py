@@ -10,6 +10,7 @@ from partrm.errors import PartRMError
 from partrm.files import read_text
 from partrm.imaging.photos import Method, check_box
 from partrm.inference.batch import Job
+from partrm.inference.detail import check_detail
 from partrm.inference.source import check_drag_numbers, check_fovy
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -122,8 +123,9 @@ def _check_options(given: dict[str, Any]) -> None:
         if given.get("framing") == "canonical":
             raise ValueError("framing canonical has its own lens: give no fovy_deg beside it")
     detail = given.get("detail", 0)
-    if not isinstance(detail, int) or isinstance(detail, bool) or (detail != 0 and not 64 <= detail <= 1024):
-        raise ValueError(f"detail {detail!r}: give 64 to 1024, or 0")
+    if not isinstance(detail, int) or isinstance(detail, bool):
+        raise ValueError(f"detail {detail!r}: give a whole number")
+    check_detail(detail)
 
 
 def _listed(value: Any, key: str) -> list[Any]:
