@@ -67,7 +67,7 @@ def main() -> None:
                 axis.plot(*zip(*points, strict=True), "o-", ms=3, label=label)
         axis.set(title=title, xlabel="thousand samples")
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize="small", loc="upper right")
+    axes[2].legend(fontsize="x-small", loc="upper right")
     axes[3].plot([r["samples"] / 1e3 for r in steps], [r["mask"] for r in steps], lw=0.8, label="mask (weight 4)")
     axes[3].plot(
         [r["samples"] / 1e3 for r in steps], [r["distance"] for r in steps], lw=0.8, label="depth (weight 3; later 10)"
