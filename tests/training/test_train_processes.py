@@ -26,7 +26,7 @@ from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.training.trainer import Trainer, load_pool_for
 
 
-out, steps, batch = Path(sys.argv[2]), 8, 6
+out, steps, batch = Path(sys.argv[2]), 4, 6
 out.mkdir(parents=True, exist_ok=True)
 rank = int(os.environ.get("RANK", "0"))
 pool = out / f"boxes-{rank}.npz"

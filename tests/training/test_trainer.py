@@ -20,7 +20,15 @@ from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.synthesis.sampler import SampleConfig
-from partrm.training.config import LossWeights, Phase, TrainConfig, TrainingError, learning_rate, phase_at
+from partrm.training.config import (
+    LossWeights,
+    NetworkChanges,
+    Phase,
+    TrainConfig,
+    TrainingError,
+    learning_rate,
+    phase_at,
+)
 from partrm.training.losses import Objective
 from partrm.training.prefetch import Prefetcher, interleave
 from partrm.training.run_log import Listener
@@ -39,8 +47,9 @@ def pool(tmp_path_factory) -> Path:
 def tiny(pool: Path, out: Path, steps: int, **changes) -> TrainConfig:
     coarse = Phase("coarse", steps, 2, 32, 1e-3, 1e-4, warmup=5)
     config = TrainConfig(
-        pool=(pool,), out=out, preset="tiny", device="cpu", log_every=5, coarse=coarse, fine=NONE, appearance=NONE
-    )
+        pool=(pool,), out=out, preset="tiny", device="cpu", log_every=5, coarse=coarse, fine=NONE, appearance=NONE,
+        network=NetworkChanges(down_channels=(32, 32)),
+    )  # fmt: skip
     return dataclasses.replace(config, **changes)
 
 
@@ -88,10 +97,10 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse(pool: Path, tmp_pat
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path) -> None:
-    train(tiny(pool, tmp_path / "whole", 40))
-    train(tiny(pool, tmp_path / "legs", 40, max_minutes=0.0))
+    train(tiny(pool, tmp_path / "whole", 25))
+    train(tiny(pool, tmp_path / "legs", 25, max_minutes=0.0))
     assert rows(tmp_path / "legs")[-1]["step"] == 20
-    train(tiny(pool, tmp_path / "legs", 40, resume=True))
+    train(tiny(pool, tmp_path / "legs", 25, resume=True))
     assert [r["step"] for r in rows(tmp_path / "legs")] == [r["step"] for r in rows(tmp_path / "whole")]
     assert torch.equal(weights_of(tmp_path / "legs"), weights_of(tmp_path / "whole"))
 
@@ -220,7 +229,7 @@ def test_two_processes_train_and_resume(pool: Path, tmp_path: Path) -> None:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "torch.set_num_threads(1)\nfrom test_trainer import tiny\nfrom partrm.training.trainer import train\n"
         "out, minutes, resume = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == '1'\n"
-        f"train(tiny(Path({str(pool)!r}), out, 40, max_minutes=minutes, resume=resume))\n"
+        f"train(tiny(Path({str(pool)!r}), out, 22, max_minutes=minutes, resume=resume))\n"
     )
 
     def run(out: str, minutes: float, resume: int) -> None:

@@ -252,12 +252,12 @@ def test_memory_stays_over_many_drags(session, client):
     def drag():
         drag_on_picture(session, client, (120, 75), (140, 70), phases=("start", "end"))
 
-    for _ in range(10):
+    for _ in range(5):
         drag()
     gc.collect()
     process = psutil.Process()
     before, nodes = process.memory_info().rss, len(client.scene.nodes)
-    for _ in range(30):
+    for _ in range(12):
         drag()
     gc.collect()
     assert len(client.scene.nodes) == nodes

@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.kitchens import BOX, kitchen
 from torch.testing import assert_close
 
 from partrm.geometry.cameras import MASK_BOX_FILL, canonical_orbit, save_cameras
 from partrm.geometry.gaussians import save_ply
 from partrm.imaging.images import save_image
+from partrm.imaging.photos import CutoutRequest
 from partrm.inference.prediction import save_prediction
-from partrm.inference.source import check_drags
+from partrm.inference.source import check_drags, load_source
 from partrm.objects.urdf import save_urdf
 from partrm.procedural import generate
 from partrm.viewer import sources
 from partrm.viewer.display import MovableGaussians
 from partrm.viewer.gallery import load_examples
+from partrm.viewer.masking import boxed
 from partrm.viewer.sources import ViewError, needs_model, open_path, open_picture, open_upload, picture_of, recrop
 
 SIZE = 64
@@ -196,6 +199,22 @@ def test_crops_that_no_slider_gives_are_refused(crop):
     assert recrop(picture, base, 1.5, 0.1, 0.0).views.framed[0].scale < base.scale
     with pytest.raises(ViewError, match="out of range"):
         recrop(picture, base, *crop)
+
+
+def test_the_lens_that_a_file_tells_is_kept_by_masks_and_crops(tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 26
+    Image.fromarray(kitchen()[0]).save(tmp_path / "a.jpg", exif=exif)
+    picture = boxed(open_picture(tmp_path / "a.jpg", SIZE), BOX)
+    expected = load_source(tmp_path / "a.jpg", SIZE, cutout=CutoutRequest(box_px=BOX))
+    assert picture.views.lens == expected.lens == "exif"
+    assert picture.views.cut_by == expected.cut_by == "grabcut box"
+    assert_close(picture.views.cameras.fovy_rad, expected.cameras.fovy_rad)
+    assert_close(picture.views.framed[0].image, expected.framed[0].image, atol=1e-4, rtol=0)
+    wider = recrop(picture, picture.views.framed[0], 1.5, 0.0, 0.0).views
+    assert wider.lens == "exif"
+    tangents = torch.tan(torch.cat([wider.cameras.fovy_rad, picture.views.cameras.fovy_rad]) / 2)
+    assert float(tangents[0] / tangents[1]) == pytest.approx(1.5, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["a.splat", "b.spz", "c.glb", "d.usdz"])

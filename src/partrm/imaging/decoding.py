@@ -54,6 +54,11 @@ class DecodedImage:
     focal_px: float | None = None
     """Focal length in pixels of the image, where the file tells it."""
 
+    @property
+    def fovy_rad(self) -> float | None:
+        """Vertical field of view, where the file tells the lens."""
+        return None if self.focal_px is None else 2 * math.atan(self.height / 2 / self.focal_px)
+
 
 def decode(image: ImageInput, name: str = "the image", max_side_px: int | None = None) -> DecodedImage:
     """Pixels of an image, upright (EXIF orientation applied), grey as RGB, 16 bits kept where the decoder does.

@@ -166,13 +166,16 @@ def frame_object(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
     return crop_square(rgba, (round((left + right - side) / 2), round((top + bottom - side) / 2)), side, size_px)
 
 
-def frame_view(rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int) -> tuple[FramedImage, Cameras]:
+def frame_view(
+    rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int, box_px: tuple[float, float, float, float] | None = None
+) -> tuple[FramedImage, Cameras]:
     """The same of an image whose camera is known, exactly: turned towards the middle of the mask's box.
 
     Args:
         rgba: of one object, as the camera takes it.
         camera: unbatched, of the image's size.
         size_px: side of the picture to make.
+        box_px: left, top, right and bottom, in place of the mask's box.
 
     Returns:
         the picture, and the camera that would take it.
@@ -181,7 +184,7 @@ def frame_view(rgba: Float[Tensor, "4 h w"], camera: Cameras, size_px: int) -> t
         ImageError: no pixel of alpha > 0.5.
     """
     _, height, width = rgba.shape
-    box = torch.tensor(mask_box_px(rgba)) / torch.tensor([width, height, width, height])
+    box = torch.tensor(box_px or mask_box_px(rgba)) / torch.tensor([width, height, width, height])
     crop = crop_cameras(camera, box).resized(size_px)
     R = camera.T_world_camera[:3, :3].mT @ crop.T_world_camera[:3, :3]
     H = (camera.K.double() @ R.double() @ torch.linalg.inv(crop.K.double())).float()

@@ -71,8 +71,8 @@ class Photo:
     """Likewise."""
     cut_by: str
     """What found the object: ``alpha``, ``mask``, ``plain``, ``grabcut box``, ``grabcut`` or ``sam``."""
-    focal_px: float | None = None
-    """Focal length in pixels of the photograph, where its file tells it."""
+    fovy_rad: float | None = None
+    """Vertical field of view, where its file tells the lens."""
 
 
 def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image") -> Photo:
@@ -93,7 +93,7 @@ def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image
             rgba, cut_by = _cut_out(given[:3], decoded, request)
     except ImageError as error:
         raise type(error)(f"{decoded.name}: {error}") from error
-    return Photo(rgba, decoded.width, decoded.height, cut_by, decoded.focal_px)
+    return Photo(rgba, decoded.width, decoded.height, cut_by, decoded.fovy_rad)
 
 
 def _cut_out(

@@ -213,17 +213,32 @@ def photo_view(photo: Photo, size_px: int, fovy_deg: float | None = None) -> Sou
         size_px: side of the network's images.
         fovy_deg: vertical field of view of the whole photograph; by default what its file tells.
     """
-    _, height, width = photo.rgba.shape
     if fovy_deg is not None:
-        lens, fovy_rad = "given", math.radians(fovy_deg)
-    elif photo.focal_px is not None:
-        lens, fovy_rad = "exif", 2 * math.atan(photo.height / 2 / photo.focal_px)
+        views = view_through_lens(photo.rgba, math.radians(fovy_deg), size_px, "given")
+    elif photo.fovy_rad is not None:
+        views = view_through_lens(photo.rgba, photo.fovy_rad, size_px, "exif")
     else:
-        return _with_user_px(single_view(photo.rgba, size_px, "auto"), photo)
+        views = single_view(photo.rgba, size_px, "auto")
+    return _with_user_px(views, photo)
+
+
+def view_through_lens(
+    rgba: Float[Tensor, "4 h w"],
+    fovy_rad: float,
+    size_px: int,
+    lens: Literal["exif", "given"],
+    box_px: tuple[float, float, float, float] | None = None,
+) -> SourceViews:
+    """One image of a known vertical field of view, cropped about its mask, or about a box.
+
+    Raises:
+        ImageError: no object, where no box is given.
+    """
+    _, height, width = rgba.shape
     taken = Cameras(canonical_pose(), torch.tensor(fovy_rad), width, height)
-    framed, crop = frame_view(photo.rgba, taken, size_px)
+    framed, crop = frame_view(rgba, taken, size_px, box_px)
     camera = first_crops(crop.fovy_rad[None], size_px)[0]
-    return replace(_with_user_px(SourceViews((framed,), camera, torch.eye(4), 1.0, photo.rgba), photo), lens=lens)
+    return SourceViews((framed,), camera, torch.eye(4), 1.0, rgba, lens=lens)
 
 
 def single_view(rgba: Float[Tensor, "4 h w"], size_px: int, framing: Literal["auto", "canonical"]) -> SourceViews:

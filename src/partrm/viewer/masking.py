@@ -5,10 +5,9 @@ from dataclasses import replace
 import torch
 
 from partrm.imaging.grabcut import Box, Stroke, grab_cut, painted
-from partrm.inference.source import single_view
 from partrm.viewer.geometry import Pixel
 from partrm.viewer.picture import PictureDisplay
-from partrm.viewer.sources import OpenedPicture, ViewError
+from partrm.viewer.sources import OpenedPicture, ViewError, reframed
 
 MIN_BOX_PX = 8
 """Shorter sides of a box are a slip of the mouse."""
@@ -26,7 +25,7 @@ def boxed(picture: OpenedPicture, box: Box) -> OpenedPicture:
     if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
         raise ViewError(f"the box is too small: draw one of at least {MIN_BOX_PX} pixels each way")
     cut = grab_cut(picture.rgba[:3], box, torch.zeros(0, 2))
-    return _masked(replace(picture, rgba=cut, cut_by="grabcut box", box_px=box, strokes=()))
+    return reframed(replace(picture, rgba=cut, cut_by="grabcut box", box_px=box, strokes=()))
 
 
 def brushed(picture: OpenedPicture, stroke: Stroke) -> OpenedPicture:
@@ -43,13 +42,7 @@ def brushed(picture: OpenedPicture, stroke: Stroke) -> OpenedPicture:
         rgba = torch.cat([picture.rgba[:3], painted(picture.rgba[3], (stroke,))[None]])
     if not bool((rgba[3] > 0.5).any()):
         raise ViewError("nothing of the object is left")
-    return _masked(replace(picture, rgba=rgba, strokes=strokes))
-
-
-def _masked(picture: OpenedPicture) -> OpenedPicture:
-    """The picture, its crop about its new mask."""
-    size_px = picture.views.framed[0].image.shape[-1]
-    return replace(picture, views=single_view(picture.rgba, size_px, "auto"))
+    return reframed(replace(picture, rgba=rgba, strokes=strokes))
 
 
 class MaskGesture:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partrm.errors import PartRMError, PartRMWarning
 from partrm.files import read_json
-from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, orbit_poses
+from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, MASK_BOX_FILL, Cameras, orbit_poses
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
@@ -25,7 +25,7 @@ from partrm.imaging.decoding import decode
 from partrm.imaging.grabcut import Box, Stroke
 from partrm.imaging.images import FramedImage, crop_square, load_image
 from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
-from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source, single_view
+from partrm.inference.source import IMAGE_SUFFIXES, SourceViews, load_source, single_view, view_through_lens
 from partrm.viewer.display import MovableGaussians
 
 OBJECT_SUFFIXES = (".urdf", ".xml")
@@ -71,6 +71,8 @@ class OpenedPicture:
     """Drawn about the object by the user."""
     strokes: tuple[Stroke, ...] = ()
     """By which the user has corrected the mask."""
+    fovy_rad: float | None = None
+    """Vertical field of view of the picture, where its file tells the lens."""
 
     @property
     def is_photo(self) -> bool:
@@ -125,9 +127,11 @@ def open_picture(
     try:
         photo = open_photo(path, CutoutRequest())
     except NoObjectError:
-        rgba = rearrange(torch.from_numpy(decode(path, max_side_px=WORK_SIDE_PX).pixels), "h w c -> c h w")
-        return picture_of(rgba, size_px, framing, title or path.name, "nothing")
-    return picture_of(photo.rgba, size_px, framing, title or path.name, photo.cut_by)
+        opened = decode(path, max_side_px=WORK_SIDE_PX)
+        rgba = rearrange(torch.from_numpy(opened.pixels), "h w c -> c h w")
+        return picture_of(rgba, size_px, framing, title or path.name, "nothing", opened.fovy_rad)
+    fovy_rad = photo.fovy_rad if framing == "auto" else None
+    return picture_of(photo.rgba, size_px, framing, title or path.name, photo.cut_by, fovy_rad)
 
 
 def picture_of(
@@ -136,9 +140,29 @@ def picture_of(
     framing: Literal["auto", "canonical"],
     title: str,
     cut_by: str = "alpha",
+    fovy_rad: float | None = None,
 ) -> OpenedPicture:
-    """An image in memory; see :func:`open_picture`."""
-    return OpenedPicture(title, rgba, single_view(rgba, size_px, framing), adjustable=True, cut_by=cut_by)
+    """An image in memory, with its vertical field of view where that is known; see :func:`open_picture`."""
+    views = _views(rgba, size_px, framing, cut_by, fovy_rad)
+    return OpenedPicture(title, rgba, views, adjustable=True, cut_by=cut_by, fovy_rad=fovy_rad)
+
+
+def reframed(picture: OpenedPicture) -> OpenedPicture:
+    """The picture, its crop about the mask that it has now."""
+    size_px = picture.views.framed[0].image.shape[-1]
+    return replace(picture, views=_views(picture.rgba, size_px, "auto", picture.cut_by, picture.fovy_rad))
+
+
+def _views(
+    rgba: Float[Tensor, "4 h w"],
+    size_px: int,
+    framing: Literal["auto", "canonical"],
+    cut_by: str,
+    fovy_rad: float | None,
+) -> SourceViews:
+    if fovy_rad is None:
+        return replace(single_view(rgba, size_px, framing), cut_by=cut_by)
+    return replace(view_through_lens(rgba, fovy_rad, size_px, "exif"), cut_by=cut_by)
 
 
 def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float, down: float) -> OpenedPicture:
@@ -148,15 +172,18 @@ def recrop(picture: OpenedPicture, base: FramedImage, scale: float, right: float
     size_px = base.image.shape[-1]
     side = size_px / base.scale
     new = max(16, round(side * scale))
-    corner = (
-        round(base.corner_px[0] + side * right + (side - new) / 2),
-        round(base.corner_px[1] + side * down + (side - new) / 2),
-    )
-    framed = crop_square(picture.rgba, corner, new, size_px)
-    if not bool((framed.image[3] > 0.5).any()):
+    middle = base.to_source_px(torch.tensor([size_px / 2, size_px / 2]))
+    x, y = (middle + side * torch.tensor([right, down])).tolist()
+    if picture.fovy_rad is None:
+        framed = crop_square(picture.rgba, (round(x - new / 2), round(y - new / 2)), new, size_px)
+        views = SourceViews((framed,), nominal_crops(1, size_px, "cpu")[0], torch.eye(4), 1.0, picture.rgba)
+    else:
+        half = new * MASK_BOX_FILL / 2
+        box = x - half, y - half, x + half, y + half
+        views = view_through_lens(picture.rgba, picture.fovy_rad, size_px, "exif", box)
+    if not bool((views.framed[0].image[3] > 0.5).any()):
         raise ViewError("the crop shows nothing of the object")
-    nominal = nominal_crops(1, size_px, "cpu")[0]
-    return replace(picture, views=SourceViews((framed,), nominal, torch.eye(4), 1.0, picture.rgba))
+    return replace(picture, views=replace(views, cut_by=picture.cut_by))
 
 
 def photograph_object(path: Path, size_px: int) -> OpenedPicture:
