@@ -50,6 +50,14 @@ class Case:
     """Names of files and folders that no two runs have alike."""
     workers_only: bool = False
     """Whether only worker processes are killed."""
+    needs: Sequence[str | Path] = ()
+    """Arguments of a command that makes what this one reads."""
+
+    def prepare(self) -> None:
+        """Make what the command reads."""
+        if self.needs:
+            line = [sys.executable, "-m", "partrm", *map(str, self.needs)]
+            subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclass
@@ -110,6 +118,7 @@ class Killing:
         self.case, self.work, self.chance = case, work, chance
         self.out, self.mark, self.tally = work / "out", uuid4().hex, Tally()
         (work / "tmp").mkdir(parents=True)
+        case.prepare()
         self.old: dict[str, bytes] = {}
         if case.before is not None:
             self.finish(self.start(case.before))
@@ -271,30 +280,17 @@ def cases(shared: Path) -> dict[str, Case]:
         how = ("--batch", "2", "--workers", "2", "--save", "json", "ply")
         return ["predict", "--jobs", shared / "jobs.jsonl", "--model", shared / "tiny", *how, "--out", out]
 
-    for words in (
-        ["predict", PICTURE, *drag, "--out", shared / "result"],
-        [
-            "eval",
-            "--data",
-            "procedural",
-            "--limit",
-            "12",
-            "--categories",
-            "laptop",
-            "oven",
-            "--pack",
-            shared / "set.safetensors",
-        ],
-    ):
-        subprocess.run([sys.executable, "-m", "partrm", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+    predicted = ["predict", PICTURE, *drag, "--out", shared / "result"]
+    packed = ["eval", "--data", "procedural", "--limit", "12", "--categories", "laptop", "oven"]
+    packed += ["--pack", str(shared / "set.safetensors")]
     return {
         "predict": Case(predict, lambda out: predict(out, "--no-ensemble")),
         "jobs": Case(jobs),
         "build": Case(lambda out: [*build, "--workers", "2", "--out", out]),
         "ray": Case(lambda out: [*build, "--executor", "ray", "--workers", "2", "--out", out], workers_only=True),
-        "eval": Case(evaluate),
+        "eval": Case(evaluate, needs=packed),
         "train": Case(train, varying=VARYING),
-        "export": Case(lambda out: export(out, "0.9"), lambda out: export(out, "0.6")),
+        "export": Case(lambda out: export(out, "0.9"), lambda out: export(out, "0.6"), needs=predicted),
     }
 
 

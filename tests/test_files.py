@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeyp
             (folder / "big.ply").write_text("x")
             raise RuntimeError("serializing: No space left on device")
 
-    with pytest.raises(OutputError, match=rf"^{tmp_path}/out/big.ply: .*No space left.* 1.0 MiB free;"):
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/out/big.ply: .*No space left.* 1.0 MiB free, more is needed;"):
         serialize()
     with pytest.raises(OutputError, match=rf"^{tmp_path}/out/x: "), staged_folder(tmp_path / "out") as folder:
         atomic_write(folder / "x", b"abc")

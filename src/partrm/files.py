@@ -214,12 +214,13 @@ def _runs(process: int) -> bool:
 
 
 @contextmanager
-def explained_full_disk(path: Path, missing: int = 0) -> Iterator[None]:
+def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None) -> Iterator[None]:
     """Let what a block raises on a full disk say which file it was, and how much room there is and is needed.
 
     Args:
         path: the file, or the folder, that is written.
-        missing: bytes to be written, where that is known.
+        needed: bytes to be written, where that is known.
+        staged: temporary file or folder that takes room and will be removed.
 
     Raises:
         OSError: with such words as its ``strerror``.
@@ -230,12 +231,12 @@ def explained_full_disk(path: Path, missing: int = 0) -> Iterator[None]:
         code = getattr(error, "errno", None)
         if FULL in str(error):
             raise
-        told = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
-        if not told and not (isinstance(error, RuntimeError) and _free_bytes(path) < 2**20):
+        told, free = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error), _free_bytes(path)
+        if not told and not (isinstance(error, RuntimeError) and free < 2**20):
             raise
-        free = _free_bytes(path)
-        needs = f", {_mebibytes(missing - free)} more are needed" if missing > free else ""
-        words = f"{FULL} {_mebibytes(free)} free{needs}; free space and run again"
+        free += 0 if staged is None else _size_bytes(staged)
+        more = f"{_mebibytes(needed - free)} more are needed" if needed > free else "more is needed"
+        words = f"{FULL} {_mebibytes(free)} free, {more}; free space and run again"
         raise OSError(code or errno.ENOSPC, words, str(path)) from error
 
 
@@ -245,6 +246,10 @@ FULL = "No space left on device:"
 def _free_bytes(path: Path) -> int:
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     return shutil.disk_usage(nearest).free
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def _mebibytes(count: int) -> str:
@@ -263,7 +268,7 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     # One name, so that the next writer replaces what a killed one left; hidden, so that it counts nowhere as a result.
     part = path.with_name(f".{path.name}.part")
     try:
-        with explained_full_disk(path):
+        with explained_full_disk(path, staged=part):
             yield part
         part.replace(path)
     finally:
@@ -278,10 +283,46 @@ def atomic_write(path: str | Path, content: bytes | str) -> None:
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
-        with staged_file(path) as part, explained_full_disk(Path(path), len(data)):
+        with staged_file(path) as part, explained_full_disk(Path(path), len(data), part):
             part.write_bytes(data)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+class AppendedLines:
+    """A file that grows by whole lines."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open it, or make it.
+
+        Raises:
+            OutputError: it cannot be opened.
+        """
+        self.path = Path(path)
+        try:
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def add(self, line: str) -> None:
+        """Append a line; it is on the disk when this returns.
+
+        Raises:
+            OutputError: it cannot be written; the file then ends as before.
+        """
+        data = line.encode() + b"\n"
+        end, left = self._file.seek(0, os.SEEK_END), memoryview(data)
+        try:
+            with explained_full_disk(self.path, len(data)):
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(end)
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def close(self) -> None:
+        self._file.close()
 
 
 @contextmanager
@@ -326,7 +367,7 @@ def staged_folder(folder: str | Path, without: Sequence[str] = (), record: str =
 def _named_as_final(staging: Path, folder: Path) -> Iterator[None]:
     """Let errors name files as they will be called, and a full disk the file that was being written."""
     try:
-        with explained_full_disk(staging):
+        with explained_full_disk(staging, staged=staging):
             yield
     except OutputError as error:
         raise OutputError(str(error).replace(str(staging), str(folder))) from error

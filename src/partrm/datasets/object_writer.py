@@ -10,6 +10,7 @@ import math
 import shutil
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -221,15 +222,16 @@ class ObjectWriter:
 
     def _write_shared(self) -> None:
         """What all entries of the object have in common."""
-        (self.folder / "motion").mkdir(parents=True, exist_ok=True)
-        (self.folder / "parts_ply").mkdir(exist_ok=True)
-        save_part_materials(self.obj, self.folder, "textures")
         position, normal = self._stored(self.points.position), self.points.normal
-        for index in range(len(self.obj.parts)):
-            rows = self.points.part == index
-            save_points(self.folder / "parts_ply" / f"{index}.ply", position[rows], normal[rows])
-        np.save(self.folder / "point_part.npy", self.points.part.astype(np.int16))
-        replace_text(self.folder / "motion.json", json.dumps(self._motion(), indent=1, ensure_ascii=False))
+        with _whole_files(self.folder) as folder:
+            (folder / "parts_ply").mkdir()
+            save_part_materials(self.obj, folder, "textures")
+            for index in range(len(self.obj.parts)):
+                rows = self.points.part == index
+                save_points(folder / "parts_ply" / f"{index}.ply", position[rows], normal[rows])
+            np.save(folder / "point_part.npy", self.points.part.astype(np.int16))
+            motion = json.dumps(self._motion(), indent=1, ensure_ascii=False)
+            (folder / "motion.json").write_text(motion, encoding="utf-8")
 
     def _motion(self) -> dict:
         rows = []
@@ -264,7 +266,8 @@ class ObjectWriter:
                 save_rgba(image, staging / f"{view:03d}.png")
                 record = camera_record(self.cameras.T_world_camera[view])
                 (staging / f"{view:03d}_camera.json").write_text(json.dumps(record), encoding="utf-8")
-            self._write_motion(name, T, instances)
+            with _whole_files(self.folder / "motion") as motion:
+                self._write_motion(name, T, instances, motion)
             staging.replace(target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -280,8 +283,9 @@ class ObjectWriter:
         per_axis = self.config.samples_per_axis
         return render_meshes(self.scene, instances, batch, self.lights, samples_per_axis=per_axis)[0].cpu()
 
-    def _write_motion(self, name: EntryName, T: Float[np.ndarray, "parts 4 4"], instances: Instances) -> None:
-        motion = self.folder / "motion"
+    def _write_motion(
+        self, name: EntryName, T: Float[np.ndarray, "parts 4 4"], instances: Instances, motion: Path
+    ) -> None:
         position, normal = self.points.posed(T)
         save_points(motion / f"{name.motion}.ply", self._stored(position), normal)
         world = torch.from_numpy(position).float()[None]
@@ -305,6 +309,22 @@ class ObjectWriter:
             self.obj.materials,
             np.concatenate(uv),
         )
+
+
+@contextmanager
+def _whole_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder, whose files take their places in ``folder`` if the block succeeds."""
+    staging = folder / ".part"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        for file in sorted(path for path in staging.rglob("*") if path.is_file()):
+            target = folder / file.relative_to(staging)
+            target.parent.mkdir(exist_ok=True)
+            file.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def save_rgba(image: Float[Tensor, "4 h w"], path: Path) -> None:

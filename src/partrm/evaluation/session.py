@@ -2,10 +2,9 @@
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -23,7 +22,7 @@ from partrm.evaluation.results import Identity, Results, SampleRow
 from partrm.evaluation.runner import AnyRow, check_framing, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import absent, grid_table, number
-from partrm.files import atomic_write, read_text, staged_folder
+from partrm.files import AppendedLines, atomic_write, read_text, staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.model.devices import select_device
@@ -329,11 +328,5 @@ def keeping_rows(path: Path, identity: Identified, earlier: Sequence[AnyRow]) ->
     """
     lines = [identity.to_json(), *(row.to_json() for row in earlier)]
     atomic_write(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
-    with path.open("a", encoding="utf-8") as file:
-
-        def keep(row: AnyRow) -> None:
-            file.write(json.dumps(row.to_json(), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-        yield keep
+    with closing(AppendedLines(path)) as file:
+        yield lambda row: file.add(json.dumps(row.to_json(), allow_nan=False))

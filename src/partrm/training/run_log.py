@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from partrm.files import AppendedLines
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -38,7 +40,7 @@ class RunLog:
 
     def __init__(self, folder: Path, active: bool, listener: Listener = SILENT) -> None:
         self.listener = listener
-        self.file = (folder / "log.jsonl").open("a", encoding="utf-8") if active else None
+        self.file = AppendedLines(folder / "log.jsonl") if active else None
         self.board = None
         if active:
             try:
@@ -53,8 +55,7 @@ class RunLog:
         if self.file is None:
             return
         rounded = {name: float(f"{value:.5g}") for name, value in values.items()}
-        self.file.write(json.dumps({"step": step, "group": group, **rounded}) + "\n")
-        self.file.flush()
+        self.file.add(json.dumps({"step": step, "group": group, **rounded}))
         self.listener.row(step, group, rounded)
         for name, value in values.items():
             if self.board is not None:

@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from partrm.files import check_writable, staged_file
+from partrm.files import atomic_write, check_writable, staged_file
 from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
@@ -390,5 +390,5 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
     trainer = Trainer(config, listener=listener)
     if trainer.accelerator.is_main_process:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
-        (config.out / "config.json").write_text(facts, encoding="utf-8")
+        atomic_write(config.out / "config.json", facts)
     trainer.run()
