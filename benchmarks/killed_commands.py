@@ -32,7 +32,7 @@ MARK = "PARTRM_KILLED_COMMANDS"
 WORKERS = (b"spawn_main", b"ray::")
 """In the command lines of worker processes."""
 PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
-END_S = 20.0
+END_S = 60.0
 """Longest time from a kill until no process is left."""
 VARYING = ("log.jsonl", "tensorboard", "config.json", ".lock")
 """Of a training: what tells of time and of resuming."""

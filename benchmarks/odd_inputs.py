@@ -209,7 +209,7 @@ def _run(case: Callable[[], str], answer: Connection) -> None:
     answer.send((said[0], said[1] + extra, took, peak))
 
 
-def outcome(case: Callable[[], str]) -> tuple[str, str, float, float]:
+def outcome(case: Callable[[], str], time_s: float = TIME_S) -> tuple[str, str, float, float]:
     """Verdict, words, seconds and peak memory in GiB of a case run in a process of its own."""
     context = multiprocessing.get_context("fork")
     receive, send = context.Pipe(duplex=False)
@@ -217,7 +217,7 @@ def outcome(case: Callable[[], str]) -> tuple[str, str, float, float]:
     process.start()
     send.close()
     try:
-        return receive.recv() if receive.poll(TIME_S) else ("FAULT", f"more than {TIME_S:.0f} s", TIME_S, 0.0)
+        return receive.recv() if receive.poll(time_s) else ("FAULT", f"more than {time_s:.0f} s", time_s, 0.0)
     except EOFError:
         process.join()
         return "FAULT", f"the process died ({process.exitcode})", 0.0, 0.0

@@ -59,6 +59,12 @@ def test_an_object_that_floats_stands_still(tmp_path, kind):
         load_urdf(saved(tmp_path, held))
 
 
+def test_prefixes_need_no_declaration(tmp_path):
+    odd = robot(more='<gazebo:a xmlns:gazebo="x"/><drake:b/>').replace("<limit ", '<limit drake:acceleration="2" ')
+    text = f"<!-- <robot> of Drake -->\n{odd}"
+    assert load_urdf(saved(tmp_path, text)).joint_limits[1].tolist() == [0, 1]
+
+
 def test_collision_geometry_stands_in_for_what_is_not_there(tmp_path):
     loaded = load_urdf(saved(tmp_path, robot(shape="collision")))
     assert [len(p.faces) for p in loaded.parts] == [12, 12]

@@ -23,6 +23,12 @@ MAX_SLIDE = 10.0
 MAX_SIZE_RATIO = 50.0
 """Parts so many times as large as the next one look like another unit of length."""
 
+PREFIX = re.compile(rb"</?([A-Za-z_][\w.-]*):|\s(?!xmlns:|xml:)([A-Za-z_][\w.-]*):[\w.-]+\s*=")
+"""Of elements and of attributes."""
+
+ROOT_TAG = re.compile(rb"\A(?:\xef\xbb\xbf|\s|<!--.*?-->|<\?.*?\?>|<![^>]*>)*<[A-Za-z_][\w.-]*", re.DOTALL)
+"""All up to the name of the root element."""
+
 OTHER_KINDS = {
     "sdf": "an SDF file of Gazebo; convert it to URDF first (gz sdf -p, or sdformat_urdf)",
     "gazebo": "an SDF file of Gazebo; convert it to URDF first (gz sdf -p, or sdformat_urdf)",
@@ -65,12 +71,17 @@ def parse_xml(path: Path) -> ET.Element:
         except ET.ParseError as error:
             if "unbound prefix" not in str(error):
                 raise
-            # xacro and Gazebo extensions whose namespace is nowhere declared.
-            prefixes = sorted(set(re.findall(rb"</?([A-Za-z_][\w.-]*):", content)))
-            spaces = b"".join(b' xmlns:%s="undeclared/%s"' % (p, p) for p in prefixes)
-            return ET.fromstring(re.sub(rb"(<[A-Za-z_][\w.-]*)", rb"\g<1>" + spaces, content, count=1))
+            return ET.fromstring(_with_prefixes(content))
     except (ET.ParseError, ValueError, LookupError, RecursionError) as error:
         raise ObjectError(f"{path}: not well-formed XML ({' '.join(str(error).split())[:200]})") from error
+
+
+def _with_prefixes(content: bytes) -> bytes:
+    """XML whose root declares the prefixes that xacro, Gazebo and Drake use without declaring them."""
+    used = {first or second for first, second in PREFIX.findall(content)}
+    missing = sorted(prefix for prefix in used if b"xmlns:%s=" % prefix not in content)
+    spaces = b"".join(b' xmlns:%s="undeclared/%s"' % (prefix, prefix) for prefix in missing)
+    return ROOT_TAG.sub(lambda found: found[0] + spaces, content, count=1)
 
 
 def root_of(path: Path) -> str:
