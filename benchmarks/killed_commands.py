@@ -243,6 +243,7 @@ def cases(shared: Path) -> dict[str, Case]:
     """All cases; their inputs are made in a folder."""
     import torch
 
+    from partrm.geometry.cameras import canonical_orbit, save_cameras
     from partrm.model.checkpoints import save_checkpoint
     from partrm.model.network import TINY, PartRMNetwork
     from partrm.procedural import generate
@@ -251,14 +252,15 @@ def cases(shared: Path) -> dict[str, Case]:
     torch.manual_seed(0)
     save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, shared / "tiny")
     save_pool(Pool.from_objects([generate("laptop", 0), generate("oven", 0)]), shared / "pool.npz")
+    save_cameras(canonical_orbit(2, 96), shared / "cameras.json")
     drag = ("--drag", "164,170,112,203", "--framing", "canonical")
     job = {"image": str(PICTURE), "detail": 0}
     lines = [job | {"name": f"job{n:04d}", "drags": [[164, 170, 112 + n % 40, 203]]} for n in range(40)]
     (shared / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     small = ("--size-px", "128", "--states", "3", "--distractors", "1", "--points", "2000", "--views", "6")
-    build = ("data", "build", "procedural", "--limit", "8", *small)
+    build = ("data", "build", "procedural", "--limit", "6", *small)
     phases = [f"--{phase}.steps 0" for phase in ("fine", "appearance")]
-    steps = "--coarse.steps 400 --coarse.batch 2 --coarse.image-size-px 32 --checkpoint-minutes 0.01 --preset tiny"
+    steps = "--coarse.steps 100 --coarse.batch 2 --coarse.image-size-px 32 --checkpoint-minutes 0.01 --preset tiny"
     training = [*" ".join([steps, *phases]).split(), "--device", "cpu"]
 
     def train(out: Path) -> Sequence[str | Path]:
@@ -270,7 +272,8 @@ def cases(shared: Path) -> dict[str, Case]:
         return ["eval", *data, "--out", out, "--model", shared / "tiny", "--device", "cpu", "--workers", "2"]
 
     def predict(out: Path, *more: str) -> Sequence[str | Path]:
-        return ["predict", PICTURE, *drag, "--model", shared / "tiny", "--detail", "0", "--out", out, *more]
+        small = ("--model", shared / "tiny", "--detail", "0", "--cameras", shared / "cameras.json")
+        return ["predict", PICTURE, *drag, *small, "--out", out, *more]
 
     def export(out: Path, size_m: str) -> Sequence[str | Path]:
         formats = ("urdf", "mjcf", "glb", "html")
@@ -281,7 +284,7 @@ def cases(shared: Path) -> dict[str, Case]:
         return ["predict", "--jobs", shared / "jobs.jsonl", "--model", shared / "tiny", *how, "--out", out]
 
     predicted = ["predict", PICTURE, *drag, "--out", shared / "result"]
-    packed = ["eval", "--data", "procedural", "--limit", "12", "--categories", "laptop", "oven"]
+    packed = ["eval", "--data", "procedural", "--limit", "8", "--categories", "laptop", "oven"]
     packed += ["--pack", str(shared / "set.safetensors")]
     return {
         "predict": Case(predict, lambda out: predict(out, "--no-ensemble")),
