@@ -6,7 +6,8 @@
 Each file is loaded as ``partrm data build FILE --limit 1`` loads it, and the first of its states is written with small
 images, in a process of its own, with bounded memory and time; where it names files outside of its folder, once more
 with ``--allow-outside`` for its package. Prints a table by package, then the reasons by kind; FOLDER/files.tsv tells of
-every file. Exit code 1 where there is a fault: an exception that is not ours, a crash, memory or time that ran out.
+every file; those in it are not tried again. Exit code 1 where there is a fault: an exception that is not ours, a crash,
+memory or time that ran out.
 """
 
 import argparse
@@ -101,39 +102,44 @@ def main() -> int:
     folder = arguments.folder.absolute()
     for library in LIBRARIES:
         import_module(library)
+    rows = folder / "files.tsv"
+    known = {row[1] for row in _rows(rows)}
     files = [found for found in descriptions(folder) if arguments.only in str(found.path)]
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    reasons: defaultdict[str, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor(arguments.processes) as pool, (folder / "files.tsv").open("w") as rows:
+    files = [found for found in files if str(found.path.relative_to(folder)) not in known]
+    with ThreadPoolExecutor(arguments.processes) as pool, rows.open("a") as file:
         for found, result in zip(files, pool.map(lambda f: outcome(partial(made, f), TIME_S), files), strict=True):
             verdict, words, seconds, peak = result
-            name = str(found.path.relative_to(folder))
-            print(
-                verdict,
-                name,
-                words.replace(f"{folder}/", ""),
-                f"{seconds:.1f} s",
-                f"{peak:.1f} GiB",
-                sep="\t",
-                file=rows,
-                flush=True,
-            )
-            counts[found.package][verdict] += 1
-            counts[found.package]["outside"] += words.startswith(OUTSIDE)
-            if verdict != "ok":
-                reasons[f"{verdict} {kind_of(words)}"].append(name)
+            words = words.replace(f"{folder}/", "").replace("\t", " ")
+            row = (found.package, str(found.path.relative_to(folder)), verdict, words, f"{seconds:.1f}", f"{peak:.1f}")
+            print(*row, sep="\t", file=file, flush=True)
+    return tables(_rows(rows))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Package, file, verdict, words, seconds and GiB of the files that were tried."""
+    return [line.split("\t") for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def tables(rows: list[list[str]]) -> int:
+    """Print what became of the files of each package, and the reasons by kind; 1 if there is a fault."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    for package, name, verdict, words, *_ in sorted(rows):
+        for one in (counts[package], counts["all"]):
+            one.update([verdict, *(["outside"] if words.startswith(OUTSIDE) else [])])
+        if verdict != "ok":
+            reasons[f"{verdict} {kind_of(words)}"].append(name)
+    counts["all"] = counts.pop("all", Counter())
     print(
         "| package | files | built | of these with --allow-outside | refused | faults |\n|---|---:|---:|---:|---:|---:|"
     )
-    total: Counter[str] = Counter()
-    for package, one in [*counts.items(), ("all", total)]:
+    for package, one in counts.items():
         number = one["ok"] + one["refused"] + one["FAULT"]
         print(f"| {package} | {number} | {one['ok']} | {one['outside']} | {one['refused']} | {one['FAULT']} |")
-        total.update(one if one is not total else {})
     print("\n| files | why not | for example |\n|---:|---|---|")
     for reason, names in sorted(reasons.items(), key=lambda item: (item[0][:5] != "FAULT", -len(item[1]))):
         print(f"| {len(names)} | {reason.replace('|', '/')} | {names[0]} |")
-    return 1 if total["FAULT"] else 0
+    return 1 if counts["all"]["FAULT"] else 0
 
 
 if __name__ == "__main__":

@@ -213,7 +213,7 @@ def simple(joint='<joint type="hinge" axis="0 0 1" range="0 90"/>', geom='<geom 
         (simple(joint='<joint name="pull" type="slide" range=".4 -.1"/>'), {}, r"'pull' are reversed"),
         (simple(joint='<joint name="pull" type="slide" range="0 inf"/>'), {}, "'pull' are not finite"),
         (
-            simple(joint='<joint name="swing" range="0 0.4" limited="true"/>'),
+            simple(joint='<joint name="swing" range="0 0.4"/>').replace("<world", "<compiler angle='degree'/><world"),
             {},
             "'swing' turns by 0.4 degrees only; if",
         ),
@@ -233,6 +233,16 @@ def test_bad_models_get_one_clear_line(tmp_path, text, options, message):
         load_mjcf(path, **options)
     assert "\n" not in str(caught.value)
     assert caught.value.args[0].startswith(("model", str(path)))
+
+
+def test_a_unit_left_out_is_radians_where_degrees_make_no_sense(tmp_path):
+    """As in robosuite's door, which a world in radians includes."""
+    loaded = load_mjcf(written(tmp_path, simple(joint='<joint range="0 0.4"/>')))
+    assert loaded.joint_limits[1].tolist() == [0, 0.4]
+    assert "in radians" in loaded.notes[0]
+    other = simple(joint='<joint name="a" range="0 0.4"/><joint name="b" axis="1 0 0" range="0 90"/>')
+    with pytest.raises(ObjectError, match="degrees only"):
+        load_mjcf(written(tmp_path, other))
 
 
 def test_missing_file_and_missing_package_are_named(tmp_path, monkeypatch):

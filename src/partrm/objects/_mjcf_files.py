@@ -15,8 +15,10 @@ FOLDERS = ("meshdir", "texturedir", "assetdir")
 """Attributes of <compiler> that say where files lie."""
 
 
-def check_named_files(path: Path, files: NamedFiles) -> None:
-    """Refuse a model that names a file which may not be read; files that are missing are left to MuJoCo.
+def checked_roots(path: Path, files: NamedFiles) -> list[ET.Element]:
+    """The root elements of a model and its includes, none of which names a file that may not be read.
+
+    Files that are missing are left to MuJoCo.
 
     Raises:
         ObjectError: the model or an include is not well-formed XML or no MuJoCo model; a file that is there lies
@@ -35,6 +37,7 @@ def check_named_files(path: Path, files: NamedFiles) -> None:
                 if key.startswith("file") and name:
                     for folder in sorted(folders):
                         _check(folder / name.replace("\\", "/"), element.tag, name, files)
+    return list(roots.values())
 
 
 def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:

@@ -8,6 +8,7 @@ of them. Planes and height fields are scenery and left out.
 """
 
 import math
+import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from partrm.geometry.joints import JointType
 from partrm.objects._description_meshes import PartBuilder, assemble_parts
-from partrm.objects._mjcf_files import check_named_files
+from partrm.objects._mjcf_files import checked_roots
 from partrm.objects._mjcf_geoms import (
     Model,
     geom_rgba,
@@ -34,7 +35,7 @@ from partrm.objects.materials import Material, Role
 from partrm.objects.named_files import NamedFiles
 
 MIN_TURN_RAD = math.radians(1)
-"""Hinges of smaller ranges are refused: files meant to be included elsewhere leave out that they are in radians."""
+"""Hinges of smaller ranges are refused, or read in radians: models made for a world with that setting leave it out."""
 
 
 def load_mjcf(
@@ -71,7 +72,8 @@ def load_mjcf(
             inside the object, limits that are reversed or not finite, a slide without a range, no visible surface.
     """
     path = Path(path)
-    model = _compile(path, NamedFiles(path, allow_outside))
+    files = NamedFiles(path, allow_outside)
+    model = _compile(path, files)
     zero = {} if closed is None else dict(closed)
     root = _root_body(model, path, root_body, joints, zero)
     builder = _ObjectBuilder(path.name, model, _rest_state(model, joints, zero), zero)
@@ -88,7 +90,7 @@ def load_mjcf(
         source=f"mjcf:{path.name}" + (f"#{root_body}" if root_body is not None else ""),
     )
     built = built.turned_to_front(front).normalised()
-    return replace(built, notes=tuple(oddities(built)))
+    return replace(built, notes=(*files.notes, *oddities(built)))
 
 
 def _compile(path: Path, files: NamedFiles) -> Model:
@@ -99,16 +101,32 @@ def _compile(path: Path, files: NamedFiles) -> Model:
         raise PackageMissingError(message) from error
     if not path.exists():
         raise ObjectError(f"{path}: no such MJCF file")
-    check_named_files(path, files)
+    roots = checked_roots(path, files)
     before = mujoco.get_mju_user_warning()
     # Else MuJoCo prints its warnings, and writes them to a file in the current folder.
     mujoco.set_mju_user_warning(lambda message: None)
     try:
-        return mujoco.MjModel.from_xml_path(str(path))
+        model = mujoco.MjModel.from_xml_path(str(path))
+        if _means_radians(model, roots):
+            spec = mujoco.MjSpec.from_file(str(path))
+            spec.compiler.degree = False
+            model = spec.compile()
+            files.note("read in radians: it says no <compiler angle>, and its hinges would turn by less than a degree")
+        return model
     except (ValueError, mujoco.FatalError, mujoco.UnexpectedError) as error:
         raise ObjectError(f"{path}: MuJoCo cannot read it ({' '.join(str(error).split())})") from error
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+def _means_radians(model: Model, roots: Sequence[ET.Element]) -> bool:
+    """Whether a model leaves its unit of angles open, and its hinges' limits are too small for degrees."""
+    if any("angle" in compiler.attrib for root in roots for compiler in root.iter("compiler")):
+        return False
+    hinge = int(mujoco_module().mjtJoint.mjJNT_HINGE)
+    limits = model.jnt_range[(model.jnt_type == hinge) & (model.jnt_limited != 0)]
+    tiny = np.ptp(limits, axis=1) < MIN_TURN_RAD
+    return bool(tiny.any() and (np.abs(limits) <= math.radians(2 * math.pi)).all())
 
 
 def _name(model: Model, kind: str, index: int) -> str:
