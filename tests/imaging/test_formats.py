@@ -2,6 +2,9 @@
 
 import os
 import stat
+import struct
+import subprocess
+import sys
 from io import BytesIO
 
 import numpy as np
@@ -102,3 +105,17 @@ def test_the_switch_is_put_back(gs_started):
     with postscript_disabled():
         assert not EpsImagePlugin.has_ghostscript()
     assert EpsImagePlugin.has_ghostscript()
+
+
+def test_what_pillow_logs_of_damage_is_not_printed(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.tif")
+    tag = struct.pack("<HHI", 277, 3, 1)  # samples per pixel, one short
+    content = (tmp_path / "a.tif").read_bytes()
+    assert content.count(tag) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(tag + struct.pack("<I", 3), tag + struct.pack("<I", 141)))
+    code = "import sys; from partrm.imaging.formats import open_image; open_image(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "a.tif"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback"), done.stderr

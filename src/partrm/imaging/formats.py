@@ -3,6 +3,7 @@
 Pillow recognises PostScript in a file of any name and starts Ghostscript on it, which runs it as a program.
 """
 
+import logging
 import os
 import struct
 import sys
@@ -13,6 +14,9 @@ from io import BytesIO
 from pathlib import Path
 
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
+
+# Where no program has set logging up, Pillow's remarks on damaged files would be printed beside our one line.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "TGA")
 """Pillow's names of the formats that are opened; JPEG covers MPO, a phone's JPEG with a second picture."""
