@@ -34,7 +34,7 @@ WORKERS = (b"spawn_main", b"ray::")
 PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
 END_S = 60.0
 """Longest time from a kill until no process is left."""
-VARYING = ("log.jsonl", "tensorboard", "config.json", ".lock")
+VARYING = ("log.jsonl", "tensorboard", "config.json", "checkpoint-0.pt")
 """Of a training: what tells of time and of resuming."""
 
 

@@ -85,7 +85,7 @@ def _built(found: Found, outside: tuple[Path, ...]) -> str:
 
 def kind_of(reason: str) -> str:
     """A reason without what differs from file to file."""
-    plain = re.sub(r"/[^ ]*?: ", "", reason)
+    plain = re.sub(r"^(FAULT|refused)? ?(\[outside\] )?\S+\.(xml|urdf): ", "", reason, flags=re.IGNORECASE)
     plain = re.sub(r"'[^']*'|\"[^\"]*\"", "…", plain)
     plain = re.sub(r"/\S+", "…", plain)
     plain = re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "N", plain)

@@ -12,7 +12,7 @@ import pytest
 from support.boxes import cabinet
 
 from partrm.datasets.build import build
-from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks
+from partrm.datasets.executors import DIED, ExecutorError, Workers, device_slots, run_local, run_tasks
 from partrm.datasets.object_writer import BuildConfig
 from partrm.objects.partnet import save_partnet
 
@@ -119,6 +119,7 @@ def test_a_ray_cluster_writes_the_same_bytes(tmp_path):
         assert tree(tmp_path / "one") == tree(tmp_path / "ray")
         with pytest.raises(OSError, match="No space left"):
             list(run_tasks(failing, ["a"], on_ray))
+        assert list(run_tasks(dying, ["a"], on_ray, lambda task, reason: f"{task} {reason}")) == [f"a {DIED}"]
         with pytest.raises(ExecutorError, match="the Ray cluster has 0"):
             list(run_tasks(failing, ["a"], Workers("ray", gpus=1)))
     finally:
