@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -107,7 +108,7 @@ def _timeless(path: Path) -> bytes:
 
 def temporaries(work: Path) -> set[str]:
     """Temporary files and folders of a command below its folders of results and of temporary files."""
-    names = {str(path) for path in work.rglob("*") if path.name.startswith(".partrm.") or path.name.endswith(".part")}
+    names = {str(path) for path in work.rglob("*") if path.name.startswith(".partrm.") or path.suffix == ".part"}
     return names | {str(path) for path in (work / "tmp").iterdir()}
 
 
@@ -149,7 +150,7 @@ class Killing:
             self.finish(self.start(self.case.before))
 
     def names(self) -> set[str]:
-        return {str(path) for path in self.work.rglob("*")}
+        return {os.path.join(place, name) for place, *inside in os.walk(self.work) for name in chain(*inside)}
 
     def wait_for_writing(self, run: subprocess.Popen[bytes]) -> float:
         """Wait until a command makes a file or folder, or ends; when that was."""
@@ -234,6 +235,7 @@ class Killing:
         while self.tally.kills.total() < kills:
             self.kill(number)
             number += 1
+            print(f"{number} runs: {dict(self.tally.kills)}, {self.tally.whole} whole", flush=True)
         while self.tally.whole == 0 and not self.tally.faults:
             self.check_ended(self.start(self.case.words))
         return self.tally

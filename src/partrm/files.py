@@ -10,8 +10,9 @@ import socket
 import stat
 import tempfile
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -329,7 +330,7 @@ class AppendedLines:
 def staged_folder(folder: str | Path, without: Sequence[str] = (), record: str = "") -> Iterator[Path]:
     """A temporary folder, whose entries take their place in ``folder`` only if the block succeeds.
 
-    Entries of the same name are replaced, those named in ``without`` (names or patterns) removed, others in ``folder``
+    Entries of the same name are replaced, files named in ``without`` (names or patterns) removed, others in ``folder``
     stay. The temporary folder lies inside ``folder`` where that is there already, for a folder may be a disk of its
     own; else beside it. Temporary folders of processes that have died are removed.
 
@@ -383,23 +384,24 @@ def _named_as_final(staging: Path, folder: Path) -> Iterator[None]:
 def _put_in_place(staging: Path, folder: Path, without: Sequence[str], record: str) -> None:
     folder.mkdir(exist_ok=True)
     entries = sorted(staging.iterdir(), key=lambda entry: (entry.name == record, entry.name))
+    fresh = {path.relative_to(staging) for path in staging.rglob("*")}
     _check_ours(folder, [e.name for e in entries if record or (folder / e.name).is_dir()], record)
     for entry in entries:
-        _check_same_kind(entry, folder / entry.name)
+        _check_same_kind(folder / entry.name, folder, fresh, without)
     for entry in entries:
         _replace(entry, folder / entry.name)
-    fresh = {entry.name for entry in entries}
-    for old in [old for pattern in without for old in folder.glob(pattern) if old.name not in fresh]:
+    for old in [old for pattern in without for old in folder.glob(pattern) if old.relative_to(folder) not in fresh]:
         old.unlink()
 
 
-def _check_same_kind(entry: Path, target: Path) -> None:
+def _check_same_kind(target: Path, folder: Path, fresh: Collection[Path], without: Sequence[str]) -> None:
     """Refuse to replace a folder of results into which somebody has put files of other names."""
     if not target.is_dir() or target.is_symlink():
         return
-    known = {re.sub(r"\d+", "0", path.name) for path in entry.iterdir()} if entry.is_dir() else set()
-    for path in target.iterdir():
-        if path.is_dir() or re.sub(r"\d+", "0", path.name) not in known:
+    known = {re.sub(r"\d+", "0", str(path)) for path in fresh}
+    for path in target.rglob("*"):
+        name = str(path.relative_to(folder))
+        if re.sub(r"\d+", "0", name) not in known and not any(fnmatch(name, pattern) for pattern in without):
             raise OutputError(f"{path}: {NOT_OURS}")
 
 

@@ -261,7 +261,22 @@ def test_a_stopped_export_leaves_nothing(hinged, tmp_path, monkeypatch):
 def test_another_export_replaces_what_it_no_longer_writes(hinged, tmp_path):
     save_asset(hinged[0], tmp_path / "a")
     save_asset(hinged[0], tmp_path / "a", ("glb",))
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["asset.json", "meshes", "object.glb"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir() if not p.is_dir()) == ["asset.json", "object.glb"]
+    assert not [path for path in (tmp_path / "a").rglob("*.obj")]
+    for _ in range(2):
+        save_asset(hinged[0], tmp_path / "a", ("urdf", "usd"))
+        (tmp_path / "a" / "meshes" / "part_00_hull_07.obj").write_text("of an export with hulls")
+    save_asset(hinged[0], tmp_path / "a", ("urdf",))
+    (tmp_path / "a" / "meshes" / "mine.obj").write_text("x")
+    with pytest.raises(OutputError, match=r"mine\.obj: was not written by partrm"):
+        save_asset(hinged[0], tmp_path / "a", ("urdf",))
+
+
+def test_a_full_disk_leaves_no_part_of_an_asset(hinged, disk):
+    room = disk(300)
+    with pytest.raises(OutputError, match=rf"^{room}/a/.*No space left on device: 0\.3 MiB free, more is needed"):
+        save_asset(hinged[0], room / "a")
+    assert list(room.iterdir()) == []
 
 
 def test_formats_and_folders_are_checked_first(tmp_path):

@@ -18,6 +18,9 @@ VISUAL = "part_{:02d}.obj"
 TEXTURE = "texture_{}.png"
 """As :func:`save_part_meshes` names them."""
 
+SURFACE_FILES = tuple(f"{MESHES}/{name}" for name in ("part_*.obj", "texture_*.png", "materials.mtl"))
+"""Patterns of all files in :data:`MESHES`."""
+
 GREY = Material("hull", (0.6, 0.6, 0.6))
 
 

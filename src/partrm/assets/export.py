@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from partrm import __version__
-from partrm.assets._surface_files import MESHES, save_surfaces
+from partrm.assets._surface_files import MESHES, SURFACE_FILES, save_surfaces
 from partrm.assets.asset import Asset, AssetSettings, build_asset
 from partrm.assets.glb_files import save_glb
 from partrm.assets.html_files import save_html
@@ -54,7 +54,7 @@ def export_prediction(
     """
     check_formats(formats)
     require_packages(settings or AssetSettings(), formats)
-    check_writable(folder)
+    check_folder(folder)
     asset = build_asset(predicted, settings, name)
     save_asset(asset, folder, formats)
     return asset
@@ -73,6 +73,15 @@ def require_packages(settings: AssetSettings, formats: Sequence[Format]) -> None
     for module, package, extra in needed:
         if find_spec(module) is None:
             raise missing(package, extra)
+
+
+def check_folder(folder: str | Path) -> None:
+    """Find out before the work whether an asset can be written; what stands there must be an earlier one.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    check_writable(folder, (*FILES.values(), MESHES, ABOUT), ABOUT)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -94,7 +103,7 @@ def save_asset(asset: Asset, folder: str | Path, formats: Sequence[Format] = DEF
     """
     check_formats(formats)
     others = [FILES[name] for name in get_args(Format) if name not in formats and name != "usd"]
-    with staged_folder(folder, without=others) as staging:
+    with staged_folder(folder, without=[*others, *SURFACE_FILES], record=ABOUT) as staging:
         started = time.perf_counter()
         if {"urdf", "mjcf", "usd"} & set(formats):
             save_surfaces(asset, staging)

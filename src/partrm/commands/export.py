@@ -90,14 +90,13 @@ def export(
         predict: for images.
     """
     from partrm.assets.asset import AssetSettings
-    from partrm.assets.export import check_formats, export_prediction, require_packages
+    from partrm.assets.export import check_folder, check_formats, export_prediction, require_packages
     from partrm.commands.console import plain_console
-    from partrm.files import check_writable
 
     settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
     check_formats(formats)
     require_packages(settings, formats)
-    check_writable(out)
+    check_folder(out)
     predicted = _predicted(source, predict)
     asset = export_prediction(predicted, out, settings, formats, name=_name(source))
     console = plain_console()

@@ -24,6 +24,10 @@ from partrm.objects.obj_format import MAX_FACES, Libraries, load_obj
 from partrm.objects.primitives import box_uv, solid_box, solid_capsule, solid_cylinder, solid_ellipsoid
 from partrm.objects.surface import Surface
 
+# Where no program has set logging up, their remarks on damaged files would be printed beside our one line.
+for _name in ("trimesh", "yourdfpy", "collada"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
 MESH_FORMATS = ("obj", "stl", "ply", "dae", "glb", "gltf", "off")
 
 CAPSULE = "capsule:"
@@ -215,17 +219,9 @@ def _joined(found: list[Any], file: Path) -> Surface:
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """While it lasts the libraries that read meshes and descriptions print no warnings: what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("trimesh", "yourdfpy", "yourdfpy.urdf")]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
-        logger.disabled = True
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, disabled in zip(loggers, before, strict=True):
-            logger.disabled = disabled
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _piece(mesh: Any, file: Path) -> Surface:
