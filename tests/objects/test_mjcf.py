@@ -245,6 +245,12 @@ def test_a_unit_left_out_is_radians_where_degrees_make_no_sense(tmp_path):
         load_mjcf(written(tmp_path, other))
 
 
+def test_masses_do_not_matter(tmp_path):
+    """As in LIBERO's cabinets and taps, whose world bounds them."""
+    loaded = load_mjcf(written(tmp_path, simple(geom='<geom type="box" size="1 1 1" mass="0"/>')))
+    assert loaded.joint_limits[1].tolist() == pytest.approx([0, math.pi / 2])
+
+
 def test_missing_file_and_missing_package_are_named(tmp_path, monkeypatch):
     with pytest.raises(ObjectError, match="no such MJCF file"):
         load_mjcf(tmp_path / "none.xml")

@@ -106,17 +106,35 @@ def _compile(path: Path, files: NamedFiles) -> Model:
     # Else MuJoCo prints its warnings, and writes them to a file in the current folder.
     mujoco.set_mju_user_warning(lambda message: None)
     try:
-        model = mujoco.MjModel.from_xml_path(str(path))
-        if _means_radians(model, roots):
-            spec = mujoco.MjSpec.from_file(str(path))
-            spec.compiler.degree = False
-            model = spec.compile()
-            files.note("read in radians: it says no <compiler angle>, and its hinges would turn by less than a degree")
-        return model
+        return _compiled(path, roots, files)
     except (ValueError, mujoco.FatalError, mujoco.UnexpectedError) as error:
         raise ObjectError(f"{path}: MuJoCo cannot read it ({' '.join(str(error).split())})") from error
     finally:
         mujoco.set_mju_user_warning(before)
+
+
+def _compiled(path: Path, roots: Sequence[ET.Element], files: NamedFiles) -> Model:
+    """The model as MuJoCo compiles it, with what models made for a world of others leave to that world."""
+    mujoco = mujoco_module()
+    changes: dict[str, Any] = {}
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        if "mjMINVAL" not in str(error):
+            raise
+        changes |= {"boundmass": 1e-6, "boundinertia": 1e-9}  # masses do not matter here
+        model = _compiled_with(path, changes)
+    if _means_radians(model, roots):
+        model = _compiled_with(path, changes | {"degree": False})
+        files.note("read in radians: it says no <compiler angle>, and its hinges would turn by less than a degree")
+    return model
+
+
+def _compiled_with(path: Path, changes: Mapping[str, Any]) -> Model:
+    spec = mujoco_module().MjSpec.from_file(str(path))
+    for name, value in changes.items():
+        setattr(spec.compiler, name, value)
+    return spec.compile()
 
 
 def _means_radians(model: Model, roots: Sequence[ET.Element]) -> bool:
