@@ -135,7 +135,8 @@ class Killing:
 
     def start(self, words: Callable[[Path], Sequence[str | Path]]) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "partrm", *map(str, words(self.out))]
-        environment = {**os.environ, "TMPDIR": str(self.work / "tmp"), MARK: self.mark}
+        # The order of an export's triangles hangs on Python's seed of hashes.
+        environment = {**os.environ, "TMPDIR": str(self.work / "tmp"), "PYTHONHASHSEED": "0", MARK: self.mark}
         with (self.work / "said.txt").open("wb") as said:
             return subprocess.Popen(line, stdout=said, stderr=said, env=environment, start_new_session=True)
 
