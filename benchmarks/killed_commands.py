@@ -135,8 +135,9 @@ class Killing:
 
     def start(self, words: Callable[[Path], Sequence[str | Path]]) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "partrm", *map(str, words(self.out))]
-        # The order of an export's triangles hangs on Python's seed of hashes.
-        environment = {**os.environ, "TMPDIR": str(self.work / "tmp"), "PYTHONHASHSEED": "0", MARK: self.mark}
+        # The order of an export's triangles hangs on Python's seed of hashes; what torch keeps is no temporary file.
+        own = {"TMPDIR": str(self.work / "tmp"), "TORCHINDUCTOR_CACHE_DIR": str(self.work / "torch"), MARK: self.mark}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", **own}
         with (self.work / "said.txt").open("wb") as said:
             return subprocess.Popen(line, stdout=said, stderr=said, env=environment, start_new_session=True)
 
