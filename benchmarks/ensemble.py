@@ -23,10 +23,9 @@ from typing import Any
 import torch
 
 from partrm.api import PartRM
-from partrm.evaluation.baselines import OPAQUE
 from partrm.evaluation.mesh_samples import MeshSamples
 from partrm.evaluation.planning import ProceduralPlan
-from partrm.evaluation.samples import GroundTruth, RunSettings
+from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
 from partrm.inference.ensemble import REACH, Answer, Question, Refine, ask_well

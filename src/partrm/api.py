@@ -15,6 +15,7 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.decoding import ImageInput
 from partrm.imaging.photos import CutoutRequest, Method
 from partrm.inference.batch import Job, Steps, predict_many
+from partrm.inference.part_search import MIN_CONFIDENCE, FoundPart, find_parts
 from partrm.inference.pipeline import Prepared, ask_network, finish, prepare
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import (
@@ -232,8 +233,55 @@ class PartRM:
             request = cutout_request(job.cutout, job.box, job.mask, touched, device=self.device)
             views = self.open(job.image, job.framing, job.cameras, request, job.fovy_deg)
         checked = drags if isinstance(drags, DragPixels) else check_drags(drags, views)
-        usual = DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"]
-        return prepare(views, checked, job.ensemble, usual if job.detail_px is None else job.detail_px)
+        return prepare(views, checked, job.ensemble, self._detail(job.detail_px))
+
+    def find_parts(
+        self,
+        image: SourceInput | SourceViews,
+        framing: Literal["auto", "canonical"] = "auto",
+        *,
+        box: tuple[float, float, float, float] | None = None,
+        mask: ImageInput | None = None,
+        cutout: Method = "auto",
+        fovy_deg: float | None = None,
+        min_confidence: float = MIN_CONFIDENCE,
+        detail_px: int | None = None,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[FoundPart, ...]:
+        """The parts of an object that seem to move, without a drag: what ``partrm parts`` finds, the surest first.
+
+        Example::
+
+            for part in model.find_parts("cabinet.png"):
+                print(part.confidence, part.prediction.joint)
+
+        Args:
+            image: as :meth:`predict` takes it.
+            framing: likewise, and what follows.
+            box: of the object in a photograph.
+            mask: of the object.
+            cutout: how it is cut out.
+            fovy_deg: of a photograph.
+            min_confidence: parts below it are left out, [0, 1].
+            detail_px: of the predictions.
+            advance: called with the numbers of places asked about and of all.
+
+        Raises:
+            NoPartsError: nothing is found.
+            ImageError: an image that cannot be used.
+            CheckpointError: weights that do not tell parts and joints.
+            PartHeadError: weights of another shape than the bundled ones.
+            ConfigError: a confidence or a detail out of its range.
+        """
+        views = image
+        if not isinstance(views, SourceViews):
+            request = cutout_request(cutout, box, mask, [], device=self.device)
+            views = self.open(views, framing, cutout=request, fovy_deg=fovy_deg)
+        return find_parts(views, self.model, min_confidence, self._detail(detail_px), advance)
+
+    def _detail(self, detail_px: int | None) -> int:
+        """The side asked for, or the usual one of the device."""
+        return DETAIL_PX["cpu" if self.device.type == "cpu" else "cuda"] if detail_px is None else detail_px
 
     def predict_state(self, views: SourceViews, drags: DragPixels) -> StatePrediction:
         """What a reference network answers to four views: the object after the drag, without part and joint.

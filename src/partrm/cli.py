@@ -37,6 +37,9 @@ COMMANDS = {
     "export": Command(
         "a prediction as URDF, MuJoCo model, GLB and USD, with collision and mass", "partrm.commands.export", "export"
     ),
+    "parts": Command(
+        "the movable parts of an object in an image, found without a drag", "partrm.commands.parts", "parts"
+    ),
     "view": Command("drag parts by mouse and watch them move in 3D, in the browser", "partrm.commands.view", "view"),
     "eval": Command("a model's figures on fixed samples", "partrm.commands.eval", "evaluate"),
     "data": Command("pack objects to train on; build, check and look at datasets", "partrm.commands.data", "data"),

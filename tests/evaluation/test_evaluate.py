@@ -10,7 +10,6 @@ from torch.testing import assert_close
 from partrm.cli import main
 from partrm.errors import PartRMError
 from partrm.evaluation import planning
-from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.eval_set import load_eval_set, save_eval_set
 from partrm.evaluation.html_report import choose_samples
 from partrm.evaluation.mesh_samples import (
@@ -23,7 +22,7 @@ from partrm.evaluation.mesh_samples import (
 )
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.results import ByMethod, ByMetric, SampleRow
-from partrm.evaluation.runner import evaluate
+from partrm.evaluation.runner import evaluate, render_on_white
 from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel, padded_input
 from partrm.evaluation.scoring import score
 from partrm.evaluation.session import RunOptions, evaluate_into

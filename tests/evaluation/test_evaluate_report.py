@@ -15,10 +15,9 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 from partrm.cli import main
 from partrm.datasets.sources import GENERATORS
 from partrm.evaluation import parallel, session
-from partrm.evaluation.baselines import baseline_answers, render_on_white, true_surfaces
 from partrm.evaluation.eval_set import differing_samples, published_digests, sample_digests
 from partrm.evaluation.html_report import HISTOGRAMS, histogram_svg
-from partrm.evaluation.mesh_samples import input_cameras, novel_cameras, truths_of
+from partrm.evaluation.mesh_samples import input_cameras, novel_cameras, true_surfaces, truths_of
 from partrm.evaluation.planning import (
     PROCEDURAL_SEED,
     PUBLISHED_CATEGORIES,
@@ -39,7 +38,7 @@ from partrm.evaluation.results import (
     Statistic,
     load_results,
 )
-from partrm.evaluation.runner import evaluate
+from partrm.evaluation.runner import baseline_answers, evaluate, render_on_white
 from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel
 from partrm.evaluation.scoring import bootstrap_interval, score, summarise, summarise_by
 from partrm.evaluation.session import RowsError, RunOptions

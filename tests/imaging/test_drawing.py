@@ -3,7 +3,16 @@
 import numpy as np
 import torch
 
-from partrm.imaging.drawing import LABEL_PX, PART_COLOR, draw_arrows, draw_label, draw_mask, to_bytes
+from partrm.imaging.drawing import (
+    LABEL_PX,
+    PALETTE,
+    PART_COLOR,
+    draw_arrows,
+    draw_label,
+    draw_mask,
+    draw_numbered,
+    to_bytes,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -49,3 +58,15 @@ def test_a_label_stands_above_the_untouched_picture():
     assert np.array_equal(labelled[LABEL_PX:], PICTURE)
     assert (labelled[:LABEL_PX] < 100).any()
     assert (draw_label(PICTURE, "")[:LABEL_PX] == 255).all()
+
+
+def test_numbered_masks_keep_their_places_and_small_ones_lie_on_top():
+    picture = np.full((90, 120, 3), 255, dtype=np.uint8)
+    large, small = torch.zeros(90, 120), torch.zeros(90, 120)
+    large[10:80, 10:110], small[60:78, 80:108] = 1.0, 1.0
+    drawn = draw_numbered(picture, [large, small], opacity=1.0)
+    assert np.array_equal(drawn[5], picture[5])
+    assert drawn[15, 15].tolist() == list(PALETTE[0])
+    assert drawn[62, 82].tolist() == list(PALETTE[1])
+    around = drawn[45 - 3 : 45 + 3, 60 - 20 : 60 + 20]
+    assert (around == 255).all(-1).any(), "the number stands on white in the middle"

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.testing import assert_close
 
 from partrm.imaging.cutout import NoObjectError
 from partrm.imaging.images import save_image
+from partrm.inference.part_search import FoundPart
 from partrm.inference.prediction import ADVICE
 from partrm.viewer import display, panel, sources
 from partrm.viewer.display import REST_S
@@ -413,6 +415,36 @@ def test_all_kinds_of_files_can_be_taken_away(session, client):
     assert Image.open(io.BytesIO(picture)).width > 100
     assert json.loads(description)["joint"]["type"] == "prismatic"
     assert client.notices == []
+
+
+def test_parts_found_are_numbered_and_a_click_moves_the_smallest(session, client, engine, monkeypatch):
+    opened = session._opened
+    whole = engine.predict(opened.views, [(120, 75, 140, 75)])
+    masks = torch.zeros(2, 150, 200)
+    masks[0, 50:100, 60:140], masks[1, 60:70, 70:90] = 1.0, 1.0
+    found = tuple(FoundPart(replace(whole, part_mask=mask), 0.9) for mask in masks)
+    monkeypatch.setattr(engine, "find_parts", lambda views, wanted, advance: advance(1, 2) or found)
+    client.gui.controls["Find parts"].callback(None)
+    done(session)
+    numbered = client.scene.nodes["/picture"].image
+    assert session._result is None
+
+    def click(x, y):
+        plane = session._picture.plane
+        at, eye = plane.to_world(np.array([x, y], dtype=float)), np.array([*plane.center[:2], 3.0])
+        (chosen,) = [call for kind, _, call in client.scene.nodes["/picture"].callbacks if kind == "click"]
+        chosen(SimpleNamespace(ray_origin=eye, ray_direction=at - eye))
+        done(session)
+
+    click(5, 5)
+    assert session._result is None, "no part is there"
+    for pixel, part in (((80, 65), found[1]), ((130, 90), found[0])):
+        click(*pixel)
+        assert session._result.prediction is part.prediction
+        assert np.array_equal(client.scene.nodes["/picture"].image, numbered), "the numbers stay"
+    drag_on_picture(session, client, (120, 75), (140, 75))
+    assert session._parts == ()
+    assert not np.array_equal(client.scene.nodes["/picture"].image, numbered)
 
 
 def test_an_asset_can_be_taken_away(session, client):

@@ -40,6 +40,17 @@ def progress_bar(what: str, total: int, completed: int = 0) -> Iterator[Callable
         yield lambda: progress.advance(task)
 
 
+@contextmanager
+def counting_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar while the block runs; gives what sets how many are done, and of how many."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with quiet_progress(*columns) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def evaluation_listener(json: bool = False) -> "Listener":
     """Shows an evaluation's progress on standard error and its results on standard output.
 

@@ -49,6 +49,7 @@ Examples:
   partrm eval --data real --out eval_real
   partrm eval --data procedural --limit 50 --views 4 --drags 10 --out eval_procedural
   partrm eval --data real --framing mask-box --out eval_as_photos
+  partrm eval --data real --limit 8 --assets --out eval_assets
   partrm eval --data PartDrag-4D --file-list val_filelist.txt --out eval_partdrag
   partrm eval --data PartDrag-4D --protocol reference --views 4 --drags 10 --out eval_published
   partrm eval --data procedural --workers 8 --device cpu --out eval_cpu
@@ -69,6 +70,7 @@ def evaluate(
     drags: int = 1,
     framing: Literal["canonical", "mask-box"] = "canonical",
     novel_size_px: int = NOVEL_SIZE_PX,
+    assets: bool = False,
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     seed: int = 0,
@@ -95,6 +97,8 @@ def evaluate(
         framing: of single images of procedural and real objects: canonical, the true centre and size in place; or
             mask-box, as predict frames a photo, by its mask alone.
         novel_size_px: side of the images from around that procedural and real objects are scored in.
+        assets: export every answer too, and compare its surfaces with the true ones (docs/export.md; needs
+            partrm[export]).
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
         seed: of states and cameras of the procedural samples, of start states of PartDrag-4D.
@@ -114,13 +118,13 @@ def evaluate(
     if compare is not None:
         if data is not None or out is not None or pack is not None or grid:
             raise UsageError("--compare takes two metrics.json and no --data, --out, --pack or --grid")
-        _compare(*compare)
-        return
+        return _compare(*compare)
     if data is None or (out is None and pack is None):
         raise UsageError("give --data and --out, or --compare")
     _check_pack_and_grid(pack is not None, grid, out is not None, (views, drags, framing) == (1, 1, "canonical"))
     if task == "manipulation":
         _check_manipulation(data, pack, grid, novel_size_px, lpips)
+    _check_assets(assets, data, pack is not None or grid or task == "manipulation")
     _check_data(data, protocol or file_list, bool(categories) or motion_fraction != 1, framing, pack)
 
     # Heavy imports stay below what can be said without them.
@@ -130,7 +134,7 @@ def evaluate(
     from partrm.evaluation.session import RunOptions
 
     with _usage_errors():
-        settings = RunSettings(views, drags, limit, novel_size_px, framing)
+        settings = RunSettings(views, drags, limit, novel_size_px, framing, assets)
         options = RunOptions(model, device, workers)
         plan = ProceduralPlan(
             PUBLISHED_SAMPLES if limit is None else limit, seed, categories or PUBLISHED_CATEGORIES, motion_fraction
@@ -170,6 +174,20 @@ def _check_manipulation(data: str, pack: Path | None, grid: bool, novel_size_px:
         raise UsageError(f"--task manipulation needs true objects: --data {data} is a folder of images")
     if pack is not None or grid or novel_size_px != NOVEL_SIZE_PX or lpips != "auto":
         raise UsageError("--task manipulation scores no images: it takes no --pack, --grid, --novel-size-px or --lpips")
+
+
+def _check_assets(assets: bool, data: str, of_others: bool) -> None:
+    """Assets need true objects, and the packages that make them, before anything else is done."""
+    if not assets:
+        return
+    if of_others:
+        raise UsageError("--assets is for one evaluation: no --pack, --grid or --task manipulation")
+    if data not in MADE_HERE and Path(data).is_dir():
+        raise UsageError(f"--assets needs true objects: --data {data} is a folder of images")
+    from partrm.assets.export import DEFAULT_FORMATS, require_packages
+    from partrm.evaluation.assets import SETTINGS
+
+    require_packages(SETTINGS, DEFAULT_FORMATS)
 
 
 def _check_data(

@@ -98,7 +98,7 @@ def export(
     require_packages(settings, formats)
     check_folder(out)
     predicted = _predicted(source, predict)
-    asset = export_prediction(predicted, out, settings, formats, name=_name(source))
+    asset = export_prediction(predicted, out, settings, formats, name=plain_name(source.absolute().stem))
     console = plain_console()
     for line in _told(asset, settings):
         console.print(line)
@@ -158,9 +158,9 @@ def part_drags(first: PredictFirst) -> list[list[tuple[float, ...]]]:
     return [parse_drags(together) for together in texts]
 
 
-def _name(source: Path) -> str:
+def plain_name(name: str) -> str:
     """A name that descriptions can hold: letters, digits and _."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in source.absolute().stem) or "object"
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name) or "object"
 
 
 def _told(asset: "Asset", settings: "AssetSettings") -> list[str]:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.datasets.partdrag4d import DatasetError
-from partrm.evaluation.baselines import true_surfaces
+from partrm.evaluation.mesh_samples import true_surfaces
 from partrm.evaluation.samples import (
     DRAG_SIZE_PX,
     SHOWN,

@@ -12,9 +12,8 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from partrm.evaluation.baselines import render_on_white
 from partrm.evaluation.results import Results, SampleRow
-from partrm.evaluation.runner import first_view_mask
+from partrm.evaluation.runner import first_view_mask, render_on_white
 from partrm.evaluation.samples import SHOWN, EvaluationSet, RunSettings
 from partrm.evaluation.tables import Table, report_tables
 from partrm.imaging.drawing import draw_arrows, draw_label, draw_mask, to_bytes

@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.evaluation.baselines import true_surfaces
 from partrm.evaluation.samples import (
     DRAG_SIZE_PX,
     SURFACE_POINTS,
@@ -22,6 +22,7 @@ from partrm.evaluation.samples import (
     PosedSettings,
     RunSettings,
     SampleLabel,
+    TrueSurface,
     padded_input,
     shown_around,
 )
@@ -38,6 +39,7 @@ from partrm.synthesis.posed_scenes import (
     PosedBatch,
     framed_as_cropped,
     joint_truth,
+    motion_targets,
     moved_instances,
     moving_mask,
     pose_batch,
@@ -45,6 +47,7 @@ from partrm.synthesis.posed_scenes import (
 )
 from partrm.synthesis.scenarios import JointTables, Scenario, first_view, frame_from, turned_cameras
 from partrm.synthesis.surface_points import sample_triangles
+from partrm.synthesis.target_gaussians import surface_gaussians
 
 NOVEL_VIEWS = 8
 NOVEL_ELEVATION_DEG = 20.0
@@ -386,3 +389,25 @@ def surface_points(evalset: EvalSet, posed: PosedBatch, numbers: Sequence[int]) 
         T = posed.instances.T_world_part[row].cpu()[slot]
         found.append((T[:, :3, :3] @ points[..., None]).squeeze(-1) + T[:, :3, 3])
     return posed.framing.points_to_canonical(torch.stack(found).to(posed.T_motion.device)).cpu()
+
+
+def true_surfaces(
+    scene: MeshScene, posed: PosedBatch, cameras: Cameras, images: Float[Tensor, "b 4 4 h w"] | None = None
+) -> TrueSurface:
+    """True Gaussians [b, n] of some samples.
+
+    Args:
+        cameras: [b, 4] the network's input cameras, canonical frame; its Gaussians lie on a grid of half their pixels.
+        images: RGBA from all of these cameras where the scene has no materials; rendered by default.
+
+    Each Gaussian is the disc on the surface that its pixel sees, as opaque as its pixel is covered.
+    """
+    side = cameras.width // 2
+    in_object = posed.framing.cameras_to_object(cameras)
+    maps = trace_surfaces(scene, posed.instances, in_object.resized(side))
+    if images is None:
+        images = render_meshes(scene, posed.instances, in_object, posed.lights)
+    targets = motion_targets(scene, posed, maps, in_object.resized(side), images)
+    gaussians = surface_gaussians(targets, cameras)
+    moving = rearrange(targets.moving, "b v h w -> b (v h w)")
+    return TrueSurface(gaussians, moving, moving)

@@ -90,6 +90,39 @@ SampleMetrics = ByMetric[float | None]
 
 
 @dataclass(frozen=True)
+class ByAssetMetric(_Named[T]):
+    """One value for each metric of an exported asset."""
+
+    exported: T = field(metadata={"meaning": "exported"})
+    outside_chamfer: T = field(metadata={"meaning": "outside: chamfer (object diagonals)"})
+    outside_f05: T = field(metadata={"meaning": "outside: F@.05"})
+    outside_f02: T = field(metadata={"meaning": "outside: F@.02"})
+    body_chamfer: T = field(metadata={"meaning": "what stays: chamfer (object diagonals)"})
+    body_f05: T = field(metadata={"meaning": "what stays: F@.05"})
+    body_f02: T = field(metadata={"meaning": "what stays: F@.02"})
+    part_chamfer: T = field(metadata={"meaning": "moving part: chamfer (object diagonals)"})
+    part_f05: T = field(metadata={"meaning": "moving part: F@.05"})
+    part_f02: T = field(metadata={"meaning": "moving part: F@.02"})
+    type_correct: T = field(metadata={"meaning": "joint type right"})
+    axis_error_rad: T = field(metadata={"meaning": "joint axis error (radians, all samples)"})
+    pivot_distance: T = field(metadata={"meaning": "distance of the axes (object diagonals, where both turn)"})
+    up_error_deg: T = field(metadata={"meaning": "error of the asset's up (degrees)"})
+    export_s: T = field(metadata={"meaning": "seconds to export"})
+
+    @staticmethod
+    def each(value: Callable[[str], S]) -> "ByAssetMetric[S]":
+        """The value of each metric, from its name."""
+        return ByAssetMetric(**{name: value(name) for name in ASSET_METRICS})
+
+
+ASSET_METRICS: dict[str, str] = {f.name: f.metadata["meaning"] for f in fields(ByAssetMetric)}
+"""Metrics of assets, and what they are; joints in the measures of MonoArt."""
+
+AssetMetrics = ByAssetMetric[float | None]
+"""Of the asset of one sample; None where there is none, or a metric has no meaning."""
+
+
+@dataclass(frozen=True)
 class ByMethod(_Named[T]):
     """One value for each of those who answer."""
 
@@ -118,19 +151,23 @@ class SampleRow:
     label: SampleLabel
     """Which it is."""
     metrics: ByMethod[SampleMetrics]
+    asset: AssetMetrics | None = None
+    """None where assets are not asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """The row of ``metrics.json``: what the sample is, the model's metrics, the baselines'."""
         known = {name: value for name, value in asdict(self.label).items() if value is not None}
         baselines = {name: asdict(metrics) for name, metrics in self.metrics if name != "model"}
-        return known | asdict(self.metrics.model) | {"baselines": baselines}
+        row = known | asdict(self.metrics.model) | {"baselines": baselines}
+        return row if self.asset is None else row | {"asset": asdict(self.asset)}
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> "SampleRow":
         """The row that :meth:`to_json` wrote."""
         label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
         of = row["baselines"] | {"model": row}
-        return SampleRow(label, ByMethod.each(lambda method: ByMetric.each(of[method].__getitem__)))
+        asset = ByAssetMetric.each(row["asset"].__getitem__) if "asset" in row else None
+        return SampleRow(label, ByMethod.each(lambda method: ByMetric.each(of[method].__getitem__)), asset)
 
 
 @dataclass(frozen=True)
@@ -153,10 +190,13 @@ class Summary:
 
     samples: int
     metrics: ByMethod[ByMetric[Statistic]]
+    asset: ByAssetMetric[Statistic] | None = None
+    """None where assets are not asked for."""
 
     def to_json(self) -> dict[str, Any]:
         """As ``metrics.json`` has it."""
-        return {"samples": self.samples} | asdict(self.metrics)
+        summary = {"samples": self.samples} | asdict(self.metrics)
+        return summary if self.asset is None else summary | {"asset": asdict(self.asset)}
 
     @staticmethod
     def from_json(content: dict[str, Any]) -> "Summary":
@@ -165,7 +205,9 @@ class Summary:
         def metrics_of(method: str) -> ByMetric[Statistic]:
             return ByMetric.each(lambda metric: Statistic(**content[method][metric]))
 
-        return Summary(content["samples"], ByMethod.each(metrics_of))
+        known = content.get("asset")
+        asset = None if known is None else ByAssetMetric.each(lambda metric: Statistic(**known[metric]))
+        return Summary(content["samples"], ByMethod.each(metrics_of), asset)
 
 
 @dataclass(frozen=True)
@@ -226,6 +268,8 @@ class Identity:
     def to_json(self) -> dict[str, Any]:
         """The first line of rows that are kept, and the head of ``metrics.json`` but for the commit."""
         settings = asdict(self.settings)
+        if not self.settings.assets:
+            del settings["assets"]  # files without assets stay as they were before there were any
         framing = FRAMING_IN_FILE[settings.pop("framing")]
         if self.posed is not None:
             settings |= asdict(self.posed) | {"framing": framing}
@@ -271,9 +315,11 @@ class Results:
     def to_json(self) -> dict[str, Any]:
         """The content of ``metrics.json``: lengths in object diagonals, undefined metrics as null."""
         head = self.identity.to_json()
+        of_assets = {} if self.all.asset is None else {"asset_metrics": ASSET_METRICS}
         return head | {
             "code": head["code"] | {"commit": self.commit},
             "metrics": METRICS,
+            **of_assets,
             "methods": METHODS,
             "intervals": {"coverage": COVERAGE, "resamples": RESAMPLES, "drawn": "objects"},
             "summary": {

@@ -1,24 +1,33 @@
 """Run a model over an evaluation set, batch by batch: the model's answers, the baselines', and their metrics.
 
+The baselines are what a prediction is measured against, from the same samples: copies, no motion, and oracles of motion
+and geometry. Read from one to the next they say where quality is lost: ``oracle_geometry`` is what Gaussians on the
+true surface give, on the input views' rays and without being fitted to any image (surfaces that no input view sees are
+missing), ``oracle_motion`` loses what the reconstruction loses, the model what finding part and motion loses.
+
 Data flow::
 
     EvalSet ─► MeshSamples ─────┐
     FolderSet ─► FolderSamples ─┴► EvalBatch ─► network ─► answers ─► scoring ─► rows
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from jaxtyping import Bool
+from einops import rearrange
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.evaluation.baselines import baseline_answers, first_view_grid, render_on_white
-from partrm.evaluation.results import Row, SampleRow
+from partrm.evaluation.assets import score_asset
+from partrm.evaluation.mesh_samples import MeshSamples
+from partrm.evaluation.results import AssetMetrics, Row, SampleRow
 from partrm.evaluation.samples import (
     OPAQUE,
+    EvalBatch,
     EvaluationSet,
     GroundTruth,
     MethodOutput,
@@ -28,11 +37,14 @@ from partrm.evaluation.samples import (
 )
 from partrm.evaluation.scoring import score_answers
 from partrm.geometry.cameras import Cameras
-from partrm.inference.decode import apply_joint_motion, read_motion, run_network
+from partrm.geometry.gaussians import Gaussians
+from partrm.inference.decode import apply_joint_motion, read_motion, reading_of, widened
 from partrm.inference.reading import Reading
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.inputs import NetworkInput
+from partrm.model.inputs import VIEWS, NetworkInput
+from partrm.model.network import NetworkOutput
+from partrm.rendering.splats import render_splats
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -46,11 +58,13 @@ def sample_count(evalset: EvaluationSet, settings: RunSettings) -> int:
 
 
 def check_framing(evalset: EvaluationSet, settings: RunSettings) -> None:
-    """Files are framed as they are.
+    """Files are framed as they are, and do not tell whole surfaces.
 
     Raises:
-        PartRMError: another framing is asked of a folder.
+        PartRMError: another framing, or assets, are asked of a folder.
     """
+    if settings.assets and evalset.posed_settings is None:
+        raise PartRMError(f"{evalset.name}: assets are compared with true objects, which are procedural and real")
     if settings.framing != "canonical" and evalset.posed_settings is None:
         raise PartRMError(f"{evalset.name}: its images are framed as they are, framing is for procedural and real")
 
@@ -70,7 +84,7 @@ class Scorer:
         """Everything on the device of the model's weights.
 
         Raises:
-            PartRMError: another framing is asked of a folder.
+            PartRMError: another framing, or assets, are asked of a folder.
         """
         check_framing(evalset, settings)
         device = next(model.network.parameters()).device
@@ -79,12 +93,24 @@ class Scorer:
     def rows(self, numbers: Sequence[int]) -> list[SampleRow]:
         """The rows of some samples."""
         batch = self.stage.batch(numbers, self.settings, self.model.config.image_size_px)
-        output = run_network(self.model.articulated, batch.inputs)
-        found = []
+        with torch.inference_mode():
+            said = self.model.articulated(batch.inputs)
+        output, found = reading_of(said, batch.inputs), []
+        assets = self._assets(numbers, batch, said) if self.settings.assets else [None] * len(numbers)
         for row, number in enumerate(numbers):
             answers = answers_of(output, batch.inputs, row, batch.truths[row], batch.surfaces[row], batch.cameras[row])
-            found.append(SampleRow(self.stage.label(number), score_answers(batch.truths[row], answers, self.lpips)))
+            metrics = score_answers(batch.truths[row], answers, self.lpips)
+            found.append(SampleRow(self.stage.label(number), metrics, assets[row]))
         return found
+
+    def _assets(self, numbers: Sequence[int], batch: EvalBatch, said: NetworkOutput) -> list[AssetMetrics]:
+        """The assets of some samples, compared."""
+        assert isinstance(self.stage, MeshSamples)
+        closed = reading_of(said, batch.inputs, close=True)
+        return [
+            score_asset(self.stage, number, self.model, (batch.inputs, closed, row), batch.truths[row])
+            for row, number in enumerate(numbers)
+        ]
 
 
 def batches(count: int, known: int, device: torch.device) -> list[range]:
@@ -153,3 +179,48 @@ def answers_of(
 def first_view_mask(output: Reading, row: int) -> Bool[Tensor, "side side"]:
     """Splats of the first view that are opaque and move, each more likely than not."""
     return first_view_grid((output.moving[row] > 0.5) & (output.gaussians.opacities[row] > OPAQUE))
+
+
+def baseline_answers(
+    truth: GroundTruth,
+    reconstruction: tuple[Gaussians, Gaussians | None],
+    still: Float[Tensor, "views 3 h w"],
+    surface: TrueSurface | None,
+    cameras: Cameras,
+) -> dict[str, MethodOutput]:
+    """The answers of all baselines to one sample; without oracles where the data do not tell surface and motion.
+
+    Args:
+        reconstruction: all the network's Gaussians of this sample before the motion: seen [n], and hidden [n] by them.
+        still: that reconstruction seen from ``cameras`` [views].
+        surface: [n].
+    """
+    answers = {"copy": MethodOutput(None, None, truth.before), "no_motion": MethodOutput(None, None, still)}
+    if surface is None or truth.T_after_before is None:
+        return answers
+    T = truth.T_after_before.to(cameras.device)
+    shown, hidden = reconstruction[0].to(cameras.device), reconstruction[1]
+    everything, moving = shown, surface.network_moving
+    if hidden is not None:
+        everything = Gaussians.concatenate([shown, hidden.to(cameras.device)])
+        moving = torch.cat([moving, ~moving])
+    ours = apply_joint_motion(widened(everything, moving), moving, T)
+    true = apply_joint_motion(surface.gaussians, surface.moving, T)
+    seen = first_view_grid(surface.network_moving & (shown.opacities > OPAQUE))
+    true_seen = first_view_grid(surface.moving & (surface.gaussians.opacities > OPAQUE))
+    return answers | {
+        "oracle_motion": MethodOutput(seen, truth.joint, render_on_white(ours, cameras)),
+        "oracle_geometry": MethodOutput(true_seen, truth.joint, render_on_white(true, cameras)),
+    }
+
+
+def first_view_grid(values: Bool[Tensor, " n"]) -> Bool[Tensor, "side side"]:
+    """The first of four views of a value for each Gaussian, on the CPU."""
+    side = math.isqrt(len(values) // VIEWS)
+    return rearrange(values, "(v h w) -> v h w", v=VIEWS, h=side)[0].cpu()
+
+
+def render_on_white(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 3 h w"]:
+    """Images of Gaussians on white, on the cameras' device."""
+    with torch.inference_mode():
+        return render_splats(gaussians.to(cameras.device), cameras).rgb.clamp(0, 1)

@@ -45,6 +45,8 @@ class RunSettings:
     """Side of the images from around."""
     framing: InputFraming = "canonical"
     """Of single images of meshes; files are framed as they are, and several posed views have cameras that are known."""
+    assets: bool = False
+    """Whether every answer is exported too, and its asset compared (:mod:`partrm.evaluation.assets`)."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):

@@ -13,6 +13,7 @@ from partrm.evaluation.results import (
     COVERAGE,
     METRICS,
     RESAMPLES,
+    ByAssetMetric,
     ByMethod,
     ByMetric,
     SampleMetrics,
@@ -149,7 +150,13 @@ def summarise(rows: Sequence[SampleRow]) -> Summary:
         answers = [row.metrics[method] for row in rows]
         return ByMetric.each(lambda name: summarise_values([a[name] for a in answers], objects))
 
-    return Summary(len(rows), ByMethod.each(over_rows))
+    assets = [row.asset for row in rows]
+
+    def over_assets(name: str) -> Statistic:
+        return summarise_values([None if asset is None else asset[name] for asset in assets], objects)
+
+    exported = any(asset is not None for asset in assets)
+    return Summary(len(rows), ByMethod.each(over_rows), ByAssetMetric.each(over_assets) if exported else None)
 
 
 def summarise_values(values: Sequence[float | None], objects: Sequence[str]) -> Statistic:

@@ -268,8 +268,8 @@ def evaluate_grid(
     return cells
 
 
-def summary_lines(results: Results, out: Path) -> tuple[str, str]:
-    """The means of an evaluation's main metrics, and where its reports are."""
+def summary_lines(results: Results, out: Path) -> list[str]:
+    """The means of an evaluation's main metrics, of its assets if there are any, and where its reports are."""
 
     def mean(method: str, metric: str) -> str:
         value = results.all.metrics[method][metric].mean
@@ -281,7 +281,13 @@ def summary_lines(results: Results, out: Path) -> tuple[str, str]:
         f"PSNR {mean('model', 'psnr')} dB (copy {mean('copy', 'psnr')} dB, "
         f"oracle geometry {mean('oracle_geometry', 'psnr')} dB)"
     )
-    return numbers, f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}"
+    lines = [numbers]
+    if (assets := results.all.asset) is not None:
+        chamfer, f02 = (
+            absent("") if s.mean is None else number(s.mean) for s in (assets.part_chamfer, assets.part_f02)
+        )
+        lines.append(f"{assets.outside_chamfer.n} assets: chamfer of the moving part {chamfer}, F@.02 {f02}")
+    return [*lines, f"report: {out / 'report.html'}, {out / 'report.md'}, {out / 'metrics.json'}"]
 
 
 def load_rows(path: Path, identity: Identified, row_of: Callable[[dict[str, Any]], AnyRow]) -> list[AnyRow]:

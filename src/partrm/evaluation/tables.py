@@ -4,7 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from partrm.datasets.sources import GENERATORS
-from partrm.evaluation.results import METHODS, METRICS, Identity, Results, SampleRow, Statistic, Summary
+from partrm.evaluation.results import (
+    ASSET_METRICS,
+    METHODS,
+    METRICS,
+    ByAssetMetric,
+    Identity,
+    Results,
+    SampleRow,
+    Statistic,
+    Summary,
+)
 from partrm.evaluation.scoring import summarise_by
 
 NOT_COMPUTED = "not computed"
@@ -87,6 +97,15 @@ def metric_table(summary: Summary) -> Table:
     return Table("The model, all figures", ("figure", "mean", "95 % interval", "median", "samples"), tuple(rows))
 
 
+def asset_table(assets: ByAssetMetric[Statistic]) -> Table:
+    """Every metric of the exported assets."""
+    rows = tuple(
+        (ASSET_METRICS[name], with_interval(name, s), absent(name) if s.median is None else number(s.median), str(s.n))
+        for name, s in assets
+    )
+    return Table("Exported assets", ("figure", "mean", "median", "samples"), rows)
+
+
 def group_table(title: str, groups: Mapping[str, Summary]) -> Table:
     """The model's main metrics of each category or object, beside what copying gets."""
     columns = (("iou", "IoU"), ("motion_error_ratio", "motion error"), ("type_correct", "type"))
@@ -114,6 +133,8 @@ def partdrag_table(samples: Sequence[SampleRow]) -> Table:
 def report_tables(results: Results) -> list[Table]:
     """All tables of one evaluation; objects only where they have several samples."""
     tables = [method_table(results.all), metric_table(results.all)]
+    if results.all.asset is not None:
+        tables.append(asset_table(results.all.asset))
     if results.identity.data.name == "procedural":
         tables.append(partdrag_table(results.samples))
     tables.append(group_table("Categories", results.categories))

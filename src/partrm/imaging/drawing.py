@@ -1,12 +1,14 @@
-"""Drawing on pictures of 8 bits a channel: arrows, tinted masks, lines of text."""
+"""Drawing on pictures of 8 bits a channel: arrows, tinted and numbered masks, lines of text."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 PART_COLOR = (230, 60, 40)
@@ -74,6 +76,37 @@ def draw_polyline(
     corners = [(x, y) for x, y in points_px.tolist()]
     draw.line(corners, fill=WHITE, width=width + 2, joint="curve")
     draw.line(corners, fill=color, width=width, joint="curve")
+    return np.asarray(image)
+
+
+PALETTE = (
+    (230, 60, 40), (20, 110, 230), (30, 150, 60), (235, 150, 20), (150, 60, 190), (0, 160, 170), (200, 60, 130),
+    (120, 120, 20), (90, 80, 220), (150, 90, 50),
+)  # fmt: skip
+"""Tints of numbered masks, in turn."""
+
+
+def draw_numbered(
+    picture: UInt8[np.ndarray, "h w 3"], masks: Sequence[Float[Tensor, "rows columns"]], opacity: float = 0.5
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture under tints where masks, of any resolution, are 1; each has its number, from 1 on, in its middle.
+
+    Larger masks lie below smaller ones.
+    """
+    order = sorted(range(len(masks)), key=lambda index: -float(masks[index].mean()))
+    for index in order:
+        picture = draw_mask(picture, masks[index], PALETTE[index % len(PALETTE)], opacity)
+    image = Image.fromarray(picture)
+    draw, radius = ImageDraw.Draw(image), max(7, round(max(picture.shape[:2]) / 45))
+    font = ImageFont.load_default(size=1.3 * radius)
+    for index in order:
+        full = torch.nn.functional.interpolate(masks[index][None, None], picture.shape[:2], mode="nearest")[0, 0]
+        inside = np.pad(full.numpy() > 0.5, 1)
+        row, column = np.unravel_index(int(distance_transform_edt(inside).argmax()), inside.shape)
+        x, y = int(column) - 0.5, int(row) - 0.5
+        color = PALETTE[index % len(PALETTE)]
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=WHITE, outline=color, width=2)
+        draw.text((x, y), str(index + 1), fill=color, font=font, anchor="mm")
     return np.asarray(image)
 
 

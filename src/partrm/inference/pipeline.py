@@ -110,7 +110,13 @@ def ask_network(group: Sequence[Prepared], model: LoadedModel) -> tuple[list[Con
     return answers, (time.perf_counter() - started) / len(group)
 
 
-def finish(prepared: Prepared, consultation: Consultation, model: LoadedModel, network_s: float) -> Prediction:
+def finish(
+    prepared: Prepared,
+    consultation: Consultation,
+    model: LoadedModel,
+    network_s: float,
+    without: Bool[Tensor, "side side"] | None = None,
+) -> Prediction:
     """The prediction that the network's answers amount to.
 
     Args:
@@ -118,6 +124,7 @@ def finish(prepared: Prepared, consultation: Consultation, model: LoadedModel, n
         consultation: what :func:`ask_network` gave.
         model: whose answers they are.
         network_s: seconds that the network took.
+        without: what of the first view is known not to be the part's.
     """
     started = time.perf_counter()
     source = prepared.source
@@ -125,7 +132,8 @@ def finish(prepared: Prepared, consultation: Consultation, model: LoadedModel, n
     guide = source.first_picture(GUIDE_PX)[0].image
 
     def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
-        fine.append(refined_part(probability, guide))
+        known = probability if without is None else probability.masked_fill(without, 0.0)
+        fine.append(refined_part(known, guide))
         return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
 
     best, *others = conclude(consultation, refine, prepared.close)

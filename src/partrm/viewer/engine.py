@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from partrm.inference.part_search import FoundPart, find_parts
 from partrm.inference.pipeline import predict
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import SourceViews, check_drags
@@ -73,6 +74,18 @@ class Engine:
             prediction = predict(views, checked, self.model, ensemble, close=True)
             self._recent_s.append(time.perf_counter() - started)
         return prediction
+
+    def find_parts(
+        self, views: SourceViews, wanted: Callable[[], bool], advance: Callable[[int, int], None]
+    ) -> tuple[FoundPart, ...]:
+        """The parts that seem to move, once it is its turn; none where they are wanted no more.
+
+        Raises:
+            NoPartsError: nothing is found.
+            PartHeadError: weights of another shape than the bundled ones.
+        """
+        with self._turn:
+            return find_parts(views, self.model, advance=advance) if wanted() else ()
 
 
 class Generation:

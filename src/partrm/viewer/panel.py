@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from partrm.inference.part_search import FoundPart
 from partrm.viewer.exports import KINDS
 from partrm.viewer.geometry import PRESETS
 from partrm.viewer.sources import MAX_UPLOAD_BYTES, UPLOAD_FORMATS
@@ -33,6 +34,7 @@ class Actions:
     open_upload: Callable[[str, bytes], None]
     undo: Callable[[], None]
     clear: Callable[[], None]
+    find_parts: Callable[[], None]
     pull_freely: Callable[[bool], None]
     """Whether drags on the 3D object pull it without Shift."""
     seek: Callable[[float], None]
@@ -127,6 +129,8 @@ class Panel:
         upload.on_upload(lambda event: actions.open_upload(event.target.value.name, event.target.value.content))
         drags = gui.add_button_group("Drags", ("Undo", "Clear"))
         drags.on_click(lambda event: actions.undo() if event.target.value == "Undo" else actions.clear())
+        find = gui.add_button("Find parts", hint="Number what seems to move; click on a number to move it")
+        find.on_click(lambda _: actions.find_parts())
         self._several = gui.add_checkbox("Several drags", False, hint="A new drag joins those before")
         freely = gui.add_checkbox("Pull in 3D", False, hint="Drags on the 3D object pull it without Shift")
         freely.on_update(lambda event: actions.pull_freely(bool(event.target.value)))
@@ -204,6 +208,12 @@ def joint_text(kind: str, amount: float, confidence: float) -> str:
     """A joint in words: type, how far it moved, how sure that is."""
     moved = f"{amount * 57.29577951:.0f}°" if kind == "revolute" else f"{amount:.2f} object diagonals"
     return f"{kind} joint, moved by {moved}, confidence {confidence:.2f}"
+
+
+def parts_text(found: Sequence[FoundPart]) -> str:
+    """The parts found, a line each."""
+    lines = [f"{n}. {p.prediction.joint.type.name.lower()}, {p.confidence:.2f}" for n, p in enumerate(found, start=1)]
+    return "Click on a number to move its part. Proposals, with how sure they are:\n\n" + "\n".join(lines)
 
 
 def counts_text(gaussians: int, moving: int, milliseconds: Sequence[tuple[str, float]]) -> str:

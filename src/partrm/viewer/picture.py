@@ -1,5 +1,6 @@
 """The source picture on the page: drags drawn on it by mouse, the part tinted in it, the crop framed."""
 
+import math
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from partrm.imaging.drawing import DRAG_COLOR, draw_mask, to_bytes
+from partrm.imaging.drawing import DRAG_COLOR, draw_mask, draw_numbered, to_bytes
 from partrm.imaging.images import FramedImage
 from partrm.metrics.images import composite_on_white
 from partrm.viewer.geometry import PicturePlane, Pixel
@@ -87,6 +88,23 @@ class PictureDisplay:
             if self._image is not None:
                 self._pixels = self._image.image = page_pixels(rgba, background)
 
+    def on_click(self, chosen: Callable[[Pixel], None]) -> None:
+        """Call with the user's pixel that is clicked on."""
+
+        def clicked(event: Any) -> None:
+            plane, eye = self.plane, np.asarray(event.ray_origin)
+            pixel = None if plane is None else plane.hit(eye, eye + np.asarray(event.ray_direction))
+            if pixel is not None:
+                chosen(pixel)
+
+        self._image.on_click(clicked)
+
+    def number(self, part_masks: Sequence[Float[Tensor, "h w"]]) -> None:
+        """Colour and number several parts in the picture (masks in the user's pixels)."""
+        with self._coloring:
+            if self._image is not None and self._pixels is not None:
+                self._image.image = draw_numbered(self._pixels, part_masks)
+
     def tint(self, part_mask: Float[Tensor, "h w"] | None) -> None:
         """Colour the part in the picture (mask in the user's pixels); None takes the colour away."""
         with self._coloring:
@@ -152,6 +170,12 @@ class PictureDisplay:
             self._crop = self._scene.add_line_segments(
                 "/picture_crop", lines, CROP_COLOR, thickness=2.0, thickness_units="screen"
             )
+
+
+def shows(mask: Float[Tensor, "h w"], pixel: Pixel) -> bool:
+    """Whether a mask is 1 at a pixel (x, y) of its picture; outside it is not."""
+    x, y = math.floor(pixel[0]), math.floor(pixel[1])
+    return 0 <= y < mask.shape[0] and 0 <= x < mask.shape[1] and bool(mask[y, x] > 0.5)
 
 
 def page_pixels(rgba: Float[Tensor, "4 h w"], background: bool = False) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from partrm.errors import PartRMError
 from partrm.geometry.joints import JointMotion
 from partrm.imaging.images import FramedImage
+from partrm.inference.part_search import FoundPart
 from partrm.inference.prediction import ADVICE, Prediction
 from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
@@ -23,8 +25,8 @@ from partrm.viewer.frame_rate import Pace
 from partrm.viewer.gallery import Example, Gallery
 from partrm.viewer.geometry import PRESETS, Pixel, overview
 from partrm.viewer.masking import MaskGesture, boxed, brushed
-from partrm.viewer.panel import ADD, BOTH, BOX, DRAGS, Actions, Panel, counts_text, joint_text
-from partrm.viewer.picture import PictureDisplay
+from partrm.viewer.panel import ADD, BOTH, BOX, DRAGS, Actions, Panel, counts_text, joint_text, parts_text
+from partrm.viewer.picture import PictureDisplay, shows
 from partrm.viewer.playback import Player
 from partrm.viewer.sources import OpenedPicture, open_picture, open_upload, recrop
 from partrm.viewer.viewpoint import Viewpoint
@@ -58,6 +60,8 @@ class Session:
         self._gesture = MaskGesture(self._picture)
         self._masks: list[OpenedPicture] = []
         """The picture before each correction of its mask."""
+        self._parts: tuple[FoundPart, ...] = ()
+        """Those that are numbered in the picture."""
         self._choices: tuple[JointMotion, ...] = ()
         """Joints in the order of their buttons."""
         self._pull = Pull(client, self._object)
@@ -90,6 +94,7 @@ class Session:
             open_upload=self._upload,
             undo=lambda: self._do("Undo", self._undo),
             clear=lambda: self._do("Clear", self._clear_drags),
+            find_parts=lambda: self._do("Find parts", self._find_parts),
             pull_freely=self._set_pull_freely,
             seek=self._seek,
             jump=self._jump,
@@ -157,6 +162,7 @@ class Session:
         else:
             self._opened, self._base_frame = source, source.views.framed[0]
             self._picture.show(source.rgba, self._on_picture_drag, source.is_photo)
+            self._picture.on_click(lambda pixel: self._do("Part", lambda: self._choose_part(pixel)))
             self._panel.reset_crop(source.adjustable)
             self._draw_crop()
             nothing = source.cut_by == "nothing"
@@ -180,7 +186,7 @@ class Session:
         self._panel.draw_drags()
         self._panel.reset_crop(False)
         self._opened = self._base_frame = self._result = None
-        self._drags, self._history, self._masks, self._pressed_px = [], [], [], None
+        self._drags, self._history, self._masks, self._pressed_px, self._parts = [], [], [], None, ()
         self._offer_joints(())
 
     # Drags and predictions.
@@ -230,7 +236,7 @@ class Session:
     def _set_drags(self, drags: list[Drag], remember: bool = True) -> None:
         if remember:
             self._history.append(self._drags)
-        self._drags = drags
+        self._drags, self._parts = drags, ()
         self._picture.draw_drags(drags)
         if drags:
             self._ask(drags)
@@ -270,6 +276,33 @@ class Session:
         if prediction is not None and not (request.outdated or self._closed):
             self._offer_joints((prediction.joint, *prediction.alternatives))
             self._show_prediction(prediction, opened.title, asked_s)
+
+    def _find_parts(self) -> None:
+        """Number what seems to move in the picture."""
+        opened, request = self._opened, self._predictions.next()
+        if opened is None:
+            return
+        found = self._engine.find_parts(
+            opened.views,
+            lambda: not (request.outdated or self._closed),
+            lambda done, total: self._panel.say(opened.title, f"Looking for parts: {done} of {total} places."),
+        )
+        if found and not (request.outdated or self._closed):
+            self._parts = found
+            self._picture.draw_drags([])
+            self._tint_picture()
+            self._panel.say(opened.title, parts_text(found))
+
+    def _choose_part(self, pixel: Pixel) -> None:
+        """Move the part that a click is on, of those that are numbered the smallest."""
+        at = [part for part in self._parts if shows(part.prediction.part_mask, pixel)]
+        if at and self._opened is not None:
+            part = min(at, key=lambda p: float(p.prediction.part_mask.sum())).prediction
+            self._history.append(self._drags)
+            self._drags = [(x, y, u, v) for x, y, u, v in torch.cat([part.drags.start, part.drags.end], 1).tolist()]
+            self._picture.draw_drags(self._drags)
+            self._offer_joints((part.joint, *part.alternatives))
+            self._show_prediction(part, self._opened.title, None)
 
     def _ask_preview(self, drags: list[Drag]) -> None:
         """Ask which part a drag under way would move; only the newest such question is put to the network."""
@@ -364,7 +397,10 @@ class Session:
 
     def _tint_picture(self) -> None:
         prediction = None if self._result is None else self._result.prediction
-        self._picture.tint(prediction.part_mask if self._tint and prediction is not None else None)
+        if self._parts and not self._tint:
+            self._picture.number([part.prediction.part_mask for part in self._parts])
+        else:
+            self._picture.tint(prediction.part_mask if self._tint and prediction is not None else None)
 
     def _set_pull_freely(self, freely: bool) -> None:
         self._pull_freely = freely
@@ -410,7 +446,7 @@ class Session:
 
     def _show_mask(self, picture: OpenedPicture) -> None:
         """Another mask of the picture that is open, the crop about it; the drags are asked again."""
-        self._opened, self._base_frame = picture, picture.views.framed[0]
+        self._opened, self._base_frame, self._parts = picture, picture.views.framed[0], ()
         self._picture.recolor(picture.rgba, picture.is_photo)
         self._panel.reset_crop(picture.adjustable)
         self._draw_crop()
