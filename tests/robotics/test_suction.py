@@ -17,7 +17,8 @@ from partrm.robotics.simulated_object import (
     shell_inertia,
     simulate,
 )
-from partrm.robotics.suction import Plan, SuctionSettings, pull
+from partrm.robotics.guides import Plan
+from partrm.robotics.suction import SuctionSettings, pull
 
 SETTINGS = SuctionSettings(speed_m_per_s=0.2, turn_rad_per_s=2.0, timestep_s=0.004, refit_m=0.02)
 OBJECT = cabinet().rescaled(0.6, np.zeros(3))

@@ -26,7 +26,8 @@ from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
 from partrm.robotics.simulated_object import Task, simulate
-from partrm.robotics.suction import Plan, PullResult, SuctionSettings, pull_in
+from partrm.robotics.guides import Plan
+from partrm.robotics.suction import PullResult, SuctionSettings, pull_in
 
 SCHEMA = "partrm.manipulation/1"
 
