@@ -11,7 +11,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def depths(points, moving, rotations, half, sizes, clearance, strays):
+def depths(points, moving, rotations, half, sizes, clearance, strays, deep):
     """How an open gripper fits about one place at several orientations.
 
     Args:
@@ -23,13 +23,15 @@ def depths(points, moving, rotations, half, sizes, clearance, strays):
             palm, half length of the palm.
         clearance: to what must not be touched.
         strays: points in the way that are taken for noise; at most 7.
+        deep: no farther do the tips go beyond where the part begins.
 
     Returns:
-        [r, 4] the middle of the part between the fingers along y; along z where the part begins and where the tips
-        must stop (infinite where there is nothing); points of the part between the fingers above there.
+        [r, 5] the middle of the part between the fingers along y; along z where the part begins and where the tips
+        stop (infinite where there is nothing); points of the part between the fingers above there; how much the steeper
+        of the two surfaces that the fingers close on leans (tangent).
     """
     pad, wide, thick, length, palm_x, palm_y = sizes
-    found = np.empty((len(rotations), 4))
+    found = np.empty((len(rotations), 5))
     local = np.empty((len(points), 3))
     for r in range(len(rotations)):
         R = rotations[r]
@@ -52,13 +54,36 @@ def depths(points, moving, rotations, half, sizes, clearance, strays):
                 _insert(stop, z, strays)
             if x < palm_x and y < palm_y:
                 _insert(palm, z, strays)
-        tip = min(stop[strays], palm[strays] + length) - clearance
-        held = 0
+        tip = min(min(stop[strays], palm[strays] + length) - clearance, front[strays] + deep)
+        held, low, high = 0, np.inf, -np.inf
         for i in range(len(points)):
-            x, y = abs(local[i, 0]), abs(local[i, 1] - shift)
-            held += moving[i] and x < pad and y < half - clearance and local[i, 2] < tip
-        found[r, 0], found[r, 1], found[r, 2], found[r, 3] = shift, front[strays], tip, held
+            x, y = abs(local[i, 0]), local[i, 1] - shift
+            if moving[i] and x < pad and abs(y) < half - clearance and local[i, 2] < tip:
+                held += 1
+                low, high = min(low, y), max(high, y)
+        sums = np.zeros((2, 9))
+        for i in range(len(points)):
+            x, y, z = local[i, 0], local[i, 1] - shift, local[i, 2]
+            if moving[i] and abs(x) < pad and abs(y) < half - clearance and z < tip:
+                side = sums[1 if y > 0.5 * (low + high) else 0]
+                side += np.array([1.0, x, y, z, x * x, x * z, z * z, x * y, z * y])
+        lean = max(_lean(sums[0]), _lean(sums[1]))
+        found[r, 0], found[r, 1], found[r, 2], found[r, 3], found[r, 4] = shift, front[strays], tip, held, lean
     return found
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _lean(sums):
+    """Slope of y over x and z, by least squares from sums of 1, x, y, z, xx, xz, zz, xy, zy; slack of 1 mm."""
+    n = sums[0]
+    if n < 3:
+        return 0.0
+    x, y, z = sums[1] / n, sums[2] / n, sums[3] / n
+    xx, xz, zz = sums[4] / n - x * x + 1e-6, sums[5] / n - x * z, sums[6] / n - z * z + 1e-6
+    xy, zy = sums[7] / n - x * y, sums[8] / n - z * y
+    det = xx * zz - xz * xz
+    return np.hypot((zz * xy - xz * zy) / det, (xx * zy - xz * xy) / det)
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from partrm.robotics.arcs import Arc, ArcPrior, Vector
+from partrm.robotics.arcs import ArcPrior, Vector
 from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlanSettings, plan_arm
 from partrm.robotics.grasps import Grasp
 from partrm.robotics.guides import Guide, Plan
@@ -30,6 +30,11 @@ FAILURES: dict[Ending, str] = {
     "arm at its end": "on the way, the guide went where the arm does not reach",
     "timeout": "time was up",
 }
+
+
+HELD = 1e3
+"""Dry friction (N or N m) of the joint until fingers have closed on its part: what the picture shows at rest, such as a
+lid half open, does not fall before the arm is there."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ class ArmRun:
         self._tcp = m.site(f"{PREFIX}tcp").id
         self._dragged = m.body(DRAGGED).id
         self._of_arm = np.array([m.body(b).name.startswith(PREFIX) for b in range(m.nbody)])
+        self._dof = int(m.joint(DRAGGED).dofadr[0])
+        self._friction = float(m.dof_frictionloss[self._dof])
         self._q = np.array(plan.q_pregrasp[0])
         self._opening: float | None = plan.grasps[0].opening
 
@@ -160,8 +167,10 @@ class ArmRun:
             if tried > 1:
                 self._move_joints(q)
             self._opening = grasp.opening
+            self.model.dof_frictionloss[self._dof] = HELD
             self._approach(grasp)
             if self._close():
+                self.model.dof_frictionloss[self._dof] = self._friction
                 ending = self._follow(believed)
                 break
             self._release(grasp)
@@ -284,6 +293,8 @@ class ArmRun:
         self._wait(0.3)
         T = self._hand
         back, start = T[:3, 2].copy(), T[:3, 3].copy()
-        for ahead in np.arange(0, self._settings.plan.pregrasp, 2 * self._settings.approach_m_per_s * self._settings.timestep_s):
+        for ahead in np.arange(
+            0, self._settings.plan.pregrasp, 2 * self._settings.approach_m_per_s * self._settings.timestep_s
+        ):
             T[:3, 3] = start - ahead * back
             self._towards(T)

@@ -17,6 +17,12 @@ from partrm.robotics.arcs import Arc, Vector
 from partrm.robotics.grasps import Grasp, GraspScene, GraspSettings, find_grasps, inside_gripper
 from partrm.robotics.panda import HOME, Kinematics, Reached
 
+SHOULDER_M, WRIST_M, ARM_M = 0.333, 0.21, 0.80
+"""Height of the shoulder; from between the finger tips back to the last joint; the straight arm between the two."""
+
+Unplanned = Literal["no grasp", "out of reach"]
+"""Why there is no plan."""
+
 
 @dataclass(frozen=True)
 class BelievedObject:
@@ -103,10 +109,8 @@ class ArmPlan:
     """Joint positions before each of them."""
 
 
-def plan_arm(
-    believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings
-) -> ArmPlan | Literal["no grasp", "out of reach"]:
-    """The first place and grasp, in the order of the grasps' score, from which the whole predicted motion is reached."""
+def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> ArmPlan | Unplanned:
+    """The first grasp, by score, and place from which the arm reaches the whole predicted motion."""
     believed = believed.thinned(settings.spacing)
     planner = _Planner(believed, kinematics, settings)
     grasps = find_grasps(believed.grasp_scene(), settings.grasps, planner.free)
@@ -163,7 +167,8 @@ class _Planner:
             before[:3, 3] -= self._settings.pregrasp * before[:3, 2]
             for seed in seeds(before):
                 reached = self._kinematics.reach(before, seed)
-                if reached.there and self._clear(reached, T_object_base, 0) and self._follows(poses, reached, T_object_base):
+                there = reached.there and self._clear(reached, T_object_base, 0)
+                if there and self._follows(poses, reached, T_object_base):
                     return straight, reached.q
         return None
 
@@ -200,10 +205,6 @@ class _Planner:
         on_part = links @ T[:3, :3].T + T[:3, 3]
         radius = self._settings.link_radius
         return bool((self._body.query(links)[0] > radius).all() and (self._part.query(on_part)[0] > radius).all())
-
-
-SHOULDER_M, WRIST_M, ARM_M = 0.333, 0.21, 0.80
-"""Height of the shoulder; from between the finger tips back to the last joint; the straight arm between the two."""
 
 
 def seeds(T_base_gripper: Float[np.ndarray, "4 4"]) -> Iterator[Float[np.ndarray, "7"]]:

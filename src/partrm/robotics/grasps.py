@@ -6,7 +6,7 @@ find free space beside it: a handle, a knob, a rim, the edge of a panel.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -45,11 +45,11 @@ class GraspSettings:
 
     radius: float = 0.25
     """Grasps are looked for so near to where the drag starts."""
-    places: int = 60
+    places: int = 40
     """Points of the part that are tried."""
-    directions: int = 40
+    directions: int = 26
     """Approaches over the whole sphere, beside those along the surface's normal and edges."""
-    turns: int = 6
+    turns: int = 4
     """Of the fingers about each of them."""
     clearance: float = 0.004
     """Between the gripper and what it must not touch."""
@@ -57,6 +57,8 @@ class GraspSettings:
     """So deep must the part lie between the fingers."""
     good_overlap: float = 0.025
     """Deeper is no better."""
+    max_lean: float = 0.4
+    """Of the surfaces that the fingers close on, against the fingers (tangent): less than friction holds."""
     min_points: int = 4
     """Of the part between the fingers."""
     strays: int = 2
@@ -156,7 +158,8 @@ def orientations(
     directions = directions[directions @ view > -0.3]  # from behind nothing is known
     closing = np.stack([turned(*across(d), settings.turns, np.pi) for d in directions])
     approach = np.broadcast_to(directions[:, None], closing.shape)
-    z, y = (np.concatenate([one.reshape(-1, 3), other.reshape(-1, 3)]) for one, other in zip(over, (approach, closing), strict=True))
+    z = np.concatenate([over[0].reshape(-1, 3), approach.reshape(-1, 3)])
+    y = np.concatenate([over[1].reshape(-1, 3), closing.reshape(-1, 3)])
     return np.stack([np.cross(y, z), y, z], 2)
 
 
@@ -185,19 +188,19 @@ def fitting(
     """Grasps at a place, as deep as the gripper can come."""
     g, s = settings.gripper, settings
     sizes = (
-        g.pad_half_width, g.finger_half_width + s.clearance, g.finger_thickness + s.clearance, g.finger_length, g.palm_half_width,
-        g.palm_half_length,
+        g.pad_half_width, g.finger_half_width + s.clearance, g.finger_thickness + s.clearance, g.finger_length,
+        g.palm_half_width, g.palm_half_length,
     )  # fmt: skip
     local, moving = scene.points[about] - place, scene.moving[about]
-    found = depths(local, moving, rotations, 0.5 * opening, sizes, s.clearance, s.strays)
-    shift, front, stop, held = found.T
-    tip = np.minimum(stop, front + s.good_overlap)
-    fits = np.isfinite(front) & (held >= s.min_points)
+    found = depths(local, moving, rotations, 0.5 * opening, sizes, s.clearance, s.strays, s.good_overlap)
+    shift, front, tip, held, lean = found.T
+    fits = np.isfinite(front) & (held >= s.min_points) & (lean < s.max_lean)
     overlap = np.subtract(tip, front, out=np.zeros_like(tip), where=fits)
     fits &= overlap >= s.min_overlap
     view = place - scene.seen_from
     here = about[int(np.linalg.norm(local, axis=1).argmin())]
     score = overlap / s.good_overlap + 0.8 * scene.lever[here] - 2.0 * np.linalg.norm(place - scene.start)
+    score -= lean
     score += 0.4 * np.abs(rotations[:, :, 1] @ scene.way)
     score += 0.3 * np.minimum(rotations[:, :, 2] @ view / np.linalg.norm(view), 0.5)
     for row in np.flatnonzero(fits)[np.argsort(-score[fits])][: s.kept_at_place]:

@@ -1,7 +1,7 @@
 """A Franka Panda with its gripper: the model of MuJoCo Menagerie, and where it can put its gripper (by ``mink``).
 
-The model lies in the wheel of Genesis, which is only looked up, never imported: ``pip install --no-deps genesis-world``.
-Nothing of it is copied.
+The model lies in the wheel of Genesis, which is only looked up, never imported, and of which nothing is copied:
+``pip install --no-deps genesis-world``.
 """
 
 from dataclasses import dataclass
@@ -58,6 +58,9 @@ POSITION_M, ANGLE_RAD = 2e-3, 0.02
 IK_STEPS = 30
 """Steps of inverse kinematics towards one pose, at most."""
 
+
+HOPELESS_M = 0.1
+"""Half of the steps have not brought the gripper so near: it will not come there."""
 
 IK_STEP_S = 0.2
 """Of time between these, so that joints turn no farther than 0.4 rad in each."""
@@ -176,13 +179,14 @@ class Kinematics:
     def _full(self, q: Float[np.ndarray, "7"]) -> np.ndarray:
         return np.concatenate([q, np.full(self.model.nq - JOINTS, OPEN_M / 2)])
 
-    def reach(self, T_base_gripper: Float[np.ndarray, "4 4"], q: Float[np.ndarray, "7"], steps: int = IK_STEPS) -> Reached:
+    def reach(self, T_base_gripper: Float[np.ndarray, "4 4"], q: Float[np.ndarray, "7"]) -> Reached:
         """Joint positions that bring the gripper to a pose, or as near as they get, from ``q`` on."""
         self._configuration.update(self._full(q))
         self._goal.set_target(self._mink.SE3.from_matrix(T_base_gripper))
-        for step in range(steps):
+        for step in range(IK_STEPS):
             reached = self._reached()
-            if reached.there or (step == 15 and reached.position_m > 0.1):
+            hopeless = step == IK_STEPS // 2 and reached.position_m > HOPELESS_M
+            if reached.there or hopeless:
                 return reached
             self._step(IK_STEP_S, [*self._limits, self._slow])
         return self._reached()
