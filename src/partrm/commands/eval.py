@@ -40,8 +40,9 @@ Writes into the folder OUT:
   grid.md             with --grid: one table of all settings, each of which gets a folder
 
 With --task manipulation a suction cup pulls every true object open in MuJoCo, led by the true joint, the predicted one
-(open and closed loop) and the drag alone (docs/robotics.md); it writes manipulation.json and manipulation.md. With --task
-arm a Franka Panda grasps and opens them, led by the prediction, and by more of the truth; it writes arm.json and arm.md.
+(open and closed loop) and the drag alone (docs/robotics.md); it writes manipulation.json and manipulation.md.
+With --task arm a Franka Panda grasps and opens them, led by the prediction, then by more of the truth; it writes
+arm.json and arm.md.
 
 A run that was cut off goes on when called again with the same arguments.
 Several GPUs: torchrun --nproc-per-node N -m partrm eval ...
@@ -247,7 +248,8 @@ def _run(
     if task != "prediction":
         mujoco_package()
         if task == "arm":
-            mink_package(), panda_file()
+            mink_package()
+            panda_file()
     else:
         options = replace(options, lpips=find_lpips(lpips))
     ranks = Ranks.of(options.device)

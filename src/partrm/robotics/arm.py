@@ -1,7 +1,7 @@
 """A Panda that opens a simulated object: approach, close, follow, release.
 
-It is told a plan that was made without the true object. On its way it knows its own joints, the forces of its motors and
-how far its fingers are closed, nothing else; that the part is open, or lost, is said by who judges.
+It is told a plan that was made without the true object. On its way it knows its own joints, the forces of its motors
+and how far its fingers are closed, nothing else; that the part is open, or lost, is said by who judges.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ Ending = Literal["open", "no grasp", "out of reach", "missed", "came off", "stuc
 FAILURES: dict[Ending, str] = {
     "no grasp": "the prediction shows nothing that fingers could hold",
     "out of reach": "no place, of those tried, from which the arm reaches every pose of the predicted motion",
-    "missed": "the gripper closed on nothing, at every grasp that it tried",
-    "came off": "the fingers lost the part on the way",
+    "missed": "the gripper closed on nothing, at the last grasp that it tried",
+    "came off": "the fingers lost the part",
     "stuck": "the gripper stayed behind its guide",
     "arm at its end": "on the way, the guide went where the arm does not reach",
     "timeout": "time was up",
@@ -48,10 +48,14 @@ class ArmSettings:
     turn_rad_per_s: float = 0.6
     """About its arc's centre, at most."""
     approach_m_per_s: float = 0.05
-    deeper: float = 0.02
+    deeper: float = 0.03
     """The gripper goes so much farther than planned, unless it meets something."""
     contact_n: float = 8.0
     """Against the approach: it has met something."""
+    at_once: float = 0.05
+    """A grasp that fails before the gripper has gone so far counts as a try, and the next one follows."""
+    turned_rad: float = 0.8
+    """So far may the hand stay behind the part's turn, where the arm reaches no farther."""
     lag: float = 0.08
     """It gives up when it is so far behind its guide."""
     timeout_s: float = 30.0
@@ -161,7 +165,7 @@ class ArmRun:
         self.data.qpos[self._qpos] = self._q
         self.data.qpos[self._fingers] = 0.5 * self._plan.grasps[0].opening
         ending: Ending = "missed"
-        tried = 0
+        tried, opened = 0, 0.0
         for grasp, q in zip(self._plan.grasps, self._plan.q_pregrasp, strict=True):
             tried += 1
             if tried > 1:
@@ -169,14 +173,15 @@ class ArmRun:
             self._opening = grasp.opening
             self.model.dof_frictionloss[self._dof] = HELD
             self._approach(grasp)
+            ending, before = "missed", self._hand[:3, 3]
             if self._close():
                 self.model.dof_frictionloss[self._dof] = self._friction
                 ending = self._follow(believed)
+            opened = self._moved
+            at_once = float(np.linalg.norm(self._hand[:3, 3] - before)) < self._settings.at_once
+            self._release(grasp)
+            if not (ending == "missed" or (ending in ("came off", "stuck") and at_once)):
                 break
-            self._release(grasp)
-        opened = self._moved
-        if ending != "missed":
-            self._release(grasp)
         warnings = int(self.data.warning.number.sum())
         if not np.isfinite(opened) or warnings:
             raise SimulationError(f"{self._task.object.name}: the simulation diverged ({warnings} warnings of MuJoCo)")
@@ -278,7 +283,7 @@ class ArmRun:
             if self._moved >= s.open_share:
                 return "open"
             lost = 0.0 if self._touches else lost + s.timestep_s
-            away = away + s.timestep_s if reached.position_m > 0.02 or reached.angle_rad > 0.3 else 0.0
+            away = away + s.timestep_s if reached.position_m > 0.02 or reached.angle_rad > s.turned_rad else 0.0
             if lost > 0.3:
                 return "came off"
             if away > 0.3:
@@ -292,9 +297,8 @@ class ArmRun:
         self._opening = grasp.opening
         self._wait(0.3)
         T = self._hand
-        back, start = T[:3, 2].copy(), T[:3, 3].copy()
-        for ahead in np.arange(
-            0, self._settings.plan.pregrasp, 2 * self._settings.approach_m_per_s * self._settings.timestep_s
-        ):
-            T[:3, 3] = start - ahead * back
+        inward, start = T[:3, 2].copy(), T[:3, 3].copy()
+        step = 2 * self._settings.approach_m_per_s * self._settings.timestep_s
+        for back in np.arange(0, self._settings.plan.pregrasp, step):
+            T[:3, 3] = start - back * inward
             self._towards(T)

@@ -7,28 +7,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
 from partrm.evaluation.results import Identity
-from partrm.evaluation.samples import OPAQUE, RunSettings, SampleLabel
+from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.evaluation.tables import Table, with_interval
-from partrm.geometry.framing import Framing, joint_to_object
-from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.joints import JointMotion
 from partrm.inference.decode import read_motion, run_network
-from partrm.inference.trajectory import TrajectoryError, gripper_at
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.inputs import NetworkInput
 from partrm.robotics.arm import FAILURES, ArmResult, ArmSettings, open_with_arm
 from partrm.robotics.arm_plan import BelievedObject
+from partrm.robotics.beliefs import as_believed, true_object
 from partrm.robotics.manipulation import task_of
 from partrm.robotics.panda import Kinematics
-from partrm.robotics.report import SUCCESS_SHARES, over_rows, save_rows
-from partrm.robotics.simulated_object import Task
+from partrm.robotics.report import SUCCESS_SHARES, save_rows, success
 
 SCHEMA = "partrm.arm/1"
 
@@ -38,9 +30,6 @@ ARMS = {
     "true_object": "true surface, true joint",
 }
 """What an arm knows, and what that is called."""
-
-SURFACE_M = 0.003
-"""Distance of the points that stand for a true surface, about."""
 
 
 @dataclass(frozen=True)
@@ -151,90 +140,6 @@ class ArmOperator:
         return ArmRow(self.stage.label(number), task.span, pulls)
 
 
-def as_believed(
-    gaussians: Gaussians,
-    moving: torch.Tensor,
-    joint: JointMotion,
-    inputs: NetworkInput,
-    row: int,
-    framing: Framing,
-    diagonal_m: float,
-) -> BelievedObject:
-    """A prediction in the object's frame, metres.
-
-    Args:
-        gaussians: [n] canonical frame.
-        moving: [n] which are the part's.
-        joint: canonical frame.
-        inputs: what the network saw.
-        row: of the inputs.
-        framing: of the canonical frame, as a calibrated camera and the object's size give it.
-        diagonal_m: metres of an object unit.
-    """
-    camera = inputs.cameras[row][0].to("cpu")
-    pixel = inputs.drags.start[row, 0].cpu() * camera.width
-    in_object = joint_to_object(framing, joint)
-    inverse = framing.R_canonical_object.mT / framing.scale
-
-    def placed(points: torch.Tensor) -> np.ndarray:
-        return (points.float() @ inverse.mT + framing.target).double().numpy() * diagonal_m
-
-    shown = gaussians.opacities > OPAQUE
-    try:
-        held = gripper_at(gaussians, moving, joint, camera, pixel)[:3, 3]
-    except TrajectoryError:
-        held, moving = torch.zeros(3), torch.zeros_like(moving)
-    sense = 1.0 if in_object.amount >= 0 else -1.0
-    axis = in_object.axis.double().numpy()
-    slides = in_object.type.name == "PRISMATIC"
-    return BelievedObject(
-        points=placed(gaussians.means[shown]),
-        moving=moving[shown].numpy(),
-        start=placed(held[None])[0],
-        joint=in_object.type,
-        axis=sense * axis / np.linalg.norm(axis),
-        pivot=in_object.pivot.double().numpy() * diagonal_m,
-        amount=abs(in_object.amount) * (diagonal_m if slides else 1.0),
-        seen_from=placed(camera.positions[None])[0],
-    )
-
-
-def true_object(task: Task, start: np.ndarray, seen_from: np.ndarray, seed: int) -> BelievedObject:
-    """All that could be known: points all over the true surface, and the true joint.
-
-    Args:
-        task: the object, metres.
-        start: point of the part that the drag starts on.
-        seen_from: where the camera stands.
-        seed: of the points.
-    """
-    rng, points, moving = np.random.default_rng(seed), [], []
-    for number, (part, vertices) in enumerate(
-        zip(task.object.parts, task.object.posed_vertices(task.q_source), strict=True)
-    ):
-        if not len(part.faces):
-            continue
-        a, b, c = vertices[part.faces].transpose(1, 0, 2)
-        area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        count = int(np.ceil(area.sum() / SURFACE_M**2))
-        face = rng.choice(len(area), count, p=area / area.sum())
-        u, v = rng.random((2, count, 1))
-        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-        points.append(a[face] + u * (b - a)[face] + v * (c - a)[face])
-        moving.append(np.full(count, task.body_of(number) == task.part))
-    joint = task.joint_at_source(task.part)
-    return BelievedObject(
-        points=np.concatenate(points),
-        moving=np.concatenate(moving),
-        start=start,
-        joint=joint.type,
-        axis=np.sign(task.span) * np.array(joint.axis),
-        pivot=np.array(joint.pivot),
-        amount=abs(task.span),
-        seen_from=seen_from,
-    )
-
-
 def evaluate_arm(
     evalset: EvalSet,
     out: Path,
@@ -270,7 +175,7 @@ def reach_tables(rows: Sequence[ArmRow]) -> list[Table]:
     reached = []
     for name in names:
         some = [row for row in rows if row.pulls[name].reachable]
-        share = "" if not some else with_interval("success", over_rows(some, lambda row: opened(row, name)))
+        share = with_interval("success", success(some, name, SUCCESS_SHARES[0])) if some else ""
         reached.append((ARMS[name], str(len(some)), share))
     endings = {name: Counter(why(row.pulls[name]) for row in rows) for name in names}
     shown = [key for key in ("open", *FAILURES) if any(endings[name][key] for name in names)]
@@ -282,11 +187,6 @@ def reach_tables(rows: Sequence[ArmRow]) -> list[Table]:
             tuple((key, FAILURES.get(key, ""), *(str(endings[name][key]) for name in names)) for key in shown),
         ),
     ]
-
-
-def opened(row: ArmRow, name: str) -> float:
-    """Whether an arm succeeded."""
-    return float(row.pulls[name].opened >= SUCCESS_SHARES[0])
 
 
 def why(result: ArmResult) -> str:

@@ -91,9 +91,11 @@ class PlanSettings:
     """Of the object's points; denser ones are thinned out."""
     link_radius: float = 0.06
     """So near may the middle of a link come to what is seen of the object."""
-    retries: int = 3
-    """Grasps that are tried from one place, one after the other where the gripper closes on nothing."""
-    retry_turn: float = 1.2
+    tries: int = 6
+    """Grasps that are tried from one place, one after the other while none holds, at most."""
+    shifts: tuple[float, ...] = (0.025, -0.025)
+    """Of the best grasp along the way its fingers close: these count as others."""
+    retry_turn: float = 2.0
     """No joint turns farther than that between two of them (rad)."""
     grasps: GraspSettings = field(default_factory=GraspSettings)
 
@@ -122,8 +124,9 @@ def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSet
             if q is None:
                 continue
             found = [(grasp if q[0] else grasp.flipped, q[1])]
-            for other in grasps:
-                if len(found) == settings.retries:
+            # Another grasp, or this one beside its place: what is predicted is wrong by centimetres.
+            for other in [*grasps, *(grasp.shifted(along) for along in settings.shifts)]:
+                if len(found) == settings.tries:
                     break
                 again = None if other is grasp else planner.feasible(other, T)
                 if again is not None and np.abs(again[1] - q[1]).max() < settings.retry_turn:
@@ -141,7 +144,7 @@ def places(believed: BelievedObject, settings: PlanSettings) -> Iterator[Float[n
             for azimuth in np.radians(settings.azimuths_deg) + towards_camera:
                 T = np.eye(4)
                 T[:3, :3] = Rotation.from_euler("z", azimuth + np.pi).as_matrix()
-                T[:3, 3] = believed.start + [distance * np.cos(azimuth), distance * np.sin(azimuth), -drop]
+                T[:3, 3] = believed.start + np.array([distance * np.cos(azimuth), distance * np.sin(azimuth), -drop])
                 yield T
 
 

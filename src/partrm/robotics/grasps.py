@@ -15,6 +15,9 @@ from scipy.spatial import KDTree
 from partrm.robotics._kernels import depths
 from partrm.robotics.arcs import Vector, across
 
+STRUCTURED = 36
+"""Of the orientations at a place, the first: over an edge; those straight into the surface follow."""
+
 
 @dataclass(frozen=True)
 class Gripper:
@@ -61,7 +64,7 @@ class GraspSettings:
     """Of the surfaces that the fingers close on, against the fingers (tangent): less than friction holds."""
     min_points: int = 4
     """Of the part between the fingers."""
-    strays: int = 2
+    strays: int = 3
     """So many points in the way are taken for noise."""
     kept_at_place: int = 8
     kept: int = 16
@@ -86,6 +89,12 @@ class Grasp:
         """The same with the fingers exchanged."""
         T = self.T_object_gripper.copy()
         T[:3, :2] *= -1
+        return Grasp(T, self.opening, self.overlap, self.score)
+
+    def shifted(self, along: float) -> "Grasp":
+        """The same, moved along the way its fingers close (m)."""
+        T = self.T_object_gripper.copy()
+        T[:3, 3] += along * T[:3, 1]
         return Grasp(T, self.opening, self.overlap, self.score)
 
     @property
@@ -158,6 +167,7 @@ def orientations(
     directions = directions[directions @ view > -0.3]  # from behind nothing is known
     closing = np.stack([turned(*across(d), settings.turns, np.pi) for d in directions])
     approach = np.broadcast_to(directions[:, None], closing.shape)
+    # Those before, straight on or over an edge, are better founded in what is seen.
     z = np.concatenate([over[0].reshape(-1, 3), approach.reshape(-1, 3)])
     y = np.concatenate([over[1].reshape(-1, 3), closing.reshape(-1, 3)])
     return np.stack([np.cross(y, z), y, z], 2)
@@ -202,6 +212,7 @@ def fitting(
     score = overlap / s.good_overlap + 0.8 * scene.lever[here] - 2.0 * np.linalg.norm(place - scene.start)
     score -= lean
     score += 0.4 * np.abs(rotations[:, :, 1] @ scene.way)
+    score[STRUCTURED + settings.turns :] -= 0.15
     score += 0.3 * np.minimum(rotations[:, :, 2] @ view / np.linalg.norm(view), 0.5)
     for row in np.flatnonzero(fits)[np.argsort(-score[fits])][: s.kept_at_place]:
         T = np.eye(4)

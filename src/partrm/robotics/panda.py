@@ -37,6 +37,9 @@ DAMPING = (50.0, 50.0, 50.0, 50.0, 30.0, 25.0, 15.0)
 GRIP_N = 60.0
 """The gripper closes with this force; the real one holds 70 N."""
 
+SKY = (0.95, 0.95, 0.95)
+"""Colour behind the pictures."""
+
 FINGERS = ("left_finger", "right_finger")
 
 FRICTION = (1.0, 0.02, 0.0001)
@@ -140,6 +143,8 @@ def joined(xml: str, T_object_base: Float[np.ndarray, "4 4"]) -> Any:
     mujoco.mju_mat2Quat(quaternion, T_object_base[:3, :3].ravel())
     frame = spec.worldbody.add_frame(pos=T_object_base[:3, 3], quat=quaternion)
     spec.attach(arm_spec(), prefix=PREFIX, frame=frame)
+    sky, gradient = mujoco.mjtTexture.mjTEXTURE_SKYBOX, mujoco.mjtBuiltin.mjBUILTIN_GRADIENT
+    spec.add_texture(name="sky", type=sky, builtin=gradient, rgb1=SKY, rgb2=SKY, width=64, height=384)
     spec.option.cone, spec.option.impratio = mujoco.mjtCone.mjCONE_ELLIPTIC, 10.0
     return spec.compile()
 

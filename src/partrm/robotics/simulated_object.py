@@ -40,6 +40,12 @@ CONVEX_AREA = 0.05
 ROBOT_BIT = "4"
 """Robots meet objects by this bit of their geometries' ``contype``."""
 
+HIDDEN = "3"
+"""Group of geometries that meet but are not shown."""
+
+SHOWN = {True: "0.85 0.45 0.2 1", False: "0.72 0.74 0.76 1"}
+"""Colours of the dragged part and of the rest."""
+
 ROBOT_CELL_M = 0.006
 """Pieces that do not fill their hulls meet a robot as boxes of such cells, along their surface."""
 
@@ -341,21 +347,38 @@ def _xml(
             full = (*inertia.diagonal(), inertia[0, 1], inertia[0, 2], inertia[1, 2])
             ET.SubElement(element, "inertial", pos=numbers(centre), mass=repr(mass), fullinertia=numbers(full))
             _add_joint(element, task, part, body, resistance)
+        if robot:
+            _add_pictures(asset, element, task, body, posed)
         sides = {"contype": "1", "conaffinity": "2"} if body == DRAGGED else {"contype": "2", "conaffinity": "1"}
         sides = sides if pairs is None else {"contype": "0", "conaffinity": "0"}
         for number, piece in enumerate(some):
             name = f"{body}_{number}"
             ET.SubElement(asset, "mesh", name=name, inertia="shell", vertex=numbers(piece.vertices.ravel()))
             hull = {"conaffinity": ROBOT_BIT} if robot and piece.convex else {}
+            hull |= {"group": HIDDEN} if robot else {}
             ET.SubElement(element, "geom", {"name": name, "type": "mesh", "mesh": name} | sides | hull)
             for low, high in surface_boxes(piece.surface, ROBOT_CELL_M) if robot and not piece.convex else ():
                 place = {"type": "box", "pos": numbers((low + high) / 2), "size": numbers((high - low) / 2)}
-                ET.SubElement(element, "geom", place | {"contype": "0", "conaffinity": ROBOT_BIT})
+                ET.SubElement(element, "geom", place | {"contype": "0", "conaffinity": ROBOT_BIT, "group": HIDDEN})
     if pairs:
         contact = ET.SubElement(root, "contact")
         for one, other in pairs:
             ET.SubElement(contact, "pair", geom1=one, geom2=other)
     return ET.tostring(root, encoding="unicode")
+
+
+def _add_pictures(
+    asset: ET.Element, element: ET.Element, task: Task, body: str, posed: list[Float[np.ndarray, "_ 3"]]
+) -> None:
+    """The true surfaces of a body, to be looked at."""
+    for number, part in enumerate(task.object.parts):
+        if task.body_name(number) == body and len(part.faces):
+            vertices, faces = numbers(posed[number].ravel()), " ".join(map(str, part.faces.ravel().tolist()))
+            ET.SubElement(asset, "mesh", name=f"shown_{number}", inertia="shell", vertex=vertices, face=faces)
+            ET.SubElement(
+                element, "geom", type="mesh", mesh=f"shown_{number}", contype="0", conaffinity="0", group="2",
+                rgba=SHOWN[body == DRAGGED],
+            )  # fmt: skip
 
 
 def _add_joint(element: ET.Element, task: Task, part: int, body: str, resistance: JointResistance) -> None:
