@@ -15,8 +15,20 @@ from scipy.spatial import KDTree
 from partrm.robotics._kernels import depths
 from partrm.robotics.arcs import Vector, across
 
-STRUCTURED = 36
-"""Of the orientations at a place, the first: over an edge; those straight into the surface follow."""
+PLANE_M = 0.1
+"""Radius about a place in which the part's plane is laid."""
+
+TILTS_RAD = (0.0, -0.4, 0.4)
+"""Against the surface: over an edge about that edge, into the surface about two directions along it."""
+
+EDGES, FACE_TURNS = 12, 8
+"""Directions along a surface in which edges are looked for; turns of the fingers about its normal."""
+
+FACE = len(TILTS_RAD) * EDGES
+"""Of the orientations at a place, so many go over an edge, first; then come those into the surface."""
+
+FREE = FACE + FACE_TURNS * (2 * len(TILTS_RAD) - 1)
+"""From here on they come from everywhere."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,8 @@ class GraspSettings:
     """So deep must the part lie between the fingers."""
     good_overlap: float = 0.025
     """Deeper is no better."""
-    max_lean: float = 0.4
-    """Of the surfaces that the fingers close on, against the fingers (tangent): less than friction holds."""
+    max_lean: float = 1.0
+    """Of the surfaces that the fingers close on, against the fingers (tangent); predicted handles have soft slopes."""
     min_points: int = 4
     """Of the part between the fingers."""
     strays: int = 3
@@ -134,7 +146,7 @@ def find_grasps(scene: GraspScene, settings: GraspSettings, allowed: Callable[[G
     tree, part_tree = KDTree(scene.points), KDTree(scene.points[part])
     for index in spread(scene.points[near], settings.places):
         place = scene.points[near[index]]
-        around = part[part_tree.query_ball_point(place, 0.04)]
+        around = part[part_tree.query_ball_point(place, PLANE_M)]
         rotations = orientations(scene.points[around], place, scene, settings)
         about = np.array(tree.query_ball_point(place, 0.115))
         for opening in settings.gripper.openings:
@@ -160,16 +172,21 @@ def orientations(
     normal = np.linalg.svd(around - around.mean(0), full_matrices=False)[2][-1] if len(around) >= 3 else -view
     inward = normal if normal @ view > 0 else -normal
     # Over an edge, the fingers to both sides of the sheet.
-    along = turned(*across(inward), 12, 2 * np.pi)[:, None]
-    tilt = np.array([0.0, -0.5, 0.5])[:, None]
+    first, second = across(inward)
+    along = turned(first, second, EDGES, 2 * np.pi)[:, None]
+    tilt = np.array(TILTS_RAD)[:, None]
     over = (np.cos(tilt) * along + np.sin(tilt) * inward, np.cos(tilt) * inward - np.sin(tilt) * along)
-    directions = np.stack([inward, *sphere(settings.directions)])
+    leant = [np.cos(t) * inward + np.sin(t) * way for way in (first, second) for t in TILTS_RAD[1:]]
+    face = np.repeat(np.stack([inward, *leant]), FACE_TURNS, 0)
+    fingers = np.tile(turned(first, second, FACE_TURNS, np.pi), (len(leant) + 1, 1))
+    fingers -= face * (face * fingers).sum(1, keepdims=True)
+    fingers /= np.linalg.norm(fingers, axis=1, keepdims=True)
+    directions = sphere(settings.directions)
     directions = directions[directions @ view > -0.3]  # from behind nothing is known
     closing = np.stack([turned(*across(d), settings.turns, np.pi) for d in directions])
     approach = np.broadcast_to(directions[:, None], closing.shape)
-    # Those before, straight on or over an edge, are better founded in what is seen.
-    z = np.concatenate([over[0].reshape(-1, 3), approach.reshape(-1, 3)])
-    y = np.concatenate([over[1].reshape(-1, 3), closing.reshape(-1, 3)])
+    z = np.concatenate([over[0].reshape(-1, 3), face, approach.reshape(-1, 3)])
+    y = np.concatenate([over[1].reshape(-1, 3), fingers, closing.reshape(-1, 3)])
     return np.stack([np.cross(y, z), y, z], 2)
 
 
@@ -210,9 +227,10 @@ def fitting(
     view = place - scene.seen_from
     here = about[int(np.linalg.norm(local, axis=1).argmin())]
     score = overlap / s.good_overlap + 0.8 * scene.lever[here] - 2.0 * np.linalg.norm(place - scene.start)
-    score -= lean
+    score -= 0.7 * lean + 0.2 * (opening < max(g.openings))
+    score[FACE:FREE] += 0.3  # what it meets at the end tells how deep it is
+    score[FREE:] -= 0.3
     score += 0.4 * np.abs(rotations[:, :, 1] @ scene.way)
-    score[STRUCTURED + settings.turns :] -= 0.15
     score += 0.3 * np.minimum(rotations[:, :, 2] @ view / np.linalg.norm(view), 0.5)
     for row in np.flatnonzero(fits)[np.argsort(-score[fits])][: s.kept_at_place]:
         T = np.eye(4)
