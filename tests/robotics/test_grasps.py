@@ -65,4 +65,6 @@ def test_flipped_fingers_are_the_same_grasp():
     other = grasp.flipped
     np.testing.assert_allclose(other.approach, grasp.approach)
     assert np.linalg.det(other.T_object_gripper[:3, :3]) == pytest.approx(1.0)
-    np.testing.assert_allclose(grasp.shifted(0.02).T_object_gripper[:3, 3], other.shifted(-0.02).T_object_gripper[:3, 3])
+    np.testing.assert_allclose(
+        grasp.shifted(0.02).T_object_gripper[:3, 3], other.shifted(-0.02).T_object_gripper[:3, 3]
+    )
