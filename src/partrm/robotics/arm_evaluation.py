@@ -178,13 +178,18 @@ def reach_tables(rows: Sequence[ArmRow]) -> list[Table]:
         share = with_interval("success", success(some, name, SUCCESS_SHARES[0])) if some else ""
         reached.append((ARMS[name], str(len(some)), share))
     endings = {name: Counter(why(row.pulls[name]) for row in rows) for name in names}
-    shown = [key for key in ("open", *FAILURES) if any(endings[name][key] for name in names)]
+    meaning: dict[str, str] = {"open": "", **FAILURES}
+    shown = [key for key in meaning if any(endings[name][key] for name in names)]
     return [
-        Table(f"Opened ≥ {SUCCESS_SHARES[0]:.0%} of what is reachable", ("arm knows", "reachable", "opened"), reached),
+        Table(
+            f"Opened ≥ {SUCCESS_SHARES[0]:.0%} of what is reachable",
+            ("arm knows", "reachable", "opened"),
+            tuple(reached),
+        ),
         Table(
             "Samples by their end",
             ("end", "", *(ARMS[name] for name in names)),
-            tuple((key, FAILURES.get(key, ""), *(str(endings[name][key]) for name in names)) for key in shown),
+            tuple((key, meaning[key], *(str(endings[name][key]) for name in names)) for key in shown),
         ),
     ]
 

@@ -66,7 +66,7 @@ class Film:
         """Write the pictures as an H.264 video in the simulation's own time."""
         import imageio_ffmpeg
 
-        video = imageio_ffmpeg.write_frames(str(path), self._size_px, fps=1 / self._every_s, macro_block_size=2)
+        video = imageio_ffmpeg.write_frames(str(path), self._size_px, fps=round(1 / self._every_s), macro_block_size=2)
         video.send(None)
         try:
             for picture in self.pictures:

@@ -1,13 +1,14 @@
 """What leads a cup or a gripper: an arc, predicted and followed, or estimated anew from the way that it has gone."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from partrm.robotics.arcs import Arc, ArcPrior, Vector, estimate_arc
 
 
+@runtime_checkable
 class Following(Protocol):
     """How a plan is followed; metres, seconds."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from partrm.evaluation.report import git_commit
 from partrm.evaluation.results import COVERAGE, RESAMPLES, Identity, Statistic
@@ -18,6 +18,7 @@ SUCCESS_SHARES = (0.9, 0.75, 0.5)
 """A pull succeeds that opens so much of the remaining range."""
 
 
+@runtime_checkable
 class Pull(Protocol):
     """How far one guide got."""
 
@@ -32,6 +33,7 @@ class Pull(Protocol):
         ...
 
 
+@runtime_checkable
 class PulledRow(Protocol):
     """One sample: what each guide opened."""
 
@@ -42,6 +44,7 @@ class PulledRow(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+@runtime_checkable
 class RobotIdentity(Protocol):
     """What the rows depend on."""
 
