@@ -20,10 +20,8 @@ try:
 except SimulationError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-QUICK = PlanSettings(distances=(0.5,), drops=(0.25,), tries=2, grasps=GraspSettings(places=8))
-SETTINGS = ArmSettings(
-    speed_m_per_s=0.2, turn_rad_per_s=1.2, approach_m_per_s=0.1, simulation_s=0.004, timestep_s=0.02, plan=QUICK
-)
+QUICK = PlanSettings(tries=2, grasps=GraspSettings(places=12))
+SETTINGS = ArmSettings(approach_m_per_s=0.1, simulation_s=0.004, timestep_s=0.012, plan=QUICK)
 DOOR, DRAWER = 1, 2
 HANDLES = {DOOR: ([0.055, -0.24, 0.1], [0.07, -0.225, 0.24]), DRAWER: ([0.055, -0.08, -0.2], [0.07, 0.08, -0.185])}
 """Bars before the fronts, object of diagonal 1; the fronts end at 0.28 before the object is normalised."""
@@ -91,7 +89,5 @@ def test_what_the_arm_cannot_reach_or_hold_is_told_apart(kinematics):
     far = replace(believed, amount=3.0)
     found = open_with_arm(task, far, SETTINGS, kinematics)
     assert (found.ending, found.reachable, found.opened) == ("out of reach", False, 0.0)
-    flush = believed.moving & (believed.points[:, 0] < believed.points[:, 0].max() - 0.02)
-    kept = flush | ~believed.moving
-    bare = replace(believed, points=believed.points[kept], moving=believed.moving[kept])
+    bare = replace(believed, moving=np.zeros_like(believed.moving))
     assert plan_arm(bare, kinematics, QUICK) == "no grasp"
