@@ -19,7 +19,7 @@ DRAG_CABINET := --drag 548,402,473,420
 	touch $@
 
 .venv/made-dev: .venv/made
-	$(PIP) -e '.[dev,data,eval,train,ray,zero123,sam,export,usd,hulls,docs]'
+	$(PIP) -e '.[dev,data,eval,robot,train,ray,zero123,sam,export,usd,hulls,docs]'
 	touch $@
 
 # Meshes of real objects, used by `partrm eval --data real` and by the tests of the PartNet-Mobility loader: three wheels

@@ -14,7 +14,8 @@ from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.tables import Table, number
 from partrm.files import atomic_write
 from partrm.model.checkpoints import load_model
-from partrm.robotics.manipulation import GUIDES, SUCCESS_SHARES, ManipulationJob, PlannedSample, pulled, success
+from partrm.robotics.manipulation import GUIDES, ManipulationJob, PlannedSample, pulled
+from partrm.robotics.report import SUCCESS_SHARES, success
 from partrm.robotics.suction import SuctionSettings
 
 USUAL = SuctionSettings()

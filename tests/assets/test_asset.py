@@ -136,10 +136,10 @@ def test_boxes_of_a_grid_cover_its_cells_exactly_once():
     rng = np.random.default_rng(0)
     cells = rng.random((6, 7, 5)) < 0.6
     grid = CellGrid(np.array([0.1, -0.2, 0.0]), (6, 7, 5), 0.05)
-    from partrm.assets.collision import _greedy_boxes
+    from partrm.assets.collision import greedy_boxes
 
     count = np.zeros(cells.shape, int)
-    for low, high in _greedy_boxes(cells):
+    for low, high in greedy_boxes(cells):
         count[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] += 1
     assert (count == cells).all()
     for box in grid.boxes(cells):

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_the_joint_of_a_drawer_is_a_slide():
     assert axis[0] > 0.3
     assert axis[1] < -0.1
     assert axis[2] > 0.5
+
+
+def test_an_arm_opens_what_was_predicted(tmp_path):
+    pytest.importorskip("mink", reason="the arm's kinematics are solved by mink (extra `robot`)")
+    pytest.importorskip("skimage", reason="the asset is meshed with scikit-image (extra `export`)")
+    if find_spec("genesis") is None:
+        pytest.skip("the arm's model lies in the wheel genesis-world")
+    printed = run("06", "--out", str(tmp_path), "--no-video", "--device", "cpu")
+    opened = int(re.findall(r"opened (-?\d+)%", printed)[0])
+    assert opened >= 90
+    assert printed.strip().endswith("open")
+    assert (tmp_path / "asset" / "object.xml").is_file()
 
 
 def test_a_tiny_network_trains_and_predicts(tmp_path):

@@ -9,6 +9,7 @@ from support.boxes import box, cabinet
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.robotics.arcs import Arc
+from partrm.robotics.guides import Plan
 from partrm.robotics.simulated_object import (
     JointResistance,
     SimulationError,
@@ -17,7 +18,7 @@ from partrm.robotics.simulated_object import (
     shell_inertia,
     simulate,
 )
-from partrm.robotics.suction import Plan, SuctionSettings, pull
+from partrm.robotics.suction import SuctionSettings, pull
 
 SETTINGS = SuctionSettings(speed_m_per_s=0.2, turn_rad_per_s=2.0, timestep_s=0.004, refit_m=0.02)
 OBJECT = cabinet().rescaled(0.6, np.zeros(3))

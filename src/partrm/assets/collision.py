@@ -73,7 +73,7 @@ class CellGrid:
 
     def boxes(self, occupied: Bool[np.ndarray, "x y z"]) -> list[Box]:
         """Few boxes that together cover exactly the occupied cells, without crumbs."""
-        corners = _greedy_boxes(occupied)
+        corners = greedy_boxes(occupied)
         kept = corners[(corners[:, 1] - corners[:, 0]).prod(1) >= MIN_CELLS]
         return [Box(self.low + self.cell * (a + b) / 2, self.cell * (b - a) / 2) for a, b in kept]
 
@@ -126,7 +126,7 @@ def convex_hulls(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3
     return [Hull(np.asarray(v, dtype=np.float64), np.asarray(f, dtype=np.int64)) for v, f in pieces]
 
 
-def _greedy_boxes(occupied: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, "n 2 3"]:
+def greedy_boxes(occupied: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, "n 2 3"]:
     """Lowest and highest corners of boxes: the first free cell grows along the axes in the order that makes it
     largest, and so on."""
     free, found = occupied.copy(), []

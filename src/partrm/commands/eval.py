@@ -41,6 +41,8 @@ Writes into the folder OUT:
 
 With --task manipulation a suction cup pulls every true object open in MuJoCo, led by the true joint, the predicted one
 (open and closed loop) and the drag alone (docs/robotics.md); it writes manipulation.json and manipulation.md.
+With --task arm a Franka Panda grasps and opens them, led by the prediction, then by more of the truth; it writes
+arm.json and arm.md.
 
 A run that was cut off goes on when called again with the same arguments.
 Several GPUs: torchrun --nproc-per-node N -m partrm eval ...
@@ -57,6 +59,7 @@ Examples:
   partrm eval --data procedural --pack set.safetensors     # where the objects can be made
   partrm eval --data set.safetensors --out eval_gpu        # where the GPU is
   partrm eval --data real --task manipulation --workers 2 --device cpu --out eval_robot
+  partrm eval --data real --task arm --workers 2 --device cpu --out eval_arm
   partrm eval --compare eval_real/metrics.json eval_mine/metrics.json
 """
 
@@ -64,7 +67,7 @@ Examples:
 def evaluate(
     data: str | None = None,
     out: Path | None = None,
-    task: Literal["prediction", "manipulation"] = "prediction",
+    task: Literal["prediction", "manipulation", "arm"] = "prediction",
     limit: int | None = None,
     views: int = 1,
     drags: int = 1,
@@ -90,7 +93,8 @@ def evaluate(
     Args:
         data: which objects: procedural, real, a packed set, or a folder.
         out: folder for the results; made if missing.
-        task: prediction scores images, parts and joints; manipulation how far a robot opens the true objects.
+        task: prediction scores images, parts and joints; manipulation how far a suction cup opens the true objects, arm
+            how far a Franka Panda does.
         limit: number of samples (default: 500 procedural ones, all of the others).
         views: input views, 1 to 4.
         drags: drags of each sample, 1 to 10.
@@ -114,7 +118,7 @@ def evaluate(
         compare: two metrics.json of the same data: paired differences, second minus first, and nothing else.
         json: print the summary as metrics.json has it, one line of JSON, and all else on standard error.
     """
-    _check_json(json, compare is not None or pack is not None or grid or task == "manipulation")
+    _check_json(json, compare is not None or pack is not None or grid or task != "prediction")
     if compare is not None:
         if data is not None or out is not None or pack is not None or grid:
             raise UsageError("--compare takes two metrics.json and no --data, --out, --pack or --grid")
@@ -122,9 +126,9 @@ def evaluate(
     if data is None or (out is None and pack is None):
         raise UsageError("give --data and --out, or --compare")
     _check_pack_and_grid(pack is not None, grid, out is not None, (views, drags, framing) == (1, 1, "canonical"))
-    if task == "manipulation":
-        _check_manipulation(data, pack, grid, novel_size_px, lpips)
-    _check_assets(assets, data, pack is not None or grid or task == "manipulation")
+    if task != "prediction":
+        _check_robot(task, data, pack, grid, novel_size_px, lpips)
+    _check_assets(assets, data, pack is not None or grid or task != "prediction")
     _check_data(data, protocol or file_list, bool(categories) or motion_fraction != 1, framing, pack)
 
     # Heavy imports stay below what can be said without them.
@@ -155,9 +159,7 @@ def evaluate(
 def _check_json(json: bool, of_others: bool) -> None:
     """Only the evaluation of predictions has a summary to print."""
     if json and of_others:
-        raise UsageError(
-            "--json prints the summary of one evaluation: no --compare, --pack, --grid or --task manipulation"
-        )
+        raise UsageError("--json prints the summary of one evaluation: no --compare, --pack, --grid or robot")
 
 
 def _check_pack_and_grid(pack: bool, grid: bool, out: bool, inputs_by_default: bool) -> None:
@@ -168,12 +170,12 @@ def _check_pack_and_grid(pack: bool, grid: bool, out: bool, inputs_by_default: b
         raise UsageError("--grid sets views, drags and framing itself")
 
 
-def _check_manipulation(data: str, pack: Path | None, grid: bool, novel_size_px: int, lpips: object) -> None:
+def _check_robot(task: str, data: str, pack: Path | None, grid: bool, novel_size_px: int, lpips: object) -> None:
     """What only images take is said before anything is imported."""
     if data not in MADE_HERE and Path(data).is_dir():
-        raise UsageError(f"--task manipulation needs true objects: --data {data} is a folder of images")
+        raise UsageError(f"--task {task} needs true objects: --data {data} is a folder of images")
     if pack is not None or grid or novel_size_px != NOVEL_SIZE_PX or lpips != "auto":
-        raise UsageError("--task manipulation scores no images: it takes no --pack, --grid, --novel-size-px or --lpips")
+        raise UsageError(f"--task {task} scores no images: it takes no --pack, --grid, --novel-size-px or --lpips")
 
 
 def _check_assets(assets: bool, data: str, of_others: bool) -> None:
@@ -181,7 +183,7 @@ def _check_assets(assets: bool, data: str, of_others: bool) -> None:
     if not assets:
         return
     if of_others:
-        raise UsageError("--assets is for one evaluation: no --pack, --grid or --task manipulation")
+        raise UsageError("--assets is for one evaluation: no --pack, --grid or --task")
     if data not in MADE_HERE and Path(data).is_dir():
         raise UsageError(f"--assets needs true objects: --data {data} is a folder of images")
     from partrm.assets.export import DEFAULT_FORMATS, require_packages
@@ -240,7 +242,7 @@ def _run(
     options: "RunOptions",
     lpips: Literal["auto", "none"] | Path,
     settings: "RunSettings",
-    task: Literal["prediction", "manipulation"],
+    task: Literal["prediction", "manipulation", "arm"],
     grid: bool,
     json: bool,
 ) -> None:
@@ -253,14 +255,19 @@ def _run(
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
     from partrm.model.devices import select_device
+    from partrm.robotics.arm_evaluation import evaluate_arm
     from partrm.robotics.manipulation import evaluate_manipulation
+    from partrm.robotics.panda import mink_package, panda_file
     from partrm.robotics.simulated_object import mujoco_package
 
     select_device(options.device)
     # Found out now rather than after the planning: there are weights, and the results can be written.
     load_model(options.model)
-    if task == "manipulation":
+    if task != "prediction":
         mujoco_package()
+        if task == "arm":
+            mink_package()
+            panda_file()
     else:
         options = replace(options, lpips=find_lpips(lpips))
     ranks = Ranks.of(options.device)
@@ -271,6 +278,9 @@ def _run(
     if task == "manipulation":
         assert isinstance(evalset, EvalSet)
         evaluate_manipulation(evalset, out, options, settings, listener=listener)
+    elif task == "arm":
+        assert isinstance(evalset, EvalSet)
+        evaluate_arm(evalset, out, options, settings, listener=listener)
     elif grid:
         evaluate_grid(evalset, out, options, settings.limit, listener)
     else:

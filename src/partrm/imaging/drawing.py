@@ -102,7 +102,8 @@ def draw_numbered(
     for index in order:
         full = torch.nn.functional.interpolate(masks[index][None, None], picture.shape[:2], mode="nearest")[0, 0]
         inside = np.pad(full.numpy() > 0.5, 1)
-        row, column = np.unravel_index(int(distance_transform_edt(inside).argmax()), inside.shape)
+        depth = np.asarray(distance_transform_edt(inside))
+        row, column = np.unravel_index(int(depth.argmax()), inside.shape)
         x, y = int(column) - 0.5, int(row) - 0.5
         color = PALETTE[index % len(PALETTE)]
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=WHITE, outline=color, width=2)

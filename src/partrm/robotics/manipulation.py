@@ -1,7 +1,6 @@
 """How far predictions get a robot: every sample's true object, pulled open by guides that know more or less of it."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,10 @@ import numpy as np
 import torch
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
-from partrm.evaluation.report import git_commit, identify
-from partrm.evaluation.results import COVERAGE, RESAMPLES, Identity, Statistic
+from partrm.evaluation.report import identify
+from partrm.evaluation.results import Identity
 from partrm.evaluation.samples import RunSettings, SampleLabel
-from partrm.evaluation.scoring import summarise_values
-from partrm.evaluation.session import ROWS, SILENT, Listener, RunOptions, complete_rows
-from partrm.evaluation.tables import Table, with_interval
-from partrm.files import staged_folder
+from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.geometry.framing import joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
@@ -25,12 +21,12 @@ from partrm.model.checkpoints import LoadedModel
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
+from partrm.robotics.guides import Plan
+from partrm.robotics.report import save_rows
 from partrm.robotics.simulated_object import Task, simulate
-from partrm.robotics.suction import Plan, PullResult, SuctionSettings, pull_in
+from partrm.robotics.suction import PullResult, SuctionSettings, pull_in
 
 SCHEMA = "partrm.manipulation/1"
-
-RESULTS, REPORT = "manipulation.json", "manipulation.md"
 
 GUIDES = {
     "true_joint": "true joint",
@@ -40,9 +36,6 @@ GUIDES = {
     "straight_pull": "straight pull along the drag",
 }
 """What leads the cup, and what it is called."""
-
-SUCCESS_SHARES = (0.9, 0.75, 0.5)
-"""A pull succeeds that opens so much of the remaining range."""
 
 
 @dataclass(frozen=True)
@@ -238,88 +231,5 @@ def evaluate_manipulation(
 
     done = complete_rows(job, out, options, identity, ManipulationRow.from_json, listener)
     if done.main:
-        tables = manipulation_tables(done.rows)
-        with staged_folder(out) as folder:
-            content = json.dumps(results_json(done.identity, done.rows), indent=1, allow_nan=False)
-            (folder / RESULTS).write_text(content + "\n", encoding="utf-8")
-            (folder / REPORT).write_text(report_text(done.identity, tables, done.seconds), encoding="utf-8")
-        (out / ROWS).unlink()
-        for guide, name in GUIDES.items():
-            share = success(done.rows, guide, SUCCESS_SHARES[0])
-            listener.say(f"{name}: {with_interval('success', share)} opened to {SUCCESS_SHARES[0]:.0%}")
-        listener.say(f"report: {out / REPORT}, {out / RESULTS}")
+        save_rows(done, GUIDES, out, "manipulation", listener)
     return done.rows
-
-
-def success(rows: Sequence[ManipulationRow], guide: str, share: float) -> Statistic:
-    """Share of the samples that a guide opens so far, with its interval over objects."""
-    return over_rows(rows, lambda row: float(row.pulls[guide].opened >= share))
-
-
-def over_rows(rows: Sequence[ManipulationRow], value: Callable[[ManipulationRow], float]) -> Statistic:
-    """A value's statistic over some rows."""
-    return summarise_values([value(row) for row in rows], [row.label.object for row in rows])
-
-
-def statistics_of(rows: Sequence[ManipulationRow], guide: str) -> dict[str, Statistic]:
-    """Success at every share, and the mean share of the range that is left."""
-    named = {f"success_{round(100 * share)}": success(rows, guide, share) for share in SUCCESS_SHARES}
-    return named | {"left": over_rows(rows, lambda row: row.pulls[guide].left)}
-
-
-def groups_of(rows: Sequence[ManipulationRow]) -> dict[str, list[ManipulationRow]]:
-    """All samples, those of each joint type, those of each category."""
-    groups: dict[str, list[ManipulationRow]] = {"all": list(rows)}
-    for key in (lambda row: str(row.label.joint_type), lambda row: row.label.category):
-        for name in sorted({key(row) for row in rows}):
-            groups[name] = [row for row in rows if key(row) == name]
-    return groups
-
-
-def results_json(identity: ManipulationIdentity, rows: Sequence[ManipulationRow]) -> dict[str, Any]:
-    """The content of ``manipulation.json``: metres, radians, seconds."""
-    head = identity.to_json()
-    summary = {
-        group: {"samples": len(some)}
-        | {guide: {name: asdict(s) for name, s in statistics_of(some, guide).items()} for guide in GUIDES}
-        for group, some in groups_of(rows).items()
-    }
-    return head | {
-        "code": head["code"] | {"commit": git_commit()},
-        "guides": GUIDES,
-        "intervals": {"coverage": COVERAGE, "resamples": RESAMPLES, "drawn": "objects"},
-        "summary": summary,
-        "samples": [row.to_json() for row in rows],
-    }
-
-
-def manipulation_tables(rows: Sequence[ManipulationRow]) -> list[Table]:
-    """Every guide, and every group of samples."""
-    shares = [f"opened ≥ {share:.0%}" for share in SUCCESS_SHARES]
-    of_guides = [
-        (name, *(with_interval(column, value) for column, value in statistics_of(rows, guide).items()))
-        for guide, name in GUIDES.items()
-    ]
-    of_groups = [
-        (name, str(len(some)), *(with_interval(guide, success(some, guide, SUCCESS_SHARES[0])) for guide in GUIDES))
-        for name, some in groups_of(rows).items()
-    ]
-    return [
-        Table("Guides, all samples", ("guide", *shares, "range left"), tuple(of_guides)),
-        Table(f"Opened ≥ {SUCCESS_SHARES[0]:.0%}", ("", "samples", *GUIDES.values()), tuple(of_groups)),
-    ]
-
-
-def report_text(identity: ManipulationIdentity, tables: Sequence[Table], seconds: float) -> str:
-    """The report as Markdown."""
-    known = identity.evaluation
-    head = (
-        f"Model {known.model.name} ({known.model.hash}), partrm {known.code.version} (source {known.code.source}), "
-        f"{known.device}, {known.settings.views} view(s), {known.settings.drags} drag(s), {known.settings.framing} "
-        f"framing, data checksum {known.data.checksum}, {seconds:.0f} s."
-    )
-    lines = [f"# Manipulation on `{known.data.name}`", "", head, ""]
-    lines += ["Means, with 95 % bootstrap intervals over objects.", ""]
-    for table in tables:
-        lines += table.markdown()
-    return "\n".join(lines)

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
 
+from partrm.assets.collision import greedy_boxes
 from partrm.errors import PartRMError
 from partrm.geometry.joints import JointType
 from partrm.objects.articulated_object import ArticulatedObject, Joint
@@ -34,6 +35,19 @@ SHEET_M = 1e-3
 
 CONVEX_AREA = 0.05
 """A piece is convex where its area differs from its hull's by less than this share."""
+
+
+ROBOT_BIT = "4"
+"""Robots meet objects by this bit of their geometries' ``contype``."""
+
+HIDDEN = "3"
+"""Group of geometries that meet but are not shown."""
+
+SHOWN = {True: "0.85 0.45 0.2 1", False: "0.72 0.74 0.76 1"}
+"""Colours of the dragged part and of the rest."""
+
+ROBOT_CELL_M = 0.006
+"""Pieces that do not fill their hulls meet a robot as boxes of such cells, along their surface."""
 
 
 class SimulationError(PartRMError):
@@ -127,9 +141,11 @@ class Piece:
     """A connected piece of a part's surface, which collides as its convex hull."""
 
     vertices: Float[np.ndarray, "v 3"]
-    """Object frame, source state."""
+    """Of its hull; object frame, source state."""
     convex: bool
     """Whether it fills its hull."""
+    surface: Float[np.ndarray, "f 3 3"]
+    """Corners of its triangles."""
 
 
 def pieces_of(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> list[Piece]:
@@ -168,10 +184,33 @@ def piece_of(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) 
     try:
         hull = ConvexHull(points)
     except QhullError:  # no wider than a line: too small to meet anything
-        return Piece(np.zeros((0, 3)), False)
+        return Piece(np.zeros((0, 3)), False, vertices[faces])
     # A sheet may be drawn from one side or from both.
     share = min(abs(area * n / hull.area - 1) for n in range(1, sides + 1))
-    return Piece(points[hull.vertices], share < CONVEX_AREA)
+    return Piece(points[hull.vertices], share < CONVEX_AREA, vertices[faces])
+
+
+def surface_boxes(
+    corners: Float[np.ndarray, "f 3 3"], cell: float
+) -> Iterator[tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]]:
+    """Lowest and highest corners of few boxes, along the axes, that together cover every cell that a surface goes
+    through (all but slivers of some)."""
+    points = np.concatenate([_spread(triangle, 0.5 * cell) for triangle in corners])
+    low = points.min(0) - 0.5 * cell
+    cells = np.unique(np.floor((points - low) / cell).astype(np.int64), axis=0)
+    occupied = np.zeros(cells.max(0) + 1, dtype=bool)
+    occupied[tuple(cells.T)] = True
+    for first, last in greedy_boxes(occupied):
+        yield low + cell * first, low + cell * last
+
+
+def _spread(triangle: Float[np.ndarray, "3 3"], spacing: float) -> Float[np.ndarray, "n 3"]:
+    """Points of a triangle, no farther apart than ``spacing`` along two of its sides."""
+    sides = triangle[1:] - triangle[0]
+    n, m = (np.ceil(np.linalg.norm(sides, axis=1) / spacing).astype(int) + 1).tolist()
+    u, v = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, m), indexing="ij")
+    inside = u + v <= 1 + 1e-9
+    return triangle[0] + u[inside][:, None] * sides[0] + v[inside][:, None] * sides[1]
 
 
 def triangle_areas(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float[np.ndarray, " f"]:
@@ -225,17 +264,27 @@ def simulate(task: Task, resistance: JointResistance, timestep_s: float) -> Simu
         SimulationError: MuJoCo is not installed, or does not take the object.
     """
     mujoco = mujoco_package()
+    model = mujoco.MjModel.from_xml_string(task_xml(task, resistance, timestep_s))
+    return SimulatedObject(model, mujoco.MjData(model), int(model.body(DRAGGED).id))
+
+
+def task_xml(task: Task, resistance: JointResistance, timestep_s: float, robot: bool = False) -> str:
+    """The MJCF of a task; with ``robot``, its surfaces also meet geometries whose ``contype`` has :data:`ROBOT_BIT`.
+
+    Raises:
+        SimulationError: MuJoCo is not installed, or does not take the object.
+    """
+    mujoco = mujoco_package()
     posed = task.object.posed_vertices(task.q_source)
     pieces: dict[str, list[Piece]] = {name: [] for name in sorted(set(map(task.body_name, range(len(posed)))))}
     for number, part in enumerate(task.object.parts):
         pieces[task.body_name(number)] += [p for p in pieces_of(posed[number], part.faces) if len(p.vertices)]
     try:
         swept = mujoco.MjModel.from_xml_string(_xml(task, resistance, timestep_s, pieces, posed, None))
-        pairs = colliding_pairs(mujoco, swept, task, pieces)
-        model = mujoco.MjModel.from_xml_string(_xml(task, resistance, timestep_s, pieces, posed, pairs))
     except ValueError as error:
         raise SimulationError(f"{task.object.name}: MuJoCo does not take it ({error})") from error
-    return SimulatedObject(model, mujoco.MjData(model), int(model.body(DRAGGED).id))
+    pairs = colliding_pairs(mujoco, swept, task, pieces)
+    return _xml(task, resistance, timestep_s, pieces, posed, pairs, robot)
 
 
 def mujoco_package() -> Any:
@@ -279,6 +328,7 @@ def _xml(
     pieces: dict[str, list[Piece]],
     posed: list[Float[np.ndarray, "_ 3"]],
     pairs: list[tuple[str, str]] | None,
+    robot: bool = False,
 ) -> str:
     """MJCF of a task; without ``pairs`` the dragged part meets everything, with them only these pieces meet."""
     root = ET.Element("mujoco", model="task")
@@ -297,17 +347,38 @@ def _xml(
             full = (*inertia.diagonal(), inertia[0, 1], inertia[0, 2], inertia[1, 2])
             ET.SubElement(element, "inertial", pos=numbers(centre), mass=repr(mass), fullinertia=numbers(full))
             _add_joint(element, task, part, body, resistance)
+        if robot:
+            _add_pictures(asset, element, task, body, posed)
         sides = {"contype": "1", "conaffinity": "2"} if body == DRAGGED else {"contype": "2", "conaffinity": "1"}
         sides = sides if pairs is None else {"contype": "0", "conaffinity": "0"}
         for number, piece in enumerate(some):
             name = f"{body}_{number}"
             ET.SubElement(asset, "mesh", name=name, inertia="shell", vertex=numbers(piece.vertices.ravel()))
-            ET.SubElement(element, "geom", {"name": name, "type": "mesh", "mesh": name} | sides)
+            hull = {"conaffinity": ROBOT_BIT} if robot and piece.convex else {}
+            hull |= {"group": HIDDEN} if robot else {}
+            ET.SubElement(element, "geom", {"name": name, "type": "mesh", "mesh": name} | sides | hull)
+            for low, high in surface_boxes(piece.surface, ROBOT_CELL_M) if robot and not piece.convex else ():
+                place = {"type": "box", "pos": numbers((low + high) / 2), "size": numbers((high - low) / 2)}
+                ET.SubElement(element, "geom", place | {"contype": "0", "conaffinity": ROBOT_BIT, "group": HIDDEN})
     if pairs:
         contact = ET.SubElement(root, "contact")
         for one, other in pairs:
             ET.SubElement(contact, "pair", geom1=one, geom2=other)
     return ET.tostring(root, encoding="unicode")
+
+
+def _add_pictures(
+    asset: ET.Element, element: ET.Element, task: Task, body: str, posed: list[Float[np.ndarray, "_ 3"]]
+) -> None:
+    """The true surfaces of a body, to be looked at."""
+    for number, part in enumerate(task.object.parts):
+        if task.body_name(number) == body and len(part.faces):
+            vertices, faces = numbers(posed[number].ravel()), " ".join(map(str, part.faces.ravel().tolist()))
+            ET.SubElement(asset, "mesh", name=f"shown_{number}", inertia="shell", vertex=vertices, face=faces)
+            ET.SubElement(
+                element, "geom", type="mesh", mesh=f"shown_{number}", contype="0", conaffinity="0", group="2",
+                rgba=SHOWN[body == DRAGGED],
+            )  # fmt: skip
 
 
 def _add_joint(element: ET.Element, task: Task, part: int, body: str, resistance: JointResistance) -> None:

@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from partrm.robotics.arcs import Arc, ArcPrior, Vector, estimate_arc
+from partrm.robotics.arcs import ArcPrior
+from partrm.robotics.guides import Guide, Plan
 from partrm.robotics.simulated_object import (
     JointResistance,
     SimulatedObject,
@@ -73,43 +74,6 @@ class PullResult:
     def left(self) -> float:
         """Share of the remaining range that is left, at least 0."""
         return max(0.0, 1.0 - self.opened)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the cup follows."""
-
-    arc: Arc
-    """Object frame, metres; it starts at the point of the part that the cup holds."""
-    closed_loop: bool = False
-    """Whether the arc is estimated anew, from where the point has been, along the way."""
-
-
-class Guide:
-    """Where a cup that follows a plan is led."""
-
-    def __init__(self, plan: Plan, settings: SuctionSettings, seed: int) -> None:
-        arc = plan.arc
-        self._predicted = self._arc = arc
-        self._settings, self._closed_loop = settings, plan.closed_loop
-        self._noise = np.random.default_rng(seed)
-        self._path = [arc.start]
-        self._length = 0.0
-        self._target = arc.start
-
-    def target(self, point: Vector) -> Vector:
-        """Where the cup is led next, one timestep on, while it holds ``point``."""
-        s = self._settings
-        if self._closed_loop and float(np.linalg.norm(point - self._path[-1])) > s.refit_m:
-            self._path.append(point + self._noise.normal(0, s.sensor_noise_m, 3))
-            path = np.array(self._path[1:])
-            self._arc = estimate_arc(path, self._predicted, s.prior)
-            # The pull, or the push against gravity, stays as strong as it was, along the new arc.
-            self._length = float(self._arc.lengths(np.stack([*path, self._target]))[-1])
-        turn = s.turn_rad_per_s / max(float(np.linalg.norm(self._arc.curvature)), 1e-9)
-        self._length += min(s.speed_m_per_s, turn) * s.timestep_s
-        self._target = self._arc.points(np.array([self._length]))[0]
-        return self._target
 
 
 def pull(task: Task, plan: Plan, settings: SuctionSettings, seed: int = 0) -> PullResult:

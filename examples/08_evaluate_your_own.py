@@ -4,7 +4,7 @@ A sample is a folder: ``sample.json`` with drags in pixels of the first view, ``
 camera in ``before/`` and ``after/``; a true joint and masks of the part may be added (docs/evaluation.md). Here one is
 written from two poses of a generated oven (extras ``data`` and ``eval``); replace it with yours.
 
-    python examples/06_evaluate_your_own.py --out own
+    python examples/08_evaluate_your_own.py --out own
 """
 
 import json

@@ -1,0 +1,199 @@
+"""How many true objects an arm opens that reads a prediction; and, to tell what holds it, one that knows more."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
+from partrm.evaluation.report import identify
+from partrm.evaluation.results import Identity
+from partrm.evaluation.samples import RunSettings, SampleLabel
+from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
+from partrm.evaluation.tables import Table, with_interval
+from partrm.inference.decode import read_motion, run_network
+from partrm.model.checkpoints import LoadedModel
+from partrm.robotics.arm import FAILURES, ArmResult, ArmSettings, open_with_arm
+from partrm.robotics.arm_plan import BelievedObject
+from partrm.robotics.beliefs import as_believed, true_object
+from partrm.robotics.manipulation import task_of
+from partrm.robotics.panda import Kinematics
+from partrm.robotics.report import SUCCESS_SHARES, save_rows, success
+
+SCHEMA = "partrm.arm/1"
+
+ARMS = {
+    "predicted": "prediction",
+    "true_joint": "predicted surface, true joint",
+    "true_object": "true surface, true joint",
+}
+"""What an arm knows, and what that is called."""
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One sample: how far the arm got by each knowledge."""
+
+    label: SampleLabel
+    span: float
+    """Signed remaining range from the source state, radians or metres."""
+    pulls: dict[str, ArmResult]
+    """Of the :data:`ARMS` that were asked for."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``arm.json`` has it."""
+        known = {name: value for name, value in asdict(self.label).items() if value is not None}
+        pulls = {name: asdict(result) | {"left": result.left} for name, result in self.pulls.items()}
+        return known | {"span": self.span, "pulls": pulls}
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> "ArmRow":
+        """The row that :meth:`to_json` wrote."""
+        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        names = [f.name for f in fields(ArmResult)]
+        pulls = {arm: ArmResult(**{n: result[n] for n in names}) for arm, result in row["pulls"].items()}
+        return ArmRow(label, row["span"], pulls)
+
+
+@dataclass(frozen=True)
+class ArmIdentity:
+    """What the rows depend on."""
+
+    evaluation: Identity
+    arm: ArmSettings
+
+    def to_json(self) -> dict[str, Any]:
+        """The head of ``arm.json``, but for the commit."""
+        plain = asdict(self.arm) | {"plan": asdict(self.arm.plan)}
+        return self.evaluation.to_json() | {"schema": SCHEMA, "arm": listed(plain)}
+
+
+def listed(value: Any) -> Any:
+    """A nested value as JSON would give it back."""
+    if isinstance(value, dict):
+        return {key: listed(one) for key, one in value.items()}
+    return [listed(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+@dataclass(frozen=True)
+class ArmJob:
+    """What every process needs to know."""
+
+    evalset: EvalSet
+    model: str
+    settings: RunSettings
+    arm: ArmSettings = field(default_factory=ArmSettings)
+    knowledge: tuple[str, ...] = tuple(ARMS)
+
+    def scorer(self, model: LoadedModel) -> "ArmOperator":
+        """Open everything on the device of the model's weights; the simulation runs on the CPU."""
+        device = next(model.network.parameters()).device
+        return ArmOperator(self.evalset.open(device), model, self)
+
+
+@dataclass(frozen=True)
+class ArmOperator:
+    """A model and a set, on one device."""
+
+    stage: MeshSamples
+    model: LoadedModel
+    job: ArmJob
+
+    @cached_property
+    def kinematics(self) -> Kinematics:
+        """Of the arm, made once."""
+        return Kinematics()
+
+    def rows(self, numbers: Sequence[int]) -> list[ArmRow]:
+        """The rows of some samples."""
+        return [self._row(number, predicted) for number, predicted in zip(numbers, self.believed(numbers), strict=True)]
+
+    def believed(self, numbers: Sequence[int]) -> list[BelievedObject]:
+        """What the model says of some samples; without points where it shows no part."""
+        posed = self.stage.posed(numbers)
+        inputs = network_input(self.stage, posed, numbers, self.job.settings, self.model.config.image_size_px)
+        output = run_network(self.model.articulated, inputs)
+        found = []
+        for row in range(len(numbers)):
+            gaussians, moving, joint = read_motion(output, inputs, row)
+            framing = posed.framing[row].to("cpu")
+            found.append(as_believed(gaussians, moving, joint, inputs, row, framing, self.job.arm.diagonal_m))
+        return found
+
+    def _row(self, number: int, predicted: BelievedObject) -> ArmRow:
+        arm = self.job.arm
+        task = task_of(self.stage.evalset, number, arm.diagonal_m)
+        start = self.stage.evalset.plan.drag_point[number, 0].double().numpy() * arm.diagonal_m
+        truth = true_object(task, start, predicted.seen_from, number)
+        knowledge = {
+            "predicted": predicted,
+            "true_joint": replace(
+                predicted, joint=truth.joint, axis=truth.axis, pivot=truth.pivot, amount=truth.amount
+            ),
+            "true_object": truth,
+        }
+        pulls = {
+            name: open_with_arm(task, knowledge[name], arm, self.kinematics, number) for name in self.job.knowledge
+        }
+        return ArmRow(self.stage.label(number), task.span, pulls)
+
+
+def evaluate_arm(
+    evalset: EvalSet,
+    out: Path,
+    options: RunOptions | None = None,
+    settings: RunSettings | None = None,
+    arm: ArmSettings | None = None,
+    knowledge: Sequence[str] = tuple(ARMS),
+    listener: Listener = SILENT,
+) -> list[ArmRow]:
+    """Let an arm open every sample's object by each knowledge, and write ``arm.json`` and ``.md`` into ``out``.
+
+    A run that was cut off goes on when it is called again, as :func:`partrm.evaluation.session.evaluate_into` does.
+
+    Raises:
+        SimulationError: MuJoCo, mink or the arm's model is not there, or a simulation failed.
+        as :func:`partrm.evaluation.session.evaluate_into`.
+    """
+    options, settings, arm = options or RunOptions(), settings or RunSettings(), arm or ArmSettings()
+    job = ArmJob(evalset, options.model, settings, arm, tuple(knowledge))
+
+    def identity(model: LoadedModel, device: str) -> ArmIdentity:
+        return ArmIdentity(identify(evalset, model, settings, None, device), arm)
+
+    done = complete_rows(job, out, options, identity, ArmRow.from_json, listener)
+    if done.main:
+        save_rows(done, {name: ARMS[name] for name in knowledge}, out, "arm", listener, reach_tables)
+    return done.rows
+
+
+def reach_tables(rows: Sequence[ArmRow]) -> list[Table]:
+    """What the arm opens of what it can reach, and why not the others."""
+    names = list(rows[0].pulls)
+    reached = []
+    for name in names:
+        some = [row for row in rows if row.pulls[name].reachable]
+        share = with_interval("success", success(some, name, SUCCESS_SHARES[0])) if some else ""
+        reached.append((ARMS[name], str(len(some)), share))
+    endings = {name: Counter(why(row.pulls[name]) for row in rows) for name in names}
+    meaning: dict[str, str] = {"open": "", **FAILURES}
+    shown = [key for key in meaning if any(endings[name][key] for name in names)]
+    return [
+        Table(
+            f"Opened ≥ {SUCCESS_SHARES[0]:.0%} of what is reachable",
+            ("arm knows", "reachable", "opened"),
+            tuple(reached),
+        ),
+        Table(
+            "Samples by their end",
+            ("end", "", *(ARMS[name] for name in names)),
+            tuple((key, meaning[key], *(str(endings[name][key]) for name in names)) for key in shown),
+        ),
+    ]
+
+
+def why(result: ArmResult) -> str:
+    """How a run ended; ``open`` whatever stopped it after it had succeeded."""
+    return "open" if result.opened >= SUCCESS_SHARES[0] else result.ending

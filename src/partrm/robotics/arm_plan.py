@@ -1,0 +1,220 @@
+"""What an arm makes of a prediction before it moves: where it stands, which grasp it takes, whether it can follow.
+
+Nothing here knows the true object.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import KDTree
+from scipy.spatial.transform import Rotation
+
+from partrm.geometry.joints import JointType
+from partrm.robotics.arcs import Arc, Vector
+from partrm.robotics.grasps import Grasp, GraspScene, GraspSettings, find_grasps, inside_gripper
+from partrm.robotics.panda import HOME, Kinematics, Reached
+
+SHOULDER_M, WRIST_M, ARM_M = 0.333, 0.21, 0.80
+"""Height of the shoulder; from between the finger tips back to the last joint; the straight arm between the two."""
+
+Unplanned = Literal["no grasp", "out of reach"]
+"""Why there is no plan."""
+
+
+@dataclass(frozen=True)
+class BelievedObject:
+    """All that an arm knows of an object; object frame, metres: a calibrated camera's, and the size is given."""
+
+    points: Float[np.ndarray, "n 3"]
+    """Of its surfaces."""
+    moving: np.ndarray
+    """[n] which of them are the part's."""
+    start: Vector
+    """The point of the part that the drag starts on."""
+    joint: JointType
+    axis: Vector
+    """Unit; the motion is right-handed about it or along it."""
+    pivot: Vector
+    amount: float
+    """Of the motion, positive; radians or metres."""
+    seen_from: Vector
+    """Where the camera stands."""
+
+    def thinned(self, spacing: float) -> "BelievedObject":
+        """The same with one point of the part, and one of the rest, in each cell of a grid."""
+        cells = np.column_stack([np.floor(self.points / spacing).astype(np.int64), self.moving])
+        kept = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+        return replace(self, points=self.points[kept], moving=self.moving[kept])
+
+    def arc(self, point: Vector) -> Arc:
+        """The way of a point of the part."""
+        return Arc.of_joint(self.joint, self.axis, self.pivot, point)
+
+    def carried(self, share: float) -> Float[np.ndarray, "4 4"]:
+        """``T_object_object`` of the part after a share of the motion."""
+        T = np.eye(4)
+        if self.joint == JointType.PRISMATIC:
+            T[:3, 3] = share * self.amount * self.axis
+        else:
+            T[:3, :3] = Rotation.from_rotvec(share * self.amount * self.axis).as_matrix()
+            T[:3, 3] = self.pivot - T[:3, :3] @ self.pivot
+        return T
+
+    def grasp_scene(self) -> GraspScene:
+        """What grasps are chosen by."""
+        lever = np.ones(len(self.points))
+        if self.joint != JointType.PRISMATIC:
+            radius = np.linalg.norm(np.cross(self.points - self.pivot, self.axis), axis=1)
+            lever = radius / max(float(radius[self.moving].max(initial=0.0)), 1e-9)
+        way = self.arc(self.start).tangent
+        return GraspScene(self.points, self.moving, self.start, way, lever, self.seen_from)
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """Where an arm may stand and what it looks ahead at; metres."""
+
+    azimuths_deg: tuple[float, ...] = (0.0, 40.0, -40.0, 80.0, -80.0)
+    """Of the base about the held point, from the camera's side."""
+    distances: tuple[float, ...] = (0.5, 0.65)
+    """From its axis to the held point, level."""
+    drops: tuple[float, ...] = (0.25, 0.5)
+    """Of its foot below the held point."""
+    pregrasp: float = 0.1
+    """Straight before the grasp."""
+    steps: int = 8
+    """Poses along the predicted motion that must be reached."""
+    spacing: float = 0.005
+    """Of the object's points; denser ones are thinned out."""
+    link_radius: float = 0.06
+    """So near may the middle of a link come to what is seen of the object."""
+    tries: int = 6
+    """Grasps that are tried from one place, one after the other while none holds, at most."""
+    shifts: tuple[float, ...] = (0.025, -0.025)
+    """Of the best grasp along the way its fingers close: these count as others."""
+    retry_turn: float = 2.0
+    """No joint turns farther than that between two of them (rad)."""
+    grasps: GraspSettings = field(default_factory=GraspSettings)
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """A place for the base, and grasps from which it can follow the predicted motion."""
+
+    T_object_base: Float[np.ndarray, "4 4"]
+    grasps: tuple[Grasp, ...]
+    """The best first."""
+    q_pregrasp: tuple[Float[np.ndarray, "7"], ...]
+    """Joint positions before each of them."""
+
+
+def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> ArmPlan | Unplanned:
+    """The first grasp, by score, and place from which the arm reaches the whole predicted motion."""
+    believed = believed.thinned(settings.spacing)
+    planner = _Planner(believed, kinematics, settings)
+    grasps = find_grasps(believed.grasp_scene(), settings.grasps, planner.free)
+    if not grasps:
+        return "no grasp"
+    for grasp in grasps:
+        for T in places(believed, settings):
+            q = planner.feasible(grasp, T)
+            if q is None:
+                continue
+            found = [(grasp if q[0] else grasp.flipped, q[1])]
+            # Another grasp, or this one beside its place: what is predicted is wrong by centimetres.
+            for other in [*grasps, *(grasp.shifted(along) for along in settings.shifts)]:
+                if len(found) == settings.tries:
+                    break
+                again = None if other is grasp else planner.feasible(other, T)
+                if again is not None and np.abs(again[1] - q[1]).max() < settings.retry_turn:
+                    found.append((other if again[0] else other.flipped, again[1]))
+            return ArmPlan(T, tuple(g for g, _ in found), tuple(q for _, q in found))
+    return "out of reach"
+
+
+def places(believed: BelievedObject, settings: PlanSettings) -> Iterator[Float[np.ndarray, "4 4"]]:
+    """``T_object_base`` of the places that are tried: upright, facing the held point."""
+    away = believed.seen_from - believed.start
+    towards_camera = np.arctan2(away[1], away[0])
+    for drop in settings.drops:
+        for distance in settings.distances:
+            for azimuth in np.radians(settings.azimuths_deg) + towards_camera:
+                T = np.eye(4)
+                T[:3, :3] = Rotation.from_euler("z", azimuth + np.pi).as_matrix()
+                T[:3, 3] = believed.start + np.array([distance * np.cos(azimuth), distance * np.sin(azimuth), -drop])
+                yield T
+
+
+class _Planner:
+    """Checks of grasps and places, with what they share."""
+
+    def __init__(self, believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> None:
+        self._believed, self._kinematics, self._settings = believed, kinematics, settings
+        self._body = KDTree(believed.points[~believed.moving])
+        self._part = KDTree(believed.points[believed.moving])
+        shares = np.linspace(0, 1, settings.steps)
+        self._carried = [believed.carried(share) for share in shares]
+
+    def feasible(self, grasp: Grasp, T_object_base: Float[np.ndarray, "4 4"]) -> tuple[bool, np.ndarray] | None:
+        """Joint positions before the grasp if all poses are reached from there, and whether without the flip."""
+        T_base_object = np.linalg.inv(T_object_base)
+        for straight in (True, False):
+            hand = (grasp if straight else grasp.flipped).T_object_gripper
+            poses = [T_base_object @ T @ hand for T in self._carried]
+            if self._too_far(poses):
+                return None
+            before = poses[0].copy()
+            before[:3, 3] -= self._settings.pregrasp * before[:3, 2]
+            for seed in seeds(before):
+                reached = self._kinematics.reach(before, seed)
+                there = reached.there and self._clear(reached, T_object_base, 0)
+                if there and self._follows(poses, reached, T_object_base):
+                    return straight, reached.q
+        return None
+
+    def free(self, grasp: Grasp) -> bool:
+        """Whether the gripper comes to a grasp, and stays through the motion, without running into the object."""
+        hand, points = grasp.T_object_gripper, self._believed.points
+        if self._meets(points, grasp, hand, self._settings.pregrasp):
+            return False
+        rest = points[~self._believed.moving]
+        return not any(self._meets(rest, grasp, T @ hand, 0.0) for T in self._carried[1:])
+
+    def _meets(self, points: np.ndarray, grasp: Grasp, T_object_gripper: np.ndarray, back: float) -> bool:
+        settings = self._settings.grasps
+        local = (points - T_object_gripper[:3, 3]) @ T_object_gripper[:3, :3]
+        inside = inside_gripper(local, grasp.opening, settings.gripper, back)
+        return int(np.count_nonzero(inside)) > settings.strays
+
+    def _too_far(self, poses: Sequence[Float[np.ndarray, "4 4"]]) -> bool:
+        """Whether the wrist would be farther from the shoulder than the arm is long."""
+        wrists = np.stack([T[:3, 3] - WRIST_M * T[:3, 2] for T in poses])
+        return bool((np.linalg.norm(wrists - [0, 0, SHOULDER_M], axis=1) > ARM_M).any())
+
+    def _follows(self, poses: Sequence[np.ndarray], reached: Reached, T_object_base: np.ndarray) -> bool:
+        for number, T in enumerate(poses):
+            reached = self._kinematics.reach(T, reached.q)
+            if not (reached.there and self._clear(reached, T_object_base, number)):
+                return False
+        return True
+
+    def _clear(self, reached: Reached, T_object_base: np.ndarray, number: int) -> bool:
+        """Whether the links keep away from what is seen of the object after a step of the motion."""
+        links = self._kinematics.skeleton(reached.q) @ T_object_base[:3, :3].T + T_object_base[:3, 3]
+        T = np.linalg.inv(self._carried[number])
+        on_part = links @ T[:3, :3].T + T[:3, 3]
+        radius = self._settings.link_radius
+        return bool((self._body.query(links)[0] > radius).all() and (self._part.query(on_part)[0] > radius).all())
+
+
+def seeds(T_base_gripper: Float[np.ndarray, "4 4"]) -> Iterator[Float[np.ndarray, "7"]]:
+    """Joint positions from which a pose is looked for: the resting pose turned towards it, and its neighbours."""
+    ahead = np.arctan2(T_base_gripper[1, 3], T_base_gripper[0, 3])
+    for shoulder, wrist in ((0.0, 0.0), (0.7, 0.7), (-0.7, -0.7)):
+        q = np.array(HOME)
+        q[0] = np.clip(ahead + shoulder, -2.8, 2.8)
+        q[2], q[6] = -shoulder, HOME[6] + wrist
+        yield q

@@ -1,0 +1,93 @@
+"""A Panda before a cabinet of which it knows everything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.boxes import box, cabinet
+
+from partrm.objects.articulated_object import ArticulatedObject
+from partrm.robotics.arm import ArmSettings, open_with_arm
+from partrm.robotics.arm_plan import BelievedObject, PlanSettings, plan_arm
+from partrm.robotics.beliefs import true_object
+from partrm.robotics.grasps import GraspSettings
+from partrm.robotics.panda import HOME, Kinematics, panda_file
+from partrm.robotics.simulated_object import SimulationError, Task
+
+pytest.importorskip("mink", reason="the arm's kinematics are solved by mink (extra `robot`)")
+try:
+    panda_file()
+except SimulationError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+QUICK = PlanSettings(tries=2, grasps=GraspSettings(places=12))
+SETTINGS = ArmSettings(approach_m_per_s=0.1, simulation_s=0.004, timestep_s=0.012, plan=QUICK)
+DOOR, DRAWER = 1, 2
+HANDLES = {DOOR: ([0.055, -0.24, 0.1], [0.07, -0.225, 0.24]), DRAWER: ([0.055, -0.08, -0.2], [0.07, 0.08, -0.185])}
+"""Bars before the fronts, object of diagonal 1; the fronts end at 0.28 before the object is normalised."""
+
+
+def with_handles() -> ArticulatedObject:
+    obj = cabinet()
+    parts = list(obj.parts)
+    for number, (low, high) in HANDLES.items():
+        part = parts[number]
+        front = part.vertices[:, 0].max()
+        vertices, faces = box([front + low[0] - 0.02, *low[1:]], [front + high[0] - 0.02, *high[1:]])
+        parts[number] = replace(
+            part,
+            vertices=np.concatenate([part.vertices, vertices]),
+            faces=np.concatenate([part.faces, faces + len(part.vertices)]),
+            face_material=np.concatenate([part.face_material, np.zeros(len(faces), part.face_material.dtype)]),
+        )
+    return replace(obj, parts=tuple(parts)).rescaled(0.6, np.zeros(3))
+
+
+OBJECT = with_handles()
+
+
+@pytest.fixture(scope="module")
+def kinematics():
+    return Kinematics()
+
+
+def case(part: int, locked: bool = False) -> tuple[Task, BelievedObject]:
+    task = Task(OBJECT, part, OBJECT.closed_q(), float(OBJECT.joint_limits[part, 1]), locked)
+    start = OBJECT.parts[part].vertices[-8:].mean(0)
+    return task, true_object(task, start, np.array([1.4, -0.3, 0.5]), 0)
+
+
+def test_inverse_kinematics_reach_what_is_near_and_say_what_is_not(kinematics):
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = np.array([[0, 0, 1], [0, -1, 0], [1, 0, 0]]), [0.5, 0.1, 0.4]
+    assert kinematics.reach(T, np.array(HOME)).there
+    T[0, 3] = 1.5
+    assert kinematics.reach(T, np.array(HOME)).position_m > 0.3
+
+
+@pytest.mark.parametrize("part", [DRAWER, DOOR])
+def test_the_true_joint_opens(part, kinematics):
+    states = []
+    found = open_with_arm(*case(part), SETTINGS, kinematics, watch=lambda model, data: states.append(data.qpos.copy()))
+    assert found.ending == "open"
+    assert found.opened > 0.99
+    assert np.isfinite(states).all()
+
+
+def test_a_locked_joint_fails_with_a_finite_state(kinematics):
+    states = []
+    task, believed = case(DRAWER, locked=True)
+    found = open_with_arm(task, believed, SETTINGS, kinematics, watch=lambda model, data: states.append(data.qpos))
+    assert found.ending in ("stuck", "came off")
+    assert found.reachable
+    assert abs(found.opened) < 0.05
+    assert np.isfinite(states).all()
+
+
+def test_what_the_arm_cannot_reach_or_hold_is_told_apart(kinematics):
+    task, believed = case(DRAWER)
+    far = replace(believed, amount=3.0)
+    found = open_with_arm(task, far, SETTINGS, kinematics)
+    assert (found.ending, found.reachable, found.opened) == ("out of reach", False, 0.0)
+    bare = replace(believed, moving=np.zeros_like(believed.moving))
+    assert plan_arm(bare, kinematics, QUICK) == "no grasp"
