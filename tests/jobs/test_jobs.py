@@ -71,6 +71,7 @@ def test_every_job_has_a_folder_and_the_failed_one_a_line(folder, whole):
     assert "none.png" in failure["error"]
 
 
+@pytest.mark.full_size_pictures  # as the processes see them that the fixtures and this test start
 def test_killed_work_ends_with_the_same_bytes(folder, whole, tmp_path, in_this_process):
     out = tmp_path / "torn"
     run = subprocess.Popen([sys.executable, "-m", "partrm", *arguments(folder, out)], stderr=subprocess.DEVNULL)

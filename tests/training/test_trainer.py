@@ -120,11 +120,11 @@ def test_the_appearance_stage_trains(pool: Path, tmp_path: Path) -> None:
 
 def test_a_run_starts_from_the_weights_it_is_given_and_refuses_others(pool: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    old = PartRMNetwork(TINY)
+    old = PartRMNetwork(dataclasses.replace(TINY, down_channels=(32, 32)))
     save_checkpoint(old.state_dict(), old.config, tmp_path / "old", half=False)
     trainer = Trainer(tiny(pool, tmp_path / "run", 2, init=str(tmp_path / "old")))
     assert all(torch.equal(value, old.state_dict()[name]) for name, value in trainer.network.state_dict().items())
-    wide = dataclasses.replace(TINY, down_channels=(64, 128))
+    wide = dataclasses.replace(TINY, down_channels=(32, 64))
     save_checkpoint(PartRMNetwork(wide).state_dict(), wide, tmp_path / "wide")
     for init in (str(tmp_path / "wide"), "base"):
         with pytest.raises(TrainingError, match="weights of another network") as refusal:

@@ -419,7 +419,7 @@ def test_all_kinds_of_files_can_be_taken_away(session, client):
 
 def test_parts_found_are_numbered_and_a_click_moves_the_smallest(session, client, engine, monkeypatch):
     opened = session._opened
-    whole = engine.predict(opened.views, [(120, 75, 140, 75)])
+    whole = engine.predict(opened.views, [(120.0, 75.0, 140.0, 75.0)])
     masks = torch.zeros(2, 150, 200)
     masks[0, 50:100, 60:140], masks[1, 60:70, 70:90] = 1.0, 1.0
     found = tuple(FoundPart(replace(whole, part_mask=mask), 0.9) for mask in masks)

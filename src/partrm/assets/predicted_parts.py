@@ -158,7 +158,7 @@ def _owned(
     return own
 
 
-def _bodies(predictions: Sequence[PredictedObject], claims: Sequence[Bool[np.ndarray, "n k"]]) -> list[Gaussians]:
+def _bodies(predictions: Sequence[PredictedObject], claims: Sequence[Bool[np.ndarray, "_ k"]]) -> list[Gaussians]:
     """What nothing moves: of the surest prediction, and behind the others' parts.
 
     Raises:
