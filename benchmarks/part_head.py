@@ -78,15 +78,15 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    network, generator = load_model(arguments.model, "cpu").articulated, torch.Generator().manual_seed(0)
+    model, generator = load_model(arguments.model, "cpu"), torch.Generator().manual_seed(0)
     cells = [
-        cells_in(network, scene, index % KEPT_OUT == 0, generator)
+        cells_in(model.articulated, scene, index % KEPT_OUT == 0, generator)
         for index in track(range(arguments.objects), description="objects", console=Console(stderr=True))
         for scene in scenes_of(index, arguments.seed)
     ]
     head = fit(Cells.cat(cells))
     stored = {name: value.half().contiguous() for name, value in head.state_dict().items()}
-    save_file(stored, str(arguments.out))
+    save_file(stored, str(arguments.out), metadata={"fitted_to": model.hash})
 
 
 def scenes_of(index: int, seed: int) -> Iterator[Scene]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import partrm
 from partrm.api import PartRM
@@ -12,7 +13,7 @@ from partrm.errors import ConfigError
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.joints import JointType
 from partrm.inference import part_search
-from partrm.inference.part_head import PartHeadError, PartMaps
+from partrm.inference.part_head import FILE, PartHeadError, PartMaps
 from partrm.inference.part_search import NoPartsError, distinct, overlap, propose
 from partrm.inference.source import single_view
 from partrm.model.checkpoints import LoadedModel
@@ -25,6 +26,12 @@ SIDE = 32
 @pytest.fixture(scope="module")
 def base():
     return PartRM.from_pretrained("base", "cpu")
+
+
+def test_the_head_is_fitted_to_the_bundled_weights(base):
+    """New weights have other features: benchmarks/part_head.py fits it again."""
+    with safe_open(str(Path(partrm.__file__).parent / "inference" / FILE), "pt") as stored:
+        assert stored.metadata() == {"fitted_to": base.model.hash}
 
 
 def two_squares() -> PartMaps:
