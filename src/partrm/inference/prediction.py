@@ -30,6 +30,7 @@ from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
 from partrm.imaging.images import FramedImage, save_image
+from partrm.imaging.video import save_video
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.inference.trajectory import Trajectory, TrajectoryFrame, box_diagonal, gripper_at, gripper_trajectory
@@ -439,19 +440,6 @@ def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[
 
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
-    import imageio_ffmpeg
-
-    # The codec wants even sides: one row or column of white more where they are odd.
-    width, height = camera.width + camera.width % 2, camera.height + camera.height % 2
-    video = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=FRAMES_PER_SECOND, codec="libx264", quality=7, macro_block_size=2
-    )
-    video.send(None)
-    try:
-        states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
-        for shown in render_states(states, camera):
-            picture = np.full((height, width, 3), 255, dtype=np.uint8)
-            picture[: camera.height, : camera.width] = to_bytes(composite_on_white(shown.rgba().clamp(0, 1))[0])
-            video.send(picture)
-    finally:
-        video.close()
+    states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
+    pictures = (to_bytes(composite_on_white(s.rgba().clamp(0, 1))[0]) for s in render_states(states, camera))
+    save_video(pictures, (camera.width, camera.height), FRAMES_PER_SECOND, path)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from partrm.imaging.video import save_video
 from partrm.robotics.simulated_object import SimulationError, mujoco_package
 
 
@@ -64,12 +65,4 @@ class Film:
 
     def save(self, path: str | Path) -> None:
         """Write the pictures as an H.264 video in the simulation's own time."""
-        import imageio_ffmpeg
-
-        video = imageio_ffmpeg.write_frames(str(path), self._size_px, fps=round(1 / self._every_s), macro_block_size=2)
-        video.send(None)
-        try:
-            for picture in self.pictures:
-                video.send(picture)
-        finally:
-            video.close()
+        save_video(self.pictures, self._size_px, round(1 / self._every_s), path)
