@@ -22,6 +22,7 @@ from partrm.evaluation.results import AssetMetrics, ByAssetMetric
 from partrm.evaluation.samples import GroundTruth
 from partrm.evaluation.scoring import score_joint
 from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, Cameras, look_at
+from partrm.geometry.transforms import even_directions
 from partrm.inference.decode import read_motion
 from partrm.inference.reading import Reading
 from partrm.metrics.surfaces import match_surfaces
@@ -85,10 +86,8 @@ def score_asset(
 
 def around() -> Cameras:
     """[1, 42] cameras evenly on a sphere, canonical frame."""
-    index = np.arange(VIEWS) + 0.5
-    y, phi = 1 - 2 * index / VIEWS, index * math.pi * (3 - math.sqrt(5))
-    radius = np.sqrt(1 - y * y)
-    places = CANONICAL_DISTANCE * torch.tensor(np.stack([radius * np.cos(phi), y, radius * np.sin(phi)], -1)).float()
+    x, z, y = even_directions(VIEWS).float().unbind(-1)
+    places = CANONICAL_DISTANCE * torch.stack([x, y, -z], -1)
     T = look_at(places, torch.zeros(VIEWS, 3), torch.tensor([0.0, 1.0, 0.0]).expand(VIEWS, 3))
     return Cameras(T[None], torch.full((1, VIEWS), CANONICAL_FOVY_RAD), SIZE_PX, SIZE_PX)
 

@@ -4,6 +4,8 @@ Every pose is named ``T_target_source`` and maps column vectors from the source 
 frames cancel: ``T_a_c = T_a_b @ T_b_c``. All functions broadcast over leading dimensions.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -27,6 +29,14 @@ def invert_rigid(T_b_a: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 
 def transform_points(T_b_a: Float[Tensor, "*batch 4 4"], points_a: Float[Tensor, "*batch n 3"]) -> Tensor:
     """Map points [..., n, 3] of frame a into frame b; the leading dimensions broadcast."""
     return points_a @ T_b_a[..., :3, :3].mT + T_b_a[..., None, :3, 3]
+
+
+def even_directions(count: int) -> Float[Tensor, "count 3"]:
+    """Unit directions evenly over the sphere, from +z to -z, double precision (Fibonacci lattice)."""
+    index = torch.arange(count, dtype=torch.float64) + 0.5
+    z, angle = 1 - 2 * index / count, math.pi * (1 + math.sqrt(5)) * index
+    radius = torch.sqrt(1 - z * z)
+    return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle), z], -1)
 
 
 def skew(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:

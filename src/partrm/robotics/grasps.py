@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
+from partrm.geometry.transforms import even_directions
 from partrm.robotics._kernels import depths
 from partrm.robotics.arcs import Vector, across
 
@@ -181,7 +182,7 @@ def orientations(
     fingers = np.tile(turned(first, second, FACE_TURNS, np.pi), (len(leant) + 1, 1))
     fingers -= face * (face * fingers).sum(1, keepdims=True)
     fingers /= np.linalg.norm(fingers, axis=1, keepdims=True)
-    directions = sphere(settings.directions)
+    directions = even_directions(settings.directions).numpy()
     directions = directions[directions @ view > -0.3]  # from behind nothing is known
     closing = np.stack([turned(*across(d), settings.turns, np.pi) for d in directions])
     approach = np.broadcast_to(directions[:, None], closing.shape)
@@ -194,14 +195,6 @@ def turned(first: Vector, second: Vector, count: int, angle: float) -> Float[np.
     """Unit directions from one towards another at right angles, at equal steps of some angle in all (rad)."""
     steps = np.arange(count)[:, None] * angle / count
     return np.cos(steps) * first + np.sin(steps) * second
-
-
-def sphere(count: int) -> Float[np.ndarray, "n 3"]:
-    """Unit directions evenly over the sphere."""
-    i = np.arange(count) + 0.5
-    z, angle = 1 - 2 * i / count, np.pi * (1 + 5**0.5) * i
-    r = np.sqrt(1 - z**2)
-    return np.stack([r * np.cos(angle), r * np.sin(angle), z], 1)
 
 
 def fitting(
