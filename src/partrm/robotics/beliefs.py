@@ -1,11 +1,15 @@
 """What an arm believes of an object: a prediction in the robot's world, or, to compare, the truth."""
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 
 from partrm.assets.asset import Asset
 from partrm.evaluation.samples import OPAQUE
-from partrm.geometry.framing import Framing, joint_to_object
+from partrm.geometry.framing import Framing
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import matrix_from_quaternion
@@ -13,7 +17,8 @@ from partrm.inference.prediction import Prediction
 from partrm.inference.trajectory import TrajectoryError, gripper_at
 from partrm.model.inputs import NetworkInput
 from partrm.robotics.arm_plan import BelievedObject
-from partrm.robotics.simulated_object import Task
+from partrm.robotics.simulated_object import Task, triangle_areas
+from partrm.synthesis.surface_points import sample_triangles
 
 SURFACE_M = 0.003
 """Distance of the points that stand for a true surface, about."""
@@ -30,18 +35,9 @@ def believed_asset(prediction: Prediction, asset: Asset) -> BelievedObject:
     def placed(points: torch.Tensor) -> np.ndarray:
         return unit_m * (points.double().numpy() - asset.origin_canonical) @ R.T
 
-    shown = prediction.before.opacities > OPAQUE
-    surface, joint = disc_points(prediction.before[shown]), prediction.joint
-    return BelievedObject(
-        points=placed(surface),
-        moving=np.repeat(prediction.moving[shown].numpy(), len(surface) // max(1, int(shown.sum()))),
-        start=placed(prediction.trajectory(2).T_frame_gripper[0, :3, 3][None])[0],
-        joint=joint.type,
-        axis=np.sign(joint.amount) * R @ joint.axis.double().numpy(),
-        pivot=placed(joint.pivot[None])[0],
-        amount=abs(joint.amount) * (unit_m if joint.type == JointType.PRISMATIC else 1.0),
-        seen_from=placed(prediction.source.cameras.positions[:1])[0],
-    )
+    held = prediction.trajectory(2).T_frame_gripper[0, :3, 3]
+    eye = prediction.source.cameras.positions[0]
+    return _believed((prediction.before, prediction.moving, prediction.joint), held, eye, placed, R, unit_m)
 
 
 def as_believed(
@@ -66,30 +62,49 @@ def as_believed(
     """
     camera = inputs.cameras[row][0].to("cpu")
     pixel = inputs.drags.start[row, 0].cpu() * camera.width
-    in_object = joint_to_object(framing, joint)
-    inverse = framing.R_canonical_object.mT / framing.scale
+    R, unit_m = framing.R_canonical_object.mT.double().numpy(), diagonal_m / float(framing.scale)
 
     def placed(points: torch.Tensor) -> np.ndarray:
-        return (points.float() @ inverse.mT + framing.target).double().numpy() * diagonal_m
+        return unit_m * points.double().numpy() @ R.T + diagonal_m * framing.target.double().numpy()
 
-    shown = gaussians.opacities > OPAQUE
-    surface = disc_points(gaussians[shown])
     try:
         held = gripper_at(gaussians, moving, joint, camera, pixel)[:3, 3]
     except TrajectoryError:
         held, moving = torch.zeros(3), torch.zeros_like(moving)
-    sense = 1.0 if in_object.amount >= 0 else -1.0
-    axis = in_object.axis.double().numpy()
-    slides = in_object.type == JointType.PRISMATIC
+    return _believed((gaussians, moving, joint), held, camera.positions, placed, R, unit_m)
+
+
+def _believed(
+    answer: tuple[Gaussians, Bool[torch.Tensor, " n"], JointMotion],
+    held: Float[torch.Tensor, "3"],
+    eye: Float[torch.Tensor, "3"],
+    placed: Callable[[torch.Tensor], np.ndarray],
+    R: Float[np.ndarray, "3 3"],
+    unit_m: float,
+) -> BelievedObject:
+    """An answer in the canonical frame, brought to another by a similarity.
+
+    Args:
+        answer: Gaussians, which are the part's, and the joint.
+        held: the point of the part that the drag starts on.
+        eye: where the camera stands.
+        placed: carries points [n, 3] by the similarity.
+        R: its rotation.
+        unit_m: its scale, metres of a canonical unit.
+    """
+    gaussians, moving, joint = answer
+    shown = gaussians.opacities > OPAQUE
+    surface = disc_points(gaussians[shown])
+    axis = math.copysign(1.0, joint.amount) * R @ joint.axis.double().numpy()
     return BelievedObject(
         points=placed(surface),
         moving=np.repeat(moving[shown].numpy(), len(surface) // max(1, int(shown.sum()))),
         start=placed(held[None])[0],
-        joint=in_object.type,
-        axis=sense * axis / np.linalg.norm(axis),
-        pivot=in_object.pivot.double().numpy() * diagonal_m,
-        amount=abs(in_object.amount) * (diagonal_m if slides else 1.0),
-        seen_from=placed(camera.positions[None])[0],
+        joint=joint.type,
+        axis=axis / np.linalg.norm(axis),
+        pivot=placed(joint.pivot[None])[0],
+        amount=abs(joint.amount) * (unit_m if joint.type == JointType.PRISMATIC else 1.0),
+        seen_from=placed(eye[None])[0],
     )
 
 
@@ -112,20 +127,15 @@ def true_object(task: Task, start: np.ndarray, seen_from: np.ndarray, seed: int)
         seen_from: where the camera stands.
         seed: of the points.
     """
-    rng, points, moving = np.random.default_rng(seed), [], []
+    generator, points, moving = torch.Generator().manual_seed(seed), [], []
     for number, (part, vertices) in enumerate(
         zip(task.object.parts, task.object.posed_vertices(task.q_source), strict=True)
     ):
-        if not len(part.faces):
-            continue
-        a, b, c = vertices[part.faces].transpose(1, 0, 2)
-        area = 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
-        count = int(np.ceil(area.sum() / SURFACE_M**2))
-        face = rng.choice(len(area), count, p=area / area.sum())
-        u, v = rng.random((2, count, 1))
-        u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-        points.append(a[face] + u * (b - a)[face] + v * (c - a)[face])
-        moving.append(np.full(count, task.body_of(number) == task.part))
+        if len(part.faces):
+            count = math.ceil(triangle_areas(vertices, part.faces).sum() / SURFACE_M**2)
+            found, _ = sample_triangles(torch.from_numpy(vertices[part.faces]).float(), count, generator)
+            points.append(found.double().numpy())
+            moving.append(np.full(count, task.body_of(number) == task.part))
     joint = task.joint_at_source(task.part)
     return BelievedObject(
         points=np.concatenate(points),
