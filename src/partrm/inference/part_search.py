@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from scipy.cluster.vq import ClusterError, kmeans2
+from scipy.ndimage import gaussian_filter, maximum_filter
 from torch import Tensor
-from torch.nn.functional import conv2d, cosine_similarity, interpolate, max_pool2d
+from torch.nn.functional import cosine_similarity, interpolate, max_pool2d
 
 from partrm import __version__
 from partrm.errors import ConfigError, PartRMError
@@ -156,7 +158,7 @@ def halves_of(
 ) -> list[Bool[Tensor, "side side"]]:
     """The two groups of a proposal's pixels that go unlike ways, as two doors do that open from their middle; or none.
 
-    Two means of where the pixels go and where they lie (Lloyd 1982), begun at its far ends along the widest spread.
+    Two means of where the pixels go and where they lie, begun at its far ends along the widest spread.
     """
     row, column = mask.nonzero(as_tuple=True)
     if len(row) < 2 * MIN_PIXELS:
@@ -166,15 +168,16 @@ def halves_of(
     ways = displacement[row, column]
     ways = ways / ways.norm(dim=-1).mean().clamp(min=1e-6)
     values = torch.cat([ways - ways.mean(0), SPREAD_WEIGHT * place], 1)
-    axis = torch.linalg.svd(values, full_matrices=False).Vh[0]
-    along = values @ axis
-    first = along > along.median()
-    for _ in range(10):
-        means = torch.stack([values[~first].mean(0), values[first].mean(0)])
-        again = torch.cdist(values, means).argmin(1).bool()
-        if torch.equal(again, first) or not bool(again.any()) or bool(again.all()):
-            break
-        first = again
+    along = values @ torch.linalg.svd(values, full_matrices=False).Vh[0]
+    far = along > along.median()
+    if not bool(far.any()):
+        return []
+    begun = torch.stack([values[~far].mean(0), values[far].mean(0)])
+    try:
+        _, group = kmeans2(values.numpy(), begun.numpy(), minit="matrix", missing="raise")
+    except ClusterError:  # one of them is empty
+        return []
+    first = torch.from_numpy(group).bool()
     apart = (ways[first].mean(0) - ways[~first].mean(0)).norm()
     if float(apart) < MIN_WAYS_APART:
         return []
@@ -187,14 +190,11 @@ def halves_of(
 def middles_of(votes: Float[Tensor, "n 2"], weights: Float[Tensor, " n"], side: int) -> Float[Tensor, "k 2"]:
     """Where votes pile up, x and y, splats."""
     cell = votes.floor().long().clamp(0, side - 1)
-    heap = torch.zeros(side * side).index_add(0, cell[:, 1] * side + cell[:, 0], weights).reshape(1, 1, side, side)
-    reach = round(3 * VOTE_BLUR)
-    bell = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / VOTE_BLUR) ** 2)
-    heap = conv2d(heap, bell[None, None, :, None], padding=(reach, 0))
-    heap = conv2d(heap, bell[None, None, None, :], padding=(0, reach))
-    peak = (heap == max_pool2d(heap, 2 * APART + 1, 1, APART)) & (heap > MIN_VOTES * heap.max())
-    row, column = peak[0, 0].nonzero(as_tuple=True)
-    return torch.stack([column, row], -1) + 0.5
+    heap = torch.zeros(side * side).index_add(0, cell[:, 1] * side + cell[:, 0], weights).reshape(side, side).numpy()
+    heap = gaussian_filter(heap, VOTE_BLUR, mode="constant", truncate=3.0)
+    peak = (heap == maximum_filter(heap, 2 * APART + 1)) & (heap > MIN_VOTES * heap.max())
+    row, column = np.nonzero(peak)
+    return torch.from_numpy(np.stack([column, row], -1)).float() + 0.5
 
 
 def pull_of(

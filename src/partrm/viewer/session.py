@@ -290,7 +290,7 @@ class Session:
         if found and not (request.outdated or self._closed):
             self._parts = found
             self._picture.draw_drags([])
-            self._tint_picture()
+            self._picture.number([part.prediction.part_mask for part in found])
             self._panel.say(opened.title, parts_text(found))
 
     def _choose_part(self, pixel: Pixel) -> None:
