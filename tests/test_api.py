@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -214,18 +213,6 @@ def test_the_package_is_light_until_it_is_used():
     code = "import sys, partrm; partrm.PartRMError; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_the_readme_example_runs(tmp_path):
-    """Its code as it stands there, with a picture at the place that it speaks of."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    assert len([line for line in code.splitlines() if line]) == 3
-    photo = tmp_path / "src/partrm/example_images/cabinet_photo.jpg"
-    photo.parent.mkdir(parents=True)
-    shutil.copy(MICROWAVE.parent / photo.name, photo)
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=300)
-    assert json.loads((tmp_path / "result" / "prediction.json").read_text())["joint"]["type"] == "revolute"
 
 
 def test_a_batch_answers_as_predict_does(tiny, picture):

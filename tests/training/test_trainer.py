@@ -228,21 +228,15 @@ def test_two_processes_train_and_resume(pool: Path, tmp_path: Path) -> None:
         "import sys, dataclasses\nfrom pathlib import Path\nimport torch\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "torch.set_num_threads(1)\nfrom test_trainer import tiny\nfrom partrm.training.trainer import train\n"
-        "out, minutes, resume = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == '1'\n"
-        f"train(tiny(Path({str(pool)!r}), out, 22, max_minutes=minutes, resume=resume))\n"
+        f"def run(out, minutes, resume):\n    folder = Path({str(tmp_path)!r}) / out\n"
+        f"    train(tiny(Path({str(pool)!r}), folder, 22, max_minutes=minutes, resume=resume))\n"
+        "run('whole', 99, False)\nrun('legs', 0, False)\nrun('legs', 99, True)\n"
     )
-
-    def run(out: str, minutes: float, resume: int) -> None:
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
-        done = subprocess.run(
-            [*launch, str(script), str(tmp_path / out), str(minutes), str(resume)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-
-    run("whole", 99, 0)
-    run("legs", 0, 0)
-    run("legs", 99, 1)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]
+    done = subprocess.run([*launch, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
     assert torch.allclose(weights_of(tmp_path / "legs"), weights_of(tmp_path / "whole"), atol=1e-5)
+    assert [row["step"] for row in rows(tmp_path / "legs")] == [row["step"] for row in rows(tmp_path / "whole")]
 
 
 def test_schedule() -> None:
