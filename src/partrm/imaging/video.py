@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from jaxtyping import UInt8
 
@@ -19,6 +18,8 @@ def save_video(
         frames_per_second: pictures shown a second.
         path: of the file.
     """
+    import imageio_ffmpeg
+
     width, height = size_px[0] + size_px[0] % 2, size_px[1] + size_px[1] % 2
     video = imageio_ffmpeg.write_frames(
         str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
