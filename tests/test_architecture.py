@@ -2,12 +2,13 @@
 
 import ast
 import builtins
-import dis
 import re
 import subprocess
+import symtable
 import sys
 import tomllib
-import types
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, wraps
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,19 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "partrm"
 MODULES = {".".join(p.relative_to(SOURCE.parent).with_suffix("").parts): p for p in sorted(SOURCE.rglob("*.py"))}
 MODULES = {name.removesuffix(".__init__"): path for name, path in MODULES.items()}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """The syntax tree of each module."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def nodes(name: str) -> list[ast.AST]:
+    """All nodes of a module."""
+    return list(ast.walk(trees()[name]))
+
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
@@ -58,11 +71,11 @@ IMPORT_NAMES = {
 }
 
 
-def imported_modules(tree: ast.AST, name: str) -> set[str]:
-    """Absolute dotted names that the nodes of ``tree`` (in module ``name``) import, relative imports resolved."""
+def imported_modules(nodes: Iterable[ast.AST], name: str) -> set[str]:
+    """Absolute dotted names that ``nodes`` (of module ``name``) import, relative imports resolved."""
     found: set[str] = set()
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,26 +89,25 @@ def imported_modules(tree: ast.AST, name: str) -> set[str]:
     return found
 
 
-def top_level(tree: ast.Module) -> ast.Module:
-    """The module without function bodies: what runs when it is imported."""
-
-    class Strip(ast.NodeTransformer):
-        def visit_FunctionDef(self, node):
-            return None
-
-        visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
-
-        def visit_If(self, node):
-            typing_only = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-            return None if typing_only else self.generic_visit(node)
-
-    return Strip().visit(ast.parse(ast.unparse(tree)))
+def run_at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below ``node`` that run when its module is imported: no function bodies, nothing for types alone."""
+    typing_only = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if not typing_only and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from run_at_import(child)
 
 
-IMPORTS = {name: imported_modules(tree, name) for name, tree in TREES.items()}
-"""All imports of each module, those inside functions too."""
-TOP_IMPORTS = {name: imported_modules(top_level(tree), name) for name, tree in TREES.items()}
-"""What importing each module imports."""
+@cache
+def imports() -> dict[str, set[str]]:
+    """All imports of each module, those inside functions too."""
+    return {name: imported_modules(nodes(name), name) for name in MODULES}
+
+
+@cache
+def top_imports() -> dict[str, set[str]]:
+    """What importing each module imports."""
+    return {name: imported_modules(run_at_import(tree), name) for name, tree in trees().items()}
 
 
 def layer(name: str) -> str:
@@ -121,33 +133,54 @@ def closure(start: str) -> set[str]:
         name = todo.pop()
         seen.add(name)
         parents = {".".join(name.split(".")[:i]) for i in range(1, name.count(".") + 1)}
-        todo |= ({m for m in TOP_IMPORTS[name] if m in MODULES} | parents) - seen
+        todo |= ({m for m in top_imports()[name] if m in MODULES} | parents) - seen
     return seen
 
 
-@pytest.mark.parametrize("path", sorted([*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]), ids=lambda p: p.name)
-def test_files_are_short(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+def of_every_module(breaches: Callable[[str], Iterable]) -> Callable[[], None]:
+    """A test that ``breaches`` finds none in any module; it names all of them."""
+
+    @wraps(breaches, assigned=("__name__", "__doc__"), updated=())
+    def test() -> None:
+        found = {name: list(breaches(name)) for name in MODULES}
+        assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+    del test.__wrapped__  # pytest would read its arguments
+    return test
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+def test_files_are_short():
+    files = [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path: n for path, n in lines.items() if n > MAX_FILE_LINES} == {}
+
+
+@of_every_module
 def test_functions_are_short(name):
-    functions = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert not [f"{f.name}: {code_lines(f)} lines" for f in functions if code_lines(f) > MAX_FUNCTION_LINES]
+    functions = [n for n in nodes(name) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [f"{f.name}: {code_lines(f)} lines" for f in functions if code_lines(f) > MAX_FUNCTION_LINES]
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_names_say_what_is_inside(name):
-    assert not set(re.split(r"[._]", name)) & {"utils", "util", "misc", "helpers", "helper", "common"}
-    assert len(MODULES[name].relative_to(SOURCE).parts) <= 3, "folders at most two deep"
+    return set(re.split(r"[._]", name)) & {"utils", "util", "misc", "helpers", "helper", "common"}
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"partrm"}))
+def test_folders_are_at_most_two_deep():
+    assert not [path for path in MODULES.values() if len(path.relative_to(SOURCE).parts) > 3]
+
+
+def test_every_module_stands_in_a_layer():
+    unplaced = [name for name in MODULES if name != "partrm" and layer(name) not in LAYERS]
+    assert not unplaced, "say where the new module stands in LAYERS"
+
+
+@of_every_module
 def test_modules_import_only_what_stands_below(name):
-    assert layer(name) in LAYERS, "say where the new module stands in LAYERS"
-    ours = {m for m in IMPORTS[name] if m.startswith("partrm.")}
-    above = {m for m in ours if LAYERS.index(layer(m)) < LAYERS.index(layer(name))}
-    assert not above
+    if name == "partrm":
+        return []
+    ours = {m for m in imports()[name] if m.startswith("partrm.")}
+    return {m for m in ours if LAYERS.index(layer(m)) < LAYERS.index(layer(name))}
 
 
 def test_folders_are_small():
@@ -159,16 +192,16 @@ def test_folders_are_small():
     assert not {name: n for name, n in sizes.items() if n > MAX_FOLDER_FILES}
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_names_come_from_where_they_are_defined(name):
     """A package's ``__init__`` may gather names; no other module passes on what it has imported."""
     wrong = []
-    for node in ast.walk(TREES[name]):
+    for node in nodes(name):
         if isinstance(node, ast.ImportFrom) and node.module in MODULES and MODULES[node.module].name != "__init__.py":
-            own = TREES[node.module].body
+            own = trees()[node.module].body
             passed = {a.asname or a.name for n in own if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
             wrong += [f"{node.module}.{a.name}" for a in node.names if a.name in passed]
-    assert not wrong
+    return wrong
 
 
 PACKAGES = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
@@ -188,58 +221,56 @@ def test_tests_lie_where_the_code_lies():
     assert not loose - LOOSE_MODULES - LOOSE_TESTS, "these belong into the folder of the package that they test"
 
 
-def code_objects(code):
-    """A code object and all within it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from code_objects(constant)
+def scopes(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+    """A scope and all within it."""
+    yield table
+    for child in table.get_children():
+        yield from scopes(child)
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_functions_use_only_names_that_exist(name):
     """The linters cannot say: dimension strings of jaxtyping look like undefined names to them."""
-    module = compile(MODULES[name].read_text(encoding="utf-8"), str(MODULES[name]), "exec")
-    steps = [(code, step) for code in code_objects(module) for step in dis.get_instructions(code)]
-    known = {
-        s.argval for code, s in steps if s.opname == "STORE_GLOBAL" or (code is module and s.opname == "STORE_NAME")
-    }
-    used = {s.argval for _, s in steps if s.opname == "LOAD_GLOBAL"}
-    assert not used - known - set(dir(builtins)) - {"__file__", "__name__"}
+    module = symtable.symtable(MODULES[name].read_text(encoding="utf-8"), str(MODULES[name]), "exec")
+    inner = [s for scope in scopes(module) if scope is not module for s in scope.get_symbols() if s.is_global()]
+    known = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
+    known |= {s.get_name() for s in inner if s.is_assigned()}
+    used = {s.get_name() for s in inner if s.is_referenced()}
+    return used - known - set(dir(builtins)) - {"__file__", "__name__"}
 
 
 def test_no_import_cycle():
     # The root package loads its names only when they are asked for.
     below = set(MODULES) - {"partrm"}
-    graph = {name: {m for m in IMPORTS[name] if m in below and m != name} for name in below}
+    graph = {name: {m for m in imports()[name] if m in below and m != name} for name in below}
     done: set[str] = set()
     while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
         done |= ready
     assert set(graph) == done, f"a cycle among (or above) {sorted(set(graph) - done)}"
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_dataclasses_are_frozen(name):
     """Values are frozen; only a ``…Builder``, which gathers one value piece by piece, may change."""
     loose = []
-    for node in ast.walk(TREES[name]):
+    for node in nodes(name):
         if isinstance(node, ast.ClassDef) and not node.name.endswith("Builder"):
             written = [ast.unparse(d) for d in node.decorator_list]
             loose += [
                 node.name for d in written if re.match(r"(dataclasses\.)?dataclass\b", d) and "frozen=True" not in d
             ]
-    assert not loose
+    return loose
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_no_hidden_inputs(name):
     """No environment variables and no module globals that functions rebind."""
-    nodes = list(ast.walk(TREES[name]))
-    assert not [n for n in nodes if isinstance(n, ast.Global)]
-    assert not [n for n in nodes if isinstance(n, ast.Attribute) and n.attr in {"environ", "getenv", "putenv"}]
+    rebound = [name for n in nodes(name) if isinstance(n, ast.Global) for name in n.names]
+    attributes = {n.attr for n in nodes(name) if isinstance(n, ast.Attribute)}
+    return [*rebound, *(attributes & {"environ", "getenv", "putenv"})]
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_no_swallowed_exceptions(name):
     def swallows(handler: ast.ExceptHandler) -> bool:
         broad = handler.type is None or ast.unparse(handler.type) in {"Exception", "BaseException"}
@@ -248,16 +279,12 @@ def test_no_swallowed_exceptions(name):
         answered = any(isinstance(n, ast.Raise | ast.Return) for n in ast.walk(handler))
         return silent or (broad and not answered and not logged)
 
-    assert not [
-        h.lineno
-        for h in ast.walk(TREES[name])
-        if isinstance(h, ast.ExceptHandler) and name != "partrm.cli" and swallows(h)
-    ]
+    return [h.lineno for h in nodes(name) if isinstance(h, ast.ExceptHandler) and name != "partrm.cli" and swallows(h)]
 
 
 def test_every_error_is_a_partrm_error():
     """Users write ``except PartRMError``; and no two of its children have one name."""
-    classes = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [node for name in MODULES for node in nodes(name) if isinstance(node, ast.ClassDef)]
     bases = {c.name: {ast.unparse(b) for b in c.bases} for c in classes}
     errors = {name for name, of in bases.items() if any(b.endswith(("Error", "Exception")) for b in of)}
     ours, names = {"PartRMError"}, [c.name for c in classes if c.name in errors]
@@ -267,10 +294,10 @@ def test_every_error_is_a_partrm_error():
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("name", sorted(MODULES))
+@of_every_module
 def test_images_are_opened_by_a_list_of_formats(name):
-    calls = [n for n in ast.walk(TREES[name]) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Image.open"]
-    assert not [c.lineno for c in calls if not any(k.arg == "formats" for k in c.keywords)]
+    calls = [n for n in nodes(name) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Image.open"]
+    return [c.lineno for c in calls if not any(k.arg == "formats" for k in c.keywords)]
 
 
 def test_root_package_imports_no_backend():
@@ -284,7 +311,7 @@ def test_predict_needs_only_the_runtime_dependencies(entry):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wheels = {re.split(r"[<>=!~;\[ ]", d)[0].lower().replace("_", "-") for d in project["dependencies"]}
     allowed = {IMPORT_NAMES.get(w, w) for w in wheels} | {"partrm"} | set(sys.stdlib_module_names)
-    needed = {(name, m.split(".")[0]) for name in closure(entry) for m in TOP_IMPORTS[name]}
+    needed = {(name, m.split(".")[0]) for name in closure(entry) for m in top_imports()[name]}
     assert not {(name, package) for name, package in needed if package not in allowed}
 
 
@@ -317,7 +344,7 @@ def test_packages_whose_private_names_are_used_have_an_upper_bound():
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     bounded = {re.split(r"[^\w.-]", r)[0] for r in wanted if "<" in r}
     used: dict[str, set[str]] = {}
-    for tree in TREES.values():
+    for tree in trees().values():
         for package, names in private_names(tree).items():
             if package != "partrm" and package not in sys.stdlib_module_names:
                 used.setdefault(package, set()).update(names)
