@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -21,6 +22,12 @@ def pytest_runtest_protocol(item):
         return (yield)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def pytest_collection_finish():
+    # What has been imported stays: no collection of garbage, and tests and commands ask for many, reads it anew.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -21,6 +21,8 @@ from support.boxes import cabinet
 from partrm.model.reference import ReferenceNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
 
+pytestmark = pytest.mark.whole_run
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ablations.py"
 VARIANTS = {
     *("both", "motion", "appearance", "joined", "one-scale", "raw-drags", "state-head", "no-votes", "four-views"),
@@ -38,7 +40,7 @@ def pool(tmp_path_factory) -> Path:
 
 def command_of(pool: Path, out: Path, *options: str) -> list[str]:
     command = [str(SCRIPT), "--pool", str(pool), "--val-pools", str(pool), "--out", str(out), "--preset", "tiny"]
-    return [*command, "--device", "cpu", "--samples", "2", *options]
+    return [*command, "--device", "cpu", "--samples", "1", *options]
 
 
 def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
@@ -58,8 +60,7 @@ def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def study(pool: Path, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    command = [sys.executable, *command_of(pool, out, "--steps", "2")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = run(pool, out, "--steps", "2")
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 

@@ -20,6 +20,8 @@ from partrm.evaluation.eval_set import save_eval_set
 from partrm.files import staged_folder
 from partrm.imaging.images import save_image
 
+pytestmark = pytest.mark.whole_run
+
 
 def killed(words: list[str], how: signal.Signals, work: Path, begun: Callable[[], bool]) -> None:
     """Start a command, kill it as soon as it has begun to write, and wait until its processes have ended."""

@@ -16,6 +16,7 @@ from partrm.inference import part_search
 DRAWERS = Path(partrm.__file__).parent / "example_images" / "drawers.png"
 
 
+@pytest.mark.whole_run
 def test_parts_are_numbered_written_and_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(part_search, "MAX_PROPOSALS", 2)
     out = tmp_path / "found"

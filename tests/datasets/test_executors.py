@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.boxes import cabinet
+from support.tasks import dying, failing, process_of
 
 from partrm.datasets.build import build
 from partrm.datasets.executors import DIED, ExecutorError, Workers, device_slots, run_local, run_tasks
@@ -19,21 +20,6 @@ from partrm.objects.partnet import save_partnet
 pytest.importorskip("warp")
 
 SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
-
-
-def process_of(folder: str, device: str) -> int:
-    """A task that notes its process and device, long enough for the others to start."""
-    time.sleep(0.2)
-    (Path(folder) / f"{os.getpid()}-{time.time_ns()}").write_text(device)
-    return 1
-
-
-def failing(task: str, device: str) -> int:
-    raise OSError(28, "No space left on device")
-
-
-def dying(task: str, device: str) -> int:
-    os._exit(9)
 
 
 def tree(root):
@@ -73,13 +59,13 @@ def test_what_a_worker_raises_comes_back_and_a_dead_one_is_named():
 
 def test_workers_end_with_the_build_that_started_them(tmp_path):
     code = (
-        "import time; from pathlib import Path; from test_executors import process_of;"
+        "import time; from pathlib import Path; from support.tasks import process_of;"
         "from partrm.datasets.executors import run_local;"
         f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
     )
     script = tmp_path / "main.py"
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
+    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
     run = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     while run.poll() is None and len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) < 2:
         time.sleep(0.02)

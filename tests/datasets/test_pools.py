@@ -115,6 +115,7 @@ def test_workers_change_nothing_and_are_told_apart() -> None:
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+@pytest.mark.whole_run
 def test_three_urdfs_of_ones_own_are_learned_end_to_end_on_a_cpu(tmp_path: Path) -> None:
     """The commands of docs/train.md, in small: a pool, a fine-tune beside other objects, weights that predict."""
     pytest.importorskip("warp")
@@ -129,12 +130,12 @@ def test_three_urdfs_of_ones_own_are_learned_end_to_end_on_a_cpu(tmp_path: Path)
     assert load_pool(tmp_path / "own.npz").count == 3
     others = ["data", "pool", "procedural:drawers", "--per-category", "2", "--workers", "1"]
     assert main([*others, "--out", str(tmp_path / "others.npz")]) == 0
-    tiny = ["--preset", "tiny", "--device", "cpu", "--log-every", "5", "--coarse.image-size-px", "32"]
+    tiny = ["--preset", "tiny", "--device", "cpu", "--log-every", "3", "--coarse.image-size-px", "32"]
     tiny += ["--coarse.batch", "2", "--fine.steps", "0", "--appearance.batch", "2", "--appearance.image-size-px", "32"]
     tiny += ["--appearance.novel-size-px", "32"]
-    before = ["--coarse.steps", "10", "--appearance.steps", "0"]
+    before = ["--coarse.steps", "3", "--appearance.steps", "0"]
     assert main(["train", "--pool", str(tmp_path / "others.npz"), "--out", str(tmp_path / "a"), *tiny, *before]) == 0
-    tune = ["--init", str(tmp_path / "a" / "weights"), "--coarse.steps", "60", "--appearance.steps", "5"]
+    tune = ["--init", str(tmp_path / "a" / "weights"), "--coarse.steps", "30", "--appearance.steps", "3"]
     pools = ["--pool", str(tmp_path / "own.npz"), str(tmp_path / "others.npz"), "--pool-shares", "3", "1"]
     assert main(["train", *pools, "--out", str(tmp_path / "b"), *tiny, *tune, "--coarse.lr", "1e-3"]) == 0
     rows = [json.loads(line) for line in (tmp_path / "b" / "log.jsonl").read_text().splitlines()]

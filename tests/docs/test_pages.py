@@ -121,6 +121,7 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.whole_run
 def test_the_readme_s_python_is_three_lines_and_runs(clone):
     (code,) = [code for _, language, code in blocks(ROOT / "README.md") if language == "python"]
     assert len([line for line in code.splitlines() if line]) == 3
@@ -128,6 +129,7 @@ def test_the_readme_s_python_is_three_lines_and_runs(clone):
     assert json.loads((clone / "result" / "prediction.json").read_text())["joint"]["type"] == "revolute"
 
 
+@pytest.mark.whole_run
 def test_the_quickstart_runs_as_it_stands(clone, capsys):
     ran = []
     for reason, language, code in blocks(ROOT / "docs" / "quickstart.md"):

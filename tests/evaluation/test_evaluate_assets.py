@@ -72,6 +72,7 @@ def test_the_cameras_stand_all_around():
     assert float(places.mean(1).norm()) < 0.05
 
 
+@pytest.mark.whole_run
 def test_assets_are_columns_of_their_own(evalset, tmp_path, capsys):
     save_eval_set(evalset, tmp_path / "set.safetensors")
     out = tmp_path / "out"

@@ -27,6 +27,8 @@ from partrm.evaluation.session import RunOptions, evaluate_into
 from partrm.metrics.lpips import Lpips, features_of, stages_of
 from partrm.model.checkpoints import load_model
 
+pytestmark = pytest.mark.whole_run
+
 SETTINGS = RunSettings(limit=6, novel_size_px=48)
 
 

@@ -1,13 +1,17 @@
 """The examples run as written, and what they say of the bundled pictures is what the pictures show."""
 
 import ast
+import io
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -17,8 +21,20 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 MAX_LINES = 60
 
 
+pytestmark = pytest.mark.whole_run
+
+
 def run(name: str, *arguments: str) -> str:
-    """What an example prints."""
+    """What an example prints that runs as a script, in this process: importing PyTorch anew costs more than most do."""
+    (script,) = EXAMPLES.glob(f"{name}_*.py")
+    printed = io.StringIO()
+    with mock.patch.object(sys, "argv", [str(script), *arguments]), redirect_stdout(printed):
+        runpy.run_path(str(script), run_name="__main__")
+    return printed.getvalue()
+
+
+def run_alone(name: str, *arguments: str) -> str:
+    """The same in a process of its own."""
     (script,) = EXAMPLES.glob(f"{name}_*.py")
     command = [sys.executable, str(script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -59,7 +75,7 @@ def test_an_arm_opens_what_was_predicted(tmp_path):
     pytest.importorskip("skimage", reason="the asset is meshed with scikit-image (extra `export`)")
     if find_spec("genesis") is None:
         pytest.skip("the arm's model lies in the wheel genesis-world")
-    printed = run("06", "--out", str(tmp_path), "--no-video", "--device", "cpu")
+    printed = run_alone("06", "--out", str(tmp_path), "--no-video", "--device", "cpu")
     opened = int(re.findall(r"opened (-?\d+)%", printed)[0])
     assert opened >= 90
     assert printed.strip().endswith("open")
