@@ -79,11 +79,6 @@ def link_distributions(site: Path) -> None:
             (site / top).symlink_to(sources[0])
 
 
-def run(python: Path, *arguments: str, timeout: int = 200) -> subprocess.CompletedProcess:
-    command = [str(python), "-I", "-m", "partrm", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=python.parent)
-
-
 RUN_ALL = """
 import contextlib, io, json, sys
 from partrm.cli import main
@@ -207,33 +202,31 @@ def test_a_clone_installs_with_its_weights_and_asks_for_no_package_of_them(tmp_p
     assert "partrm-weights" not in (tmp_path / "info" / "partrm.egg-info" / "requires.txt").read_text()
 
 
-def test_doctor_finds_the_bare_install_whole(bare):
-    done = run(bare, "doctor", "--json", "--no-self-test")
-    content = json.loads(done.stdout)
-    assert done.returncode == 0, content
+@pytest.fixture(scope="module")
+def done(bare, tmp_path_factory):
+    """What the commands doctor, verify and predict said, and the folder of the prediction."""
+    out = tmp_path_factory.mktemp("predicted") / "out"
+    predict = ["predict", MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--device", "cpu"]
+    predict += ["--detail", "0", "--out", str(out)]
+    return *run_all(bare, [["doctor", "--json", "--no-self-test"], ["verify"], predict]), out
+
+
+def test_doctor_finds_the_bare_install_whole(done):
+    content = json.loads(done[0].stdout)
+    assert done[0].returncode == 0, content
     complete = {extra["name"]: extra["complete"] for extra in content["extras"]}
     assert not complete["train"]
     assert not complete["ray"]
     assert content["models"] == ["base"]
 
 
-def test_verify_and_predict_run(bare, tmp_path):
-    assert run(bare, "verify").returncode == 0
-    arguments = [
-        "--drag",
-        "164,170,112,203",
-        "--framing",
-        "canonical",
-        "--device",
-        "cpu",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = run(bare, "predict", MICROWAVE, *arguments)
-    assert done.returncode == 0, done.stderr
-    joint = json.loads((tmp_path / "out" / "prediction.json").read_text())["joint"]
+def test_verify_and_predict_run(done):
+    _, verified, predicted, out = done
+    assert verified.returncode == 0, verified.stderr
+    assert predicted.returncode == 0, predicted.stderr
+    joint = json.loads((out / "prediction.json").read_text())["joint"]
     assert joint["type"] == "revolute"
-    assert (tmp_path / "out" / "motion.mp4").stat().st_size > 0
+    assert (out / "motion.mp4").stat().st_size > 0
 
 
 def test_types_are_shipped(bare):

@@ -19,6 +19,8 @@ from partrm import PartRM
 from partrm.geometry.joints import JointType
 from partrm.imaging.images import load_image
 
+pytestmark = pytest.mark.whole_run
+
 HASH = "53dbe80cbfd4e1b1"
 AXIS_DEG = 10.0
 AMOUNT = 0.25

@@ -119,6 +119,7 @@ def test_true_gaussians_reproduce_the_input_view(evalset):
     assert bool((render_on_white(nothing, cameras[0]) == 1).all())
 
 
+@pytest.mark.whole_run
 def test_every_row_has_every_method_and_is_counted(finished):
     _, content = finished
     assert len(content.samples) == 6
@@ -158,6 +159,7 @@ def test_intervals_have_the_width_of_theory_and_repeat():
     assert bootstrap_interval([1.0, 2.0, 3.0], ["a"] * 3)[0] < 2
 
 
+@pytest.mark.whole_run
 def test_a_killed_run_goes_on_to_the_same_file(evalset, checkpoint, finished, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", (finished[0] / "metrics.json").read_text()
     real = parallel.add_rows
@@ -197,6 +199,7 @@ def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_p
         session.evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), SETTINGS)
 
 
+@pytest.mark.whole_run
 def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
     model, settings = load_model(checkpoint), replace(SETTINGS, limit=2)
     threads = torch.get_num_threads(), numba.get_num_threads()
@@ -254,6 +257,7 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
         load_results(tmp_path / "none.json")
 
 
+@pytest.mark.whole_run
 def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
     monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))

@@ -20,6 +20,8 @@ from partrm.jobs import running
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
+pytestmark = pytest.mark.whole_run
+
 DRAGS = [[60, 60, 40, 60]]
 
 

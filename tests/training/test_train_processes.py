@@ -1,14 +1,18 @@
 """Distributed training is training: several processes take the steps that one takes on the same global batch."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
 pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
+
+pytestmark = pytest.mark.whole_run
 
 SCRIPT = """
 import json, sys, os
@@ -51,19 +55,17 @@ trainer.accelerator.end_training()
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> list[dict]:
-    """Losses and final weights of the same steps by one process and by two."""
+    """Losses and final weights of the same steps by one process, this one, and by two."""
     folder = tmp_path_factory.mktemp("processes")
     script = folder / "steps.py"
     script.write_text(SCRIPT)
-    found = []
-    for count in (1, 2):
-        out = folder / str(count)
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-        command = [*launch, "--master-port", "29517", str(script), str(Path(__file__).parents[1]), str(out)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
-        found.append(json.loads((out / "result.json").read_text()))
-    return found
+    words = [str(script), str(Path(__file__).parents[1])]
+    with mock.patch.object(sys, "argv", [*words, str(folder / "1")]), mock.patch.object(sys, "path", list(sys.path)):
+        runpy.run_path(str(script), run_name="__main__")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    done = subprocess.run([*launch, *words, str(folder / "2")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads((folder / count / "result.json").read_text()) for count in ("1", "2")]
 
 
 def test_two_processes_have_the_losses_of_one(results: list[dict]) -> None:
