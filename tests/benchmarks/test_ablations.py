@@ -20,6 +20,7 @@ from support.boxes import cabinet
 
 from partrm.model.reference import ReferenceNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
+from partrm.training import trainer
 
 pytestmark = pytest.mark.whole_run
 
@@ -114,16 +115,17 @@ def test_what_is_done_is_kept_and_other_settings_are_refused(study: Path, pool: 
     assert "other settings" in other.stderr
 
 
-def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path) -> None:
-    """Stopped at its 20th step by the clock, then finished by the same command."""
-    options = ("--steps", "21", "--only", "state-head")
+def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path, monkeypatch) -> None:
+    """Stopped at its 5th step by the clock, then finished by the same command."""
+    monkeypatch.setattr(trainer, "CLOCK_STEPS", 5)
+    options = ("--steps", "6", "--only", "state-head")
     cut = run(pool, tmp_path, *options, "--stop-after", "0")
     assert cut.returncode == 0, cut.stderr[-2000:]
     assert "not done yet: state-head" in cut.stdout
     assert (tmp_path / "state-head" / "checkpoint-0.pt").is_file(), "stopped in its midst"
     last = run(pool, tmp_path, *options)
     assert last.returncode == 0, last.stderr[-2000:]
-    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 21
+    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 6
 
 
 def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_path: Path) -> None:

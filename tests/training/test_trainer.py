@@ -20,6 +20,7 @@ from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
 from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.synthesis.sampler import SampleConfig
+from partrm.training import trainer
 from partrm.training.config import (
     LossWeights,
     NetworkChanges,
@@ -62,6 +63,7 @@ def weights_of(folder: Path) -> torch.Tensor:
     return torch.cat([w.flatten() for w in weights.values()])
 
 
+@pytest.mark.whole_run
 def test_the_loss_falls_and_all_terms_are_logged(pool: Path, tmp_path: Path) -> None:
     # Gradients of one size; the recipe's displacement term would rule sixty steps.
     even = LossWeights(distance=3.0, point=0.5, displacement=1.0, offset_to_axis=2.0)
@@ -96,11 +98,12 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse(pool: Path, tmp_pat
     assert kept()["a/iou"] == 0.6, "a resumed run remembers what it has reached"
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path) -> None:
-    train(tiny(pool, tmp_path / "whole", 25))
-    train(tiny(pool, tmp_path / "legs", 25, max_minutes=0.0))
-    assert rows(tmp_path / "legs")[-1]["step"] == 20
-    train(tiny(pool, tmp_path / "legs", 25, resume=True))
+def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(trainer, "CLOCK_STEPS", 5)
+    train(tiny(pool, tmp_path / "whole", 8))
+    train(tiny(pool, tmp_path / "legs", 8, max_minutes=0.0))
+    assert rows(tmp_path / "legs")[-1]["step"] == 5
+    train(tiny(pool, tmp_path / "legs", 8, resume=True))
     assert [r["step"] for r in rows(tmp_path / "legs")] == [r["step"] for r in rows(tmp_path / "whole")]
     assert torch.equal(weights_of(tmp_path / "legs"), weights_of(tmp_path / "whole"))
 
@@ -227,9 +230,9 @@ def test_two_processes_train_and_resume(pool: Path, tmp_path: Path) -> None:
     script.write_text(
         "import sys, dataclasses\nfrom pathlib import Path\nimport torch\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "torch.set_num_threads(1)\nfrom test_trainer import tiny\nfrom partrm.training.trainer import train\n"
+        "torch.set_num_threads(1)\nfrom test_trainer import tiny, train, trainer\ntrainer.CLOCK_STEPS = 5\n"
         f"def run(out, minutes, resume):\n    folder = Path({str(tmp_path)!r}) / out\n"
-        f"    train(tiny(Path({str(pool)!r}), folder, 22, max_minutes=minutes, resume=resume))\n"
+        f"    train(tiny(Path({str(pool)!r}), folder, 7, max_minutes=minutes, resume=resume))\n"
         "run('whole', 99, False)\nrun('legs', 0, False)\nrun('legs', 99, True)\n"
     )
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29511"]

@@ -291,8 +291,8 @@ class Trainer:
         }
 
     def next_action(self, started: float, saved: float) -> Literal["go", "save", "stop"]:
-        """What all processes do next, by the main one's clock (asked every 20 steps)."""
-        if self.step % 20:
+        """What all processes do next, by the main one's clock (asked every :data:`CLOCK_STEPS` steps)."""
+        if self.step % CLOCK_STEPS:
             return "go"
         now = time.perf_counter()
         code = 2 if now - started > 60 * self.config.max_minutes else 0
@@ -392,3 +392,7 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
         atomic_write(config.out / "config.json", facts)
     trainer.run()
+
+
+CLOCK_STEPS = 20
+"""Steps between two looks of the main process at its clock."""
