@@ -1,10 +1,13 @@
+import math
+
 import torch
 from torch.testing import assert_close
 
 from partrm.geometry.cameras import INPUT_FOVY_RAD, Cameras, canonical_pose
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import transform_points
-from partrm.inference.detail import SAME_SURFACE, detailed, without_ghosts
+from partrm.inference.closing import CLOSING
+from partrm.inference.detail import REST_WIDTH, SAME_SURFACE, detailed, without_ghosts
 
 SIDE, SIZE = 16, 64
 
@@ -45,6 +48,46 @@ def test_finer_splats_have_the_pictures_colours_on_the_surface_seen():
     assert_close(z, 2.4 + 0.2 * (pixels[:, 0] * SIDE / SIZE - 0.5) / (SIDE - 1), atol=0.02, rtol=0)
 
 
+def aslant(turn_deg):
+    """Depths of a plane turned about the upright axis."""
+    view = camera(SIDE)
+    x = (torch.arange(SIDE) + 0.5 - SIDE / 2) / view.focal_px
+    return (2.4 / (1 - x * math.tan(math.radians(turn_deg)))).expand(SIDE, SIDE)
+
+
+def test_a_plane_stays_a_plane_however_aslant():
+    nothing, flat = torch.zeros(SIDE**2, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    found, _ = detailed(surface_at(aslant(70)), nothing, camera(SIDE), picture(), flat)
+    pixels, z = camera(SIZE).project(found.means)
+    x = (pixels[:, 0] - SIZE / 2) / camera(SIZE).focal_px
+    assert_close(z, 2.4 / (1 - x * math.tan(math.radians(70))), atol=1e-4, rtol=0)
+
+
+def test_finer_splats_close_a_plane_aslant_and_no_more():
+    nothing, flat = torch.zeros(SIDE**2, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    found, _ = detailed(surface_at(aslant(70)), nothing, camera(SIDE), picture(), flat)
+    means = found.means.view(48, 48, 3)
+    step = (means[24, 24] - means[24, 23]).norm()
+    longest = found.scales.view(48, 48, 3)[24, 24].max()
+    assert_close(longest, CLOSING * step, atol=0, rtol=0.15)
+
+
+def test_splats_without_finer_ones_do_not_reach_beyond_the_outline():
+    nothing, flat = torch.zeros(SIDE**2, dtype=torch.bool), torch.zeros(SIZE, SIZE, dtype=torch.bool)
+    seen, part = detailed(surface_at(torch.full((SIDE, SIDE), 2.3)), nothing, camera(SIDE), picture(), flat)
+    # At the middle, and one pixel from the outline.
+    middle, rim = torch.tensor([[SIZE / 2, SIZE / 2], [9.0, SIZE / 2]])
+    view, depth = camera(SIZE), 2.7
+    local = [[(x - SIZE / 2) / float(view.focal_px) * depth, 0.0, depth] for x in (float(middle[0]), float(rim[0]))]
+    means = transform_points(view.T_world_camera[None], torch.tensor([local]))[0]
+    quats, wide = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(2, 4), torch.full((2, 3), 0.1)
+    rest = Gaussians(means, quats, wide, torch.ones(2), torch.ones(2, 3))
+    left, _ = without_ghosts(rest, torch.zeros(2, dtype=torch.bool), seen, part, view, picture()[3], 0.1, SIZE / SIDE)
+    pixel = depth / float(view.focal_px)
+    assert_close(left.scales[0], torch.full((3,), 0.1 * REST_WIDTH), atol=1e-4, rtol=0)
+    assert_close(left.scales[1], torch.full((3,), CLOSING * SIZE / SIDE * pixel), atol=1e-4, rtol=0)
+
+
 def test_no_finer_splat_lies_between_two_surfaces():
     depth = torch.full((SIDE, SIDE), 2.2)
     depth[:, SIDE // 2 :] = 2.6
@@ -78,7 +121,7 @@ def test_splats_that_would_hang_in_the_air_are_dropped():
 
     def kept(moving, thickness=0.1):
         flags = torch.full((4,), moving)
-        left, _ = without_ghosts(rest, flags, seen, part, camera(SIZE), picture()[3], thickness)
+        left, _ = without_ghosts(rest, flags, seen, part, camera(SIZE), picture()[3], thickness, SIZE / SIDE)
         return [bool((left.means == mean).all(1).any()) for mean in means]
 
     assert kept(moving=False) == [True, False, True, True], "what stays in the part's place is the part's"

@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.planes import flattened
 from partrm.geometry.transforms import matrix_from_quaternion, quaternion_from_matrix
 from partrm.model.network import NetworkOutput
 
@@ -27,6 +28,9 @@ another, and counts as much."""
 THERE = 0.1
 """Opacity from which on a neighbour belongs to a surface."""
 
+OPAQUE = 0.3
+"""Below it a splat tells of no flat part."""
+
 
 def with_closed_surfaces(output: NetworkOutput, cameras: Cameras) -> NetworkOutput:
     """The same answer, every layer's splats :func:`closed`.
@@ -39,6 +43,27 @@ def with_closed_surfaces(output: NetworkOutput, cameras: Cameras) -> NetworkOutp
     if part is not None:
         part = replace(part, gaussians=closed(part.gaussians, cameras))
     return replace(output, gaussians=closed(output.gaussians, cameras), part=part)
+
+
+def with_flat_parts(output: NetworkOutput, cameras: Cameras) -> NetworkOutput:
+    """The same answer, the part's splats that given views show :func:`flattened`.
+
+    Args:
+        output: of a batch b of samples of v views, [b, n] with n = v side side; of a network of one layer it stays.
+        cameras: [b, v] that its splats were made for, canonical frame.
+    """
+    if output.part is None:
+        return output
+    gaussians, v = output.part.gaussians, cameras.batch_shape[-1]
+    side = round((gaussians.opacities.shape[-1] / v) ** 0.5)
+    means = rearrange(gaussians.means.clone(), "b (v h w) c -> b v h w c", v=v, h=side)
+    shown = (output.moving_logit > 0) & (gaussians.opacities >= OPAQUE)
+    there = rearrange(shown, "b (v h w) -> b v h w", v=v, h=side)
+    for sample, view in output.view_valid.nonzero().tolist():
+        points, mask = means[sample, view].float().cpu(), there[sample, view].cpu()
+        means[sample, view] = flattened(points, mask, cameras.positions[sample, view].cpu()).to(means)
+    flat = replace(gaussians, means=rearrange(means, "b v h w c -> b (v h w) c"))
+    return replace(output, part=replace(output.part, gaussians=flat))
 
 
 def closed(gaussians: Gaussians, cameras: Cameras) -> Gaussians:

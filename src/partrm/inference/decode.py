@@ -8,12 +8,13 @@ from torch import Tensor
 
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
-from partrm.inference.closing import with_closed_surfaces
+from partrm.inference.closing import with_closed_surfaces, with_flat_parts
 from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
 from partrm.inference.joint_fit import estimate_joint, joint_from_votes
 from partrm.inference.multiview_consistency import agree
 from partrm.inference.reading import Reading
 from partrm.inference.space_carving import carve, free_space_violations
+from partrm.inference.unseen_colors import with_likely_colors
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import UNSEEN_VOTE, NetworkOutput, PartRMNetwork
 
@@ -42,7 +43,8 @@ def reading_of(output: NetworkOutput, inputs: NetworkInput, close: bool = False)
     """
     with torch.inference_mode():
         if close:
-            output = with_closed_surfaces(output, inputs.cameras)
+            flat = with_flat_parts(with_likely_colors(output), inputs.cameras)
+            output = with_closed_surfaces(flat, inputs.cameras)
         seen, hidden = agree(output.seen, inputs), output.hidden
         if hidden is not None:
             wrong = free_space_violations(hidden, inputs, seen)

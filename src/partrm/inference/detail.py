@@ -9,13 +9,15 @@ from dataclasses import replace
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import pad
 
 from partrm.errors import ConfigError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
+from partrm.inference.closing import CLOSING, closed
 from partrm.inference.decode import MIN_OPACITY
 
 SAME_SURFACE = 0.03
@@ -42,14 +44,14 @@ THICKNESS = {JointType.REVOLUTE: 0.12, JointType.PRISMATIC: 1.0}
 REST_WIDTH = 1.4
 """How many times as wide as before splats are that have no finer ones: they close in pictures of this resolution."""
 
-OUTLINE_WIDTH = 0.7
-"""The same for such splats at the object's outline, which they would blur."""
+WITHIN = 0.5
+"""The widest that such splats are, as a share of their way to the object's outline, which they would blur."""
 
 MIST = 0.3
 """Opacity below which a splat that the image does not show is left out: guesses that thin are fog about the object."""
 
-OVERLAP = 1.3
-"""How many times as wide as the network's are splats are, by their own spacing: they close when looked at aslant."""
+STEEPEST = 0.5
+"""A cell tells nothing of a pixel at which its slope would lead to twice its distance."""
 
 
 def check_detail(detail_px: int) -> None:
@@ -92,7 +94,11 @@ def detailed(
     weight = weight * torch.exp(-(surface.colors[cells] - rgb[:, None]).norm(dim=-1) / ALIKE)
     weight = weight * torch.where(surface_moving[cells] == part[:, None], 1.0, OTHER_SIDE)
     weight = weight * (surface.opacities[cells] >= MIN_OPACITY)
-    depth = local[cells, 2]
+    nearness, slope = _slopes(local[:, 2], surface.opacities >= MIN_OPACITY, surface_moving, side)
+    here = (torch.stack([column, row], -1)[:, None] + 0.5) * (side / size)
+    there = torch.stack([cells % side, cells // side], -1) + 0.5
+    at_pixel = nearness[cells] + (slope[cells] * (here - there)).sum(-1)
+    depth = torch.where(at_pixel > STEEPEST * nearness[cells], 1 / at_pixel, local[cells, 2])
     best = weight.argmax(1, keepdim=True)
     same = (depth - depth.gather(1, best)).abs() < SAME_SURFACE
     weight = weight * same
@@ -107,11 +113,22 @@ def detailed(
     fine = Gaussians(
         points @ R.T + t,
         surface.quats[leader],
-        surface.scales[leader] * (OVERLAP * side / size),
+        (CLOSING * z / focal)[:, None].expand(-1, 3),
         surface.opacities[leader].clamp(min=0.5) * alpha,
         rgb,
     )
-    return fine[kept], part[kept]
+    return _closed_on(fine[kept], shown[kept], camera.resized(size)), part[kept]
+
+
+def _closed_on(fine: Gaussians, pixels: Int[Tensor, " n"], camera: Cameras) -> Gaussians:
+    """Splats of some of a camera's pixels, closed (:func:`partrm.inference.closing.closed`)."""
+    count = camera.height * camera.width
+
+    def on_grid(values: Tensor) -> Tensor:
+        return values.new_zeros(1, count, *values.shape[1:]).index_copy(1, pixels, values[None])
+
+    grid = Gaussians(*(on_grid(value) for value in fine.leaves().values()))
+    return closed(grid, camera[None, None])[0][pixels]
 
 
 def without_ghosts(
@@ -122,8 +139,9 @@ def without_ghosts(
     camera: Cameras,
     alpha: Float[Tensor, "h w"],
     thickness: float,
+    spacing_px: float,
 ) -> tuple[Gaussians, Bool[Tensor, " k"]]:
-    """The splats that no finer ones replace, widened, without fog and those that hang in the air.
+    """The splats that no finer ones replace, widened within the outline, without fog and those that hang in the air.
 
     These are splats that would stay where the part was, and such as move though they are not behind the seen part.
 
@@ -133,8 +151,9 @@ def without_ghosts(
         seen: [m] as :func:`detailed` makes them.
         seen_moving: likewise.
         camera: unbatched, of the first view; at its resolution what the part covers is looked up.
-        alpha: of the object in that view; splats at its outline are made narrower.
+        alpha: of the object in that view; splats do not reach beyond its outline.
         thickness: how far behind its seen surface the part may reach, canonical units.
+        spacing_px: of the network's splats, pixels of that view; splats stay as wide as closes their surface.
     """
     cells, depths = _cells(seen[seen_moving], camera)
     covered = torch.full((camera.height * camera.width,), torch.nan).scatter_reduce(
@@ -146,10 +165,28 @@ def without_ghosts(
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
     ghost = stays | strays | (rest.opacities < MIST)
-    around = 2 * (camera.width // 48) + 1
-    within = -max_pool2d(-alpha[None], around, 1, around // 2)[0].flatten()[where] > 0.5
-    widened = replace(rest, scales=rest.scales * torch.where(within, REST_WIDTH, OUTLINE_WIDTH)[:, None])
+    inside = torch.from_numpy(distance_transform_edt((alpha > 0.5).numpy())).float().flatten()[where]
+    widest = (inside * WITHIN).clamp(min=CLOSING * spacing_px) * depth / camera.focal_px
+    widened = replace(rest, scales=torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[:, None]))
     return widened[~ghost], rest_moving[~ghost]
+
+
+def _slopes(
+    depth: Float[Tensor, " n"], there: Bool[Tensor, " n"], moving: Bool[Tensor, " n"], side: int
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
+    """Inverse depths of a grid, linear on planes, and what they change a column and a row: the lesser of both ways."""
+    inverse = (1 / depth.clamp(min=1e-3)).view(side, side)
+    label = torch.where(there, moving.long(), -1).view(side, side)
+
+    def along_rows(values: Float[Tensor, "side side"], labels: Int[Tensor, "side side"]) -> Float[Tensor, "side side"]:
+        one = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)
+        step = values.diff(dim=1).masked_fill(~one, torch.inf)
+        before, after = pad(step, (1, 0), value=torch.inf), pad(step, (0, 1), value=torch.inf)
+        lesser = torch.where(before.abs() <= after.abs(), before, after)
+        return torch.where(lesser.isfinite(), lesser, 0.0)
+
+    slopes = along_rows(inverse, label), along_rows(inverse.T, label.T).T
+    return inverse.flatten(), torch.stack([slope.flatten() for slope in slopes], -1)
 
 
 def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:

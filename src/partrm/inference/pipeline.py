@@ -141,7 +141,7 @@ def finish(
     gaussians, moving = best.gaussians, best.moving
     if prepared.detail_px:
         picture = source.first_picture(prepared.detail_px)[0].image
-        gaussians, moving = _with_detail(best, prepared.inputs, fine[0], picture)
+        gaussians, moving = detailed_answer(best, prepared.inputs, fine[0], picture)
     if source.network_frame is not None:
         gaussians = gaussians_to_object(source.network_frame, gaussians)
         joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
@@ -167,7 +167,7 @@ EDGE_REACH, EDGE_CONTRAST = 0.07, 0.03
 """How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
 
 
-def _with_detail(
+def detailed_answer(
     answer: Answer, inputs: NetworkInput, probability: Float[Tensor, "h w"], picture: Float[Tensor, "4 size size"]
 ) -> tuple[Gaussians, Bool[Tensor, " n"]]:
     """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
@@ -177,7 +177,14 @@ def _with_detail(
     seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
     hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
     rest, rest_moving = without_ghosts(
-        hidden, hidden_moving, seen, seen_moving, camera, picture[3], THICKNESS[answer.joint.type]
+        hidden,
+        hidden_moving,
+        seen,
+        seen_moving,
+        camera,
+        picture[3],
+        THICKNESS[answer.joint.type],
+        spacing_px=side / len(answer.probability),
     )
     return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
 
