@@ -53,8 +53,6 @@ class ArmSettings:
     meets on its way ends it."""
     contact_n: float = 8.0
     """Against the approach: it has met something."""
-    at_once: float = 0.05
-    """A grasp that fails before the gripper has gone so far counts as a try, and the next one follows."""
     turned_rad: float = 0.8
     """So far may the hand stay behind the part's turn, where the arm reaches no farther."""
     lag: float = 0.08
@@ -157,6 +155,7 @@ class ArmRun:
         self._of_arm = np.array([m.body(b).name.startswith(PREFIX) for b in range(m.nbody)])
         self._dof = int(m.joint(DRAGGED).dofadr[0])
         self._friction = float(m.dof_frictionloss[self._dof])
+        self._share = 0.0  # of the believed motion, gone by now as far as the arm knows
         self._q = self._near = plan.grasps[0].q_before
         self._opening: float | None = plan.grasps[0].grasp.opening
 
@@ -168,22 +167,21 @@ class ArmRun:
         ending: Ending = "missed"
         tried, opened = 0, 0.0
         for planned in self._plan.grasps:
-            grasp = planned.grasp
+            grasp = planned.grasp.carried(believed.carried(self._share))
             tried += 1
-            if tried > 1:
-                self._move_joints(planned.q_before)
-            self._near = planned.q_along[0]
+            if tried > 1 and not self._move_before(grasp, planned):
+                ending = "arm at its end"
+                continue
+            self._near = planned.q_after(self._share)
             self._opening = grasp.opening
             self.model.dof_frictionloss[self._dof] = HELD
             ending = "missed"
-            closed, before = self._take(grasp), self._hand[:3, 3]
-            if closed:
+            if self._take(grasp):
                 self.model.dof_frictionloss[self._dof] = self._friction
                 ending = self._follow(believed, planned)
             opened = self._moved
-            at_once = float(np.linalg.norm(self._hand[:3, 3] - before)) < self._settings.at_once
             self._release(grasp)
-            if not (ending == "missed" or (ending in ("came off", "stuck") and at_once)):
+            if ending not in ("missed", "came off", "stuck"):
                 break
         warnings = int(self.data.warning.number.sum())
         if not np.isfinite(opened) or warnings:
@@ -248,6 +246,19 @@ class ArmRun:
         for share in np.linspace(0, 1, count + 1)[1:]:
             self._step(start + share * (q - start))
 
+    def _move_before(self, grasp: Grasp, planned: PlannedGrasp) -> bool:
+        """Before another grasp, on the part where it is believed to be by now; whether the arm reaches that."""
+        q = planned.q_before
+        if self._share > 0:
+            before = self._T_base_object @ grasp.T_object_gripper
+            before[:3, 3] -= self._settings.plan.pregrasp * before[:3, 2]
+            reached = self._kinematics.reach(before, planned.q_after(self._share))
+            if not reached.there:
+                return False
+            q = reached.q
+        self._move_joints(q)
+        return True
+
     def _towards(self, T_object_gripper: Float[np.ndarray, "4 4"]) -> Any:
         T_base_gripper, dt = self._T_base_object @ T_object_gripper, self._settings.timestep_s
         reached = self._kinematics.follow(T_base_gripper, self._q, self._near, dt)
@@ -303,17 +314,21 @@ class ArmRun:
         self._q = self.data.qpos[self._qpos].copy()
         arc = believed.arc(T[:3, 3])
         guide = Guide(Plan(arc, s.closed_loop), s, self._seed)
-        length = believed.length(T[:3, 3])
+        length, first = believed.length(T[:3, 3]), self._share
         goal, lost, away = T.copy(), 0.0, 0.0
         for _ in range(round(s.timeout_s / s.timestep_s)):
             point = self._hand[:3, 3]
             goal[:3, 3] = guide.target(point)
             goal[:3, :3] = Rotation.from_rotvec(guide.turn).as_matrix() @ T[:3, :3]
-            self._near = planned.q_after(guide.length / length)
+            self._near = planned.q_after(first + guide.length / length)
             reached = self._towards(goal)
             if self._moved >= s.open_share:
                 return "open"
-            lost = 0.0 if self._touches else lost + s.timestep_s
+            if self._touches:
+                gone = float(arc.lengths(self._hand[None, :3, 3])[0])
+                lost, self._share = 0.0, float(np.clip(first + gone / length, 0, 1))
+            else:
+                lost += s.timestep_s
             away = away + s.timestep_s if reached.position_m > 0.02 or reached.angle_rad > s.turned_rad else 0.0
             if lost > 0.3:
                 return "came off"
