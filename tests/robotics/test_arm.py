@@ -7,12 +7,12 @@ import pytest
 from support.boxes import box, cabinet
 
 from partrm.objects.articulated_object import ArticulatedObject
-from partrm.robotics.arm import ArmSettings, open_with_arm
-from partrm.robotics.arm_plan import BelievedObject, PlanSettings, plan_arm
+from partrm.robotics.arm import ArmRun, ArmSettings, open_with_arm
+from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlanSettings, plan_arm
 from partrm.robotics.beliefs import true_object
 from partrm.robotics.grasps import GraspSettings
-from partrm.robotics.panda import HOME, Kinematics, panda_file
-from partrm.robotics.simulated_object import SimulationError, Task
+from partrm.robotics.panda import HOME, JOINTS, LIMIT_MARGIN_RAD, PREFIX, Kinematics, panda_file
+from partrm.robotics.simulated_object import DRAGGED, SimulationError, Task
 
 pytest.importorskip("mink", reason="the arm's kinematics are solved by mink (extra `robot`)")
 try:
@@ -51,27 +51,78 @@ def kinematics():
     return Kinematics()
 
 
-def case(part: int, locked: bool = False) -> tuple[Task, BelievedObject]:
+def case(part: int, locked: bool = False, seed: int = 0) -> tuple[Task, BelievedObject]:
     task = Task(OBJECT, part, OBJECT.closed_q(), float(OBJECT.joint_limits[part, 1]), locked)
     start = OBJECT.parts[part].vertices[-8:].mean(0)
-    return task, true_object(task, start, np.array([1.4, -0.3, 0.5]), 0)
+    return task, true_object(task, start, np.array([1.4, -0.3, 0.5]), seed)
 
 
 def test_inverse_kinematics_reach_what_is_near_and_say_what_is_not(kinematics):
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = np.array([[0, 0, 1], [0, -1, 0], [1, 0, 0]]), [0.5, 0.1, 0.4]
+    T[:3, :3], T[:3, 3] = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]), [0.5, 0.1, 0.4]
     assert kinematics.reach(T, np.array(HOME)).there
     T[0, 3] = 1.5
     assert kinematics.reach(T, np.array(HOME)).position_m > 0.3
 
 
-@pytest.mark.parametrize("part", [DRAWER, DOOR])
-def test_the_true_joint_opens(part, kinematics):
-    states = []
-    found = open_with_arm(*case(part), SETTINGS, kinematics, watch=lambda model, data: states.append(data.qpos.copy()))
+@pytest.mark.parametrize(("part", "seed"), [(DRAWER, 0), (DRAWER, 1), (DOOR, 0), (DOOR, 1)])
+def test_the_true_joint_opens_whatever_points_are_drawn(part, seed, kinematics):
+    states, torques, widths = [], [], []
+
+    def watch(model, data):
+        states.append(data.qpos.copy())
+        torques.append(np.abs(data.actuator_force[:JOINTS]).max())
+        widths.append(2 * data.joint(f"{PREFIX}finger_joint1").qpos[0])
+
+    found = open_with_arm(*case(part, seed=seed), SETTINGS, kinematics, watch=watch)
     assert found.ending == "open"
     assert found.opened > 0.99
+    assert found.grasps == 1
     assert np.isfinite(states).all()
+    assert max(torques) < 40, "neither a joint's end nor the arm itself is in its way"
+    assert min(widths) > 0.006, "the bar stays between the fingers"
+
+
+def test_the_planned_way_keeps_off_the_joints_ends_and_does_not_jump(kinematics):
+    _, believed = case(DOOR)
+    plan = plan_arm(believed, kinematics, QUICK)
+    assert isinstance(plan, ArmPlan)
+    low, high = kinematics.model.jnt_range[:JOINTS].T
+    for planned in plan.grasps:
+        q = np.stack([planned.q_before, *planned.q_along])
+        assert (np.minimum(q - low, high - q) > LIMIT_MARGIN_RAD - 1e-3).all()
+        assert np.abs(np.diff(q, axis=0)).max() < QUICK.step_turn
+        np.testing.assert_allclose(planned.q_after(0.5 / (len(planned.q_along) - 1)), q[1:3].mean(0))
+        assert not any(kinematics.meets_itself(one) for one in q)
+
+
+def test_a_part_that_slips_is_taken_again_where_it_is_by_then(kinematics, monkeypatch):
+    """The fingers open by themselves once, 4 cm on."""
+    slipped, close = [], ArmRun._take
+
+    def take(run, grasp):
+        taken.append(grasp.T_object_gripper)
+        return close(run, grasp)
+
+    taken: list[np.ndarray] = []
+    monkeypatch.setattr(ArmRun, "_take", take)
+    task, believed = case(DRAWER)
+    plan = plan_arm(believed, kinematics, QUICK)
+    assert isinstance(plan, ArmPlan)
+    run = ArmRun(task, plan, SETTINGS, kinematics, 0)
+
+    def watch(model, data):
+        if len(taken) == 1 and data.joint(DRAGGED).qpos[0] > 0.04:
+            run._opening = 0.08
+            slipped.append(float(data.joint(DRAGGED).qpos[0]))
+
+    run._watch = watch
+    found = run.open(believed)
+    assert slipped
+    assert found.grasps == 2
+    assert found.opened > 0.9
+    moved = taken[1][:3, 3] - plan.grasps[1].grasp.T_object_gripper[:3, 3]
+    np.testing.assert_allclose(moved, [max(slipped), 0, 0], atol=0.02)
 
 
 def test_a_locked_joint_fails_with_a_finite_state(kinematics):

@@ -8,6 +8,12 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+PAD_CELLS = 4
+"""Of a pad along each of its sides."""
+
+BEHIND_M, FLAT_M = 0.004, 0.0015
+"""So far go the tips beyond a part that ends between the fingers; so near to a pad is what it touches."""
+
 
 @njit(cache=True, nogil=True)
 @no_type_check
@@ -26,12 +32,13 @@ def depths(points, moving, rotations, half, sizes, clearance, strays, deep):
         deep: no farther do the tips go beyond where the part begins.
 
     Returns:
-        [r, 5] the middle of the part between the fingers along y; along z where the part begins and where the tips
-        stop (infinite where there is nothing); points of the part between the fingers above there; how much the steeper
-        of the two surfaces that the fingers close on leans (tangent).
+        [r, 7] the middle of the part between the fingers along y; along z where the part begins, how deep the tips come
+        (infinite where there is nothing) and where they best stop, so that a bar is between the pads and not behind
+        them; points of the part between the fingers; how much the steeper of the two surfaces that the fingers close on
+        leans (tangent); of where something is before a pad, the share that touches it, the lesser of the two.
     """
     pad, wide, thick, length, palm_x, palm_y = sizes
-    found = np.empty((len(rotations), 5))
+    found = np.empty((len(rotations), 7))
     local = np.empty((len(points), 3))
     for r in range(len(rotations)):
         R = rotations[r]
@@ -55,21 +62,39 @@ def depths(points, moving, rotations, half, sizes, clearance, strays, deep):
             if x < palm_x and y < palm_y:
                 _insert(palm, z, strays)
         tip = min(min(stop[strays], palm[strays] + length) - clearance, front[strays] + deep)
-        held, low, high = 0, np.inf, -np.inf
+        held, low, high, back = 0, np.inf, -np.inf, -np.inf
         for i in range(len(points)):
             x, y = abs(local[i, 0]), local[i, 1] - shift
             if moving[i] and x < pad and abs(y) < half - clearance and local[i, 2] < tip:
                 held += 1
-                low, high = min(low, y), max(high, y)
+                low, high, back = min(low, y), max(high, y), max(back, local[i, 2])
+        end, middle = min(tip, back + BEHIND_M), 0.5 * (low + high)
+        outer = np.full((2, PAD_CELLS, PAD_CELLS), -np.inf)
         sums = np.zeros((2, 9))
         for i in range(len(points)):
             x, y, z = local[i, 0], local[i, 1] - shift, local[i, 2]
             if moving[i] and abs(x) < pad and abs(y) < half - clearance and z < tip:
-                side = sums[1 if y > 0.5 * (low + high) else 0]
+                above = 1 if y > middle else 0
+                across, along = int((x / pad + 1) * PAD_CELLS / 2), int((end - z) / pad * PAD_CELLS / 2)
+                if 0 <= across < PAD_CELLS and 0 <= along < PAD_CELLS:
+                    outer[above, across, along] = max(outer[above, across, along], abs(y - middle))
+                side = sums[above]
                 side += np.array([1.0, x, y, z, x * x, x * z, z * z, x * y, z * y])
         lean = max(_lean(sums[0]), _lean(sums[1]))
-        found[r, 0], found[r, 1], found[r, 2], found[r, 3], found[r, 4] = shift, front[strays], tip, held, lean
+        touching = min(_touching(outer[0]), _touching(outer[1]))
+        found[r] = np.array([shift, front[strays], tip, end, held, lean, touching])
     return found
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _touching(outer):
+    """Share of a pad's cells, of those with a surface before them, that touch when it meets the highest."""
+    first, some, near = outer.max(), 0, 0
+    for value in outer.ravel():
+        some += value > -np.inf
+        near += value > -np.inf and value > first - FLAT_M
+    return near / max(some, 1)
 
 
 @njit(cache=True, nogil=True)

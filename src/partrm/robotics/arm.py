@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from partrm.robotics.arcs import ArcPrior, Vector
-from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlanSettings, plan_arm
+from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, PlanSettings, plan_arm
 from partrm.robotics.grasps import Grasp
 from partrm.robotics.guides import Guide, Plan
 from partrm.robotics.panda import GRIP_N, JOINTS, PREFIX, Kinematics, joined
@@ -48,12 +48,11 @@ class ArmSettings:
     turn_rad_per_s: float = 0.6
     """About its arc's centre, at most."""
     approach_m_per_s: float = 0.05
-    deeper: float = 0.03
-    """The gripper goes so much farther than planned, unless it meets something."""
+    deeper: tuple[float, ...] = (0.0, 0.015, 0.03, -0.012, -0.024)
+    """Than planned: so deep the fingers close, one after the other, until something is between them; what the gripper
+    meets on its way ends it."""
     contact_n: float = 8.0
     """Against the approach: it has met something."""
-    at_once: float = 0.05
-    """A grasp that fails before the gripper has gone so far counts as a try, and the next one follows."""
     turned_rad: float = 0.8
     """So far may the hand stay behind the part's turn, where the arm reaches no farther."""
     lag: float = 0.08
@@ -156,31 +155,33 @@ class ArmRun:
         self._of_arm = np.array([m.body(b).name.startswith(PREFIX) for b in range(m.nbody)])
         self._dof = int(m.joint(DRAGGED).dofadr[0])
         self._friction = float(m.dof_frictionloss[self._dof])
-        self._q = np.array(plan.q_pregrasp[0])
-        self._opening: float | None = plan.grasps[0].opening
+        self._share = 0.0  # of the believed motion, gone by now as far as the arm knows
+        self._q = self._near = plan.grasps[0].q_before
+        self._opening: float | None = plan.grasps[0].grasp.opening
 
     def open(self, believed: BelievedObject) -> ArmResult:
         """Try the plan's grasps until one holds, follow the motion, release."""
         self._mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[self._qpos] = self._q
-        self.data.qpos[self._fingers] = 0.5 * self._plan.grasps[0].opening
+        self.data.qpos[self._fingers] = 0.5 * self._plan.grasps[0].grasp.opening
         ending: Ending = "missed"
         tried, opened = 0, 0.0
-        for grasp, q in zip(self._plan.grasps, self._plan.q_pregrasp, strict=True):
+        for planned in self._plan.grasps:
+            grasp = planned.grasp.carried(believed.carried(self._share))
             tried += 1
-            if tried > 1:
-                self._move_joints(q)
+            if tried > 1 and not self._move_before(grasp, planned):
+                ending = "arm at its end"
+                continue
+            self._near = planned.q_after(self._share)
             self._opening = grasp.opening
             self.model.dof_frictionloss[self._dof] = HELD
-            self._approach(grasp)
-            ending, before = "missed", self._hand[:3, 3]
-            if self._close():
+            ending = "missed"
+            if self._take(grasp):
                 self.model.dof_frictionloss[self._dof] = self._friction
-                ending = self._follow(believed)
+                ending = self._follow(believed, planned)
             opened = self._moved
-            at_once = float(np.linalg.norm(self._hand[:3, 3] - before)) < self._settings.at_once
             self._release(grasp)
-            if not (ending == "missed" or (ending in ("came off", "stuck") and at_once)):
+            if ending not in ("missed", "came off", "stuck"):
                 break
         warnings = int(self.data.warning.number.sum())
         if not np.isfinite(opened) or warnings:
@@ -245,44 +246,89 @@ class ArmRun:
         for share in np.linspace(0, 1, count + 1)[1:]:
             self._step(start + share * (q - start))
 
+    def _move_before(self, grasp: Grasp, planned: PlannedGrasp) -> bool:
+        """Before another grasp, on the part where it is believed to be by now; whether the arm reaches that."""
+        q = planned.q_before
+        if self._share > 0:
+            before = self._T_base_object @ grasp.T_object_gripper
+            before[:3, 3] -= self._settings.plan.pregrasp * before[:3, 2]
+            reached = self._kinematics.reach(before, planned.q_after(self._share))
+            if not reached.there:
+                return False
+            q = reached.q
+        self._move_joints(q)
+        return True
+
     def _towards(self, T_object_gripper: Float[np.ndarray, "4 4"]) -> Any:
-        reached = self._kinematics.follow(self._T_base_object @ T_object_gripper, self._q, self._settings.timestep_s)
+        T_base_gripper, dt = self._T_base_object @ T_object_gripper, self._settings.timestep_s
+        reached = self._kinematics.follow(T_base_gripper, self._q, self._near, dt)
         self._step(reached.q)
         return reached
 
-    def _approach(self, grasp: Grasp) -> None:
-        """Straight to the grasp and a little beyond, until something is met."""
+    def _take(self, grasp: Grasp) -> bool:
+        """Close the fingers at the grasp, or a little deeper or less deep; whether something is between them.
+
+        Pads are short: a bar behind them, or before them, is free.
+        """
+        s, met = self._settings, np.inf
+        depth = -s.plan.pregrasp
+        for goal in s.deeper:
+            if goal >= met:
+                continue
+            self._opening = grasp.opening
+            if depth > -s.plan.pregrasp:
+                self._wait(0.6)
+            depth, meets = self._advance(grasp, depth, goal)
+            if meets:
+                met = depth
+            if self._close():
+                return True
+        return False
+
+    def _advance(self, grasp: Grasp, start: float, goal: float) -> tuple[float, bool]:
+        """Straight from one depth to another (m, beyond the grasp), or until it meets something: where, and whether."""
         s, T = self._settings, grasp.T_object_gripper.copy()
-        goal = T[:3, 3].copy()
-        for ahead in np.arange(-s.plan.pregrasp, s.deeper, s.approach_m_per_s * s.timestep_s):
-            T[:3, 3] = goal + ahead * grasp.approach
+        at, meets, step = T[:3, 3].copy(), False, s.approach_m_per_s * s.timestep_s
+        depth = start
+        for depth in np.linspace(start, goal, max(2, 1 + round(abs(goal - start) / step))):
+            T[:3, 3] = at + depth * grasp.approach
             self._towards(T)
-            if ahead > -0.5 * s.plan.pregrasp and self._push @ grasp.approach > s.contact_n:
+            meets = bool(depth > -0.5 * s.plan.pregrasp and goal > start and self._push @ grasp.approach > s.contact_n)
+            if meets:
                 break
-        T[:3, 3] = self._hand[:3, 3] - 0.003 * grasp.approach
+        if meets:
+            depth = float((self._hand[:3, 3] - at) @ grasp.approach) - 0.003
+            T[:3, 3] = at + depth * grasp.approach
         for _ in range(20):
             self._towards(T)
+        return float(depth), meets
 
     def _close(self) -> bool:
         """Close the fingers; whether something is between them."""
         self._opening = None
-        self._wait(0.5)
+        self._wait(0.8)
         return self._width > 0.0015
 
-    def _follow(self, believed: BelievedObject) -> Ending:
+    def _follow(self, believed: BelievedObject, planned: PlannedGrasp) -> Ending:
         s, T = self._settings, self._hand
         self._q = self.data.qpos[self._qpos].copy()
         arc = believed.arc(T[:3, 3])
         guide = Guide(Plan(arc, s.closed_loop), s, self._seed)
+        length, first = believed.length(T[:3, 3]), self._share
         goal, lost, away = T.copy(), 0.0, 0.0
         for _ in range(round(s.timeout_s / s.timestep_s)):
             point = self._hand[:3, 3]
             goal[:3, 3] = guide.target(point)
             goal[:3, :3] = Rotation.from_rotvec(guide.turn).as_matrix() @ T[:3, :3]
+            self._near = planned.q_after(first + guide.length / length)
             reached = self._towards(goal)
             if self._moved >= s.open_share:
                 return "open"
-            lost = 0.0 if self._touches else lost + s.timestep_s
+            if self._touches:
+                gone = float(arc.lengths(self._hand[None, :3, 3])[0])
+                lost, self._share = 0.0, float(np.clip(first + gone / length, 0, 1))
+            else:
+                lost += s.timestep_s
             away = away + s.timestep_s if reached.position_m > 0.02 or reached.angle_rad > s.turned_rad else 0.0
             if lost > 0.3:
                 return "came off"
@@ -295,7 +341,7 @@ class ArmRun:
     def _release(self, grasp: Grasp) -> None:
         """Open the fingers and go back the way that the gripper points."""
         self._opening = grasp.opening
-        self._wait(0.3)
+        self._wait(0.6)
         T = self._hand
         inward, start = T[:3, 2].copy(), T[:3, 3].copy()
         step = 2 * self._settings.approach_m_per_s * self._settings.timestep_s

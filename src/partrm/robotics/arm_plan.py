@@ -53,6 +53,11 @@ class BelievedObject:
         """The way of a point of the part."""
         return Arc.of_joint(self.joint, self.axis, self.pivot, point)
 
+    def length(self, point: Vector) -> float:
+        """Of that way, as far as the motion goes (m)."""
+        radius = 1.0 / np.linalg.norm(self.arc(point).curvature) if self.joint != JointType.PRISMATIC else 1.0
+        return float(self.amount * radius)
+
     def carried(self, share: float) -> Float[np.ndarray, "4 4"]:
         """``T_object_object`` of the part after a share of the motion."""
         T = np.eye(4)
@@ -87,6 +92,8 @@ class PlanSettings:
     """Straight before the grasp."""
     steps: int = 8
     """Poses along the predicted motion that must be reached."""
+    step_turn: float = 1.0
+    """No joint turns farther than that from one of these poses to the next (rad)."""
     spacing: float = 0.005
     """Of the object's points; denser ones are thinned out."""
     link_radius: float = 0.06
@@ -101,14 +108,29 @@ class PlanSettings:
 
 
 @dataclass(frozen=True)
+class PlannedGrasp:
+    """A grasp from which the arm can follow the predicted motion."""
+
+    grasp: Grasp
+    q_before: Float[np.ndarray, "7"]
+    """Joint positions straight before it."""
+    q_along: Float[np.ndarray, "steps 7"]
+    """Joint positions at equal steps of the motion, the first at the grasp, the last at its end."""
+
+    def q_after(self, share: float) -> Float[np.ndarray, "7"]:
+        """Joint positions expected after a share of the motion."""
+        at = float(np.clip(share, 0, 1)) * (len(self.q_along) - 1)
+        low = min(int(at), len(self.q_along) - 2)
+        return self.q_along[low] + (at - low) * (self.q_along[low + 1] - self.q_along[low])
+
+
+@dataclass(frozen=True)
 class ArmPlan:
     """A place for the base, and grasps from which it can follow the predicted motion."""
 
     T_object_base: Float[np.ndarray, "4 4"]
-    grasps: tuple[Grasp, ...]
+    grasps: tuple[PlannedGrasp, ...]
     """The best first."""
-    q_pregrasp: tuple[Float[np.ndarray, "7"], ...]
-    """Joint positions before each of them."""
 
 
 def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> ArmPlan | Unplanned:
@@ -120,18 +142,18 @@ def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSet
         return "no grasp"
     for grasp in grasps:
         for T in places(believed, settings):
-            q = planner.feasible(grasp, T)
-            if q is None:
+            best = planner.feasible(grasp, T)
+            if best is None:
                 continue
-            found = [(grasp if q[0] else grasp.flipped, q[1])]
+            found = [best]
             # Another grasp, or this one beside its place: what is predicted is wrong by centimetres.
             for other in [*grasps, *(grasp.shifted(along) for along in settings.shifts)]:
                 if len(found) == settings.tries:
                     break
                 again = None if other is grasp else planner.feasible(other, T)
-                if again is not None and np.abs(again[1] - q[1]).max() < settings.retry_turn:
-                    found.append((other if again[0] else other.flipped, again[1]))
-            return ArmPlan(T, tuple(g for g, _ in found), tuple(q for _, q in found))
+                if again is not None and np.abs(again.q_before - best.q_before).max() < settings.retry_turn:
+                    found.append(again)
+            return ArmPlan(T, tuple(found))
     return "out of reach"
 
 
@@ -158,21 +180,22 @@ class _Planner:
         shares = np.linspace(0, 1, settings.steps)
         self._carried = [believed.carried(share) for share in shares]
 
-    def feasible(self, grasp: Grasp, T_object_base: Float[np.ndarray, "4 4"]) -> tuple[bool, np.ndarray] | None:
-        """Joint positions before the grasp if all poses are reached from there, and whether without the flip."""
+    def feasible(self, grasp: Grasp, T_object_base: Float[np.ndarray, "4 4"]) -> PlannedGrasp | None:
+        """The grasp, as it is or with the fingers exchanged, if the arm reaches all poses from before it."""
         T_base_object = np.linalg.inv(T_object_base)
-        for straight in (True, False):
-            hand = (grasp if straight else grasp.flipped).T_object_gripper
-            poses = [T_base_object @ T @ hand for T in self._carried]
+        for turned in (grasp, grasp.flipped):
+            poses = [T_base_object @ T @ turned.T_object_gripper for T in self._carried]
             if self._too_far(poses):
                 return None
             before = poses[0].copy()
             before[:3, 3] -= self._settings.pregrasp * before[:3, 2]
             for seed in seeds(before):
                 reached = self._kinematics.reach(before, seed)
-                there = reached.there and self._clear(reached, T_object_base, 0)
-                if there and self._follows(poses, reached, T_object_base):
-                    return straight, reached.q
+                if not (reached.there and self._clear(reached, T_object_base, 0)):
+                    continue
+                along = self._follows(poses, reached, T_object_base)
+                if along is not None:
+                    return PlannedGrasp(turned, reached.q, along)
         return None
 
     def free(self, grasp: Grasp) -> bool:
@@ -185,8 +208,10 @@ class _Planner:
 
     def _meets(self, points: np.ndarray, grasp: Grasp, T_object_gripper: np.ndarray, back: float) -> bool:
         settings = self._settings.grasps
-        local = (points - T_object_gripper[:3, 3]) @ T_object_gripper[:3, :3]
-        inside = inside_gripper(local, grasp.opening, settings.gripper, back)
+        R, at, gripper = T_object_gripper[:3, :3], T_object_gripper[:3, 3], settings.gripper
+        beside = np.abs(points @ R[:, 0] - at @ R[:, 0]) < max(gripper.flange_radius, gripper.palm_half_width)
+        local = (points[beside] - at) @ R
+        inside = inside_gripper(local, grasp.opening, gripper, back)
         return int(np.count_nonzero(inside)) > settings.strays
 
     def _too_far(self, poses: Sequence[Float[np.ndarray, "4 4"]]) -> bool:
@@ -194,15 +219,21 @@ class _Planner:
         wrists = np.stack([T[:3, 3] - WRIST_M * T[:3, 2] for T in poses])
         return bool((np.linalg.norm(wrists - [0, 0, SHOULDER_M], axis=1) > ARM_M).any())
 
-    def _follows(self, poses: Sequence[np.ndarray], reached: Reached, T_object_base: np.ndarray) -> bool:
+    def _follows(self, poses: Sequence[np.ndarray], reached: Reached, T_object_base: np.ndarray) -> np.ndarray | None:
+        """Joint positions [steps, 7] in which the arm is at each pose, without a jump; None where it is not."""
+        along = []
         for number, T in enumerate(poses):
-            reached = self._kinematics.reach(T, reached.q)
-            if not (reached.there and self._clear(reached, T_object_base, number)):
-                return False
-        return True
+            before, reached = reached.q, self._kinematics.reach(T, reached.q)
+            jumps = np.abs(reached.q - before).max() > self._settings.step_turn
+            if jumps or not (reached.there and self._clear(reached, T_object_base, number)):
+                return None
+            along.append(reached.q)
+        return np.stack(along)
 
     def _clear(self, reached: Reached, T_object_base: np.ndarray, number: int) -> bool:
-        """Whether the links keep away from what is seen of the object after a step of the motion."""
+        """Whether links keep away from each other and from what is seen of the object after a step of the motion."""
+        if self._kinematics.meets_itself(reached.q):
+            return False
         links = self._kinematics.skeleton(reached.q) @ T_object_base[:3, :3].T + T_object_base[:3, 3]
         T = np.linalg.inv(self._carried[number])
         on_part = links @ T[:3, :3].T + T[:3, 3]

@@ -63,6 +63,9 @@ class GraspSettings:
     """Grasps are looked for so near to where the drag starts."""
     places: int = 40
     """Points of the part that are tried."""
+    handle: float = 0.04
+    places_at_start: int = 12
+    """More of them, so near to where the drag starts."""
     directions: int = 26
     """Approaches over the whole sphere, beside those along the surface's normal and edges."""
     turns: int = 4
@@ -110,6 +113,10 @@ class Grasp:
         T[:3, 3] += along * T[:3, 1]
         return Grasp(T, self.opening, self.overlap, self.score)
 
+    def carried(self, T_object_object: Float[np.ndarray, "4 4"]) -> "Grasp":
+        """The same on the part after a motion of it."""
+        return Grasp(T_object_object @ self.T_object_gripper, self.opening, self.overlap, self.score)
+
     @property
     def approach(self) -> Vector:
         """Unit direction."""
@@ -145,7 +152,11 @@ def find_grasps(scene: GraspScene, settings: GraspSettings, allowed: Callable[[G
         return []
     found: list[Grasp] = []
     tree, part_tree = KDTree(scene.points), KDTree(scene.points[part])
-    for index in spread(scene.points[near], settings.places):
+    close = np.linalg.norm(scene.points[near] - scene.start, axis=1) < settings.handle
+    tried = spread(scene.points[near], settings.places)
+    if close.any():  # what is dragged is most often a handle, which even places miss
+        tried = np.union1d(tried, np.flatnonzero(close)[spread(scene.points[near[close]], settings.places_at_start)])
+    for index in tried:
         place = scene.points[near[index]]
         around = part[part_tree.query_ball_point(place, PLANE_M)]
         rotations = orientations(scene.points[around], place, scene, settings)
@@ -213,14 +224,14 @@ def fitting(
     )  # fmt: skip
     local, moving = scene.points[about] - place, scene.moving[about]
     found = depths(local, moving, rotations, 0.5 * opening, sizes, s.clearance, s.strays, s.good_overlap)
-    shift, front, tip, held, lean = found.T
+    shift, front, tip, end, held, lean, touching = found.T
     fits = np.isfinite(front) & (held >= s.min_points) & (lean < s.max_lean)
     overlap = np.subtract(tip, front, out=np.zeros_like(tip), where=fits)
     fits &= overlap >= s.min_overlap
     view = place - scene.seen_from
     here = about[int(np.linalg.norm(local, axis=1).argmin())]
     score = overlap / s.good_overlap + 0.8 * scene.lever[here] - 2.0 * np.linalg.norm(place - scene.start)
-    score -= 0.7 * lean + 0.2 * (opening < max(g.openings))
+    score += 0.7 * (touching - lean) - 0.2 * (opening < max(g.openings))
     score[FACE:FREE] += 0.3  # what it meets at the end tells how deep it is
     score[FREE:] -= 0.3
     score += 0.4 * np.abs(rotations[:, :, 1] @ scene.way)
@@ -228,7 +239,7 @@ def fitting(
     for row in np.flatnonzero(fits)[np.argsort(-score[fits])][: s.kept_at_place]:
         T = np.eye(4)
         T[:3, :3] = rotations[row]
-        T[:3, 3] = place + rotations[row] @ np.array([0.0, shift[row], tip[row] - g.tip_m])
+        T[:3, 3] = place + rotations[row] @ np.array([0.0, shift[row], end[row] - g.tip_m])
         yield Grasp(T, opening, float(overlap[row]), float(score[row]))
 
 

@@ -66,6 +66,11 @@ class Guide:
         self._target = arc.start
 
     @property
+    def length(self) -> float:
+        """How far along its arc it leads by then (m)."""
+        return self._length
+
+    @property
     def turn(self) -> Vector:
         """How far the part has turned by then, as a rotation vector (rad)."""
         return self._length * np.cross(self._arc.tangent, self._arc.curvature)

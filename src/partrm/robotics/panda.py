@@ -52,6 +52,10 @@ under the gripper's force, since they are so light."""
 FINGER_KG = 0.5
 """What the gripper's motor adds to each."""
 
+FINGER_DAMPING = 600.0
+"""N s/m: fingers close by 0.1 m/s each, twice the real speed; without it they were fast enough to pass through handles
+within a timestep."""
+
 OPEN_M = 0.08
 """Between the fingers of the open gripper."""
 
@@ -67,6 +71,12 @@ HOPELESS_M = 0.1
 
 IK_STEP_S = 0.2
 """Of time between these, so that joints turn no farther than 0.4 rad in each."""
+
+LIMIT_MARGIN_RAD = 0.1
+"""So far from the joints' limits are poses looked for: what is followed is not quite what was expected."""
+
+POSTURE_GAIN = 0.05
+"""Share of the way to the expected joint positions in each step of control, where the gripper's pose leaves it free."""
 
 SKELETON_STEPS = 4
 """Points of each piece between two joints."""
@@ -121,7 +131,8 @@ def arm_spec() -> Any:
             geom.solref, geom.solimp[:2] = FIRM, (0.95, 0.995)
     for name in FINGERS:
         for joint in spec.body(name).joints:
-            joint.armature, joint.solref_limit, joint.solimp_limit[:2] = FINGER_KG, FIRM, (0.95, 0.995)
+            joint.armature, joint.damping[0] = FINGER_KG, FINGER_DAMPING
+            joint.solref_limit, joint.solimp_limit[:2] = FIRM, (0.95, 0.995)
     spec.body("hand").add_site(name="tcp", pos=[0.0, 0.0, TCP_M])
     for actuator, stiffness, damping in zip(spec.actuators[:JOINTS], STIFFNESS, DAMPING, strict=True):
         actuator.gainprm[0], actuator.biasprm[1], actuator.biasprm[2] = stiffness, -stiffness, -damping
@@ -174,9 +185,12 @@ class Kinematics:
         self.model = arm_spec().compile()
         self._configuration = mink.Configuration(self.model)
         self._goal = mink.FrameTask("tcp", "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-3)
-        self._posture = mink.PostureTask(self.model, cost=1e-3)
-        self._posture.set_target(self._full(np.array(HOME)))
-        self._limits = [mink.ConfigurationLimit(self.model)]
+        self._resting = mink.PostureTask(self.model, cost=1e-3)
+        self._resting.set_target(self._full(np.array(HOME)))
+        self._expected = mink.PostureTask(self.model, cost=1e-3, gain=POSTURE_GAIN)
+        self._limit, self._margin = mink.ConfigurationLimit(self.model), mink.ConfigurationLimit(self.model)
+        self._margin.lower[:JOINTS] += LIMIT_MARGIN_RAD
+        self._margin.upper[:JOINTS] -= LIMIT_MARGIN_RAD
         self._slow = mink.VelocityLimit(self.model, {f"joint{n + 1}": 2.0 for n in range(JOINTS)})
         self._links = [self.model.body(f"link{n}").id for n in range(1, JOINTS + 1)]
         self._hand = self.model.body("hand").id
@@ -185,7 +199,10 @@ class Kinematics:
         return np.concatenate([q, np.full(self.model.nq - JOINTS, OPEN_M / 2)])
 
     def reach(self, T_base_gripper: Float[np.ndarray, "4 4"], q: Float[np.ndarray, "7"]) -> Reached:
-        """Joint positions that bring the gripper to a pose, or as near as they get, from ``q`` on."""
+        """Joint positions that bring the gripper to a pose, or as near as they get, from ``q`` on.
+
+        They keep :data:`LIMIT_MARGIN_RAD` to the limits, and so must ``q``.
+        """
         self._configuration.update(self._full(q))
         self._goal.set_target(self._mink.SE3.from_matrix(T_base_gripper))
         for step in range(IK_STEPS):
@@ -193,18 +210,28 @@ class Kinematics:
             hopeless = step == IK_STEPS // 2 and reached.position_m > HOPELESS_M
             if reached.there or hopeless:
                 return reached
-            self._step(IK_STEP_S, [*self._limits, self._slow])
+            self._step(IK_STEP_S, self._resting, self._margin)
         return self._reached()
 
-    def follow(self, T_base_gripper: Float[np.ndarray, "4 4"], q: Float[np.ndarray, "7"], dt: float) -> Reached:
-        """One step of ``dt`` seconds towards a pose, no joint faster than 2 rad/s."""
+    def follow(
+        self,
+        T_base_gripper: Float[np.ndarray, "4 4"],
+        q: Float[np.ndarray, "7"],
+        near: Float[np.ndarray, "7"],
+        dt: float,
+    ) -> Reached:
+        """One step of ``dt`` seconds towards a pose, no joint faster than 2 rad/s.
+
+        Of the joint positions that bring the gripper there it goes towards those like ``near``.
+        """
         self._configuration.update(self._full(q))
         self._goal.set_target(self._mink.SE3.from_matrix(T_base_gripper))
-        self._step(dt, [*self._limits, self._slow])
+        self._expected.set_target(self._full(near))
+        self._step(dt, self._expected, self._limit)
         return self._reached()
 
-    def _step(self, dt: float, limits: list) -> None:
-        tasks = [self._goal, self._posture]
+    def _step(self, dt: float, posture: Any, limit: Any) -> None:
+        tasks, limits = [self._goal, posture], [limit, self._slow]
         velocity = self._mink.solve_ik(self._configuration, tasks, dt, "daqp", damping=1e-6, limits=limits)
         self._configuration.integrate_inplace(velocity, dt)
 
@@ -212,6 +239,14 @@ class Kinematics:
         error = self._goal.compute_error(self._configuration)
         q = self._configuration.q[:JOINTS].copy()
         return Reached(q, float(np.linalg.norm(error[:3])), float(np.linalg.norm(error[3:])))
+
+    def meets_itself(self, q: Float[np.ndarray, "7"]) -> bool:
+        """Whether links of the arm, but for its fingers, touch each other."""
+        self._configuration.update(self._full(q))
+        data = self._configuration.data
+        mujoco_package().mj_collision(self.model, data)
+        bodies = self.model.geom_bodyid[data.contact.geom]
+        return bool((bodies <= self._hand).all(axis=-1).any())
 
     def skeleton(self, q: Float[np.ndarray, "7"]) -> Float[np.ndarray, "n 3"]:
         """Points along the middle of the arm's links, from the floor to the flange, frame of the base."""
