@@ -124,6 +124,6 @@ def test_splats_that_would_hang_in_the_air_are_dropped():
         left, _ = without_ghosts(rest, flags, seen, part, camera(SIZE), picture()[3], thickness, SIZE / SIDE)
         return [bool((left.means == mean).all(1).any()) for mean in means]
 
-    assert kept(moving=False) == [True, False, True, True], "what stays in the part's place is the part's"
+    assert kept(moving=False) == [False, False, True, True], "what stays in the part's place is the part's"
     assert kept(moving=True) == [False, True, False, False], "what moves lies behind the part's surface"
     assert kept(moving=True, thickness=1.0) == [False, True, True, False]

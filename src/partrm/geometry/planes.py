@@ -6,11 +6,16 @@ the view's rays. Handles stand before the plane and stay; seams and curled rims 
 
 import torch
 from jaxtyping import Bool, Float
+from numpy import isin
+from scipy.ndimage import label
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
 
 NEAR = 0.025
 """What belongs to a plane lies within this of it, canonical units."""
+
+FOOT = 0.008
+"""Where a handle's foot ends, canonical units before the plane."""
 
 FLAT_SHARE = 0.8
 """Of the part that a plane must explain; parts of several faces are left alone."""
@@ -56,7 +61,9 @@ def flattened(
         return points
     facing = normalize(points - origin, dim=-1) @ plane[:3]
     strips = mask & ~_grown(~_grown(near | ~mask)) & (behind.abs() < RIM_REACH)
-    follows = near | (strips & ((behind * facing > 0) | _grown(~mask)))
+    rim = _grown(~mask)
+    handle = _raised(behind * facing.sign(), mask & ~(rim & strips))
+    follows = (near & ~handle) | (strips & ((behind * facing > 0) | rim))
     onto = points - (behind / facing)[..., None] * normalize(points - origin, dim=-1)
     return torch.where((follows & (facing.abs() > STEEP))[..., None], onto, points)
 
@@ -87,6 +94,13 @@ def _plane(points: Float[Tensor, "side side 3"], mask: Bool[Tensor, "side side"]
         n = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
         d = n @ middle
     return torch.cat([n, d[None]])
+
+
+def _raised(behind: Float[Tensor, "side side"], mask: Bool[Tensor, "side side"]) -> Bool[Tensor, "side side"]:
+    """What stands before a plane and reaches beyond what lies near it, down to its foot."""
+    pieces, _ = label((mask & (behind < -FOOT)).numpy(), structure=[[1, 1, 1]] * 3)
+    tall = set(pieces[(mask & (behind < -NEAR)).numpy()].tolist())
+    return torch.from_numpy(isin(pieces, list(tall - {0})))
 
 
 def _bent(points: Float[Tensor, "n 3"], residual: Float[Tensor, " n"]) -> bool:

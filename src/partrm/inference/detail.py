@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import max_pool2d, pad
 
 from partrm.errors import ConfigError
 from partrm.geometry.cameras import Cameras
@@ -37,6 +37,9 @@ OTHER_SIDE = 1e-3
 
 GHOST = 0.06
 """A splat that stays, this near to the part's seen surface, is the part's: it would hang where the part was."""
+
+ONE_SURFACE = 0.1
+"""What lies farther behind within the reach of a splat is another surface."""
 
 THICKNESS = {JointType.REVOLUTE: 0.12, JointType.PRISMATIC: 1.0}
 """How far behind its seen surface a part may reach, canonical units: a door is thin, a drawer as deep as its body."""
@@ -114,7 +117,7 @@ def detailed(
         points @ R.T + t,
         surface.quats[leader],
         (CLOSING * z / focal)[:, None].expand(-1, 3),
-        surface.opacities[leader].clamp(min=0.5) * alpha,
+        alpha,
         rgb,
     )
     return _closed_on(fine[kept], shown[kept], camera.resized(size)), part[kept]
@@ -143,7 +146,8 @@ def without_ghosts(
 ) -> tuple[Gaussians, Bool[Tensor, " k"]]:
     """The splats that no finer ones replace, widened within the outline, without fog and those that hang in the air.
 
-    These are splats that would stay where the part was, and such as move though they are not behind the seen part.
+    These are splats that would stay where the part was, such as move though they are not behind the seen part, and all
+    that would hide what the view shows.
 
     Args:
         rest: [n] of hidden and guessed surfaces.
@@ -155,18 +159,16 @@ def without_ghosts(
         thickness: how far behind its seen surface the part may reach, canonical units.
         spacing_px: of the network's splats, pixels of that view; splats stay as wide as closes their surface.
     """
-    cells, depths = _cells(seen[seen_moving], camera)
-    covered = torch.full((camera.height * camera.width,), torch.nan).scatter_reduce(
-        0, cells, depths, "mean", include_self=False
-    )
     where, depth = _cells(rest, camera)
-    behind = depth - covered[where]
+    behind = depth - _mean_depths(seen[seen_moving], camera)[where]
     stays = ~rest_moving & (behind.abs() < GHOST)
+    gap = depth - _farthest_near(seen, camera, round(spacing_px))[where]
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
-    ghost = stays | strays | (rest.opacities < MIST)
+    ghost = stays | (gap < 0) | strays | (rest.opacities < MIST)
     inside = torch.from_numpy(distance_transform_edt((alpha > 0.5).numpy())).float().flatten()[where]
-    widest = (inside * WITHIN).clamp(min=CLOSING * spacing_px) * depth / camera.focal_px
+    pixel = depth / camera.focal_px
+    widest = torch.minimum(inside * WITHIN * pixel, gap.nan_to_num(torch.inf)).maximum(CLOSING * spacing_px * pixel)
     widened = replace(rest, scales=torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[:, None]))
     return widened[~ghost], rest_moving[~ghost]
 
@@ -187,6 +189,21 @@ def _slopes(
 
     slopes = along_rows(inverse, label), along_rows(inverse.T, label.T).T
     return inverse.flatten(), torch.stack([slope.flatten() for slope in slopes], -1)
+
+
+def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Float[Tensor, " pixels"]:
+    """How deep the surface on each pixel lies within so many pixels; NaN where there is none."""
+    depths = _mean_depths(gaussians, camera)
+    around = depths.nan_to_num(-torch.inf).view(1, camera.height, camera.width)
+    farthest = max_pool2d(around, 2 * reach_px + 1, 1, reach_px).flatten()
+    return torch.where(farthest - depths < ONE_SURFACE, farthest, depths)
+
+
+def _mean_depths(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, " pixels"]:
+    """Of the splats on each pixel, NaN where there are none."""
+    cells, depths = _cells(gaussians, camera)
+    nowhere = torch.full((camera.height * camera.width,), torch.nan)
+    return nowhere.scatter_reduce(0, cells, depths, "mean", include_self=False)
 
 
 def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
