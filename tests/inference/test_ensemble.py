@@ -16,6 +16,7 @@ from partrm.inference.ensemble import (
     Question,
     ask,
     ask_well,
+    chance_right,
     differ,
     distinct_joints,
     first_view_alone,
@@ -57,6 +58,20 @@ def test_a_mirrored_joint_moves_mirrored_points_to_mirrored_places(kind, generat
     assert_close(behind, mirrored_points(moved), atol=1e-5, rtol=0)
     back = mirrored_joint(mirrored_joint(joint))
     assert all(bool(torch.as_tensor(getattr(back, f.name) == getattr(joint, f.name)).all()) for f in fields(joint))
+
+
+def test_chance_grows_with_confidence_and_with_agreement(network, inputs):
+    answers = ask_well(network, inputs)
+    slide, turn = some_joint(JointType.PRISMATIC), some_joint(JointType.REVOLUTE)
+
+    def chance(confidence, *others):
+        joints = [replace(slide, confidence=confidence), *others]
+        return chance_right([replace(answers[0], joint=joint) for joint in joints])
+
+    found = [chance(0.7, turn, turn), chance(0.9, turn, turn), chance(0.9, slide, turn), chance(0.9, slide, slide)]
+    assert found == sorted(found)
+    assert found[0] < 0.1 < 0.7 < found[-1] < chance(1.0, slide, slide) < 1
+    assert chance(0.9, slide) is None, "the network was not asked all questions"
 
 
 def test_mirrored_gaussians_have_mirrored_covariances(generator):

@@ -4,9 +4,9 @@ One plane is found in what a view shows of a part; if it explains the part, what
 the view's rays. Handles stand before the plane and stay; seams and curled rims lie behind it and follow.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy import isin
 from scipy.ndimage import label
 from torch import Tensor
 from torch.nn.functional import max_pool2d, normalize
@@ -98,9 +98,10 @@ def _plane(points: Float[Tensor, "side side 3"], mask: Bool[Tensor, "side side"]
 
 def _raised(behind: Float[Tensor, "side side"], mask: Bool[Tensor, "side side"]) -> Bool[Tensor, "side side"]:
     """What stands before a plane and reaches beyond what lies near it, down to its foot."""
-    pieces, _ = label((mask & (behind < -FOOT)).numpy(), structure=[[1, 1, 1]] * 3)
+    pieces = np.empty(mask.shape, np.int32)
+    label((mask & (behind < -FOOT)).numpy(), np.ones((3, 3)), output=pieces)
     tall = set(pieces[(mask & (behind < -NEAR)).numpy()].tolist())
-    return torch.from_numpy(isin(pieces, list(tall - {0})))
+    return torch.from_numpy(np.isin(pieces, list(tall - {0})))
 
 
 def _bent(points: Float[Tensor, "n 3"], residual: Float[Tensor, " n"]) -> bool:

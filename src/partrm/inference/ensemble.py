@@ -252,6 +252,32 @@ def conclude(consultation: Consultation, refine: Refine | None = None, close: bo
     return _answer(reread, c.inputs, c.question, 0), *c.rest
 
 
+CHANCE = (-3.19, 0.89, 1.14)
+"""Of a logistic function: constant, logit of the surest answer's confidence, each other answer that finds its joint.
+Fitted on pictures like photographs (docs/photos.md)."""
+
+
+def chance_right(answers: Sequence[Answer]) -> float | None:
+    """Probability that the first of all questions' answers has the right joint, by how far the others agree with it.
+
+    Right is the type, the axis within 15 degrees and a hinge within a tenth of what the image shows.
+
+    Args:
+        answers: the surest first, as :func:`conclude` gives them.
+
+    Returns:
+        None where not all questions were asked.
+    """
+    best, *rest = answers
+    if len(rest) < len(OTHERS):
+        return None
+    confidence = min(max(best.joint.confidence, 0.02), 0.999)
+    agreeing = sum(not differ(answer.joint, best.joint) for answer in rest)
+    constant, by_confidence, by_agreement = CHANCE
+    odds = constant + by_confidence * math.log(confidence / (1 - confidence)) + by_agreement * agreeing
+    return 1 / (1 + math.exp(-odds))
+
+
 def with_first_view(output: NetworkOutput, probability: Float[Tensor, "side side"]) -> NetworkOutput:
     """One sample's output [b = 1], its first view showing the part where told."""
     logit = output.moving_logit.clone()

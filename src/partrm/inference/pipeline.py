@@ -21,7 +21,16 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.edge_aware import follow_edges
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.detail import THICKNESS, check_detail, detailed, without_ghosts
-from partrm.inference.ensemble import OTHERS, Answer, Consultation, Question, conclude, consult, distinct_joints
+from partrm.inference.ensemble import (
+    OTHERS,
+    Answer,
+    Consultation,
+    Question,
+    chance_right,
+    conclude,
+    consult,
+    distinct_joints,
+)
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
@@ -157,6 +166,7 @@ def finish(
         model_hash=model.hash,
         timings_s={"network": network_s, "joint": time.perf_counter() - started},
         alternatives=joints[1:],
+        chance_right=chance_right((best, *others)),
     )
 
 

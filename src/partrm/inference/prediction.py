@@ -113,6 +113,9 @@ class Prediction:
     """Seconds of each step."""
     alternatives: tuple[JointMotion, ...] = ()
     """Other joints that the network thinks of, the likeliest first, at most two."""
+    chance_right: float | None = None
+    """Probability that the joint is right, as photographs go (:func:`partrm.inference.ensemble.chance_right`);
+    None where the network was not asked in several ways, or another joint was chosen."""
 
     def at(self, t: float) -> Gaussians:
         """The object after the fraction ``t`` of the motion (0: before, 1: after)."""
@@ -125,8 +128,9 @@ class Prediction:
 
     @property
     def uncertain(self) -> bool:
-        """Whether fewer than half of answers of this confidence are right."""
-        return self.joint.confidence < MIN_CONFIDENCE
+        """Whether fewer than half of such answers are right."""
+        unlikely = self.chance_right is not None and self.chance_right < 0.5
+        return self.joint.confidence < MIN_CONFIDENCE or unlikely
 
     def with_alternative(self, number: int) -> "Prediction":
         """The prediction with one of :attr:`alternatives` as its joint, which takes the place of the joint there.
@@ -137,7 +141,7 @@ class Prediction:
         joint = self.alternatives[number]
         others = (self.joint, *(other for other in self.alternatives if other is not joint))
         after = apply_joint_motion(self.before, self.moving, joint.T_after_before)
-        return replace(self, joint=joint, after=after, alternatives=others)
+        return replace(self, joint=joint, after=after, alternatives=others, chance_right=None)
 
     def render(self, cameras: Cameras | None = None, t: float = 1.0) -> Float[Tensor, "views 4 h w"]:
         """Straight-alpha RGBA images, [0, 1], of the object after the fraction ``t`` of the motion.
@@ -309,6 +313,7 @@ def describe(prediction: Prediction, cameras: Cameras) -> dict:
     p = prediction
     return describe_given(p.source, p.drags, p.model_name, p.model_hash, cameras) | {
         "joint": describe_joint(p.joint),
+        "chance_right": p.chance_right,
         "uncertain": p.uncertain,
         "alternatives": [describe_joint(joint) for joint in p.alternatives],
         "part_mask": "part_mask.png",
