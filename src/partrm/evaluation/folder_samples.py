@@ -155,8 +155,8 @@ class FolderSamples:
             )
         return network_input(sample, frame, settings, size_px)
 
-    def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
-        """Inputs at ``size_px``, truths, cameras and true surfaces of some samples.
+    def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int, splat_stride: int = 2) -> EvalBatch:
+        """Inputs at ``size_px``, truths, cameras and true surfaces, ``splat_stride`` pixels a splat, of some samples.
 
         Raises:
             DatasetError: a file is missing or broken.
@@ -165,13 +165,15 @@ class FolderSamples:
         frames = [Canonical.of(sample) for sample in samples]
         each = zip(numbers, samples, frames, strict=True)
         inputs = NetworkInput.cat([self._input(n, s, c, settings, size_px) for n, s, c in each]).to(self.device)
+        splats = size_px // splat_stride
+        shown = inputs.cameras.resized(2 * splats)
         truths, cameras, surfaces = [], [], []
         for row, (sample, frame) in enumerate(zip(samples, frames, strict=True)):
             around = frame.cameras[list(sample.scored)].resized(settings.novel_size_px).to(self.device)
             posed = None if sample.solid is None else posed_solid(sample, sample.solid, frame, self.device)
-            truths.append(truth_of(sample, frame, posed, around, settings, size_px // 2))
+            truths.append(truth_of(sample, frame, posed, around, settings, splats))
             cameras.append(around)
-            surfaces.append(None if posed is None else surface_of(sample, frame, posed, inputs.cameras[[row]]))
+            surfaces.append(None if posed is None else surface_of(sample, frame, posed, shown[[row]]))
         return EvalBatch(inputs, tuple(truths), tuple(cameras), tuple(surfaces))
 
     def first_views(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> FirstViews:

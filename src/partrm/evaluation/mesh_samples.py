@@ -233,13 +233,13 @@ class MeshSamples:
         """What the network sees of some samples."""
         return network_input(self, self.posed(numbers), numbers, settings, size_px)
 
-    def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int) -> EvalBatch:
-        """Inputs at ``size_px``, truths, cameras around and true surfaces of some samples."""
-        posed = self.posed(numbers)
+    def batch(self, numbers: Sequence[int], settings: RunSettings, size_px: int, splat_stride: int = 2) -> EvalBatch:
+        """Inputs at ``size_px``, truths, cameras around, true surfaces (``splat_stride`` pixels a splat) of samples."""
+        posed, splats = self.posed(numbers), size_px // splat_stride
         inputs = network_input(self, posed, numbers, settings, size_px)
         cameras = novel_cameras(posed, self.evalset.plan.azimuth_rad[list(numbers)], settings.novel_size_px)
-        truths = truths_of(self, posed, numbers, settings, cameras, size_px // 2)
-        surface = true_surfaces(self.scene, posed, inputs.cameras)
+        truths = truths_of(self, posed, numbers, settings, cameras, splats)
+        surface = true_surfaces(self.scene, posed, inputs.cameras.resized(2 * splats))
         rows = range(len(numbers))
         return EvalBatch(
             inputs, tuple(truths), tuple(cameras[row] for row in rows), tuple(surface[row] for row in rows)

@@ -92,7 +92,8 @@ class Scorer:
 
     def rows(self, numbers: Sequence[int]) -> list[SampleRow]:
         """The rows of some samples."""
-        batch = self.stage.batch(numbers, self.settings, self.model.config.image_size_px)
+        config = self.model.articulated.config
+        batch = self.stage.batch(numbers, self.settings, config.image_size_px, config.splat_stride)
         with torch.inference_mode():
             said = self.model.articulated(batch.inputs)
         output, found = reading_of(said, batch.inputs), []

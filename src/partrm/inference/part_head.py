@@ -103,7 +103,7 @@ def features_without_drags(
     finally:
         for hook in hooks:
             hook.remove()
-    side = shown.images.shape[-1] // 2
+    side = network.config.splat_grid
     return found, output.seen.means.unflatten(1, (side, side))
 
 

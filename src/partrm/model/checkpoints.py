@@ -40,7 +40,7 @@ RANGES: dict[type, dict[str, tuple[int | float, int | float]]] = {
     NetworkConfig: {
         "image_size_px": (16, 1024), "down_channels": (8, 4096), "down_layers": (1, 16), "attention_layers": (0, 17),
         "mid_depth": (0, 16), "head_channels": (1, 1024), "drag_channels": (1, 2048), "fine_channels": (1, 2048),
-        "layers": (1, 2),
+        "layers": (1, 2), "splat_stride": (2, 4),
     },
     ReferenceConfig: {
         "image_size_px": (16, 1024), "down_channels": (8, 4096), "up_channels": (8, 4096), "down_layers": (1, 16),
@@ -49,7 +49,7 @@ RANGES: dict[type, dict[str, tuple[int | float, int | float]]] = {
 }  # fmt: skip
 """Least and greatest value of the numbers of a config; wider ones fill the memory."""
 
-LATER_FIELDS = {"layers": 1}
+LATER_FIELDS = {"layers": 1, "splat_stride": 2}
 """Fields that older checkpoints lack, and what their networks are."""
 
 
@@ -212,7 +212,7 @@ def _check_ranges(kind: type, values: dict[str, Any], path: Path) -> None:
         if several and not 1 <= len(items) <= MAX_LEVELS:
             raise CheckpointError(f"{path}: {name} has {len(items)} levels; 1 to {MAX_LEVELS} are possible")
     levels = len(values["down_channels"])
-    stride = 2 ** (levels - 1) * (4 if kind is NetworkConfig else 1)
+    stride = 2 ** (levels - 1) * (2 * values.get("splat_stride", 2) if kind is NetworkConfig else 1)
     if values["image_size_px"] % stride:
         raise CheckpointError(f"{path}: image_size_px {values['image_size_px']}: must be a multiple of {stride}")
 
@@ -225,9 +225,17 @@ def _fits(value: Any, kind: type, least: int | float, most: int | float) -> bool
     return isinstance(value, (int, float) if kind is float else int) and least <= value <= most
 
 
-def with_part_layer(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a network of one layer for one of two: the second begins as a copy of the first."""
+def grown_weights(weights: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for a network that also has a second layer, or sees finer images, and begins by saying the same.
+
+    The second layer begins as a copy of the first; finer images are not heard at first.
+    """
     grown = dict(weights)
+    for name in ("stem.weight", "look_again.weight"):
+        missing = fresh[name].shape[1] - weights[name].shape[1]
+        if missing > 0:
+            unheard = weights[name].new_zeros(len(weights[name]), missing, *weights[name].shape[2:])
+            grown[name] = torch.cat([weights[name], unheard], 1)
     for name in ("head.weight", "head.bias"):
         missing = len(fresh[name]) - len(weights[name])
         if missing > 0:

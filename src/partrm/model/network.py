@@ -43,7 +43,7 @@ sides' displacements are guesses. With 1.0 the mean motion-error ratio of single
 objects, whose pivots lay twice as far off) and .53 instead of .49 (procedural ones)."""
 
 STRIDE = 4
-"""Side of the patches that the stem takes; Gaussians come on a grid of stride 2."""
+"""Side of the patches that the stem takes, in halves of a Gaussian's side."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class NetworkConfig:
 
     name: str = "base"
     image_size_px: int = 128
-    """Side of the input images; Gaussians come on a grid of half that side."""
+    """Side of the input images."""
     down_channels: tuple[int, ...] = (128, 224, 320)
     """Width of each level; the first lies at a quarter of the image resolution (stem stride 4)."""
     down_layers: int = 2
@@ -68,6 +68,19 @@ class NetworkConfig:
     """Width of the one block at the splats' resolution, which sees the image again."""
     layers: int = 2
     """1: the surface that each pixel shows. 2: what stays with the dragged part taken away, and that part alone."""
+    splat_stride: int = 2
+    """Pixels of the input images to a Gaussian's side. 4: what the first of two halvings loses enters as channels
+    of its own, so that seams are seen that a grid of half the pixels averages away, at the same cost."""
+
+    @property
+    def splat_grid(self) -> int:
+        """Side of the grid of Gaussians."""
+        return self.image_size_px // self.splat_stride
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of :func:`input_map`."""
+        return INPUT_CHANNELS + (4 * (self.splat_stride // 2) ** 2 if self.splat_stride > 2 else 0)
 
     @property
     def outputs(self) -> tuple[int, ...]:
@@ -220,7 +233,7 @@ class PartRMNetwork(nn.Module):
         check_config(config)
         self.config = config
         widths, layers, heads = config.down_channels, config.down_layers, config.head_channels
-        self.stem = nn.Conv2d(STRIDE**2 * INPUT_CHANNELS, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(STRIDE**2 * config.input_channels, widths[0], 3, padding=1)
         self.drags = nn.ModuleList()
         self.down = nn.ModuleList()
         skips, channels = [widths[0]], widths[0]
@@ -240,7 +253,7 @@ class PartRMNetwork(nn.Module):
             channels = widths[level]
         fine = config.fine_channels
         self.enlarge = nn.Conv2d(channels, 4 * fine, 3, padding=1)
-        self.look_again = nn.Conv2d(4 * INPUT_CHANNELS, GROUPS, 3, padding=1)
+        self.look_again = nn.Conv2d(4 * config.input_channels, GROUPS, 3, padding=1)
         self.fine = ResBlock(fine + GROUPS, fine)
         self.norm = Norm(fine)
         made = head(config)
@@ -260,7 +273,7 @@ class PartRMNetwork(nn.Module):
         b = inputs.view_valid.shape[0]
         kind, drags = inputs.images.device.type, inputs.drags
         with torch.autocast(kind, enabled=False):  # rays need all their bits
-            channels = input_map(inputs)
+            channels = input_map(inputs, self.config.splat_stride)
         run = self.unet if unet is None else unet
         raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
         with torch.autocast(kind, enabled=False):
@@ -298,17 +311,30 @@ def check_config(config: NetworkConfig) -> None:
         ValueError: one that describes no network.
     """
     levels, heads = len(config.attention_layers), config.head_channels
+    if config.splat_stride not in (2, 4):
+        raise ValueError(f"splat_stride {config.splat_stride} is neither 2 nor 4")
     if len(config.down_channels) != levels or any(width <= 0 or width % heads for width in config.down_channels):
         raise ValueError(f"down_channels {config.down_channels} are not {levels} multiples of {heads}")
 
 
-def input_map(inputs: NetworkInput) -> Float[Tensor, "bv c h w"]:
-    """The network's input channels: RGB on white in [-1, 1], alpha, Plücker rays, validity."""
+def input_map(inputs: NetworkInput, splat_stride: int = 2) -> Float[Tensor, "bv c h w"]:
+    """The network's input channels, two to a Gaussian's side: RGB on white in [-1, 1], alpha, Plücker rays, validity.
+
+    Of finer images these are means, and what each pixel differs from its mean follows, four channels a pixel.
+    """
     rgb, alpha = inputs.images[:, :, :3], inputs.images[:, :, 3:]
     valid = inputs.view_valid[:, :, None, None, None].to(rgb.dtype)
-    on_white = 2 * (rgb * alpha + 1 - alpha) - 1
-    channels = torch.cat([on_white * valid, alpha * valid, inputs.cameras.plucker(), valid.expand_as(alpha)], 2)
-    return rearrange(channels, "b v c h w -> (b v) c h w").contiguous(memory_format=torch.channels_last)
+    shown = rearrange(torch.cat([2 * (rgb * alpha + 1 - alpha) - 1, alpha], 2) * valid, "b v c h w -> (b v) c h w")
+    finer, cameras, rest = splat_stride // 2, inputs.cameras, []
+    if finer > 1:
+        means = nn.functional.avg_pool2d(shown, finer)
+        rest = [
+            nn.functional.pixel_unshuffle(shown - means.repeat_interleave(finer, 2).repeat_interleave(finer, 3), finer)
+        ]
+        shown, cameras = means, cameras.resized(cameras.width // finer, cameras.height // finer)
+    rays = rearrange(cameras.plucker(), "b v c h w -> (b v) c h w")
+    present = valid.flatten(0, 1).expand_as(shown[:, :1])
+    return torch.cat([shown, rays, present, *rest], 1).contiguous(memory_format=torch.channels_last)
 
 
 def dragged_vector(inputs: NetworkInput) -> Float[Tensor, "b 3"]:

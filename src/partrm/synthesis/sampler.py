@@ -54,7 +54,7 @@ class SampleConfig:
     """What one batch of samples holds."""
 
     image_size_px: int = 256
-    """Side of the input images; targets lie on a grid of half that side."""
+    """Side of the input images."""
     views: int = 1
     """Input views that are present, 1 to 4."""
     drags: int = 0
@@ -90,6 +90,8 @@ class SampleConfig:
     """Which errors the share ``rough`` of the masks has; only with ``augment``."""
     effects: EffectConfig = USUAL_EFFECTS
     """Of lenses, sensors and files, on inputs alone; only with ``augment``."""
+    splat_stride: int = 2
+    """Pixels of the input images to a target's side."""
 
 
 def rough_boxes(boxes: Float[Tensor, "b 4"], config: SampleConfig, generator: torch.Generator) -> Float[Tensor, "b 4"]:
@@ -172,7 +174,7 @@ def samples_of(
     generator: torch.Generator,
 ) -> Samples:
     """Render a posed batch and derive drags and targets from the exact surfaces."""
-    size, splat = config.image_size_px, config.image_size_px // 2
+    size, splat = config.image_size_px, config.image_size_px // config.splat_stride
     taken, view_valid = with_absent_views(turned_views(scene, posed, config.views, size, generator))
     cameras = told_cameras(taken, config, generator)
     in_object = posed.framing.cameras_to_object(taken)

@@ -88,6 +88,8 @@ class ScenarioConfig:
     """Above 1: low cameras are more frequent."""
     lens_fovy_deg: tuple[float, float]
     """Vertical fields of view of what a crop of the object shows; the camera's distance goes with it."""
+    lens_power: float
+    """Above 1: long lenses are more frequent."""
     offset: float
     """Standard deviation of the point that the camera looks at from the object's centre, object units."""
     closed_probability: float
@@ -107,6 +109,7 @@ PUBLISHED_SCENARIOS = ScenarioConfig(
     elevation_deg=(-5.0, 55.0),
     elevation_power=1.6,
     lens_fovy_deg=(12.0, 50.0),
+    lens_power=1.0,
     offset=0.05,
     closed_probability=0.45,
     smallest_change=0.15,
@@ -115,8 +118,15 @@ PUBLISHED_SCENARIOS = ScenarioConfig(
 )
 """Of the published evaluation samples, whose states are never changed; their cameras are the canonical ones."""
 
-TRAINING_SCENARIOS = replace(PUBLISHED_SCENARIOS, small_probability=0.3)
-"""Of training: also small motions."""
+TRAINING_SCENARIOS = replace(
+    PUBLISHED_SCENARIOS,
+    small_probability=0.3,
+    elevation_deg=(-10.0, 75.0),
+    elevation_power=1.8,
+    lens_fovy_deg=(12.0, 68.0),
+    lens_power=1.6,
+)
+"""Of training: also small motions, steep views, wide lenses from near by."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +223,8 @@ def sample_photographs(b: int, size_px: int, config: ScenarioConfig, generator: 
     azimuth = torch.deg2rad(azimuth * torch.where(how < front, widest, 180.0))
     low, high = config.elevation_deg
     elevation = torch.deg2rad(low + (high - low) * uniform(shape, 0.0, 1.0, generator) ** config.elevation_power)
-    fovy = torch.deg2rad(uniform(shape, *config.lens_fovy_deg, generator))
+    longest, widest_lens = config.lens_fovy_deg
+    fovy = torch.deg2rad(longest + (widest_lens - longest) * uniform(shape, 0.0, 1.0, generator) ** config.lens_power)
     tangent = torch.tan(fovy / 2)
     target = config.offset * torch.randn(b, 3, generator=generator, device=generator.device)
     position = target + view_direction(azimuth, elevation) * (PHOTOGRAPH_HALF_WIDTH / tangent)[:, None]

@@ -113,6 +113,8 @@ class NetworkChanges:
 
     layers: int = 2
     """1: the surface that each pixel shows; 2: what stays and the dragged part, each whole."""
+    splat_stride: int = 2
+    """Pixels of the images to a Gaussian's side: 2, or 4 to see seams for the same cost."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
 
@@ -203,7 +205,14 @@ def learning_rate(phase: Phase, step: int) -> float:
     return phase.lr_end + 0.5 * (phase.lr - phase.lr_end) * (1 + math.cos(math.pi * progress))
 
 
-def sample_config(phase: Phase, views: int) -> SampleConfig:
-    """What the phase's batches hold."""
+def sample_config(phase: Phase, views: int, splat_stride: int = 2) -> SampleConfig:
+    """What the phase's batches hold, for a network of so many pixels to a Gaussian's side."""
     novel = phase.novel_views if phase.appearance else 0
-    return SampleConfig(phase.image_size_px, views, novel_views=novel, novel_size_px=phase.novel_size_px)
+    return SampleConfig(
+        phase.image_size_px,
+        views,
+        splat_stride=splat_stride,
+        samples_per_axis=2 if splat_stride == 2 else 1,
+        novel_views=novel,
+        novel_size_px=phase.novel_size_px,
+    )

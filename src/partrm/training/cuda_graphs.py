@@ -47,7 +47,7 @@ def record_training(network: PartRMNetwork, example: NetworkInput) -> Callable[.
     if example.images.device.type != "cuda" or network.head.weight.device.type != "cuda":
         raise ValueError("CUDA graphs need a network and inputs on a CUDA device")
     drags = example.drags
-    tensors = (input_map(example), drags.start, drags.end, drags.view, drags.valid)
+    tensors = (input_map(example, network.config.splat_stride), drags.start, drags.end, drags.view, drags.valid)
     copies = tuple(tensor.detach().clone() for tensor in tensors)
     module = torch.cuda.make_graphed_callables(_AutocastUNet(network).train(), copies, num_warmup_iters=WARM_UP)
 

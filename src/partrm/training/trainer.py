@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from partrm.files import atomic_write, check_writable, staged_file
-from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
+from partrm.model.checkpoints import checkpoint_folder, grown_weights, read_checkpoint, save_checkpoint
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
 from partrm.procedural.materials import HOME_SHARE, sample_materials
@@ -72,7 +72,7 @@ def start_from(network: nn.Module, name_or_path: str) -> None:
     """
     weights, _, _ = read_checkpoint(checkpoint_folder(name_or_path))
     try:
-        network.load_state_dict(with_part_layer(weights, network.state_dict()))
+        network.load_state_dict(grown_weights(weights, network.state_dict()))
     except RuntimeError as error:
         first = " ".join(str(error).splitlines()[1:2]).strip()
         raise TrainingError(
@@ -151,7 +151,7 @@ class Trainer:
         phase, inner = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
         count = min(self.config.batches_at_once, phase.steps - inner)
-        return ChunkPlan(sample_config(phase, views), phase.batch, count)
+        return ChunkPlan(sample_config(phase, views, self.network.config.splat_stride), phase.batch, count)
 
     def record(self) -> dict[tuple[int, int], Callable[..., Tensor]]:
         """The network's passes as CUDA graphs, for the batch and image size of every phase still to come."""
@@ -246,7 +246,11 @@ class Trainer:
         for path in self.config.val_pools:
             data = OnlineSamples(*load_pool_for((path,), self.device), seed=12345)
             config = dataclasses.replace(
-                sample_config(phase, self.objective.views), drags=1, augment=False, novel_views=3, novel_size_px=128
+                sample_config(phase, self.objective.views, self.network.config.splat_stride),
+                drags=1,
+                augment=False,
+                novel_views=3,
+                novel_size_px=128,
             )
             rows: dict[str, list[Tensor]] = {}
             for _ in range(self.config.val_batches):
