@@ -83,6 +83,9 @@ def start_from(network: nn.Module, name_or_path: str) -> None:
 MAX_BAD_ROWS = 5
 """Logged rows in a row with a loss that is not finite, after which training stops; at its end one is enough."""
 
+CLOCK_STEPS = 20
+"""Steps between two looks of the main process at its clock."""
+
 
 class Trainer:
     """State of a run: network, averaged weights, optimizer, data and counters."""
@@ -392,7 +395,3 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
         atomic_write(config.out / "config.json", facts)
     trainer.run()
-
-
-CLOCK_STEPS = 20
-"""Steps between two looks of the main process at its clock."""
