@@ -23,7 +23,7 @@ from partrm.inference.ensemble import conclude, consult
 from partrm.inference.pipeline import detailed_answer, refined_part
 from partrm.metrics.images import composite_on_white, psnr, ssim
 from partrm.model.checkpoints import load_model
-from partrm.model.inputs import NetworkInput
+from partrm.model.inputs import NetworkInput, pooled_rgba
 from partrm.rendering.splats import render_splats
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.synthesis.samples import Samples
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--samples", type=int, default=24)
-    parser.add_argument("--picture-px", type=int, default=320)
+    parser.add_argument("--picture-px", type=int, default=320, help="a multiple of half the network's")
     parser.add_argument("--model", default="base")
     arguments = parser.parse_args()
     model = load_model(arguments.model)
@@ -59,17 +59,11 @@ def main() -> None:
     Console().print(f"{arguments.pool.stem}, {len(rows['detail'])} samples", table)
 
 
-def resized(image: Tensor, size: int) -> Tensor:
-    """RGBA [1, 4, s, s] by area, colours premultiplied."""
-    both = torch.cat([image[:, :3] * image[:, 3:], image[:, 3:]], 1)
-    small = torch.nn.functional.interpolate(both, size=(size, size), mode="area")
-    return torch.cat([(small[:, :3] / small[:, 3:].clamp(min=1e-4)).clamp(0, 1), small[:, 3:]], 1)
-
-
 def states(network: torch.nn.Module, sample: Samples, picture_px: int) -> dict[str, tuple[Gaussians, Gaussians]]:
     """Both states as each way of reading the network shows them."""
     size = network.config.image_size_px
-    shown, picture = (resized(sample.inputs.images[:, 0], px) for px in (size, picture_px))
+    large = sample.inputs.images[:, :1]
+    shown, picture = (pooled_rgba(large, large.shape[-1] // px)[:, 0] for px in (size, picture_px))
     images = torch.zeros(1, sample.inputs.images.shape[1], 4, size, size)
     images[:, 0] = shown
     inputs = NetworkInput(images, sample.inputs.cameras.resized(size), sample.inputs.view_valid, sample.inputs.drags)

@@ -59,12 +59,13 @@ def flattened(
     near = mask & (behind.abs() < NEAR)
     if int(near.sum()) < FLAT_SHARE * count or _bent(points[near], behind[near]):
         return points
-    facing = normalize(points - origin, dim=-1) @ plane[:3]
+    rays = normalize(points - origin, dim=-1)
+    facing = rays @ plane[:3]
     strips = mask & ~_grown(~_grown(near | ~mask)) & (behind.abs() < RIM_REACH)
     rim = _grown(~mask)
     handle = _raised(behind * facing.sign(), mask & ~(rim & strips))
     follows = (near & ~handle) | (strips & ((behind * facing > 0) | rim))
-    onto = points - (behind / facing)[..., None] * normalize(points - origin, dim=-1)
+    onto = points - (behind / facing)[..., None] * rays
     return torch.where((follows & (facing.abs() > STEEP))[..., None], onto, points)
 
 

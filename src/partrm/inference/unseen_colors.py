@@ -31,9 +31,8 @@ def with_likely_colors(output: NetworkOutput) -> NetworkOutput:
     of_all = _median(output.seen, shown)
     layers = []
     for gaussians, own in ((output.gaussians, shown & ~moving), (output.part.gaussians, shown & moving)):
-        known = own & (gaussians.opacities > OPAQUE)
-        enough = known.sum(1, keepdim=True) >= LEAST
-        layers.append(_colored(gaussians, own, torch.where(enough, _median(gaussians, known), of_all)))
+        enough = (own & (gaussians.opacities > OPAQUE)).sum(1, keepdim=True) >= LEAST
+        layers.append(_colored(gaussians, own, torch.where(enough, _median(gaussians, own), of_all)))
     return replace(output, gaussians=layers[0], part=replace(output.part, gaussians=layers[1]))
 
 
