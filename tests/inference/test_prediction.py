@@ -182,3 +182,11 @@ def test_trajectory_moves_as_the_part_does(prediction):
     seen = prediction.trajectory(5, frame="camera", size_m=0.6)
     assert (seen.frame, seen.unit) == ("camera", "m")
     assert bool((seen.T_frame_gripper[0, 2, 3] > 0).all()), "before the camera"
+
+
+def test_an_answer_likelier_wrong_than_right_is_uncertain_and_another_joint_has_no_chance(prediction):
+    sure = replace(prediction, joint=replace(prediction.joint, confidence=0.9), alternatives=(prediction.joint,))
+    assert [replace(sure, chance_right=chance).uncertain for chance in (None, 0.7, 0.4)] == [False, False, True]
+    unsure = replace(sure, joint=replace(sure.joint, confidence=0.5))
+    assert replace(unsure, chance_right=0.9).uncertain
+    assert replace(sure, chance_right=0.7).with_alternative(0).chance_right is None
