@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import psutil
 import pytest
 import torch
 from support.small_evaluation import cabinet_set, untrained_checkpoint
@@ -128,25 +129,21 @@ def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
     assert not (tmp_path / "two" / "rows.jsonl").exists()
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are found through /proc")
 def test_workers_end_with_the_evaluation_that_started_them(evalset, checkpoint, tmp_path):
     save_eval_set(evalset, tmp_path / "set.safetensors")
     arguments = ["--data", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu", "--workers", "2"]
     command = [sys.executable, "-m", "partrm", "eval", *map(str, arguments), "--out", str(tmp_path / "out")]
     source = Path(partrm.__file__).parent.parent
-    run = subprocess.Popen(command, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    of_run = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    children: list[str] = []
-    while run.poll() is None and len(children) < 3:  # two workers, and the tracker of shared resources
-        children = of_run.read_text().split()
+    run = psutil.Popen(command, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started: list[psutil.Process] = []
+    while run.poll() is None and len(started) < 4:  # two workers, what they are forked from, the tracker of resources
+        started = run.children(recursive=True)
         time.sleep(0.02)
     run.kill()
     run.wait()
-    assert len(children) == 3
-    deadline = time.time() + 60
-    while time.time() < deadline and any(Path(f"/proc/{pid}").exists() for pid in children):
-        time.sleep(0.1)
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert len(started) == 4
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert alive == []
 
 
 def test_metrics_file_is_as_its_schema_says(evalset, checkpoint, tmp_path):

@@ -10,7 +10,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -120,9 +121,9 @@ def run_local(
     work: Work[Made], tasks: Sequence[Any], devices: Sequence[str], give_up: GiveUp[Made] | None = None
 ) -> Iterator[Made]:
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
-    before = set(active_children())
+    before, module = set(active_children()), getattr(work, "func", work).__module__
     with ExitStack() as stack:
-        pools = [stack.enter_context(_pool(device)) for device in devices[: len(tasks)]]
+        pools = [stack.enter_context(_pool(device, module)) for device in devices[: len(tasks)]]
         free, waiting = list(range(len(pools))), deque(tasks)
         again: deque[Any] = deque()
         running: dict[Future[Made], tuple[int, Any, bool]] = {}
@@ -140,7 +141,7 @@ def run_local(
                     try:
                         yield future.result()
                     except BrokenProcessPool as error:
-                        pools[slot] = stack.enter_context(_pool(devices[slot]))
+                        pools[slot] = stack.enter_context(_pool(devices[slot], module))
                         if give_up is None:
                             message = "a worker died (out of memory?); run again, with fewer workers"
                             raise ExecutorError(message) from error
@@ -159,9 +160,24 @@ def _end_new_children(before: set[Any]) -> None:
         child.terminate()
 
 
-def _pool(device: str) -> ProcessPoolExecutor:
-    context = get_context("spawn")  # torch and Warp do not survive a fork
-    return ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=(device,))
+def worker_context(module: str) -> BaseContext:
+    """How processes are started that do not inherit what PyTorch and Warp, which survive no fork, have begun here.
+
+    Where the system can, they are forked from one process that has imported PyTorch and ``module`` and has done nothing
+    else: seconds of imports are paid once, not by every worker.
+
+    Args:
+        module: of the work; what counts is the first one that a process asks for.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch", module])
+    return context
+
+
+def _pool(device: str, module: str) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, worker_context(module), initializer=_start_worker, initargs=(device,))
 
 
 def _start_worker(device: str) -> None:

@@ -4,7 +4,6 @@ Either way every process opens the set and the model for itself and scores whole
 would score, so that the metrics are the same; rows arrive in the set's order.
 """
 
-import multiprocessing
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from partrm.datasets.executors import end_with_parent
+from partrm.datasets.executors import end_with_parent, worker_context
 from partrm.errors import PartRMError
 from partrm.evaluation.results import Row
 from partrm.evaluation.runner import AnyRow, Scorer, add_rows, batches, check_complete, sample_count
@@ -82,8 +81,7 @@ def evaluate_on_workers(
     """
     count, rows = sample_count(job.evalset, job.settings), list(earlier)
     todo = batches(count, len(rows), torch.device("cpu"))
-    context = multiprocessing.get_context("spawn")  # torch and Warp do not survive a fork
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job, threads))
+    pool = ProcessPoolExecutor(workers, worker_context(__name__), initializer=_start_worker, initargs=(job, threads))
     try:
         for more in pool.map(_score, todo):
             add_rows(rows, more, keep)
