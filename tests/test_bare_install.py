@@ -17,6 +17,7 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dist import build_all
@@ -96,53 +97,71 @@ print(json.dumps(done))
 """
 
 
-def run_all(python: Path, commands: list[list[str]]) -> list[subprocess.CompletedProcess]:
-    """Several commands in one process, which imports PyTorch once."""
-    told = json.dumps(commands)
-    shown = subprocess.run(
-        [str(python), "-I", "-c", RUN_ALL], input=told, capture_output=True, text=True, timeout=200, cwd=python.parent
-    )
-    assert shown.returncode == 0, shown.stderr
-    return [subprocess.CompletedProcess(*row) for row in json.loads(shown.stdout)]
+HELPS = [[*command.split(), "--help"] for command in (*sorted(COMMANDS), "data build", "data check", "data show")]
 
 
-def test_what_the_extras_bring_is_not_there(bare):
-    names = ("accelerate", "warp", "ray", "mujoco", "yourdfpy", "diffusers", "transformers")
-    code = (
-        "from importlib.util import find_spec; import partrm;"
-        f"print([n for n in {names} if find_spec(n)], partrm.__file__)"
-    )
-    shown = subprocess.run([str(bare), "-I", "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.startswith("[] ")
-    assert str(bare.parents[1]) in shown.stdout
-
-
-def test_every_help(bare):
-    commands = [*sorted(COMMANDS), "data build", "data check", "data show"]
-    for shown in run_all(bare, [[*command.split(), "--help"] for command in commands]):
-        assert shown.returncode == 0, shown.stderr
-        assert f"usage: partrm {' '.join(shown.args[:-1])}" in shown.stdout
-
-
-def test_commands_name_the_extra_that_they_miss(bare, tmp_path):
-    (tmp_path / "cabinet.urdf").write_text("<robot name='x'/>")
-    out = str(tmp_path / "out")
+def wanting(folder: Path) -> list[tuple[str, list[str]]]:
+    """Extras, and commands that miss them."""
+    (folder / "cabinet.urdf").write_text("<robot name='x'/>")
+    out = str(folder / "out")
     image = [MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--out", out]
-    wanting = [
+    return [
         ("train", ["train", "--pool", "pool.npz", "--out", out]),
         ("data", ["data", "build", "procedural", "--limit", "1", "--out", out]),
-        ("data", ["view", str(tmp_path / "cabinet.urdf"), "--port", "0"]),
+        ("data", ["view", str(folder / "cabinet.urdf"), "--port", "0"]),
         ("data", ["eval", "--data", "procedural", "--limit", "1", "--device", "cpu", "--out", out]),
         ("export", ["export", *image]),
         ("zero123", ["predict", *image, "--multiview", "zero123"]),
         ("sam", ["predict", *image, "--propagate", "sam"]),
     ]
-    results = run_all(bare, [arguments for _, arguments in wanting])
-    for (extra, arguments), failed in zip(wanting, results, strict=True):
-        assert failed.returncode == 1, (arguments, failed.stdout, failed.stderr)
+
+
+@pytest.fixture(scope="module")
+def done(bare, tmp_path_factory) -> SimpleNamespace:
+    """What the commands said, all in one process that imports PyTorch once, and the folder of the prediction."""
+    folder = tmp_path_factory.mktemp("commands")
+    predicted = folder / "predicted"
+    predict = ["predict", MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--device", "cpu"]
+    predict += ["--detail", "0", "--out", str(predicted)]
+    missing = wanting(folder)
+    last = [["doctor", "--json", "--no-self-test"], ["verify"], predict]
+    told = json.dumps([*HELPS, *(words for _, words in missing), *last])
+    shown = subprocess.run(
+        [str(bare), "-I", "-c", RUN_ALL], input=told, capture_output=True, text=True, timeout=300, cwd=bare.parent
+    )
+    assert shown.returncode == 0, shown.stderr
+    rows = [subprocess.CompletedProcess(*row) for row in json.loads(shown.stdout)]
+    helps, rest = rows[: len(HELPS)], rows[len(HELPS) :]
+    wanted = list(zip((extra for extra, _ in missing), rest, strict=False))
+    doctor, verified, prediction = rest[len(missing) :]
+    return SimpleNamespace(
+        helps=helps, wanting=wanted, doctor=doctor, verified=verified, prediction=prediction, folder=predicted
+    )
+
+
+def test_what_the_extras_bring_is_not_there_and_types_are(bare):
+    names = ("accelerate", "warp", "ray", "mujoco", "yourdfpy", "diffusers", "transformers")
+    code = (
+        "from importlib.util import find_spec; from importlib.resources import files; import partrm;"
+        f"print([n for n in {names} if find_spec(n)], (files('partrm') / 'py.typed').is_file(), partrm.__file__)"
+    )
+    shown = subprocess.run([str(bare), "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("[] True ")
+    assert str(bare.parents[1]) in shown.stdout
+
+
+def test_every_help(done):
+    assert len(done.helps) == len(HELPS)
+    for shown in done.helps:
+        assert shown.returncode == 0, shown.stderr
+        assert f"usage: partrm {' '.join(shown.args[:-1])}" in shown.stdout
+
+
+def test_commands_name_the_extra_that_they_miss(done):
+    for extra, failed in done.wanting:
+        assert failed.returncode == 1, (failed.args, failed.stdout, failed.stderr)
         assert f"pip install 'partrm[{extra}]'" in failed.stderr.strip().splitlines()[-1]
         assert "Traceback" not in failed.stderr
-        print(failed.stderr)
 
 
 MAX_CODE_MB, MAX_WEIGHTS_MB = 1.5, 70
@@ -202,18 +221,9 @@ def test_a_clone_installs_with_its_weights_and_asks_for_no_package_of_them(tmp_p
     assert "partrm-weights" not in (tmp_path / "info" / "partrm.egg-info" / "requires.txt").read_text()
 
 
-@pytest.fixture(scope="module")
-def done(bare, tmp_path_factory):
-    """What the commands doctor, verify and predict said, and the folder of the prediction."""
-    out = tmp_path_factory.mktemp("predicted") / "out"
-    predict = ["predict", MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--device", "cpu"]
-    predict += ["--detail", "0", "--out", str(out)]
-    return *run_all(bare, [["doctor", "--json", "--no-self-test"], ["verify"], predict]), out
-
-
 def test_doctor_finds_the_bare_install_whole(done):
-    content = json.loads(done[0].stdout)
-    assert done[0].returncode == 0, content
+    content = json.loads(done.doctor.stdout)
+    assert done.doctor.returncode == 0, content
     complete = {extra["name"]: extra["complete"] for extra in content["extras"]}
     assert not complete["train"]
     assert not complete["ray"]
@@ -221,14 +231,8 @@ def test_doctor_finds_the_bare_install_whole(done):
 
 
 def test_verify_and_predict_run(done):
-    _, verified, predicted, out = done
-    assert verified.returncode == 0, verified.stderr
-    assert predicted.returncode == 0, predicted.stderr
-    joint = json.loads((out / "prediction.json").read_text())["joint"]
+    assert done.verified.returncode == 0, done.verified.stderr
+    assert done.prediction.returncode == 0, done.prediction.stderr
+    joint = json.loads((done.folder / "prediction.json").read_text())["joint"]
     assert joint["type"] == "revolute"
-    assert (out / "motion.mp4").stat().st_size > 0
-
-
-def test_types_are_shipped(bare):
-    code = "from importlib.resources import files; assert (files('partrm') / 'py.typed').is_file()"
-    subprocess.run([str(bare), "-I", "-c", code], check=True)
+    assert (done.folder / "motion.mp4").stat().st_size > 0
