@@ -1,7 +1,7 @@
 """The study of benchmarks/corruptions.py: undisturbed it says what the evaluation says, and every row disturbs."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -28,14 +28,15 @@ def study(tmp_path_factory) -> Path:
     return folder
 
 
-def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path) -> None:
-    paths = ["--set", study / "set.st", "--model", study / "model", "--out", study / "out.json"]
-    command = [sys.executable, BENCHMARKS / "corruptions.py", *paths, "--limit", "3", "--only", "lens of 58°"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_undisturbed_samples_have_the_figures_of_the_evaluation(study: Path, monkeypatch, capsys) -> None:
+    script, paths = str(BENCHMARKS / "corruptions.py"), {"set": "set.st", "model": "model", "out": "out.json"}
+    words = [word for option, name in paths.items() for word in (f"--{option}", str(study / name))]
+    monkeypatch.setattr(sys, "argv", [script, *words, "--limit", "3", "--only", "lens of 58°"])
+    runpy.run_path(script, run_name="__main__")
+    printed = capsys.readouterr().out
     figures = json.loads((study / "out.json").read_text())
     assert set(figures) == {"as it is", "lens of 58°"}
-    assert done.stdout.count("\n| ") == 3, "a rule and two rows under the heading"
+    assert printed.count("\n| ") == 3, "a rule and two rows under the heading"
     settings = RunSettings(limit=3, novel_size_px=16)
     rows = evaluate(load_eval_set(study / "set.st"), load_model(study / "model"), settings, lambda row: None)
     for found, row in zip(figures["as it is"], rows, strict=True):
