@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -19,8 +20,10 @@ from partrm.paper.novel_views import PARTDRAG_ELEVATION_DEG, PARTDRAG_PLAN, ZERO
 from partrm.paper.pipeline import with_drawn_views
 from partrm.paper.zero123 import REPOSITORY, Zero123Error, load_zero123, prepared
 
-diffusers = pytest.importorskip("diffusers", reason="partrm[zero123] is not installed")
-transformers = pytest.importorskip("transformers", reason="partrm[zero123] is not installed")
+# Imported where they are used: that takes seconds, and every worker collects this file.
+pytestmark = pytest.mark.skipif(
+    not (find_spec("diffusers") and find_spec("transformers")), reason="partrm[zero123] is not installed"
+)
 
 TOKENS, WIDTH = 7, 32
 
@@ -28,6 +31,9 @@ TOKENS, WIDTH = 7, 32
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of every part, saved as the public one is."""
+    import diffusers
+    import transformers
+
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("zero123")
     clip = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -146,6 +152,8 @@ def test_one_step_is_the_formula(artist) -> None:
 
 
 def fine_tuned(folder, change=0.1) -> dict[str, torch.Tensor]:
+    import diffusers
+
     state = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet").state_dict()
     return {name: value + change for name, value in state.items()}
 
