@@ -4,6 +4,7 @@ The moving Gaussians are sent once, as they stand before the motion, under a nod
 only sets that node's pose. On a page that draws slowly, few merged Gaussians stand in while that pose changes.
 """
 
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -49,6 +50,15 @@ class MovableGaussians:
         if self.joint is None:
             return self.before
         return apply_joint_motion(self.before, self.moving, self.joint.motion(fraction))
+
+
+def light_evenly(scene: Any) -> None:
+    """Light the arrows, all that is lit in a viser scene here, from everywhere.
+
+    viser's own environment map would be filtered before the first arrow: ten seconds where no GPU draws the page.
+    """
+    scene.configure_environment_map(None)
+    scene.add_light_ambient("/light", intensity=math.pi)
 
 
 class ObjectDisplay:

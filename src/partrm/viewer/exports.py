@@ -27,7 +27,7 @@ from partrm.inference.prediction import (
     save_motion,
     save_prediction,
 )
-from partrm.viewer.display import MovableGaussians, ObjectDisplay
+from partrm.viewer.display import MovableGaussians, ObjectDisplay, light_evenly
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
 from partrm.viewer.security import LocalServer
 
@@ -146,7 +146,7 @@ def page(result: Result) -> bytes:
             server.initial_camera.look_at = (0.0, 0.0, 0.0)
             server.initial_camera.fov = FOVY_RAD
             server.scene.set_background_image(np.full((4, 4, 3), 255, dtype=np.uint8))
-            server.scene.configure_environment_map(None)  # as on the live page
+            light_evenly(server.scene)
             serializer = server.get_scene_serializer()
             display = ObjectDisplay(server.scene)
             display.show(result.shown)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from partrm.errors import PartRMError
-from partrm.viewer.display import MovableGaussians
+from partrm.viewer.display import MovableGaussians, light_evenly
 from partrm.viewer.engine import Engine
 from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
@@ -89,8 +89,7 @@ def serving(
         server.scene.set_up_direction("+y")
         server.scene.set_background_image(np.full((4, 4, 3), 255, dtype=np.uint8), format="png")
         server.scene.configure_default_lights(cast_shadow=False)  # nothing casts one, but each frame would look
-        # Only arrows and the joint's axis are lit; filtering a map for them takes ten seconds where no GPU draws.
-        server.scene.configure_environment_map(None)
+        light_evenly(server.scene)
         server.gui.configure_theme(show_share_button=False, show_logo=False)
         server.initial_camera.position = (0.0, 0.0, 2 * DISTANCE)
         server.initial_camera.look_at = (0.0, 0.0, 0.0)
