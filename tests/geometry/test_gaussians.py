@@ -9,7 +9,7 @@ import torch
 
 from partrm.errors import PartRMWarning
 from partrm.files import OutputError
-from partrm.geometry.gaussians import SH_DEGREE_0, GaussianFileError, Gaussians, load_ply, save_ply
+from partrm.geometry.gaussians import SH_DEGREE_0, GaussianFileError, Gaussians, load_ply, save_moved_plys, save_ply
 from partrm.geometry.transforms import matrix_from_quaternion, screw_motion
 
 
@@ -186,3 +186,18 @@ def test_activated_values_are_noticed(tmp_path, generator):
     save_ply(large, tmp_path / "b.ply")  # logarithm 0.01, logit 0.4: as if they were values themselves
     with pytest.warns(PartRMWarning, match=r"b\.ply: its scales look like lengths"):
         load_ply(tmp_path / "b.ply")
+
+
+def test_both_states_at_once_are_the_files_of_each(tmp_path, generator):
+    quats = torch.nn.functional.normalize(torch.randn(20, 4, generator=generator), dim=-1)
+    means, scales = torch.randn(20, 3, generator=generator), torch.rand(20, 3, generator=generator)
+    before = Gaussians(
+        means, quats, scales, torch.rand(20, generator=generator), torch.rand(20, 3, generator=generator)
+    )
+    after = replace(before, means=means + 1, quats=quats.flip(0))
+    save_moved_plys(before, tmp_path / "b.ply", after, tmp_path / "a.ply")
+    for name, gaussians in (("b", before), ("a", after)):
+        save_ply(gaussians, tmp_path / "alone.ply")
+        assert (tmp_path / f"{name}.ply").read_bytes() == (tmp_path / "alone.ply").read_bytes()
+    with pytest.raises(GaussianFileError, match="non-finite x"):
+        save_moved_plys(before, tmp_path / "b.ply", replace(after, means=means / 0), tmp_path / "a.ply")

@@ -93,21 +93,45 @@ def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -
             f"save_ply writes one set of Gaussians, not a batch {tuple(gaussians.opacities.shape[:-1])}"
         )
     kept = gaussians[gaussians.opacities >= min_opacity] if min_opacity > 0 else gaussians
-    groups = {
-        _POSITION: kept.means,
-        _COLOR: (kept.colors.double() - 0.5) / SH_DEGREE_0,
-        ("opacity",): torch.logit(kept.opacities.double(), eps=1e-6)[:, None],
-        _SCALE: kept.scales.double().clamp_min(1e-10).log(),
-        _ROTATION: kept.quats,
-    }
-    columns: dict[str, np.ndarray] = dict.fromkeys(_WRITTEN, np.zeros(len(kept)))
-    for names, values in groups.items():
-        array = values.detach().cpu().numpy()
-        if not np.isfinite(array).all():
-            raise GaussianFileError(f"Gaussians with non-finite {names[0]} cannot be saved")
-        for i, name in enumerate(names):
-            columns[name] = array[:, i]
-    atomic_write(path, ply_content(columns))
+    vertices = np.zeros((len(kept), len(_WRITTEN)), np.float32)
+    _write_looks(vertices, kept)
+    _write_places(vertices, kept)
+    atomic_write(path, ply_content(_WRITTEN, vertices))
+
+
+def save_moved_plys(before: Gaussians, before_path: Path | str, after: Gaussians, after_path: Path | str) -> None:
+    """:func:`save_ply` of one set [n] in two places: of the second, centres and rotations alone are looked at.
+
+    Raises:
+        GaussianFileError: non-finite Gaussians.
+        OutputError: a file cannot be written.
+    """
+    vertices = np.zeros((len(before), len(_WRITTEN)), np.float32)
+    _write_looks(vertices, before)
+    for gaussians, path in ((before, before_path), (after, after_path)):
+        _write_places(vertices, gaussians)
+        atomic_write(path, ply_content(_WRITTEN, vertices))
+
+
+def _write_looks(vertices: Float[np.ndarray, "n columns"], gaussians: Gaussians) -> None:
+    """Colours, opacities and sizes into the columns of a PLY file."""
+    _write(vertices, _COLOR, (gaussians.colors.double() - 0.5) / SH_DEGREE_0)
+    _write(vertices, ("opacity",), torch.logit(gaussians.opacities.double(), eps=1e-6)[:, None])
+    _write(vertices, _SCALE, gaussians.scales.double().clamp_min(1e-10).log())
+
+
+def _write_places(vertices: Float[np.ndarray, "n columns"], gaussians: Gaussians) -> None:
+    """Centres and rotations likewise."""
+    _write(vertices, _POSITION, gaussians.means)
+    _write(vertices, _ROTATION, gaussians.quats)
+
+
+def _write(vertices: Float[np.ndarray, "n columns"], names: tuple[str, ...], values: Float[Tensor, "n k"]) -> None:
+    array = values.detach().cpu().numpy()
+    if not np.isfinite(array).all():
+        raise GaussianFileError(f"Gaussians with non-finite {names[0]} cannot be saved")
+    first = _WRITTEN.index(names[0])
+    vertices[:, first : first + len(names)] = array
 
 
 def load_ply(path: Path | str) -> Gaussians:

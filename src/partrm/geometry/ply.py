@@ -1,9 +1,11 @@
 """The vertices of PLY files as a table: Gaussians, point clouds."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from partrm.errors import PartRMError
 from partrm.files import read_bytes
@@ -22,14 +24,11 @@ class PlyError(PartRMError):
     """A PLY file that cannot be read; the message says which and why."""
 
 
-def ply_content(columns: dict[str, np.ndarray]) -> bytes:
-    """A PLY file (binary little endian) whose vertices have these columns [n], as float32."""
-    vertices = np.zeros(len(next(iter(columns.values()))), [(name, "<f4") for name in columns])
-    for name, column in columns.items():
-        vertices[name] = column
+def ply_content(names: Sequence[str], vertices: Float[np.ndarray, "n columns"]) -> bytes:
+    """A PLY file (binary little endian) whose vertices have columns of these names, as float32."""
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    header += [f"property float {name}" for name in columns] + ["end_header", ""]
-    return "\n".join(header).encode("ascii") + vertices.tobytes()
+    header += [f"property float {name}" for name in names] + ["end_header", ""]
+    return "\n".join(header).encode("ascii") + vertices.astype("<f4", copy=False).tobytes()
 
 
 def read_vertices(path: Path) -> np.ndarray:
