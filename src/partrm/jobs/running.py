@@ -31,7 +31,10 @@ from partrm.jobs.jobs_file import JobLine, JobsError
 RECORD, FAILURES = "batch.json", "failures.jsonl"
 
 PASSES_A_TASK = 16
-"""Passes of the network that a worker with a GPU is given together: opening and writing go on beside them."""
+"""Passes of the network that a worker with a GPU is given together, at most: opening and writing go on beside them."""
+
+TASKS_A_WORKER = 4
+"""Where there are passes enough, so that all workers end at about the same time."""
 
 RAY_RETRIES = 3
 """Times that Ray begins a task anew whose actor or node died."""
@@ -95,7 +98,8 @@ def run_jobs(
     waiting = [own for own in passes if not all(is_done(out, job) for job in own)]
     ended = len(jobs) - sum(len(own) for own in waiting)
     report(ended)
-    size = PASSES_A_TASK if workers.gpus else 1
+    wanted = TASKS_A_WORKER * max(1, workers.gpus * workers.per_gpu)
+    size = max(1, min(PASSES_A_TASK, len(waiting) // wanted)) if workers.gpus else 1
     tasks = [list(chain(*waiting[first : first + size])) for first in range(0, len(waiting), size)]
     work, failures = partial(do_jobs, out.absolute(), settings), list[Failure]()
 
