@@ -29,7 +29,7 @@ from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
 from partrm.inference.ensemble import REACH, Answer, Question, Refine, ask_well
-from partrm.inference.pipeline import refined_part
+from partrm.inference.pipeline import refined_parts
 from partrm.metrics.motion import mask_iou
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
@@ -93,15 +93,15 @@ def is_right(answer: Answer, truth: GroundTruth) -> bool:
 def iou(answer: Answer, truth: GroundTruth) -> float:
     assert truth.part_mask is not None
     opaque = (answer.surface.opacities > OPAQUE).reshape(answer.probability.shape)
-    return float(mask_iou((answer.probability > 0.5) & opaque, truth.part_mask))
+    return float(mask_iou(((answer.probability > 0.5) & opaque).cpu(), truth.part_mask))
 
 
 def refinement(guide: torch.Tensor) -> Refine:
     """Brings a mask to the edges of the network's own image."""
 
     def refine(probability: torch.Tensor) -> torch.Tensor:
-        fine = refined_part(probability, guide)
-        return torch.nn.functional.interpolate(fine[None, None], probability.shape, mode="area")[0, 0]
+        fine = refined_parts(probability.cpu(), guide[None])
+        return torch.nn.functional.interpolate(fine[None], probability.shape[1:], mode="area")[0].to(probability.device)
 
     return refine
 

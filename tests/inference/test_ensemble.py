@@ -148,13 +148,13 @@ def test_a_surer_answer_with_another_joint_wins(network, inputs, monkeypatch):
     from partrm.inference import ensemble
 
     def read(output, drawn, sample=0, reach=1.0):
-        gaussians, moving, joint = READ(output, drawn, sample, reach)
+        joint = READ(output, drawn, sample, reach)
         mirrored = bool((drawn.drags.start != inputs.drags.start).any())
         kind, confidence = (JointType.REVOLUTE, 0.9) if mirrored and reach == 1.0 else (JointType.PRISMATIC, 0.4)
-        return gaussians, moving, replace(joint, type=kind, confidence=confidence)
+        return replace(joint, type=kind, confidence=confidence)
 
-    READ = ensemble.read_motion
-    monkeypatch.setattr(ensemble, "read_motion", read)
+    READ = ensemble.read_joint
+    monkeypatch.setattr(ensemble, "read_joint", read)
     best, *others = ask_well(network, inputs)
     assert best.question == Question(mirror=True)
     assert best.joint.type == JointType.REVOLUTE
@@ -165,7 +165,7 @@ def test_the_refined_mask_decides_which_seen_splats_move(network, inputs):
     side = TINY.image_size_px // 2
     left = torch.zeros(side, side)
     left[:, : side // 2] = 1.0
-    best, *_ = ask_well(network, inputs, (), refine=lambda probability: left)
+    best, *_ = ask_well(network, inputs, (), refine=lambda probability: left[None])
     assert_close(best.probability, left, atol=1e-3, rtol=0)
     visible = best.surface.opacities >= 0.005
     assert best.moving[: best.shown].tolist() == (left.flatten() > 0.5)[visible].tolist()
@@ -175,7 +175,7 @@ def test_the_first_view_is_told_and_the_others_stay(network, inputs):
     with torch.inference_mode():
         output = network(inputs)
     side = TINY.image_size_px // 2
-    told = with_first_view(output, torch.full((side, side), 0.25))
+    told = with_first_view(output, torch.full((1, side, side), 0.25))
     assert_close(torch.sigmoid(told.moving_logit[0, : side * side]), torch.full((side * side,), 0.25))
     assert_close(told.moving_logit[0, side * side :], output.moving_logit[0, side * side :])
     assert run_network(network, inputs).moving_logit.shape == told.moving_logit.shape

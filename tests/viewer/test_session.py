@@ -422,7 +422,9 @@ def test_parts_found_are_numbered_and_a_click_moves_the_smallest(session, client
     whole = engine.predict(opened.views, [(120.0, 75.0, 140.0, 75.0)])
     masks = torch.zeros(2, 150, 200)
     masks[0, 50:100, 60:140], masks[1, 60:70, 70:90] = 1.0, 1.0
-    found = tuple(FoundPart(replace(whole, part_mask=mask), 0.9) for mask in masks)
+    found = tuple(FoundPart(replace(whole), 0.9) for _ in masks)
+    for part, mask in zip(found, masks, strict=True):
+        vars(part.prediction)["part_mask"] = mask
     monkeypatch.setattr(engine, "find_parts", lambda views, wanted, advance: advance(1, 2) or found)
     client.gui.controls["Find parts"].callback(None)
     done(session)

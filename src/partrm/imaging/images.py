@@ -86,7 +86,7 @@ class FramedImage:
 
 
 def _mapped(H: Float[Tensor, "3 3"], pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
-    moved = torch.nn.functional.pad(pixels.double(), (0, 1), value=1.0) @ H.double().T
+    moved = torch.nn.functional.pad(pixels.double(), (0, 1), value=1.0) @ H.to(pixels.device).double().T
     return (moved[..., :2] / moved[..., 2:]).to(pixels.dtype)
 
 
@@ -204,15 +204,23 @@ def frame_views(
     return tuple(picture for picture, _ in framed), Cameras(T, fovy, size_px, size_px)
 
 
-def resampled(rgba: Float[Tensor, "4 h w"], H_source_framed: Float[Tensor, "3 3"], size_px: int) -> FramedImage:
-    """The picture of ``size_px`` squared whose pixels a homography takes to those of an image; empty outside of it."""
+def resampled(
+    rgba: Float[Tensor, "4 h w"],
+    H_source_framed: Float[Tensor, "3 3"],
+    size_px: int,
+    device: torch.device | str = "cpu",
+) -> FramedImage:
+    """The picture of ``size_px`` squared whose pixels a homography takes to those of an image; empty outside of it.
+
+    It is made on ``device``; the image and the homography are on the CPU.
+    """
     # First a square of source pixels around it with detail smoothed away, then the homography within that.
     ends = torch.tensor([[0.0, 0.0], [size_px, 0.0], [0.0, size_px], [size_px, size_px]])
     corners = _mapped(H_source_framed, ends)
     (x0, y0), (x1, y1) = corners.amin(0).floor().int().tolist(), corners.amax(0).ceil().int().tolist()
     side = max(1, x1 - x0, y1 - y0)
-    rough = crop_square(rgba, (x0, y0), side, min(side, 2 * size_px))
-    x = torch.arange(size_px) + 0.5
+    rough = crop_square(rgba, (x0, y0), side, min(side, 2 * size_px), device)
+    x = torch.arange(size_px, device=device) + 0.5
     grid = torch.stack(torch.meshgrid(x, x, indexing="xy"), -1)
     pixels = 2 * rough.to_framed_px(_mapped(H_source_framed, grid)) / rough.image.shape[-1] - 1
     premultiplied = torch.cat([rough.image[:3] * rough.image[3:], rough.image[3:]])
@@ -245,12 +253,18 @@ def frame_diagonal(rgba: Float[Tensor, "4 h w"], size_px: int) -> FramedImage:
     return crop_square(rgba, (round((left + right - side) / 2), round((top + bottom - side) / 2)), side, size_px)
 
 
-def crop_square(rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, size_px: int) -> FramedImage:
+def crop_square(
+    rgba: Float[Tensor, "4 h w"],
+    corner: tuple[int, int],
+    side: int,
+    size_px: int,
+    device: torch.device | str = "cpu",
+) -> FramedImage:
     """The square of ``side`` source pixels at ``corner`` (x, y), which may lie outside, resized to ``size_px``."""
     _, height, width = rgba.shape
     factor = max(1, side // (LARGE_FACTOR * size_px)) if side > LARGE_SIDE_PX else 1
     side = factor * math.ceil(side / factor)
-    square = _crop(rgba, corner, side, factor)
+    square = _crop(rgba, corner, side, factor, device)
     resized = interpolate(square[None], (size_px, size_px), mode="bilinear", antialias=True, align_corners=False)[0]
     step = side / size_px
     H = torch.tensor([[step, 0.0, corner[0]], [0.0, step, corner[1]], [0.0, 0.0, 1.0]])
@@ -272,15 +286,15 @@ LARGE_FACTOR = 3
 
 
 def _crop(
-    rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, factor: int
+    rgba: Float[Tensor, "4 h w"], corner: tuple[int, int], side: int, factor: int, device: torch.device | str
 ) -> Float[Tensor, "4 reduced reduced"]:
-    """The square of ``side`` pixels at ``corner`` (x, y), premultiplied, zero outside of the image.
+    """The square of ``side`` pixels at ``corner`` (x, y), premultiplied, zero outside of the image; on a device.
 
     Each of its pixels is the mean of ``factor`` x ``factor`` source pixels, which divides ``side``.
     """
     _, height, width = rgba.shape
     (x, y), far_x, far_y = corner, corner[0] + side, corner[1] + side
-    inside = rgba[:, min(max(y, 0), height) : max(far_y, 0), min(max(x, 0), width) : max(far_x, 0)]
+    inside = rgba[:, min(max(y, 0), height) : max(far_y, 0), min(max(x, 0), width) : max(far_x, 0)].to(device)
     left, top = min(max(-x, 0), side), min(max(-y, 0), side)
     if factor == 1:
         whole = torch.cat([inside[:3] * inside[3:], inside[3:]])

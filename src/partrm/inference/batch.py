@@ -1,19 +1,23 @@
 """Many objects through the network: several at once, what comes before and after it in threads beside it."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Generic, Literal, TypeVar
+
+import torch
 
 from partrm.errors import PartRMError, require_ranges
 from partrm.geometry.cameras import Cameras
 from partrm.imaging.decoding import ImageInput
 from partrm.imaging.photos import Method
 from partrm.inference.ensemble import Consultation
-from partrm.inference.pipeline import Prepared, ask_network, finish
+from partrm.inference.pipeline import Prepared, ask_network, finish, finish_all
 from partrm.inference.prediction import Prediction
+from partrm.inference.reading import together
 from partrm.inference.source import DragInput, DragPixels, SourceInput, SourceViews
 from partrm.model.checkpoints import LoadedModel
 
@@ -68,7 +72,9 @@ def predict_many(
         Exception: whatever ``jobs``, or a step that fails of no ``PartRMError``, raised.
     """
     require_ranges({"batch": (batch, 1, 256), "threads": (threads, 1, 256)})
-    waiting, pool = iter(jobs), ThreadPoolExecutor(threads, thread_name_prefix="partrm-batch")
+    waiting, own_threads = iter(jobs), torch.get_num_threads()
+    # Each takes one core: torch would give each of them as many threads again as there are cores.
+    pool = ThreadPoolExecutor(threads, "partrm-batch", torch.set_num_threads, (1,))
     opening: deque[tuple[Asked, Future[Prepared]]] = deque()
     ending: deque[tuple[Asked, Future[Result] | PartRMError]] = deque()
     try:
@@ -83,6 +89,7 @@ def predict_many(
                 return
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(own_threads)
 
 
 def _asked(
@@ -97,15 +104,22 @@ def _asked(
     if not ready:
         return [(job, one) for job, one in prepared if isinstance(one, PartRMError)]
     consultations, seconds = ask_network(ready, model)
-    answers = iter(consultations)
+    ends = iter(_ends(ready, consultations, model, seconds))
 
-    def end(job: Asked, one: Prepared, answer: Consultation) -> Result:
-        return steps.ended(job, finish(one, answer, model, seconds))
+    def end(job: Asked, predicted: Callable[[], Prediction]) -> Result:
+        return steps.ended(job, predicted())
 
-    return [
-        (job, one if isinstance(one, PartRMError) else pool.submit(end, job, one, next(answers)))
-        for job, one in prepared
-    ]
+    return [(job, one if isinstance(one, PartRMError) else pool.submit(end, job, next(ends))) for job, one in prepared]
+
+
+def _ends(
+    ready: Sequence[Prepared], consultations: Sequence[Consultation], model: LoadedModel, seconds: float
+) -> list[Callable[[], Prediction]]:
+    """What a thread does to have each prediction on the CPU."""
+    if together(consultations[0].inputs.images.device):
+        return [found.on_cpu for found in finish_all(ready, consultations, model, seconds)]
+    told = zip(ready, consultations, strict=True)
+    return [partial(finish, one, consultation, model, seconds) for one, consultation in told]
 
 
 def _outcome(future: "Future[Result]") -> Result | PartRMError:

@@ -4,7 +4,7 @@ Depth, shape and opacity come from the network's splats about each pixel that li
 and on the same surface; colours come from the photograph. So no splat hangs between two surfaces at an edge.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -17,8 +17,10 @@ from partrm.errors import ConfigError
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.inference.closing import CLOSING, closed
 from partrm.inference.decode import MIN_OPACITY
+from partrm.inference.reading import together
 
 SAME_SURFACE = 0.03
 """Splats whose depths differ by less lie on one surface, canonical units."""
@@ -53,6 +55,12 @@ WITHIN = 0.5
 MIST = 0.3
 """Opacity below which a splat that the image does not show is left out: guesses that thin are fog about the object."""
 
+PIXELS_AT_ONCE = 2**14
+"""Whose distances to the outline a GPU works out together, each along a whole row: for its memory."""
+
+PIXELS_IN_CACHE = 2**11
+"""That a CPU works on together: what 25 cells tell of more would go through its memory a dozen times."""
+
 STEEPEST = 0.5
 """A cell tells nothing of a pixel at which its slope would lead to twice its distance."""
 
@@ -86,32 +94,18 @@ def detailed(
     Returns:
         splats, one for each pixel that shows the object, and which move.
     """
-    side, size = round(len(surface) ** 0.5), picture.shape[-1]
+    size = picture.shape[-1]
     shown = (picture[3] > 0.5).flatten().nonzero()[:, 0]
     row, column = shown // size, shown % size
     alpha, part = picture[3].flatten()[shown], moving.flatten()[shown]
     rgb = rearrange(picture[:3], "c h w -> (h w) c")[shown]
-    cells, apart = _neighbours((column + 0.5) * side / size, (row + 0.5) * side / size, side)
-    local = _local(surface, camera)
-    weight = torch.exp(-0.5 * apart / NEARNESS**2) * surface.opacities[cells]
-    weight = weight * torch.exp(-(surface.colors[cells] - rgb[:, None]).norm(dim=-1) / ALIKE)
-    weight = weight * torch.where(surface_moving[cells] == part[:, None], 1.0, OTHER_SIDE)
-    weight = weight * (surface.opacities[cells] >= MIN_OPACITY)
-    nearness, slope = _slopes(local[:, 2], surface.opacities >= MIN_OPACITY, surface_moving, side)
-    here = (torch.stack([column, row], -1)[:, None] + 0.5) * (side / size)
-    there = torch.stack([cells % side, cells // side], -1) + 0.5
-    at_pixel = nearness[cells] + (slope[cells] * (here - there)).sum(-1)
-    depth = torch.where(at_pixel > STEEPEST * nearness[cells], 1 / at_pixel, local[cells, 2])
-    best = weight.argmax(1, keepdim=True)
-    same = (depth - depth.gather(1, best)).abs() < SAME_SURFACE
-    weight = weight * same
-    total = weight.sum(1)
-    kept = total > 1e-12
-    z = (weight * depth).sum(1) / total.clamp(min=1e-12)
-    leader = cells.gather(1, best)[:, 0]
-    pixels = torch.stack([column + 0.5, row + 0.5], -1) - size / 2
+    here = torch.stack([column + 0.5, row + 0.5], -1)
+    cells = Cells.of(surface, surface_moving, camera)
+    few = len(shown) or 1 if together(shown.device) else PIXELS_IN_CACHE
+    pieces = [cells.at(*some, size) for some in zip(here.split(few), rgb.split(few), part.split(few), strict=True)]
+    z, leader, kept = (torch.cat(column) for column in zip(*pieces, strict=True))
     focal = camera.focal_px * size / camera.height
-    points = torch.cat([pixels / focal * z[:, None], z[:, None]], -1)
+    points = torch.cat([(here - size / 2) / focal * z[:, None], z[:, None]], -1)
     R, t = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
     fine = Gaussians(
         points @ R.T + t,
@@ -121,6 +115,74 @@ def detailed(
         rgb,
     )
     return _closed_on(fine[kept], shown[kept], camera.resized(size)), part[kept]
+
+
+@dataclass(frozen=True)
+class Cells(TensorRecord):
+    """What lies about each cell of the network's square grid of splats, as its view sees them: 25 cells of each."""
+
+    index: Int[Tensor, "n k"]
+    column: Float[Tensor, "n k"]
+    """Of the cells' middles; beyond the grid's rim the rim's again."""
+    row: Float[Tensor, "n k"]
+    opacity: Float[Tensor, "n k"]
+    there: Bool[Tensor, "n k"]
+    """Whether the splat shows at all."""
+    moving: Bool[Tensor, "n k"]
+    colors: Float[Tensor, "n k 3"]
+    depth: Float[Tensor, "n k"]
+    nearness: Float[Tensor, "n k"]
+    """Inverse depth."""
+    across: Float[Tensor, "n k"]
+    """What it changes a column."""
+    down: Float[Tensor, "n k"]
+    """What it changes a row."""
+
+    @staticmethod
+    def of(surface: Gaussians, moving: Bool[Tensor, " n"], camera: Cameras) -> "Cells":
+        """Splats by rows and columns, of which some move."""
+        depth, side, there = _local(surface, camera)[:, 2], round(len(surface) ** 0.5), surface.opacities >= MIN_OPACITY
+        nearness, slope = _slopes(depth, there, moving, side)
+        cell = torch.arange(side, device=depth.device)
+        steps = torch.tensor([(i, j) for i in REACH for j in REACH], device=depth.device)
+        row = (cell.repeat_interleave(side)[:, None] + steps[:, 0]).clamp(0, side - 1)
+        column = (cell.repeat(side)[:, None] + steps[:, 1]).clamp(0, side - 1)
+        index = row * side + column
+        values = (surface.opacities, there, moving, surface.colors, depth, nearness, *slope.unbind(1))
+        return Cells(index, column + 0.5, row + 0.5, *(value[index] for value in values))
+
+    def at(
+        self, pixels: Float[Tensor, "m 2"], rgb: Float[Tensor, "m 3"], part: Bool[Tensor, " m"], size: int
+    ) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"], Bool[Tensor, " m"]]:
+        """What some pixels show.
+
+        Args:
+            pixels: their middles, column and row.
+            rgb: their colours.
+            part: whether they show the part.
+            size: of the picture that they are of.
+
+        Returns:
+            depths, the cells that they show before all others, and whether anything told of them.
+        """
+        side = round(len(self.index) ** 0.5)
+        x, y = (pixels * side / size).unbind(1)
+        own = y.long() * side + x.long()
+        c = self.map(lambda values: values.index_select(0, own))
+        apart = (c.column - x[:, None]) ** 2 + (c.row - y[:, None]) ** 2
+        weight = torch.exp(-0.5 * apart / NEARNESS**2) * c.opacity
+        weight = weight * torch.exp(-(c.colors - rgb[:, None]).norm(dim=-1) / ALIKE)
+        weight = weight * torch.where(c.moving == part[:, None], 1.0, OTHER_SIDE)
+        weight = weight * c.there
+        here = pixels * (side / size)
+        at_pixel = c.nearness + (c.across * (here[:, :1] - c.column) + c.down * (here[:, 1:] - c.row))
+        depth = torch.where(at_pixel > STEEPEST * c.nearness, 1 / at_pixel, c.depth)
+        best = weight.argmax(1, keepdim=True)
+        same = (depth - depth.gather(1, best)).abs() < SAME_SURFACE
+        weight = weight * same
+        total = weight.sum(1)
+        z = (weight * depth).sum(1) / total.clamp(min=1e-12)
+        return z, c.index.gather(1, best)[:, 0], total > 1e-12
 
 
 def _closed_on(fine: Gaussians, pixels: Int[Tensor, " n"], camera: Cameras) -> Gaussians:
@@ -166,7 +228,7 @@ def without_ghosts(
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
     ghost = stays | (gap < 0) | strays | (rest.opacities < MIST)
-    inside = torch.from_numpy(distance_transform_edt((alpha > 0.5).numpy())).float().flatten()[where]
+    inside = (_to_outline_at_once if together(alpha.device) else _to_outline)(alpha > 0.5, where)
     pixel = depth / camera.focal_px
     widest = torch.minimum(inside * WITHIN * pixel, gap.nan_to_num(torch.inf)).maximum(CLOSING * spacing_px * pixel)
     widened = replace(rest, scales=torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[:, None]))
@@ -191,6 +253,25 @@ def _slopes(
     return inverse.flatten(), torch.stack([slope.flatten() for slope in slopes], -1)
 
 
+def _to_outline(shown: Bool[Tensor, "h w"], where: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """From some pixels, by their indices, to the nearest one that is not shown (exact Euclidean distance)."""
+    return torch.from_numpy(distance_transform_edt(shown.numpy())).float().flatten()[where]
+
+
+def _to_outline_at_once(shown: Bool[Tensor, "h w"], where: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """:func:`_to_outline` on any device: the fast twin on a GPU, which looks along all columns of a row."""
+    height, width = shown.shape
+    row = torch.arange(height, device=shown.device, dtype=torch.float32)[:, None]
+    above = torch.where(shown, -torch.inf, row).cummax(0).values
+    below = torch.where(shown, torch.inf, row).flip(0).cummin(0).values.flip(0)
+    upright = torch.minimum(row - above, below - row) ** 2
+    column = torch.arange(width, device=shown.device)
+    nearest = [
+        (upright[some // width] + (column - some[:, None] % width) ** 2).amin(1) for some in where.split(PIXELS_AT_ONCE)
+    ]
+    return torch.cat(nearest).double().sqrt().float()
+
+
 def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Float[Tensor, " pixels"]:
     """How deep the surface on each pixel lies within so many pixels; NaN where there is none."""
     depths = _mean_depths(gaussians, camera)
@@ -202,27 +283,22 @@ def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Floa
 def _mean_depths(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, " pixels"]:
     """Of the splats on each pixel, NaN where there are none."""
     cells, depths = _cells(gaussians, camera)
-    nowhere = torch.full((camera.height * camera.width,), torch.nan)
+    nowhere = torch.full((camera.height * camera.width,), torch.nan, device=depths.device)
+    if together(depths.device):  # scatter_reduce adds there in another order each time
+        count, total = (
+            torch.zeros_like(nowhere).index_put((cells,), values, accumulate=True)
+            for values in (torch.ones_like(depths), depths)
+        )
+        return torch.where(count > 0, total / count, nowhere)
     return nowhere.scatter_reduce(0, cells, depths, "mean", include_self=False)
 
 
 def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
     """The pixel that each splat's centre falls on (the nearest of the picture), and its depth."""
     pixels, depth = camera.project(gaussians.means)
-    limit = torch.tensor([camera.width - 1, camera.height - 1])
-    column, row = pixels.floor().long().clamp(min=torch.zeros(2, dtype=torch.long), max=limit).unbind(-1)
+    limit = torch.tensor([camera.width - 1, camera.height - 1], device=pixels.device)
+    column, row = pixels.floor().long().clamp(min=torch.zeros_like(limit), max=limit).unbind(-1)
     return row * camera.width + column, depth
-
-
-def _neighbours(
-    x: Float[Tensor, " m"], y: Float[Tensor, " m"], side: int
-) -> tuple[Int[Tensor, "m k"], Float[Tensor, "m k"]]:
-    """The cells about points of a grid, and their squared distances in cells; beyond its rim the rim's again."""
-    steps = torch.tensor([(i, j) for i in REACH for j in REACH])
-    row = (y.floor().long()[:, None] + steps[:, 0]).clamp(0, side - 1)
-    column = (x.floor().long()[:, None] + steps[:, 1]).clamp(0, side - 1)
-    apart = (column + 0.5 - x[:, None]) ** 2 + (row + 0.5 - y[:, None]) ** 2
-    return row * side + column, apart
 
 
 def _local(surface: Gaussians, camera: Cameras) -> Float[Tensor, "n 3"]:

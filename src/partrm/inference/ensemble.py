@@ -6,6 +6,7 @@ The mirror is the plane x = 0 of the canonical frame, which swaps left and right
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from einops import rearrange
@@ -13,10 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
+from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import MIN_OPACITY, read_motion, reading_of
-from partrm.inference.reading import Reading
+from partrm.inference.decode import MIN_OPACITY, read_joint, read_joints, reading_of, splats_of
+from partrm.inference.reading import Reading, together
 from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
@@ -59,21 +61,26 @@ def mirrored_cameras(cameras: Cameras) -> Cameras:
 
 def mirrored_input(inputs: NetworkInput) -> NetworkInput:
     """The same samples behind the mirror; its own inverse."""
-    drags = inputs.drags
+    return NetworkInput(
+        inputs.images.flip(-1), mirrored_cameras(inputs.cameras), inputs.view_valid, mirrored_drags(inputs.drags)
+    )
+
+
+def mirrored_drags(drags: Drags) -> Drags:
+    """The same drags behind the mirror."""
     across = drags.start.new_tensor([1.0, 0.0])
     start, end = (across - point * (2 * across - 1) for point in (drags.start, drags.end))
-    return NetworkInput(
-        inputs.images.flip(-1),
-        mirrored_cameras(inputs.cameras),
-        inputs.view_valid,
-        replace(drags, start=start, end=end),
-    )
+    return replace(drags, start=start, end=end)
 
 
 def pulled_further(inputs: NetworkInput, times: float = REACH) -> NetworkInput:
     """The same samples with longer drags."""
-    drags = inputs.drags
-    return replace(inputs, drags=replace(drags, end=drags.start + times * (drags.end - drags.start)))
+    return replace(inputs, drags=longer_drags(inputs.drags, times))
+
+
+def longer_drags(drags: Drags, times: float) -> Drags:
+    """The same drags, so many times as long."""
+    return replace(drags, end=drags.start + times * (drags.end - drags.start))
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,11 @@ class Question:
         further = pulled_further(inputs, self.reach)
         return mirrored_input(further) if self.mirror else further
 
+    def drags_of(self, drags: Drags) -> Drags:
+        """A sample's drags as this question shows them."""
+        further = longer_drags(drags, self.reach)
+        return mirrored_drags(further) if self.mirror else further
+
 
 AS_GIVEN = Question()
 OTHERS = (Question(mirror=True), Question(reach=REACH))
@@ -96,19 +108,45 @@ OTHERS = (Question(mirror=True), Question(reach=REACH))
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says to a question about one sample, in the frame of the sample as given, on the CPU."""
+    """What the network says to a question about one sample, in the frame of the sample as given, on its device."""
 
     question: Question
-    gaussians: Gaussians
-    """[n] before the motion."""
-    moving: Bool[Tensor, " n"]
     joint: JointMotion
+    """On the CPU."""
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to the part."""
-    surface: Gaussians
-    """[side * side] what the pixels of the first view show, hardly opaque ones too; not ``decode.widened``."""
-    shown: int
-    """How many of ``gaussians``, the first ones, are of that surface."""
+    reading: Reading
+    """[b = 1] in the frame of the question; the rest is made of it once it is asked for."""
+
+    @cached_property
+    def _splats(self) -> tuple[Gaussians, Bool[Tensor, " n"]]:
+        gaussians, moving = splats_of(self.reading)
+        return mirrored_gaussians(gaussians) if self.question.mirror else gaussians, moving
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """[n] before the motion."""
+        return self._splats[0]
+
+    @property
+    def moving(self) -> Bool[Tensor, " n"]:
+        """Which of :attr:`gaussians` belong to the part."""
+        return self._splats[1]
+
+    @cached_property
+    def surface(self) -> Gaussians:
+        """[side * side] what the pixels of the first view show, hardly opaque ones too; not ``decode.widened``."""
+        shape = self.probability.shape
+        surface = self.reading.gaussians[0, : shape.numel()]
+        if not self.question.mirror:
+            return surface
+        order = torch.arange(shape.numel(), device=surface.means.device).reshape(shape).flip(-1).flatten()
+        return mirrored_gaussians(surface)[order]
+
+    @cached_property
+    def shown(self) -> int:
+        """How many of ``gaussians``, the first ones, are of that surface."""
+        return int((self.surface.opacities >= MIN_OPACITY).sum())
 
 
 def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Question]) -> list[Answer]:
@@ -119,30 +157,41 @@ def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Questi
     return [answer for answer, _ in _asked(network, [inputs] * len(questions), questions)]
 
 
-def _answer(reading: Reading, inputs: NetworkInput, question: Question, row: int) -> Answer:
-    """One row of a batch of questions about ``inputs`` [b = 1]."""
-    drawn = replace(question, reach=1.0).asked_of(inputs)
-    one = reading.row(row)
-    gaussians, moving, joint = read_motion(one, drawn, 0, question.reach)
-    first = first_view(one)
-    surface = one.gaussians[0, : first.numel()].to("cpu")
-    shown = int((surface.opacities >= MIN_OPACITY).sum())
-    if question.mirror:
-        gaussians, joint, first = mirrored_gaussians(gaussians), mirrored_joint(joint), first.flip(-1)
-        order = torch.arange(first.numel()).reshape(first.shape).flip(-1).flatten()
-        surface = mirrored_gaussians(surface)[order]
-    return Answer(question, gaussians, moving, joint, first, surface, shown)
+def _answers(
+    reading: Reading, asked: NetworkInput, samples: Sequence[NetworkInput], questions: Sequence[Question]
+) -> list[Answer]:
+    """All rows of a batch of questions ``asked`` about ``samples`` [b = 1]."""
+    rows = [reading.row(row) for row in range(len(samples))]
+    # Their drags as given, in the questions' frames.
+    as_given = [replace(question, reach=1.0) for question in questions]
+    if together(asked.images.device) and reading.votes is not None:
+        most = asked.drags.valid.shape[1]
+        drags = Drags.cat([q.drags_of(own.drags.padded(most)) for q, own in zip(as_given, samples, strict=True)])
+        reach = asked.images.new_tensor([question.reach for question in questions])
+        joints = read_joints(reading, replace(asked, drags=drags), reach)
+    else:
+        drawn = (q.asked_of(own) for q, own in zip(as_given, samples, strict=True))
+        told = zip(rows, drawn, questions, strict=True)
+        joints = [read_joint(one, inputs, 0, question.reach) for one, inputs, question in told]
+    return [_answer(one, joint, question) for one, joint, question in zip(rows, joints, questions, strict=True)]
+
+
+def _answer(reading: Reading, joint: JointMotion, question: Question) -> Answer:
+    first = first_view(reading)
+    if not question.mirror:
+        return Answer(question, joint, first, reading)
+    return Answer(question, mirrored_joint(joint), first.flip(-1), reading)
 
 
 def first_view(reading: Reading) -> Float[Tensor, "side side"]:
-    """Where the first view of one sample [b = 1] shows the part, on the CPU."""
+    """Where the first view of one sample [b = 1] shows the part."""
     views = reading.view_valid.shape[1]
     side = math.isqrt(reading.moving.shape[1] // views)
-    return rearrange(reading.moving[0], "(v h w) -> v h w", v=views, h=side)[0].float().cpu()
+    return rearrange(reading.moving[0], "(v h w) -> v h w", v=views, h=side)[0].float()
 
 
-Refine = Callable[[Float[Tensor, "side side"]], Float[Tensor, "side side"]]
-"""Brings where the first view shows the part to the picture's own edges."""
+Refine = Callable[[Float[Tensor, "b side side"]], Float[Tensor, "b side side"]]
+"""Brings where the first views of some samples show the part to the pictures' own edges."""
 
 
 @dataclass(frozen=True)
@@ -203,14 +252,18 @@ def _asked(
     """The answer and the output [b = 1] to one question about each sample, all in one batch."""
     if not samples:
         return []
-    most = max(inputs.drags.valid.shape[1] for inputs in samples)
-    padded = [replace(inputs, drags=inputs.drags.padded(most)) for inputs in samples]
-    asked = NetworkInput.cat([question.asked_of(inputs) for inputs, question in zip(padded, questions, strict=True)])
+    asked = _questions_of(samples, questions)
     with torch.inference_mode():
         output = network(asked)
-    reading = reading_of(output, asked)
-    rows = enumerate(zip(samples, questions, strict=True))
-    return [(_answer(reading, inputs, question, row), output.row(row)) for row, (inputs, question) in rows]
+    answers = _answers(reading_of(output, asked), asked, samples, questions)
+    return [(answer, output.row(row)) for row, answer in enumerate(answers)]
+
+
+def _questions_of(samples: Sequence[NetworkInput], questions: Sequence[Question]) -> NetworkInput:
+    """One question about each sample [b = 1] as a batch."""
+    most = max(inputs.drags.valid.shape[1] for inputs in samples)
+    padded = [replace(inputs, drags=inputs.drags.padded(most)) for inputs in samples]
+    return NetworkInput.cat([question.asked_of(inputs) for inputs, question in zip(padded, questions, strict=True)])
 
 
 def _surer(other: Answer, best: Answer) -> bool:
@@ -242,14 +295,30 @@ def conclude(consultation: Consultation, refine: Refine | None = None, close: bo
         refine: applied to that mean; which seen splats move follows it.
         close: whether the surest answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
     """
-    c = consultation
+    (answers,) = conclude_all([consultation], refine, close)
+    return answers
+
+
+def conclude_all(
+    consultations: Sequence[Consultation], refine: Refine | None = None, close: bool = False
+) -> list[tuple[Answer, ...]]:
+    """:func:`conclude` of several samples, read in one batch."""
+    means = torch.stack([_mean_probability(c) for c in consultations])
+    probability = means if refine is None else refine(means)
+    told = torch.stack(
+        [one.flip(-1) if c.question.mirror else one for c, one in zip(consultations, probability, strict=True)]
+    )
+    samples, questions = [c.inputs for c in consultations], [c.question for c in consultations]
+    asked = _questions_of(samples, questions)
+    output = with_first_view(NetworkOutput.cat([c.output for c in consultations]), told)
+    best = _answers(reading_of(output, asked, close), asked, samples, questions)
+    return [(one, *c.rest) for one, c in zip(best, consultations, strict=True)]
+
+
+def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
+    """Where the first view shows the part, by the answers that agree with the surest on the joint."""
     agreeing = [c.best, *(answer for answer in c.rest if not differ(answer.joint, c.best.joint))]
-    mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
-    probability = mean if refine is None else refine(mean)
-    told = probability.flip(-1) if c.question.mirror else probability
-    asked = c.question.asked_of(c.inputs)
-    reread = reading_of(with_first_view(c.output, told), asked, close)
-    return _answer(reread, c.inputs, c.question, 0), *c.rest
+    return torch.stack([answer.probability for answer in agreeing]).mean(0)
 
 
 CHANCE = (-3.19, 0.89, 1.14)
@@ -278,11 +347,11 @@ def chance_right(answers: Sequence[Answer]) -> float | None:
     return 1 / (1 + math.exp(-odds))
 
 
-def with_first_view(output: NetworkOutput, probability: Float[Tensor, "side side"]) -> NetworkOutput:
-    """One sample's output [b = 1], its first view showing the part where told."""
+def with_first_view(output: NetworkOutput, probability: Float[Tensor, "b side side"]) -> NetworkOutput:
+    """A batch of outputs, their first views showing the part where told."""
     logit = output.moving_logit.clone()
-    told = torch.logit(probability.reshape(-1), eps=1e-4)
-    logit[0, : len(told)] = told.to(logit)
+    told = torch.logit(probability.flatten(1), eps=1e-4)
+    logit[:, : told.shape[1]] = told.to(logit)
     return replace(output, moving_logit=logit)
 
 

@@ -312,7 +312,7 @@ def weigh(
 
 def shown_by(alpha: Float[Tensor, "side side"], answers: Sequence[Answer]) -> Bool[Tensor, "side side"]:
     """Where the picture shows the part by the mean of some answers."""
-    return (torch.stack([answer.probability for answer in answers]).mean(0) > 0.5) & (alpha > 0.5)
+    return (torch.stack([answer.probability for answer in answers]).mean(0).cpu() > 0.5) & (alpha > 0.5)
 
 
 def along(maps: PartMaps, alpha: Float[Tensor, "side side"], answer: Answer) -> float:

@@ -14,11 +14,12 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.geometry.gaussians import Gaussians
-from partrm.imaging.edge_aware import follow_edges
+from partrm.imaging.edge_aware import follow_edges, follow_edges_at_once
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.detail import THICKNESS, check_detail, detailed, without_ghosts
 from partrm.inference.ensemble import (
@@ -27,11 +28,12 @@ from partrm.inference.ensemble import (
     Consultation,
     Question,
     chance_right,
-    conclude,
+    conclude_all,
     consult,
     distinct_joints,
 )
 from partrm.inference.prediction import Prediction
+from partrm.inference.reading import together
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
@@ -135,39 +137,88 @@ def finish(
         network_s: seconds that the network took.
         without: what of the first view is known not to be the part's.
     """
+    (found,) = finish_all([prepared], [consultation], model, network_s, without)
+    return found.on_cpu()
+
+
+def finish_all(
+    group: Sequence[Prepared],
+    consultations: Sequence[Consultation],
+    model: LoadedModel,
+    network_s: float,
+    without: Bool[Tensor, "side side"] | None = None,
+) -> list[Prediction]:
+    """:func:`finish` of several objects, read together on the network's device; their Gaussians stay there."""
+    found: dict[int, Prediction] = {}
+    for close in (False, True):
+        rows = [row for row, prepared in enumerate(group) if prepared.close == close]
+        if rows:
+            asked, told = [group[row] for row in rows], [consultations[row] for row in rows]
+            found |= zip(rows, _finished(asked, told, model, network_s, without), strict=True)
+    return [found[row] for row in range(len(group))]
+
+
+def _finished(
+    group: Sequence[Prepared],
+    consultations: Sequence[Consultation],
+    model: LoadedModel,
+    network_s: float,
+    without: Bool[Tensor, "side side"] | None,
+) -> list[Prediction]:
+    """The same of objects whose surfaces are all to be closed, or none of them."""
     started = time.perf_counter()
-    source = prepared.source
-    fine: list[Float[Tensor, "h w"]] = []
-    guide = source.first_picture(GUIDE_PX)[0].image
+    device = consultations[0].inputs.images.device
+    pictures = [_pictures(prepared, device) for prepared in group]
+    fine: list[Float[Tensor, "b h w"]] = []
 
-    def refine(probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
-        known = probability if without is None else probability.masked_fill(without, 0.0)
-        fine.append(refined_part(known, guide))
-        return torch.nn.functional.interpolate(fine[0][None, None], probability.shape, mode="area")[0, 0]
+    def refine(probability: Float[Tensor, "b side side"]) -> Float[Tensor, "b side side"]:
+        known = probability if without is None else probability.masked_fill(without.to(device), 0.0)
+        fine.append(refined_parts(known, torch.stack([guide for guide, _ in pictures])))
+        return interpolate(fine[0][:, None], probability.shape[1:], mode="area")[:, 0]
 
-    best, *others = conclude(consultation, refine, prepared.close)
-    joints = distinct_joints([answer.joint for answer in (best, *others)])
-    gaussians, moving = best.gaussians, best.moving
-    if prepared.detail_px:
-        picture = source.first_picture(prepared.detail_px)[0].image
-        gaussians, moving = detailed_answer(best, prepared.inputs, fine[0], picture)
-    if source.network_frame is not None:
-        gaussians = gaussians_to_object(source.network_frame, gaussians)
-        joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
-    return Prediction(
-        before=gaussians,
-        after=apply_joint_motion(gaussians, moving, joints[0].T_after_before),
-        moving=moving,
-        joint=joints[0],
-        part_mask=_part_mask(fine[0], source),
-        source=source,
-        drags=prepared.drags,
-        model_name=model.name,
-        model_hash=model.hash,
-        timings_s={"network": network_s, "joint": time.perf_counter() - started},
-        alternatives=joints[1:],
-        chance_right=chance_right((best, *others)),
-    )
+    concluded = conclude_all(consultations, refine, group[0].close)
+    found = []
+    for prepared, answers, part, (_, picture) in zip(group, concluded, fine[0], pictures, strict=True):
+        best, source = answers[0], prepared.source
+        joints = distinct_joints([answer.joint for answer in answers])
+        gaussians, moving = best.gaussians, best.moving
+        if picture is not None:
+            gaussians, moving = detailed_answer(best, prepared.inputs, part, picture)
+        if source.network_frame is not None:
+            gaussians = gaussians_to_object(source.network_frame.to(device), gaussians)
+            joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
+        timings = {"network": network_s, "joint": (time.perf_counter() - started) / len(group)}
+        found.append(
+            Prediction(
+                before=gaussians,
+                after=apply_joint_motion(gaussians, moving, joints[0].T_after_before.to(device)),
+                moving=moving,
+                joint=joints[0],
+                part=part,
+                source=source,
+                drags=prepared.drags,
+                model_name=model.name,
+                model_hash=model.hash,
+                timings_s=timings,
+                alternatives=joints[1:],
+                chance_right=chance_right(answers),
+            )
+        )
+    return found
+
+
+def _pictures(
+    prepared: Prepared, device: torch.device
+) -> tuple[Float[Tensor, "4 size size"], Float[Tensor, "4 side side"] | None]:
+    """The picture whose edges the part's mask follows, and the one that the splats are as fine as, if any."""
+
+    def picture(size_px: int) -> Float[Tensor, "4 size size"]:
+        return prepared.source.first_picture(size_px, device=device)[0].image
+
+    guide = picture(GUIDE_PX)
+    if not prepared.detail_px:
+        return guide, None
+    return guide, guide if prepared.detail_px == GUIDE_PX else picture(prepared.detail_px)
 
 
 GUIDE_PX = 384
@@ -182,8 +233,8 @@ def detailed_answer(
 ) -> tuple[Gaussians, Bool[Tensor, " n"]]:
     """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
     side = picture.shape[-1]
-    where = torch.nn.functional.interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
-    camera = inputs.cameras[0, 0].to("cpu").resized(side)
+    where = interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
+    camera = inputs.cameras[0, 0].to(picture.device).resized(side)
     seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
     hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
     rest, rest_moving = without_ghosts(
@@ -203,19 +254,22 @@ def refined_part(
     probability: Float[Tensor, "side side"], guide: Float[Tensor, "4 size size"]
 ) -> Float[Tensor, "size size"]:
     """Where the first view shows the part, by the network and by the edges of the photograph itself."""
-    large = torch.nn.functional.interpolate(probability[None, None], guide.shape[1:], mode="bilinear")[0, 0]
-    followed = follow_edges(
-        large.numpy(),
-        rearrange(guide[:3], "c h w -> h w c").numpy(),
-        guide[3].numpy(),
-        EDGE_REACH * guide.shape[-1],
-        EDGE_CONTRAST,
-    )
-    return torch.from_numpy(followed).float()
+    return refined_parts(probability[None], guide[None])[0]
 
 
-def _part_mask(probability: Float[Tensor, "side side"], source: SourceViews) -> Float[Tensor, "h w"]:
-    """The moving pixels of the first view, carried to the user's pixels and cut by the object's mask there."""
-    carried = source.first_framed.map_to_source(probability)
-    found = ((carried > 0.5) & (source.first_alpha > 0.5)).float()
-    return (source.mask_in_user_px(found) > 0.5).float()
+def refined_parts(
+    probability: Float[Tensor, "b side side"], guide: Float[Tensor, "b 4 size size"]
+) -> Float[Tensor, "b size size"]:
+    """:func:`refined_part` of several objects."""
+    size = guide.shape[-1]
+    large = interpolate(probability[:, None], (size, size), mode="bilinear")[:, 0]
+    reach_px = EDGE_REACH * size
+    if together(guide.device):
+        return follow_edges_at_once(large, guide[:, :3], guide[:, 3], reach_px, EDGE_CONTRAST).float()
+    followed = [
+        follow_edges(
+            one.numpy(), rearrange(picture[:3], "c h w -> h w c").numpy(), picture[3].numpy(), reach_px, EDGE_CONTRAST
+        )
+        for one, picture in zip(large, guide, strict=True)
+    ]
+    return torch.stack([torch.from_numpy(one).float() for one in followed])

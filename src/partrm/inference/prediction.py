@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -25,7 +26,7 @@ from partrm.geometry.cameras import (
     Cameras,
     canonical_orbit,
 )
-from partrm.geometry.gaussians import Gaussians, save_ply
+from partrm.geometry.gaussians import Gaussians, save_moved_plys
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
@@ -99,8 +100,8 @@ class Prediction:
     """Which of them belong to the dragged part."""
     joint: JointMotion
     """The joint and how far it moved."""
-    part_mask: Float[Tensor, "h w"]
-    """Moving part in the first image, user pixels: 1 on the part, else 0."""
+    part: Float[Tensor, "size size"]
+    """Probability that what the network's picture of the first image shows belongs to the dragged part."""
     source: SourceViews
     """The views that it was made from, with the maps to the user's pixels."""
     drags: DragPixels
@@ -116,6 +117,21 @@ class Prediction:
     chance_right: float | None = None
     """Probability that the joint is right, as photographs go (:func:`partrm.inference.ensemble.chance_right`);
     None where the network was not asked in several ways, or another joint was chosen."""
+
+    @cached_property
+    def part_mask(self) -> Float[Tensor, "h w"]:
+        """Moving part in the first image, user pixels: 1 on the part, else 0."""
+        source = self.source
+        found = ((source.first_framed.map_to_source(self.part) > 0.5) & (source.first_alpha > 0.5)).float()
+        return (source.mask_in_user_px(found) > 0.5).float()
+
+    def on_cpu(self) -> "Prediction":
+        """The same with all tensors on the CPU."""
+        if self.before.means.device.type == "cpu":
+            return self
+        before = self.before.to("cpu")
+        after = replace(before, means=self.after.means.cpu(), quats=self.after.quats.cpu())
+        return replace(self, before=before, after=after, moving=self.moving.cpu(), part=self.part.cpu())
 
     def at(self, t: float) -> Gaussians:
         """The object after the fraction ``t`` of the motion (0: before, 1: after)."""
@@ -271,8 +287,8 @@ def save_prediction(
         video = pool.submit(save_motion, prediction, cameras[:1], folder / "motion.mp4") if beside else None
         described = describe(prediction, cameras)
         if "ply" in outputs:
-            save_ply(prediction.after, folder / "gaussians.ply")
-            save_ply(prediction.before, folder / "gaussians_before.ply")
+            before, after = folder / "gaussians_before.ply", folder / "gaussians.ply"
+            save_moved_plys(prediction.before, before, prediction.after, after)
         if "views" in outputs:
             (folder / "views").mkdir()
             views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)

@@ -7,11 +7,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.model.network import JointVotes
 
 
+def together(device: torch.device) -> bool:
+    """Whether all of a batch is read at once there: a GPU waits for its next kernel, a CPU for its memory."""
+    return device.type != "cpu"
+
+
 @dataclass(frozen=True)
-class Reading:
+class Reading(TensorRecord):
     """A network's answer with its layers sorted: what each pixel shows, and what that hides."""
 
     gaussians: Gaussians
@@ -29,16 +35,7 @@ class Reading:
 
     def row(self, sample: int) -> "Reading":
         """One sample of the batch, as a batch of one."""
-        one = slice(sample, sample + 1)
-        return Reading(
-            self.gaussians[one],
-            None if self.hidden is None else self.hidden[one],
-            self.moving_logit[one],
-            self.displacement[one],
-            None if self.votes is None else self.votes.row(sample),
-            self.view_valid[one],
-            self.closed,
-        )
+        return self[sample : sample + 1]
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:

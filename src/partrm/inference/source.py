@@ -94,19 +94,22 @@ class SourceViews:
         """What the network sees of the first image, mapped to the pixels of :attr:`first_image`."""
         return self.framed[0].in_source_of(self.first_image.shape[2], self.first_image.shape[1])
 
-    def first_picture(self, size_px: int, margin: float = 1.0) -> tuple[FramedImage, Cameras]:
+    def first_picture(
+        self, size_px: int, margin: float = 1.0, device: torch.device | str = "cpu"
+    ) -> tuple[FramedImage, Cameras]:
         """The first image's crop in other pixels, and the camera [1] that takes it.
 
         Args:
             size_px: side of the picture.
             margin: how many times as wide as the crop it is, about the same middle.
+            device: where the picture is made.
         """
         crop, camera = self.first_framed, self.cameras[:1]
         side = crop.image.shape[-1]
         step, corner = margin * side / size_px, side / 2 * (1 - margin)
         H = crop.H_source_framed @ torch.tensor([[step, 0.0, corner], [0.0, step, corner], [0.0, 0.0, 1.0]])
         fovy = 2 * torch.atan(margin * torch.tan(camera.fovy_rad / 2))
-        picture = resampled(self.first_image, H, size_px)
+        picture = resampled(self.first_image, H, size_px, device)
         user_px = self.framed[0].source_width, self.framed[0].source_height
         return picture.in_source_of(*user_px), Cameras(camera.T_world_camera, fovy, size_px, size_px)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.tensor_record import TensorRecord
 from partrm.model.drag_embedding import DragEmbedding
 from partrm.model.inputs import NetworkInput, pooled_rgba
 from partrm.model.unet import GROUPS, DownBlock, MidBlock, Norm, ResBlock, UpBlock
@@ -81,7 +82,7 @@ PRESETS = {config.name: config for config in (BASE, TINY)}
 
 
 @dataclass(frozen=True)
-class JointVotes:
+class JointVotes(TensorRecord):
     """What each Gaussian, if it belongs to the dragged part, says of the joint; canonical frame.
 
     A displacement alone is a poor witness of a joint: where door and drawer are both likely, its mean is neither.
@@ -97,14 +98,9 @@ class JointVotes:
     angle: Float[Tensor, "b n"]
     """Radians that a revolute joint turns, >= 0."""
 
-    def row(self, sample: int) -> "JointVotes":
-        """One sample of the batch, as a batch of one."""
-        one = slice(sample, sample + 1)
-        return JointVotes(self.revolute_logit[one], self.axis[one], self.offset_to_axis[one], self.angle[one])
-
 
 @dataclass(frozen=True)
-class PartLayer:
+class PartLayer(TensorRecord):
     """The dragged part alone, pixel-aligned like the other layer; where a pixel's ray misses it, transparent."""
 
     gaussians: Gaussians
@@ -112,14 +108,9 @@ class PartLayer:
     ray_distance: Float[Tensor, "b n"]
     opacity_logit: Float[Tensor, "b n"]
 
-    def row(self, sample: int) -> "PartLayer":
-        """One sample of the batch, as a batch of one."""
-        one = slice(sample, sample + 1)
-        return PartLayer(self.gaussians[one], self.ray_distance[one], self.opacity_logit[one])
-
 
 @dataclass(frozen=True)
-class NetworkOutput:
+class NetworkOutput(TensorRecord):
     """Pixel-aligned predictions; n runs over views, rows, columns of the splat grid."""
 
     gaussians: Gaussians
@@ -140,17 +131,7 @@ class NetworkOutput:
 
     def row(self, sample: int) -> "NetworkOutput":
         """One sample of the batch, as a batch of one."""
-        one = slice(sample, sample + 1)
-        return NetworkOutput(
-            self.gaussians[one],
-            self.moving_logit[one],
-            self.displacement[one],
-            self.ray_distance[one],
-            self.opacity_logit[one],
-            self.view_valid[one],
-            None if self.votes is None else self.votes.row(sample),
-            None if self.part is None else self.part.row(sample),
-        )
+        return self[sample : sample + 1]
 
     @property
     def moving(self) -> Float[Tensor, "b n"]:
