@@ -1,11 +1,13 @@
 """Rate of many predictions against a loop over ``predict`` in the same run, prediction.json and PLY files written.
 
-    python benchmarks/batch.py --jobs 64 --device cuda --batch 16
+    python benchmarks/batch.py --jobs 256 --loop-jobs 16 --device cuda --batch 16 --workers 4
     python benchmarks/batch.py --jobs 16 --device cpu --batch 2 --workers 2
 
 ``batch`` is ``PartRM.each_of`` in this process, a first pass warms it and the loop up and does not count. ``workers``
-is ``partrm predict --jobs --workers N``, on its rate between the first and the last pass that ended, and with the
-start of the processes. All jobs drag the packaged microwave, each a little further.
+is ``partrm predict --jobs`` with so many processes (on CUDA they share the card), on its rate between the first and
+the last passes that ended, and with the start of the processes. All jobs drag the packaged microwave, each a little
+further. Each figure is printed as soon as it is known, as a line of JSON; ``parts`` are seconds a job of one job after
+the other (loop), and of each thread's own time (batch), which overlap.
 """
 
 import argparse
@@ -14,15 +16,22 @@ import os
 import platform
 import resource
 import tempfile
+import threading
 import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from partrm import api
 from partrm.api import PartRM
 from partrm.datasets.executors import Workers
+from partrm.inference import batch as batching
 from partrm.inference.batch import Job
 from partrm.inference.prediction import Prediction, save_prediction
 from partrm.jobs.jobs_file import JobLine
@@ -32,23 +41,21 @@ PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.p
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=16)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--workers", type=int, help="processes on the CPU, a third way")
-    parser.add_argument("--no-ensemble", action="store_true")
-    parser.add_argument("--detail", type=int)
-    args = parser.parse_args()
+    args = arguments()
+    began = time.perf_counter()
     model = PartRM.from_pretrained("base", args.device)
+    cuda = model.device.type == "cuda"
+    device = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    say(device=device, load=os.getloadavg()[0], settings=vars(args), start_s=time.perf_counter() - began)
     options = {"ensemble": not args.no_ensemble, "detail_px": args.detail}
     drags = [[(164, 170, 112 + 8 * n / args.jobs, 203)] for n in range(args.jobs)]
     jobs = [Job(PICTURE, drag, f"{n:05d}", **options) for n, drag in enumerate(drags)]
-    with tempfile.TemporaryDirectory() as folder:
+    parts = Parts()
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
 
         def write(job: Job, prediction: Prediction) -> None:
-            save_prediction(prediction, Path(folder) / job.name, outputs=("json", "ply"))
+            with parts.timed("write"):
+                save_prediction(prediction, Path(folder) / job.name, outputs=("json", "ply"))
 
         def loop(some: list[Job]) -> None:
             for job in some:
@@ -59,32 +66,95 @@ def main() -> None:
                 if error is not None:
                     raise SystemExit(f"{job.name}: {error}")
 
-        seconds = {}
-        for name, way in (("loop", loop), ("batch", batched)):
-            way(jobs[: 1 if name == "loop" else args.batch])
-            started = time.perf_counter()
-            way(jobs)
-            seconds[name] = time.perf_counter() - started
-    cuda = model.device.type == "cuda"
-    result = {
-        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "load": os.getloadavg()[0],
-        "settings": vars(args),
-        "loop_per_s": args.jobs / seconds["loop"],
-        "batch_per_s": args.jobs / seconds["batch"],
-        "ratio": seconds["loop"] / seconds["batch"],
-        "peak_host_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "peak_gpu_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
-    }
+        with parts.watched():
+            warm = time.perf_counter()
+            loop(jobs[:1])
+            say(first_predict_s=time.perf_counter() - warm)
+            loop_rate = measured("loop", loop, jobs[: args.loop_jobs or args.jobs], parts)
+            batched(jobs[: args.batch])
+            batch_rate = measured("batch", batched, jobs, parts)
+        size = sum(file.stat().st_size for file in (Path(folder) / jobs[0].name).iterdir())
+    say(ratio=batch_rate / loop_rate, mib_a_job=size / 2**20)
+    say(
+        peak_host_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
+    )
     if args.workers:
-        rate, rate_with_start, peak = by_workers(jobs, args.batch, args.workers)
-        result |= {
-            "workers_per_s": rate,
-            "workers_per_s_with_start": rate_with_start,
-            "workers_ratio": rate / result["loop_per_s"],
-            "peak_mib_of_a_worker": peak,
-        }
-    print(json.dumps(result, indent=1))
+        workers = Workers(gpus=1, per_gpu=args.workers) if cuda else Workers(count=args.workers)
+        rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
+        say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=rate / loop_rate)
+        say(peak_mib_of_a_worker=peak)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=16)
+    parser.add_argument("--loop-jobs", type=int, help="of them, that the loop is timed on (all)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--workers", type=int, help="processes, a third way")
+    parser.add_argument("--folder", help="where results are written for a while, by default the system's")
+    parser.add_argument("--no-ensemble", action="store_true")
+    parser.add_argument("--detail", type=int)
+    return parser.parse_args()
+
+
+def say(**values: Any) -> None:
+    """A line of JSON, at once."""
+    rounded = {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}
+    print(json.dumps(rounded), flush=True)
+
+
+class Parts:
+    """Seconds of the parts of predictions, added up over threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - started
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Times opening, asking the network, reading its answers and bringing them to the CPU, while this lasts."""
+        places = [(PartRM, "_prepared", "open"), (Prediction, "on_cpu", "to_cpu")]
+        for module in (api, batching):
+            places += [(module, "ask_network", "network"), (module, "finish", "read")]
+        places.append((batching, "finish_all", "read"))
+        before = [(place, name, getattr(place, name)) for place, name, _ in places]
+        try:
+            for place, name, part in places:
+                setattr(place, name, self._wrapped(getattr(place, name), part))
+            yield
+        finally:
+            for place, name, function in before:
+                setattr(place, name, function)
+
+    def _wrapped(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            with self.timed(part):
+                return function(*arguments, **keywords)
+
+        return timed
+
+
+def measured(name: str, way: Callable[[list[Job]], None], jobs: list[Job], parts: Parts) -> float:
+    """Jobs a second of one way, said."""
+    parts.seconds.clear()
+    started, worked = time.perf_counter(), time.process_time()
+    way(jobs)
+    rate, cpu_s = len(jobs) / (time.perf_counter() - started), (time.process_time() - worked) / len(jobs)
+    told = {part: round(seconds / len(jobs), 4) for part, seconds in parts.seconds.items()}
+    say(**{f"{name}_per_s": rate, "jobs": len(jobs), "parts": told, "cpu_s_a_job": cpu_s, "load": os.getloadavg()[0]})
+    return rate
 
 
 def peak_mib(process: int | None) -> float:
@@ -93,8 +163,8 @@ def peak_mib(process: int | None) -> float:
     return int(line.split()[1]) / 1024
 
 
-def by_workers(jobs: list[Job], batch: int, workers: int) -> tuple[float, float, float]:
-    """Jobs a second of processes, once all have ended a pass, and from the start; the most memory of one, MiB."""
+def by_workers(jobs: Sequence[Job], batch: int, workers: Workers, place: str | None) -> tuple[float, float, float]:
+    """Jobs a second of processes, once all have ended a task, and from the start; the most memory of one, MiB."""
     lines = [
         JobLine(n, job.name, str(job.image), tuple(job.drags), ensemble=job.ensemble, detail=job.detail_px)
         for n, job in enumerate(jobs, 1)
@@ -106,19 +176,14 @@ def by_workers(jobs: list[Job], batch: int, workers: int) -> tuple[float, float,
         ended.append((done, time.perf_counter()))
         peaks.extend(peak_mib(child.pid) for child in active_children())
 
-    with tempfile.TemporaryDirectory() as folder:
-        failures = run_jobs(
-            lines,
-            Path(folder),
-            BatchSettings(outputs=("json", "ply"), batch=batch),
-            Workers(count=workers),
-            report,
-        )
+    settings = BatchSettings(outputs=("json", "ply"), batch=batch)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        failures = run_jobs(lines, Path(folder), settings, workers, report)
     if failures:
         raise SystemExit(failures[0].error)
     (_, began), (last, finished) = ended[0], ended[-1]
-    # So many passes have ended when all workers have started, or nearly.
-    first, all_started = ended[workers]
+    # So many tasks have ended when all workers have started, or nearly.
+    first, all_started = ended[min(workers.count or workers.per_gpu, len(ended) - 2)]
     return (last - first) / (finished - all_started), last / (finished - began), max(peaks)
 
 
