@@ -82,7 +82,11 @@ def main() -> None:
     if args.workers:
         workers = Workers(gpus=1, per_gpu=args.workers) if cuda else Workers(count=args.workers)
         rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
-        say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=rate / loop_rate)
+        say(
+            workers_per_s=rate,
+            workers_per_s_with_start=rate_with_start,
+            workers_ratio=None if rate is None else rate / loop_rate,
+        )
         say(peak_mib_of_a_worker=peak)
 
 
@@ -163,8 +167,11 @@ def peak_mib(process: int | None) -> float:
     return int(line.split()[1]) / 1024
 
 
-def by_workers(jobs: Sequence[Job], batch: int, workers: Workers, place: str | None) -> tuple[float, float, float]:
-    """Jobs a second of processes, once all have ended a task, and from the start; the most memory of one, MiB."""
+def by_workers(
+    jobs: Sequence[Job], batch: int, workers: Workers, place: str | None
+) -> tuple[float | None, float, float]:
+    """Jobs a second of processes, once all have ended a task (None: too few tasks), and from the start; the most memory
+    of one, MiB."""
     lines = [
         JobLine(n, job.name, str(job.image), tuple(job.drags), ensemble=job.ensemble, detail=job.detail_px)
         for n, job in enumerate(jobs, 1)
@@ -182,9 +189,11 @@ def by_workers(jobs: Sequence[Job], batch: int, workers: Workers, place: str | N
     if failures:
         raise SystemExit(failures[0].error)
     (_, began), (last, finished) = ended[0], ended[-1]
-    # So many tasks have ended when all workers have started, or nearly.
-    first, all_started = ended[min(workers.count or workers.per_gpu, len(ended) - 2)]
-    return (last - first) / (finished - all_started), last / (finished - began), max(peaks)
+    # So many tasks have ended when all workers have started, or nearly; few tasks more tell no rate.
+    count = workers.count or workers.per_gpu
+    first, all_started = ended[min(count, len(ended) - 1)]
+    rate = (last - first) / (finished - all_started) if len(ended) > 3 * count else None
+    return rate, last / (finished - began), max(peaks)
 
 
 if __name__ == "__main__":
