@@ -30,8 +30,8 @@ from uuid import uuid4
 
 MARK = "PARTRM_KILLED_COMMANDS"
 """Variable in the environment of a command and of all processes below it."""
-WORKERS = (b"spawn_main", b"ray::")
-"""In the command lines of worker processes."""
+WORKERS = (b"spawn_main", b"ray::_", b"ray::IDLE")
+"""In the command lines of worker processes; Ray's own services, named `ray::…Agent`, take the whole node with them."""
 PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
 END_S = 60.0
 """Longest time from a kill until no process is left."""
@@ -135,8 +135,10 @@ class Killing:
 
     def start(self, words: Callable[[Path], Sequence[str | Path]]) -> subprocess.Popen[bytes]:
         line = [sys.executable, "-m", "partrm", *map(str, words(self.out))]
-        # The order of an export's triangles hangs on Python's seed of hashes; what torch keeps is no temporary file.
-        own = {"TMPDIR": str(self.work / "tmp"), "TORCHINDUCTOR_CACHE_DIR": str(self.work / "torch"), MARK: self.mark}
+        # The order of an export's triangles hangs on Python's seed of hashes; what torch and Ray keep (kernels, logs of
+        # sessions) is no temporary file of ours.
+        kept = {"TORCHINDUCTOR_CACHE_DIR": str(self.work / "torch"), "RAY_TMPDIR": str(self.work.parent)}
+        own = {"TMPDIR": str(self.work / "tmp"), **kept, MARK: self.mark}
         environment = {**os.environ, "PYTHONHASHSEED": "0", **own}
         with (self.work / "said.txt").open("wb") as said:
             return subprocess.Popen(line, stdout=said, stderr=said, env=environment, start_new_session=True)
@@ -164,8 +166,10 @@ class Killing:
     def kill(self, number: int) -> None:
         """Start the command, kill it or a worker of it, and look at what is left."""
         left_before = temporaries(self.work)
+        whole_run = self.case.before is not None or not self.out.exists()
+        began = time.perf_counter()
         run = self.start(self.case.words)
-        if number % 2:
+        if number % 2 or self.case.workers_only:
             self.wait_for_writing(run)
             delay = self.chance.random() * (self.span_s - self.begun_s)
         else:
@@ -183,6 +187,10 @@ class Killing:
                 self.tally.kills[how.name] += 1
                 self.check_killed(run, how, left_before)
                 return
+        else:
+            if whole_run:  # faster than the first, which compiled kernels: later kills shall not come too late
+                self.span_s = min(self.span_s, time.perf_counter() - began)
+                self.begun_s = min(self.begun_s, self.span_s)
         self.check_ended(run)
 
     def check_killed(self, run: subprocess.Popen[bytes], how: signal.Signals, left_before: set[str]) -> None:

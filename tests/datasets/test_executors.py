@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.boxes import cabinet
-from support.tasks import dying, failing, process_of
+from support.tasks import dying, fail_beside_a_writer, failing, process_of
 
 from partrm.datasets.build import build
 from partrm.datasets.executors import DIED, ExecutorError, Workers, device_slots, run_local, run_tasks
@@ -55,6 +55,14 @@ def test_what_a_worker_raises_comes_back_and_a_dead_one_is_named():
         list(run_tasks(failing, ["a"], Workers(count=2)))
     with pytest.raises(ExecutorError, match="a worker died"):
         list(run_local(dying, ["a"], ("cpu",)))
+
+
+def test_a_worker_that_is_stopped_for_the_failure_of_another_leaves_no_temporary_file(tmp_path):
+    began = time.perf_counter()
+    with pytest.raises(OSError, match="No space left"):
+        list(run_local(fail_beside_a_writer, [f"write {tmp_path}/a", f"fail {tmp_path}/a"], ("cpu", "cpu")))
+    assert time.perf_counter() - began < 60
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_workers_end_with_the_build_that_started_them(tmp_path):

@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from partrm.files import staged_file
+
 
 def process_of(folder: str, device: str) -> int:
     """A task that notes its process and device, long enough for the others to start."""
@@ -18,3 +20,16 @@ def failing(task: str, device: str) -> int:
 
 def dying(task: str, device: str) -> int:
     os._exit(9)
+
+
+def fail_beside_a_writer(task: str, device: str) -> int:
+    """Of two tasks, ``write FILE`` keeps a temporary file beside FILE for long; ``fail FILE`` fails meanwhile."""
+    word, path = task.split()
+    if word == "write":
+        with staged_file(path) as part:
+            part.write_text("half")
+            time.sleep(60)
+        return 1
+    while not any(Path(path).parent.glob("*.part")):
+        time.sleep(0.02)
+    return failing(task, device)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
+from types import FrameType
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -132,7 +134,7 @@ def run_local(
                 while free and (waiting or again):
                     slot, second = free.pop(0), not waiting
                     task = again.popleft() if second else waiting.popleft()
-                    running[pools[slot].submit(work, task, devices[slot])] = slot, task, second
+                    running[pools[slot].submit(_do, work, task, devices[slot])] = slot, task, second
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -155,7 +157,7 @@ def run_local(
 
 
 def _end_new_children(before: set[Any]) -> None:
-    """End the workers of a build that was stopped: none goes on with its task."""
+    """End the workers of a build that was stopped: none goes on with its task, each removes its temporary files."""
     for child in set(active_children()) - before:
         child.terminate()
 
@@ -184,7 +186,21 @@ def _start_worker(device: str) -> None:
     torch.set_num_threads(1)
     if torch.device(device).type == "cuda":
         torch.cuda.set_device(device)
+    signal.signal(signal.SIGTERM, _stop)
     end_with_parent()
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the cleaning short
+    raise SystemExit(128 + number)
+
+
+def _do(work: Work[Made], task: Any, device: str) -> Made:
+    """Do a task in a worker; one that is told to end does so when the task has cleaned up."""
+    try:
+        return work(task, device)
+    except SystemExit as stop:  # the pool would send it back as an answer
+        os._exit(stop.code if isinstance(stop.code, int) else 1)
 
 
 def end_with_parent() -> None:
