@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from collections import namedtuple
 
+import numpy as np
 import pytest
 
 from partrm.errors import PartRMError
@@ -187,6 +188,14 @@ def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeyp
     with pytest.raises(OutputError, match=rf"^{tmp_path}/out/x: "), staged_folder(tmp_path / "out") as folder:
         atomic_write(folder / "x", b"abc")
     assert names(tmp_path) == []
+
+
+def test_an_array_that_numpy_could_write_in_part_is_told_as_a_full_disk(disk):
+    room = disk(64)
+    told = rf"^{room}/out/a.npy: .*No space left on device: .* free, more is needed"
+    with pytest.raises(OutputError, match=told), staged_folder(room / "out") as folder:
+        np.save(folder / "a.npy", np.zeros(100_000))
+    assert names(room) == []
 
 
 def test_only_regular_files_of_bounded_size_are_read(tmp_path):

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -218,7 +218,7 @@ class PartRM:
         ended: Callable[[Job, Prediction], Result],
         batch: int = 8,
         threads: int | None = None,
-    ) -> Iterator[tuple[Job, Result | PartRMError]]:
+    ) -> Generator[tuple[Job, Result | PartRMError], None, None]:
         """As :meth:`predict_batch`, with what ``ended`` makes of each prediction, in the threads beside the network."""
         count = min(16, os.cpu_count() or 1) if threads is None else threads
         return predict_many(jobs, Steps(self._prepared, ended), self.model, batch, count)

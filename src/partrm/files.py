@@ -232,7 +232,7 @@ def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None)
         code = getattr(error, "errno", None)
         if FULL in str(error):
             raise
-        told, free = code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error), _free_bytes(path)
+        told, free = code in (errno.ENOSPC, errno.EDQUOT) or bool(TOLD_FULL.search(str(error))), _free_bytes(path)
         if not told and not (isinstance(error, RuntimeError) and free < 2**20):
             raise
         free += 0 if staged is None else _size_bytes(staged)
@@ -242,6 +242,8 @@ def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None)
 
 
 FULL = "No space left on device:"
+TOLD_FULL = re.compile(r"No space left|\d+ requested and \d+ written")
+"""In words of others; the latter are numpy's, whose error has no number."""
 
 
 def _free_bytes(path: Path) -> int:

@@ -57,10 +57,11 @@ def test_what_a_worker_raises_comes_back_and_a_dead_one_is_named():
         list(run_local(dying, ["a"], ("cpu",)))
 
 
-def test_a_worker_that_is_stopped_for_the_failure_of_another_leaves_no_temporary_file(tmp_path):
+@pytest.mark.parametrize("writer", ["itself", "thread"])
+def test_a_worker_that_is_stopped_for_the_failure_of_another_leaves_no_temporary_file(writer, tmp_path):
     began = time.perf_counter()
     with pytest.raises(OSError, match="No space left"):
-        list(run_local(fail_beside_a_writer, [f"write {tmp_path}/a", f"fail {tmp_path}/a"], ("cpu", "cpu")))
+        list(run_local(fail_beside_a_writer, [f"{writer} {tmp_path}/a", f"fail {tmp_path}/a"], ("cpu", "cpu")))
     assert time.perf_counter() - began < 60
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from partrm.files import staged_file
@@ -23,13 +24,24 @@ def dying(task: str, device: str) -> int:
 
 
 def fail_beside_a_writer(task: str, device: str) -> int:
-    """Of two tasks, ``write FILE`` keeps a temporary file beside FILE for long; ``fail FILE`` fails meanwhile."""
+    """Of two tasks one writes FILE, ``itself FILE`` or ``thread FILE``, for seconds; ``fail FILE`` fails meanwhile."""
     word, path = task.split()
-    if word == "write":
-        with staged_file(path) as part:
-            part.write_text("half")
-            time.sleep(60)
+    if word == "itself":
+        _write_slowly(path, 60)
+        return 1
+    if word == "thread":
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(_write_slowly, path, 4)
+        pool.shutdown(wait=False)
+        future.result()
         return 1
     while not any(Path(path).parent.glob("*.part")):
         time.sleep(0.02)
     return failing(task, device)
+
+
+def _write_slowly(path: str, seconds: float) -> None:
+    with staged_file(path) as part:
+        part.write_text("half")
+        time.sleep(seconds)
+        raise OSError("stays half-written")

@@ -196,10 +196,13 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def _do(work: Work[Made], task: Any, device: str) -> Made:
-    """Do a task in a worker; one that is told to end does so when the task has cleaned up."""
+    """Do a task in a worker; one that is told to end does so when the task and its threads have cleaned up."""
     try:
         return work(task, device)
     except SystemExit as stop:  # the pool would send it back as an answer
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
         os._exit(stop.code if isinstance(stop.code, int) else 1)
 
 

@@ -1,8 +1,8 @@
 """Many objects through the network: several at once, what comes before and after it in threads beside it."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -54,7 +54,7 @@ class Steps(Generic[Asked, Result]):
 
 def predict_many(
     jobs: Iterable[Asked], steps: Steps[Asked, Result], model: LoadedModel, batch: int, threads: int
-) -> Iterator[tuple[Asked, Result | PartRMError]]:
+) -> Generator[tuple[Asked, Result | PartRMError], None, None]:
     """Every job with its result, or with the error that it ends in, in the order of the jobs.
 
     ``batch`` jobs in a row share a pass of the network, whatever is already done, so that the same jobs give the same
@@ -83,12 +83,17 @@ def predict_many(
             group = [opening.popleft() for _ in range(min(batch, len(opening)))]
             ending.extend(_asked(group, steps, model, pool))
             while len(ending) > (batch if group else 0):
-                job, result = ending.popleft()
-                yield job, result if isinstance(result, PartRMError) else _outcome(result)
+                job, result = ending[0]
+                outcome = result if isinstance(result, PartRMError) else _outcome(result)
+                ending.popleft()
+                yield job, outcome
             if not group:
                 return
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Not by waiting for the threads: before Python 3.13 a signal then lets them count as ended while they write.
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait([one for _, one in (*opening, *ending) if isinstance(one, Future) and not one.cancelled()])
+        pool.shutdown()
         torch.set_num_threads(own_threads)
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain
@@ -132,11 +133,12 @@ def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device:
     lines = {line.name: line for line in task}
     threads = 1 if device == "cpu" else None
     model, failures = _loaded(settings.model, device), list[Failure]()
-    for job, error in model.each_of((line.job() for line in task), write, settings.batch, threads):
-        if isinstance(error, OutputError):
-            raise error
-        if error is not None:
-            failures.append(Failure(job.name, lines[job.name].line, str(error)))
+    with closing(model.each_of((line.job() for line in task), write, settings.batch, threads)) as results:
+        for job, error in results:
+            if isinstance(error, OutputError):
+                raise error
+            if error is not None:
+                failures.append(Failure(job.name, lines[job.name].line, str(error)))
     return len(task), failures
 
 
