@@ -240,8 +240,15 @@ BAD = [
     (simple().replace("</robot>", ""), OBJ, "XML"),
     ("<robot name='x'/>", OBJ, "no link"),
     ("<robot name='x'><joint name='j' type='fixed'/></robot>", OBJ, "cannot|can read"),
+    (simple().replace('<link name="b">', "<link>"), OBJ, r"can read \(an element has no attribute 'name'\)"),
     ("", OBJ, "XML"),
 ]
+
+
+def test_a_robot_without_a_name_is_read(tmp_path):
+    (tmp_path / "m.obj").write_text(OBJ)
+    (tmp_path / "x.urdf").write_text(simple().replace(' name="x"', ""))
+    assert len(load_urdf(tmp_path / "x.urdf").movable) == 1
 
 
 @pytest.mark.parametrize(("text", "mesh", "message"), BAD)

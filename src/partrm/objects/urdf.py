@@ -156,12 +156,15 @@ def _parse(path: Path) -> Any:
     try:
         with quiet_libraries():
             return yourdfpy.URDF.load(BytesIO(ET.tostring(root)), build_scene_graph=False, load_meshes=False).robot
+    except KeyError as error:
+        raise ObjectError(f"{path}: not a URDF that yourdfpy can read (an element has no attribute {error})") from error
     except Exception as error:
         raise ObjectError(f"{path}: not a URDF that yourdfpy can read ({' '.join(str(error).split())})") from error
 
 
 def _fill_in(root: ET.Element) -> None:
-    """Write out what yourdfpy does not know: the zero of a limit that is left out, and capsules."""
+    """Write out what yourdfpy does not know: a left out name of the robot, a left out zero of a limit, and capsules."""
+    root.attrib.setdefault("name", "")
     for limit in root.iter("limit"):
         if "lower" in limit.attrib or "upper" in limit.attrib:
             limit.attrib.setdefault("lower", "0")
