@@ -30,7 +30,7 @@ from uuid import uuid4
 
 MARK = "PARTRM_KILLED_COMMANDS"
 """Variable in the environment of a command and of all processes below it."""
-WORKERS = (b"spawn_main", b"ray::_", b"ray::IDLE")
+WORKERS = (b"spawn_main", b"multiprocessing.forkserver", b"ray::_", b"ray::IDLE")
 """In the command lines of worker processes; Ray's own services, named `ray::…Agent`, take the whole node with them."""
 PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
 END_S = 60.0
