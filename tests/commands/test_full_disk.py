@@ -41,7 +41,7 @@ def inputs(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("size_kib", "arguments", "file", "stays"),
     [
-        (400, "predict {i}/image.png --drag 60,60,40,60 --model {i}/tiny --detail 0", "gaussians.ply", set()),
+        (400, "predict {i}/image.png --drag 60,60,40,60 --model {i}/tiny --detail 0", "gaussians_before.ply", set()),
         (4, "eval --data {i}/set.safetensors --model {i}/tiny --device cpu", "rows.jsonl", {"rows.jsonl"}),
         (120, "data build {i}/boxes.urdf", "render_PartDrag4D/", {"build.json", "render_PartDrag4D"}),
         (64, "train --pool {i}/pool.npz --device cpu", "checkpoint-0.pt", {"config.json", "log.jsonl"}),
