@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
@@ -92,7 +92,8 @@ def predict_many(
     finally:
         # Not by waiting for the threads: before Python 3.13 a signal then lets them count as ended while they write.
         pool.shutdown(wait=False, cancel_futures=True)
-        wait([one for _, one in (*opening, *ending) if isinstance(one, Future) and not one.cancelled()])
+        known: list[Future[Any] | PartRMError] = [one for _, one in (*opening, *ending)]
+        wait([one for one in known if isinstance(one, Future) and not one.cancelled()])
         pool.shutdown()
         torch.set_num_threads(own_threads)
 
