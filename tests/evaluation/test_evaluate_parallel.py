@@ -13,6 +13,7 @@ import jsonschema
 import psutil
 import pytest
 import torch
+from support.ranks import command, run_ranks
 from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 import partrm
@@ -111,16 +112,12 @@ def test_a_worker_that_dies_is_told(evalset, checkpoint):
 
 
 def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
-    """``torchrun`` with two gloo processes: both score, one writes, the file is that of a single process."""
+    """Two gloo processes under the agent of ``torchrun``: both score, one writes, the file is that of one."""
     save_eval_set(evalset, tmp_path / "set.safetensors")
     arguments = ["--data", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu"]
     arguments += ["--lpips", "none", "--limit", "6", "--novel-size-px", "48", "--out", tmp_path / "two"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launcher, "-m", "partrm", "eval", *map(str, arguments)]
-    source = Path(partrm.__file__).parent.parent
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=source)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("report:") == 1
+    printed = run_ranks(2, tmp_path / "logs", command, "eval", *map(str, arguments))
+    assert printed.count("report:") == 1
     two = load_results(tmp_path / "two")
     one = evaluate_into(evalset, tmp_path / "one", RunOptions(str(checkpoint), "cpu"), SETTINGS)
     assert_same_rows(two.samples, one.samples)
@@ -132,9 +129,9 @@ def test_two_ranks_gather_every_row(evalset, checkpoint, tmp_path):
 def test_workers_end_with_the_evaluation_that_started_them(evalset, checkpoint, tmp_path):
     save_eval_set(evalset, tmp_path / "set.safetensors")
     arguments = ["--data", tmp_path / "set.safetensors", "--model", checkpoint, "--device", "cpu", "--workers", "2"]
-    command = [sys.executable, "-m", "partrm", "eval", *map(str, arguments), "--out", str(tmp_path / "out")]
+    words = [sys.executable, "-m", "partrm", "eval", *map(str, arguments), "--out", str(tmp_path / "out")]
     source = Path(partrm.__file__).parent.parent
-    run = psutil.Popen(command, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = psutil.Popen(words, cwd=source, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     started: list[psutil.Process] = []
     while run.poll() is None and len(started) < 4:  # two workers, what they are forked from, the tracker of resources
         started = run.children(recursive=True)

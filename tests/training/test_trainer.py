@@ -12,6 +12,7 @@ pytest.importorskip("accelerate", reason="training needs accelerate (extra `trai
 import itertools
 
 from support.boxes import cabinet
+from support.tiny_training import NONE, tiny
 
 from partrm.errors import ConfigError
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
@@ -21,7 +22,6 @@ from partrm.synthesis.sampler import SampleConfig
 from partrm.training import trainer
 from partrm.training.config import (
     LossWeights,
-    NetworkChanges,
     Phase,
     TrainConfig,
     TrainingError,
@@ -33,23 +33,12 @@ from partrm.training.prefetch import Prefetcher, interleave
 from partrm.training.run_log import Listener
 from partrm.training.trainer import Trainer, load_state, train
 
-NONE = Phase("none", 0, 1, 32, 1e-3, 1e-4)
-
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("pool") / "boxes.npz"
     save_pool(Pool.from_objects([cabinet(), cabinet()]), path)
     return path
-
-
-def tiny(pool: Path, out: Path, steps: int, **changes) -> TrainConfig:
-    coarse = Phase("coarse", steps, 2, 32, 1e-3, 1e-4, warmup=5)
-    config = TrainConfig(
-        pool=(pool,), out=out, preset="tiny", device="cpu", log_every=5, coarse=coarse, fine=NONE, appearance=NONE,
-        network=NetworkChanges(down_channels=(32, 32)),
-    )  # fmt: skip
-    return dataclasses.replace(config, **changes)
 
 
 def rows(folder: Path) -> list[dict]:
