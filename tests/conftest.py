@@ -64,17 +64,30 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-@pytest.fixture(autouse=True)
-def small_pictures(request, monkeypatch):
-    """Pictures of predictions are drawn small, for time; tests marked ``full_size_pictures`` see them as users do."""
-    if "full_size_pictures" not in request.keywords:
+@pytest.fixture(scope="session")
+def draw_small():
+    """Draws pictures of predictions small, for time, by a patch."""
+
+    def draw(patch: pytest.MonkeyPatch) -> None:
         from partrm import api
         from partrm.inference import pipeline, prediction
 
-        monkeypatch.setattr(pipeline, "GUIDE_PX", 128)
-        monkeypatch.setitem(api.DETAIL_PX, "cpu", 64)
-        monkeypatch.setattr(prediction, "VIEW_PX", 64)
-        monkeypatch.setattr(prediction, "PICTURE_PX", 96)
+        patch.setattr(pipeline, "GUIDE_PX", 128)
+        patch.setitem(api.DETAIL_PX, "cpu", 64)
+        patch.setattr(prediction, "VIEW_PX", 64)
+        patch.setattr(prediction, "PICTURE_PX", 96)
+
+    return draw
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(request, monkeypatch, draw_small):
+    """Pictures of predictions are drawn small; tests marked ``full_size_pictures`` see them as users do.
+
+    So do fixtures of a module or session, which run before this one.
+    """
+    if "full_size_pictures" not in request.keywords:
+        draw_small(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -38,16 +38,18 @@ def three(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def laptop_result(tmp_path_factory):
-    """What ``partrm predict`` writes for the bundled laptop."""
+def laptop_result(tmp_path_factory, draw_small):
+    """What ``partrm predict`` writes for the bundled laptop, drawn small."""
     from partrm.api import PartRM
 
     root = files("partrm") / "example_images"
     examples = json.loads((root / "examples.json").read_text(encoding="utf-8"))["examples"]
     (about,) = [example for example in examples if example["file"] == "laptop.png"]
     folder = tmp_path_factory.mktemp("results") / "laptop"
-    found = PartRM.from_pretrained("base", "cpu").predict(
-        str(root / about["file"]), about["drags_px"], about["framing"]
-    )
-    found.save(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_small(patch)
+        found = PartRM.from_pretrained("base", "cpu").predict(
+            str(root / about["file"]), about["drags_px"], about["framing"]
+        )
+        found.save(folder)
     return found, folder
