@@ -23,6 +23,7 @@ import pytest
 from dist import build_all
 
 from partrm.cli import COMMANDS
+from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.model.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -122,7 +123,8 @@ def done(bare, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("commands")
     predicted = folder / "predicted"
     predict = ["predict", MICROWAVE, "--drag", "164,170,112,203", "--framing", "canonical", "--device", "cpu"]
-    predict += ["--detail", "0", "--out", str(predicted)]
+    save_cameras(canonical_orbit(2, 128), folder / "cameras.json")
+    predict += ["--detail", "0", "--cameras", str(folder / "cameras.json"), "--out", str(predicted)]
     missing = wanting(folder)
     last = [["doctor", "--json", "--no-self-test"], ["verify"], predict]
     told = json.dumps([*HELPS, *(words for _, words in missing), *last])
@@ -236,3 +238,4 @@ def test_verify_and_predict_run(done):
     joint = json.loads((done.folder / "prediction.json").read_text())["joint"]
     assert joint["type"] == "revolute"
     assert (done.folder / "motion.mp4").stat().st_size > 0
+    assert len(list((done.folder / "views").iterdir())) == 2

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("warp", reason="training renders its samples with warp-lang (extra `data`)")
 pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
 
+import ablation_scores
 import ablations
 from ablation_losses import RENDERS_ONLY
 from support.boxes import cabinet
@@ -60,8 +61,10 @@ def run(pool: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def study(pool: Path, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("study")
-    done = run(pool, out, "--steps", "2")
+    """Scored where the table looks; one variant has all settings in the tests below."""
+    out, shown = tmp_path_factory.mktemp("study"), (ablation_scores.SETTINGS[0], ablation_scores.SETTINGS[-1])
+    with mock.patch.object(ablation_scores, "SETTINGS", shown):
+        done = run(pool, out, "--steps", "2")
     assert done.returncode == 0, done.stderr[-2000:]
     return out
 
@@ -125,7 +128,9 @@ def test_a_cut_off_variant_goes_on(pool: Path, tmp_path: Path, monkeypatch) -> N
     assert (tmp_path / "state-head" / "checkpoint-0.pt").is_file(), "stopped in its midst"
     last = run(pool, tmp_path, *options)
     assert last.returncode == 0, last.stderr[-2000:]
-    assert json.loads((tmp_path / "state-head" / "result.json").read_text())["steps"]["taken"] == 6
+    result = json.loads((tmp_path / "state-head" / "result.json").read_text())
+    assert result["steps"]["taken"] == 6
+    assert set(result["scores"]["boxes"]) == {setting.name for setting in ablation_scores.SETTINGS}
 
 
 def test_a_variant_that_diverges_says_so_and_the_others_go_on(pool: Path, tmp_path: Path) -> None:
