@@ -4,9 +4,9 @@
 
 An object is posed at random (seven joints of ten closed) before a random camera. A part counts when it fills at least
 1 % of the picture about the object. A found part is right when its mask overlaps a true one's by IoU >= .5, the joint
-has its type and the axes differ by at most 15 degrees; each true part is found once. Two experiments say what holds it:
-``--given drag`` asks with the true drag of every true part, ``--given mask`` with the true masks as proposals and the
-head's own directions. docs/export.md has the figures. Thresholds were chosen on ``--seed 3000000``.
+has its type and the axes differ by at most 15 degrees; each true part is found once. Masks and joints are those of the
+predictions that come of it; with ``--proposals`` those of the small network alone, which takes a tenth of the time.
+docs/export.md has the figures. Thresholds and weights were chosen on ``--seed 3000000``, by ``--proposals --fit``.
 """
 
 import argparse
@@ -15,23 +15,22 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from part_scenes import MULTI_PART, Scene, TruePart, pictured
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
-from partrm.geometry.joints import JointType
+from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.drawing import draw_label, draw_numbered, to_bytes
 from partrm.inference import part_search
-from partrm.inference.part_search import Candidate, Proposal
 from partrm.inference.source import single_view
 from partrm.metrics.images import composite_on_white
 from partrm.metrics.motion import joint_axis_error_rad
@@ -45,12 +44,21 @@ SEED = 2_000_000
 PICTURE_PX, SIDE = 512, 64
 MIN_IOU, MAX_AXIS_DEG = 0.5, 15.0
 
-Given = Literal["nothing", "mask", "drag"]
+
+@dataclass(frozen=True)
+class Shown:
+    """One part that is found."""
+
+    confidence: float
+    evidence: tuple[float, ...]
+    """Empty of predictions."""
+    mask: Bool[Tensor, "side side"]
+    joint: JointMotion
 
 
 @dataclass(frozen=True)
 class FoundRow:
-    """A candidate, and what it is right about."""
+    """What one is right about."""
 
     confidence: float
     evidence: tuple[float, ...]
@@ -70,13 +78,13 @@ class SceneRow:
     parts: int
     areas: tuple[float, ...]
     """Of the true parts, shares of the picture."""
-    candidates: tuple[FoundRow, ...]
-    """All of them, also those left out."""
-    kept: tuple[int, ...]
-    """Which of them are found."""
-    found: tuple[int, ...]
-    """True parts that are found."""
+    found: tuple[FoundRow, ...]
     seconds: float
+
+    @property
+    def right(self) -> set[int]:
+        """The true parts that are found."""
+        return {row.of for row in self.found if row.right}
 
 
 def main() -> None:
@@ -86,9 +94,9 @@ def main() -> None:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--first", type=int, default=0, help="pictures of the procedural ones that others make")
-    parser.add_argument("--given", choices=("nothing", "mask", "drag"), default="nothing")
+    parser.add_argument("--proposals", action="store_true", help="what the small network says, all of it")
     parser.add_argument("--model", default="base")
-    parser.add_argument("--fit", action="store_true", help="fit the weights of the evidence to the candidates")
+    parser.add_argument("--fit", action="store_true", help="fit the weights of the evidence to the proposals")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -100,7 +108,7 @@ def main() -> None:
         sets.append(("real", len(real_object_names()), real_scenes()))
     for source, total, scenes in sets:
         for scene in track(scenes, description=source, total=total, console=Console(stderr=True)):
-            row, found = search(source, scene, model, arguments.given)
+            row, found = search(source, scene, model, arguments.proposals)
             rows.append(row)
             if arguments.pictures is not None:
                 arguments.pictures.mkdir(parents=True, exist_ok=True)
@@ -133,81 +141,71 @@ def real_scenes() -> Iterator[Scene]:
         yield pictured(load_real_object(name), torch.Generator().manual_seed(index), PICTURE_PX, SIDE)
 
 
-def search(source: str, scene: Scene, model: LoadedModel, given: Given) -> tuple[SceneRow, list[Candidate]]:
-    """What is found in one picture, or in what the truth proposes."""
+def search(source: str, scene: Scene, model: LoadedModel, proposals: bool) -> tuple[SceneRow, list[Shown]]:
+    """What is found in one picture."""
     views = single_view(scene.picture, model.config.image_size_px, "auto")
     started = time.perf_counter()
-    propose = part_search.propose
-    try:
-        if given != "nothing":
-            part_search.propose = lambda maps, alpha, camera: [
-                true_proposal(p, scene, maps, camera, given) for p in scene.parts
-            ]
-        candidates = part_search.candidates(views, model)
-    finally:
-        part_search.propose = propose
-    sure = [c for c in candidates if given != "nothing" or c.confidence >= part_search.MIN_CONFIDENCE]
-    kept = part_search.distinct(sure)
+    found: list[Shown] = []
+    if proposals:
+        found = [Shown(p.confidence, p.evidence, p.mask, p.joint) for p in part_search.proposals_in(views, model)]
+    else:
+        try:
+            parts = part_search.find_parts(views, model)
+        except part_search.NoPartsError:
+            parts = ()
+        for part in parts:
+            mask = adaptive_avg_pool2d(part.prediction.part_mask[None], SIDE)[0] > 0.5
+            found.append(Shown(part.confidence, (), mask, part.prediction.joint))
     seconds = time.perf_counter() - started
-    told = [judged(candidate, scene.parts) for candidate in candidates]
-    numbers = [next(i for i, c in enumerate(candidates) if c is k) for k in kept]
-    found = {told[number].of for number in numbers if told[number].right}
     areas = tuple(round(float(part.mask.float().mean()), 4) for part in scene.parts)
-    row = SceneRow(
-        source, scene.name, len(scene.parts), areas, tuple(told), tuple(numbers), tuple(sorted(found)), seconds
-    )
-    return row, kept
+    told = tuple(judged(one, scene.parts) for one in found)
+    return SceneRow(source, scene.name, len(scene.parts), areas, told, seconds), found
 
 
-def true_proposal(part: TruePart, scene: Scene, maps, camera, given: Given) -> Proposal:
-    """A true part as a proposal, pulled where the head says or as it truly moves."""
-    if given == "drag":
-        maps = replace(maps, displacement=scene.displacement)
-    start, end = part_search.pull_of(part.mask, maps, camera)
-    others = torch.stack([p.mask & ~part.mask for p in scene.parts]).any(0)
-    return Proposal(part.mask, float(maps.movable[part.mask].mean()), others, start, end)
+def overlap(a: Bool[Tensor, "h w"], b: Bool[Tensor, "h w"]) -> float:
+    """Intersection over union of two masks; 0 where both are empty."""
+    return float((a & b).sum() / (a | b).sum().clamp(min=1))
 
 
-def judged(candidate: Candidate, parts: tuple[TruePart, ...]) -> FoundRow:
-    """Whether a candidate is a true part."""
-    overlaps = [part_search.overlap(candidate.mask, part.mask) for part in parts]
+def judged(found: Shown, parts: tuple[TruePart, ...]) -> FoundRow:
+    """Whether what is found is a true part."""
+    overlaps = [overlap(found.mask, part.mask) for part in parts]
     of = int(np.argmax(overlaps)) if overlaps else -1
     right = False
     if overlaps and overlaps[of] >= MIN_IOU:
-        joint, true = candidate.joint, parts[of].joint
+        joint, true = found.joint, parts[of].joint
         same = (joint.type == JointType.PRISMATIC) == (true.type == JointType.PRISMATIC)
         right = same and math.degrees(float(joint_axis_error_rad(joint.axis, true.axis))) <= MAX_AXIS_DEG
-    evidence = tuple(round(value, 4) for value in candidate.evidence)
-    return FoundRow(candidate.confidence, evidence, max(overlaps, default=0.0), of, right)
+    evidence = tuple(round(value, 4) for value in found.evidence)
+    return FoundRow(found.confidence, evidence, max(overlaps, default=0.0), of, right)
 
 
 def summary(rows: list[SceneRow]) -> list[str]:
-    """Recall and precision of each source, at the threshold and at others."""
+    """Recall and precision of each source, and of parts by size."""
     lines = []
     for source in sorted({row.source for row in rows}):
         own = [row for row in rows if row.source == source]
-        parts, found = sum(row.parts for row in own), sum(len(row.found) for row in own)
-        kept = [row.candidates[number] for row in own for number in row.kept]
-        right, seconds = sum(c.right for c in kept), sorted(row.seconds for row in own)
+        parts, found = sum(row.parts for row in own), sum(len(row.right) for row in own)
+        told = [one for row in own for one in row.found]
+        right, seconds = sum(one.right for one in told), sorted(row.seconds for row in own)
         lines.append(
             f"{source}: {len(own)} pictures, {parts} parts, {found} found (recall {found / parts:.2f}), "
-            f"{right} of {len(kept)} right (precision {right / max(1, len(kept)):.2f}), "
+            f"{right} of {len(told)} right (precision {right / max(1, len(told)):.2f}), "
             f"{seconds[len(seconds) // 2]:.1f} s (median), {seconds[-1]:.1f} s (worst)"
         )
-        masks = {(i, c.of) for i, row in enumerate(own) for c in row.candidates if c.iou >= MIN_IOU}
-        joints = {(i, c.of) for i, row in enumerate(own) for c in row.candidates if c.right}
-        lines.append(f"  of all candidates: masks of {len(masks)} parts, right joints too {len(joints)}")
+        masks = {(i, one.of) for i, row in enumerate(own) for one in row.found if one.iou >= MIN_IOU}
+        lines.append(f"  masks of {len(masks)} parts")
         for low, high in ((0.01, 0.02), (0.02, 0.05), (0.05, 1.0)):
-            shown = [(n in row.found) for row in own for n, a in enumerate(row.areas) if low <= a < high]
+            shown = [(n in row.right) for row in own for n, a in enumerate(row.areas) if low <= a < high]
             lines.append(f"  parts of {low:.0%} to {high:.0%} of the picture: {sum(shown)} of {len(shown)}")
     return lines
 
 
 def fitted(rows: list[SceneRow]) -> str:
     """Logistic weights of the evidence, by Newton's steps with a little ridge."""
-    seen = [candidate for row in rows for candidate in row.candidates]
-    X = torch.tensor([[1.0, *candidate.evidence] for candidate in seen], dtype=torch.float64)
-    y = torch.tensor([float(candidate.right) for candidate in seen], dtype=torch.float64)
+    seen = [one for row in rows for one in row.found]
+    X = torch.tensor([[1.0, *one.evidence] for one in seen], dtype=torch.float64)
+    y = torch.tensor([float(one.right) for one in seen], dtype=torch.float64)
     w = torch.zeros(X.shape[1], dtype=torch.float64)
     ridge = torch.diag(torch.tensor([0.0, *[0.3] * (X.shape[1] - 1)], dtype=torch.float64))
     for _ in range(30):
@@ -215,20 +213,20 @@ def fitted(rows: list[SceneRow]) -> str:
         hessian = X.T @ ((p * (1 - p))[:, None] * X) + ridge + 1e-6 * torch.eye(len(w), dtype=torch.float64)
         w = w + torch.linalg.solve(hessian, X.T @ (y - p) - ridge @ w)
     named = {name: round(float(value), 2) for name, value in zip(part_search.WEIGHTS, w[1:], strict=True)}
-    return f"{named}, bias {float(w[0]):.2f}, of {len(seen)} candidates {int(y.sum())} right"
+    return f"{named}, bias {float(w[0]):.2f}, of {len(seen)} proposals {int(y.sum())} right"
 
 
-def picture_of(scene: Scene, row: SceneRow, kept: list[Candidate]) -> np.ndarray:
+def picture_of(scene: Scene, row: SceneRow, found: list[Shown]) -> np.ndarray:
     """The true parts beside those found."""
     picture = to_bytes(composite_on_white(scene.picture))
     panels: list[Float[Tensor, "h w"]] = [part.mask.float() for part in scene.parts]
-    marks = ["+" if row.candidates[n].right else "-" for n in row.kept]
-    told = [f"{c.joint.type.name[0]} {c.confidence:.2f}{m}" for c, m in zip(kept, marks, strict=True)]
+    marks = ["+" if one.right else "-" for one in row.found]
+    told = [f"{f.joint.type.name[0]} {f.confidence:.2f}{mark}" for f, mark in zip(found, marks, strict=True)]
     true = draw_label(
         draw_numbered(picture, panels), f"{scene.name}: " + ", ".join(p.joint.type.name[0] for p in scene.parts)
     )
-    found = draw_label(draw_numbered(picture, [c.mask.float() for c in kept]), ", ".join(told))
-    return np.concatenate([true, found], 1)
+    said = draw_label(draw_numbered(picture, [one.mask.float() for one in found]), ", ".join(told))
+    return np.concatenate([true, said], 1)
 
 
 if __name__ == "__main__":

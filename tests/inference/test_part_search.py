@@ -1,5 +1,6 @@
-"""Parts found without a drag: proposals on maps made by hand, and the shipped head on a bundled picture."""
+"""Parts found without a drag: proposals on maps made by hand, and the shipped weights on bundled pictures."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,19 @@ from safetensors import safe_open
 import partrm
 from partrm.api import PartRM
 from partrm.errors import ConfigError
+from partrm.geometry.drags import Drags
 from partrm.geometry.framing import nominal_crops
-from partrm.geometry.joints import JointType
+from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import rotation_from_axis_angle
 from partrm.inference import part_search
-from partrm.inference.part_head import FILE, PartHeadError, PartMaps
-from partrm.inference.part_search import NoPartsError, distinct, overlap, propose
+from partrm.inference.ensemble import OTHERS, Claim, conclude, consult
+from partrm.inference.part_head import PartHeadError, PartMaps, claim_of, claims_on, parts_file
+from partrm.inference.part_search import NoPartsError, proposals_in, propose
+from partrm.inference.pipeline import believed, network_input
 from partrm.inference.source import single_view
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
+from partrm.model.part_network import OPENED_RAD
 
 EXAMPLES = Path(partrm.__file__).parent / "example_images"
 SIDE = 32
@@ -29,46 +35,102 @@ def base():
 
 
 def test_the_head_is_fitted_to_the_bundled_weights(base):
-    """New weights have other features: benchmarks/part_head.py fits it again."""
-    with safe_open(str(Path(partrm.__file__).parent / "inference" / FILE), "pt") as stored:
+    """New weights have other features: benchmarks/part_network.py trains it again."""
+    with safe_open(str(parts_file()), "pt") as stored:
         assert stored.metadata() == {"fitted_to": base.model.hash}
 
 
 def two_squares() -> PartMaps:
-    """On a plane across the view: a square that slides to the right, and one that slides up."""
+    """On a plane across the view: a square that slides to the right, and one that turns about an upright axis."""
     camera = nominal_crops(1, SIDE, "cpu")[0, 0]
     origins, directions = camera.rays()
-    depth = (origins[2] / -directions[..., 2])[..., None]
+    points = origins + (origins[2] / -directions[..., 2])[..., None] * directions
     middles = torch.arange(SIDE) + 0.5
     own = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1)
-    movable, centre, displacement = torch.full((SIDE, SIDE), 0.05), own.clone(), torch.zeros(SIDE, SIDE, 3)
-    for left, way in ((4, [0.1, 0.0, 0.0]), (17, [0.0, 0.1, 0.0])):
+    movable, centre, logit = torch.full((SIDE, SIDE), 0.05), own.clone(), torch.zeros(SIDE, SIDE)
+    axis, to_axis, displacement = (torch.zeros(SIDE, SIDE, 3) for _ in range(3))
+    for left, direction, turns in ((4, [1.0, 0.0, 0.0], -6.0), (17, [0.0, 1.0, 0.0], 6.0)):
         square = slice(8, 20), slice(left, left + 12)
         movable[square] = 0.9
         noise = 0.4 * torch.randn(12, 12, 2, generator=torch.Generator().manual_seed(left))
         centre[square] = torch.tensor([left + 6.0, 14.0]) + noise
-        displacement[square] = torch.tensor(way)
-    return PartMaps(movable, displacement, origins + depth * directions, centre)
+        axis[square], logit[square] = torch.tensor(direction), turns
+        if turns < 0:
+            displacement[square] = 0.3 * torch.tensor(direction)
+        else:
+            hinge = points[14, left].clone()
+            way = hinge - points[square]
+            to_axis[square] = way * torch.tensor([1.0, 0.0, 1.0])
+            R = rotation_from_axis_angle(torch.tensor(direction), torch.tensor(OPENED_RAD))
+            displacement[square] = (points[square] - hinge) @ R.mT + hinge - points[square]
+    return PartMaps(movable, centre, logit, axis, to_axis, displacement, points)
 
 
-def test_pixels_that_vote_for_one_middle_are_one_proposal_pulled_along_its_way():
+def square_at(left: int) -> torch.Tensor:
+    wanted = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    wanted[8:20, left : left + 12] = True
+    return wanted
+
+
+def test_pixels_that_vote_for_one_middle_are_one_part_with_their_joint_and_a_drag_along_it():
     camera = nominal_crops(1, SIDE, "cpu")[0, 0]
     maps = two_squares()
     found = sorted(propose(maps, torch.ones(SIDE, SIDE), camera), key=lambda proposal: float(proposal.start[0]))
     assert len(found) == 2
-    for proposal, left, axis in zip(found, (4, 17), (0, 1), strict=True):
-        wanted = torch.zeros(SIDE, SIDE, dtype=torch.bool)
-        wanted[8:20, left : left + 12] = True
-        assert torch.equal(proposal.mask, wanted)
-        assert proposal.movable == pytest.approx(0.9)
+    slides, turns = found
+    for proposal, left in ((slides, 4), (turns, 17)):
+        assert torch.equal(proposal.mask, square_at(left))
         x, y = (SIDE * proposal.start).long().tolist()
-        assert wanted[y, x]
-        way = proposal.end - proposal.start
-        assert abs(float(way[axis])) > 0.05
-        assert abs(float(way[1 - axis])) < 1e-4
+        assert proposal.mask[y, x]
+        assert proposal.confidence > 0.5
+    assert slides.joint.type == JointType.PRISMATIC
+    assert torch.allclose(slides.joint.axis, torch.tensor([1.0, 0.0, 0.0]), atol=1e-4)
+    assert slides.joint.amount == pytest.approx(0.3, abs=1e-3)
+    way = slides.end - slides.start
+    assert float(way[0]) > 0.05
+    assert abs(float(way[1])) < 1e-4
+    assert turns.joint.type == JointType.REVOLUTE
+    assert turns.joint.amount == pytest.approx(OPENED_RAD, abs=1e-3)
+    assert float(turns.joint.pivot[0]) == pytest.approx(float(maps.points[14, 17, 0]), abs=1e-3)
     half = torch.ones(SIDE, SIDE)
     half[:, :17] = 0.0
     assert len(propose(maps, half, camera)) == 1, "what is not the object is no part of it"
+
+
+def drags_at(*starts: tuple[float, float]) -> Drags:
+    start = torch.tensor([starts]) / SIDE
+    return Drags(start, start + 0.1, torch.zeros(start.shape[:2]).long(), torch.ones(start.shape[:2]).bool())
+
+
+def test_a_claim_is_of_the_part_that_most_drags_start_on():
+    maps, alpha = two_squares(), torch.ones(SIDE, SIDE)
+    claim = claim_of(maps, alpha, drags_at((6.5, 9.5), (20.5, 12.5), (24.5, 18.5)))
+    assert claim is not None
+    assert torch.equal(claim.probability > 0.5, square_at(17))
+    assert claim.turns
+    assert claim.sure == pytest.approx(2 / (1 + math.exp(-6.0)) - 1, abs=1e-3)
+    slid = claim_of(maps, alpha, drags_at((6.5, 9.5)))
+    assert slid is not None
+    assert not slid.turns
+    assert claim_of(maps, alpha, drags_at((2.5, 28.5))) is None
+
+
+def test_a_claim_moves_the_answers_mask_as_far_as_it_is_sure():
+    joint = JointMotion(JointType.REVOLUTE, torch.tensor([0.0, 1.0, 0.0]), torch.zeros(3), 0.5, 0.9)
+    answered, claimed = torch.full((4, 4), 0.4), torch.full((4, 4), 0.9)
+    assert torch.allclose(Claim(claimed, True, 1.0).heard(answered, joint), torch.tensor(0.65))
+    assert torch.allclose(Claim(claimed, False, 1.0).heard(answered, joint), torch.tensor(0.525))
+    assert torch.equal(Claim(claimed, True, 0.0).heard(answered, joint), answered)
+
+
+def test_joints_of_another_kind_than_the_known_one_come_last():
+    def joint(kind: JointType, axis: list[float]) -> JointMotion:
+        return JointMotion(kind, torch.tensor(axis), torch.zeros(3), 0.5, 0.9)
+
+    known, slide = joint(JointType.REVOLUTE, [0.0, 1.0, 0.0]), joint(JointType.PRISMATIC, [0.0, 0.0, 1.0])
+    near, far = joint(JointType.REVOLUTE, [0.1, 1.0, 0.0]), joint(JointType.REVOLUTE, [1.0, 0.0, 0.0])
+    assert believed([slide, far, near], known) == [near, slide, far]
+    assert believed([slide, far], known) == [known, slide, far]
 
 
 def test_where_nothing_may_move_there_is_no_proposal():
@@ -77,27 +139,29 @@ def test_where_nothing_may_move_there_is_no_proposal():
     assert propose(replace(maps, movable=torch.zeros(SIDE, SIDE)), torch.ones(SIDE, SIDE), camera) == []
 
 
-def test_masks_overlap_by_what_they_share():
-    a, b = torch.zeros(4, 4, dtype=torch.bool), torch.zeros(4, 4, dtype=torch.bool)
-    assert overlap(a, b) == 0.0
-    a[:2], b[1:] = True, True
-    assert overlap(a, b) == pytest.approx(0.25)
+def test_drawers_are_found_each_once_and_their_masks_do_not_meet(base):
+    found = [p for p in proposals_in(base.open(EXAMPLES / "drawers.png"), base.model) if p.confidence >= 0.5]
+    assert len(found) >= 3
+    assert all(proposal.joint.type == JointType.PRISMATIC for proposal in found)
+    assert int(torch.stack([proposal.mask for proposal in found]).sum(0).max()) == 1
+    assert [p.confidence for p in found] == sorted((p.confidence for p in found), reverse=True)
 
 
-def test_drawers_are_found_and_each_once(base, monkeypatch):
-    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 3)
-    done = []
+def test_a_drag_on_a_drawer_hears_the_claim_on_it(base):
     views = base.open(EXAMPLES / "drawers.png")
-    candidates = part_search.candidates(views, base.model, advance=lambda *numbers: done.append(numbers))
-    assert done[-1] == (3, 3)
-    kept = distinct([*candidates, *candidates])
-    assert len(kept) == 3
-    assert [c.confidence for c in kept] == sorted((c.confidence for c in kept), reverse=True)
-    assert all(c.joint.type == JointType.PRISMATIC for c in kept)
+    first = proposals_in(views, base.model)[0]
+    inputs = network_input(views, part_search.drag_of(views, first))
+    (claim,) = claims_on(base.model.articulated, [inputs])
+    assert claim is not None
+    assert torch.equal(claim.probability > 0, first.mask)
+    (consultation,) = consult(base.model.articulated, [inputs], [OTHERS])
+    plain, heard = (conclude(replace(consultation, claim=c), lambda p: p)[0] for c in (None, claim))
+    joint = consultation.best.joint
+    assert torch.allclose(heard.probability, claim.heard(plain.probability, joint), atol=1e-3)
+    assert not torch.equal(heard.probability, plain.probability)
 
 
-def test_nothing_sure_enough_is_an_error(base, monkeypatch):
-    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
+def test_nothing_sure_enough_is_an_error(base):
     with pytest.raises(NoPartsError, match="no part that moves is found"):
         base.find_parts(EXAMPLES / "drawers.png", min_confidence=1.0)
     with pytest.raises(ConfigError, match="confidence 2"):
@@ -107,4 +171,4 @@ def test_nothing_sure_enough_is_an_error(base, monkeypatch):
 def test_weights_of_another_shape_are_refused():
     tiny = LoadedModel(PartRMNetwork(TINY).eval(), "tiny", "0" * 16, TINY)
     with pytest.raises(PartHeadError, match="bundled model's features"):
-        part_search.candidates(single_view(torch.ones(4, 64, 64), TINY.image_size_px, "auto"), tiny)
+        proposals_in(single_view(torch.ones(4, 64, 64), TINY.image_size_px, "auto"), tiny)

@@ -194,6 +194,27 @@ Refine = Callable[[Float[Tensor, "b side side"]], Float[Tensor, "b side side"]]
 """Brings where the first views of some samples show the part to the pictures' own edges."""
 
 
+CLAIM_WEIGHT = 0.5
+"""What a sure claim of the answer's type of joint counts on where the part is; one of the other type counts half."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said, without the drag, of the part that it starts on (:mod:`partrm.inference.part_head`)."""
+
+    probability: Float[Tensor, "side side"]
+    """That what a pixel of the first view shows belongs to it, on the CPU."""
+    turns: bool
+    sure: float
+    """Of its joint, [0, 1]."""
+
+    def heard(self, probability: Float[Tensor, "side side"], joint: JointMotion) -> Float[Tensor, "side side"]:
+        """The probability by answers and claim; ``joint`` is that of the answers."""
+        same = self.turns == (joint.type == JointType.REVOLUTE)
+        weight = CLAIM_WEIGHT * self.sure * (1.0 if same else 0.5)
+        return probability.lerp(self.probability.to(probability), weight)
+
+
 @dataclass(frozen=True)
 class Consultation:
     """All that the network was asked about one sample, and its answers: what :func:`conclude` needs no network for."""
@@ -207,6 +228,8 @@ class Consultation:
     best: Answer
     rest: tuple[Answer, ...]
     """The other answers, the surest first."""
+    claim: Claim | None = None
+    """None where none is known."""
 
 
 def consult(
@@ -288,7 +311,8 @@ def ask_well(
 def conclude(consultation: Consultation, refine: Refine | None = None, close: bool = False) -> tuple[Answer, ...]:
     """The surest answer, then the others.
 
-    Where the first view shows the part is the mean of the answers that agree with the surest on the joint.
+    Where the first view shows the part is the mean of the answers that agree with the surest on the joint, in which the
+    claim counts.
 
     Args:
         consultation: what the network said.
@@ -316,9 +340,10 @@ def conclude_all(
 
 
 def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
-    """Where the first view shows the part, by the answers that agree with the surest on the joint."""
+    """Where the first view shows the part, by the answers that agree with the surest on the joint, and the claim."""
     agreeing = [c.best, *(answer for answer in c.rest if not differ(answer.joint, c.best.joint))]
-    return torch.stack([answer.probability for answer in agreeing]).mean(0)
+    mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
+    return mean if c.claim is None else c.claim.heard(mean, c.best.joint)
 
 
 CHANCE = (-3.19, 0.89, 1.14)

@@ -1,143 +1,193 @@
-"""Which pixels of a picture show something that moves, and where it goes, said without a drag.
+"""What a picture says of its parts without a drag: the small network beside the bundled weights, read.
 
-A small head reads the network's own features of a picture without drags. It was fitted to the bundled weights on
-procedural objects (``benchmarks/part_head.py``); the network itself stays as it is.
+``benchmarks/part_network.py`` trains it on procedural objects; the large network itself stays as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
+import numpy as np
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from scipy.ndimage import gaussian_filter, maximum_filter
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
 
 from partrm.errors import PartRMError
 from partrm.geometry.drags import Drags
+from partrm.geometry.joints import JointMotion
+from partrm.inference.ensemble import Claim, first_view_alone
+from partrm.inference.joint_fit import joint_from_votes
+from partrm.model.bundled import bundled_folders
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import PartRMNetwork
+from partrm.model.network import BASE, PartRMNetwork
+from partrm.model.part_network import OPENED_RAD, PartNetwork, features_without_drags, shape_of_features
 
-FILE = "part_head.safetensors"
-"""The fitted weights, beside this module."""
+FILE = "parts.safetensors"
+"""The weights, in the folder of the bundled model whose features they read."""
 
-WIDTH = 128
 
-OUTPUTS = (1, 3, 2)
-"""Log-odds that it moves, where it goes, the way to its part's middle."""
+MIN_MOVABLE = 0.4
+"""Probability from which a pixel is looked at."""
 
-DISPLACEMENT_SCALE, CENTRE_SCALE = 0.25, 16.0
-"""What an output of 1 means: canonical units, splats."""
+MIN_PIXELS = 16
+"""Of a proposal, splats."""
+
+VOTE_BLUR = 1.5
+"""Standard deviation of a vote on a part's middle, splats."""
+
+MIN_VOTES = 0.08
+"""Height of a part's middle among the votes, as a share of the highest."""
+
+APART = 3
+"""Splats between two middles, at least."""
 
 
 class PartHeadError(PartRMError):
-    """A network whose features the head does not know."""
+    """A network whose features the small network does not know."""
 
 
 @dataclass(frozen=True)
 class PartMaps:
-    """What the head says of one picture, on a grid of splats, on the CPU."""
+    """What is said of one picture, on a grid of splats, on the CPU; network's frame."""
 
     movable: Float[Tensor, "side side"]
     """Probability that it shows a part that moves."""
-    displacement: Float[Tensor, "side side 3"]
-    """Where that goes when the part opens by 40 degrees or 0.3, network's frame."""
-    points: Float[Tensor, "side side 3"]
-    """The surface that it shows, network's frame."""
     centre: Float[Tensor, "side side 2"]
     """Where the middle of what the part shows lies, x and y, splats."""
+    hinge_logit: Float[Tensor, "side side"]
+    """Log-odds that the part turns, against that it slides."""
+    axis: Float[Tensor, "side side 3"]
+    """Opening is right-handed about it, or along it; shorter than 1 where unsure."""
+    to_axis: Float[Tensor, "side side 3"]
+    """From the surface to its hinge."""
+    displacement: Float[Tensor, "side side 3"]
+    """Where the surface goes when the part opens a little."""
+    points: Float[Tensor, "side side 3"]
+    """The surface that it shows."""
+
+    def groups(self, alpha: Float[Tensor, "side side"]) -> Bool[Tensor, "k side side"]:
+        """Pixels of one part each: every pixel that may move belongs to the middle nearest to its vote.
+
+        Args:
+            alpha: opacity of the object.
+        """
+        side = len(alpha)
+        looked = (self.movable > MIN_MOVABLE) & (alpha > 0.5)
+        if int(looked.sum()) < MIN_PIXELS:
+            return torch.zeros(0, side, side, dtype=torch.bool)
+        middles = middles_of(self.centre[looked], self.movable[looked], side)
+        owner = torch.full((side, side), -1)
+        owner[looked] = torch.cdist(self.centre[looked], middles).argmin(1)
+        whole = torch.stack([owner == number for number in range(len(middles))])
+        return whole[whole.sum((1, 2)) >= MIN_PIXELS]
+
+    def sureness(self, mask: Bool[Tensor, "side side"]) -> tuple[bool, float]:
+        """Whether a part turns, and how sure and how much of one mind its pixels are about its joint, [0, 1]."""
+        turning = torch.sigmoid(self.hinge_logit[mask]).mean()
+        sure = (2 * turning - 1).abs() * self.axis[mask].mean(0).norm().clamp(max=1)
+        return bool(turning > 0.5), float(sure)
+
+    def joint(self, mask: Bool[Tensor, "side side"]) -> JointMotion:
+        """The joint that the pixels of a part vote for, opened a little.
+
+        Raises:
+            ValueError: an empty mask.
+        """
+        logit = self.hinge_logit[mask]
+        return joint_from_votes(
+            self.points[mask], self.displacement[mask], self.movable[mask], logit, self.axis[mask],
+            self.to_axis[mask], torch.full_like(logit, OPENED_RAD),
+        )  # fmt: skip
 
 
-class PartHead(nn.Module):
-    """Features of all levels brought to a grid of half the splats' resolution; the same small network at every cell."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, width: int) -> None:
-        """Fresh weights for so many features."""
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-        self.layers = nn.Sequential(
-            nn.Linear(width, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, sum(OUTPUTS))
-        )
-
-    def forward(self, cells: Float[Tensor, "*cells width"]) -> Float[Tensor, "*cells outputs"]:
-        """The outputs of each cell from its features."""
-        return self.layers((cells - self.mean) / self.deviation)
+def parts_file() -> Path:
+    """Where the small network's weights lie."""
+    return bundled_folders()["base"] / FILE
 
 
-def cells_of(features: Mapping[str, Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b cells cells width"]:
-    """Features of all levels side by side, on a grid of half the resolution of the finest."""
-    cells = max(value.shape[-1] for value in features.values()) // 2
-    same = [
-        adaptive_avg_pool2d(value, cells)
-        if value.shape[-1] > cells
-        else interpolate(value, (cells, cells), mode="bilinear")
-        for value in features.values()
-    ]
-    return rearrange(torch.cat(same, 1), "b c h w -> b h w c")
-
-
-def features_without_drags(
-    network: PartRMNetwork, shown: NetworkInput
-) -> tuple[dict[str, Float[Tensor, "b _ _ _"]], Float[Tensor, "b side side 3"]]:
-    """What the network's levels make of samples of one view each, their drags taken away; and the surfaces shown."""
-    blocks = {"mid": network.mid} | {f"up{level}": block for level, block in enumerate(network.up)}
-    blocks["fine"] = network.fine
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str):
-        return lambda _module, _inputs, output: found.update({name: output})
-
-    hooks = [block.register_forward_hook(keep(name)) for name, block in blocks.items()]
-    d = shown.drags
-    none = Drags(torch.zeros_like(d.start), torch.zeros_like(d.end), d.view, torch.zeros_like(d.valid))
-    try:
-        with torch.inference_mode():
-            output = network(NetworkInput(shown.images, shown.cameras, shown.view_valid, none))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    side = shown.images.shape[-1] // 2
-    return found, output.seen.means.unflatten(1, (side, side))
+def middles_of(votes: Float[Tensor, "n 2"], weights: Float[Tensor, " n"], side: int) -> Float[Tensor, "k 2"]:
+    """Where votes pile up, x and y, splats."""
+    cell = votes.floor().long().clamp(0, side - 1)
+    heap = torch.zeros(side * side).index_add(0, cell[:, 1] * side + cell[:, 0], weights).reshape(side, side).numpy()
+    heap = gaussian_filter(heap, VOTE_BLUR, mode="constant", truncate=3.0)
+    peak = (heap == maximum_filter(heap, 2 * APART + 1)) & (heap > MIN_VOTES * heap.max())
+    row, column = np.nonzero(peak)
+    return torch.from_numpy(np.stack([column, row], -1)).float() + 0.5
 
 
 @cache
-def load_part_head() -> PartHead:
-    """The fitted head, on the CPU."""
-    stored = load_file(str(resources.files("partrm.inference") / FILE))
-    weights = {name: value.float() for name, value in stored.items()}
-    head = PartHead(len(weights["mean"]))
-    head.load_state_dict(weights)
-    return head.eval()
+def load_part_network(device: torch.device) -> PartNetwork:
+    """The trained small network."""
+    weights = {name: value.float() for name, value in load_file(str(parts_file())).items()}
+    network = PartNetwork(*shape_of_features(BASE))
+    network.load_state_dict(weights)
+    return network.eval().to(device)
 
 
-def part_maps(network: PartRMNetwork, shown: NetworkInput) -> PartMaps:
-    """What the head says of one sample [b = 1] of one view.
+def knows(network: PartRMNetwork) -> bool:
+    """Whether the small network can read a network's features: those of the bundled one, or tuned from it."""
+    return shape_of_features(network.config) == shape_of_features(BASE)
+
+
+def coverage(images: Float[Tensor, "b v 4 h w"], side: int) -> Float[Tensor, "b side side"]:
+    """Opacity of first views on a grid of splats, on the CPU."""
+    return interpolate(images[:, 0, 3:].cpu(), (side, side), mode="area")[:, 0]
+
+
+def maps_of(network: PartRMNetwork, shown: NetworkInput) -> list[PartMaps]:
+    """What is said of samples of one view each.
 
     Raises:
         PartHeadError: a network of another shape than the bundled one.
     """
-    head = load_part_head()
-    features, points = features_without_drags(network, shown)
-    cells = cells_of({name: value.float().cpu() for name, value in features.items()})
-    if cells.shape[-1] != len(head.mean):
+    if not knows(network):
         raise PartHeadError("parts are found with the bundled model's features: take base, or weights tuned from it")
+    features, points = features_without_drags(network, shown)
+    small = load_part_network(shown.images.device)
     with torch.inference_mode():
-        coarse = rearrange(head(cells), "b h w c -> b c h w")
-        raw = interpolate(coarse, scale_factor=2, mode="bilinear")[0]
-    movable, displacement, way = raw.split(OUTPUTS)
-    side = raw.shape[-1]
+        said = small(shown.images[:, 0], {name: value.float() for name, value in features.items()}).to("cpu")
+    side = said.movable_logit.shape[-1]
     middles = torch.arange(side) + 0.5
     own = torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1)
-    return PartMaps(
-        torch.sigmoid(movable[0]),
-        DISPLACEMENT_SCALE * displacement.permute(1, 2, 0),
-        points[0].float().cpu(),
-        own + CENTRE_SCALE * way.permute(1, 2, 0),
-    )
+    return [
+        PartMaps(
+            movable=torch.sigmoid(said.movable_logit[row]),
+            centre=own + said.to_middle[row],
+            hinge_logit=said.hinge_logit[row],
+            axis=said.axis[row],
+            to_axis=said.to_axis[row],
+            displacement=said.displacement[row],
+            points=points[row].float().cpu(),
+        )
+        for row in range(len(points))
+    ]
+
+
+def claims_on(network: PartRMNetwork, samples: Sequence[NetworkInput]) -> list[Claim | None]:
+    """The part of each sample [b = 1] that most of its drags start on, as it is seen without them; None where none is.
+
+    Args:
+        network: one that :func:`knows`.
+        samples: of single images.
+    """
+    shown = NetworkInput.cat([first_view_alone(sample).without_drags() for sample in samples])
+    maps = maps_of(network, shown)
+    alpha = coverage(shown.images, len(maps[0].movable))
+    return [claim_of(*own, sample.drags) for own, sample in zip(zip(maps, alpha, strict=True), samples, strict=True)]
+
+
+def claim_of(maps: PartMaps, alpha: Float[Tensor, "side side"], drags: Drags) -> Claim | None:
+    """The part that most of a sample's drags start on; None where none does."""
+    groups, side = maps.groups(alpha), len(alpha)
+    starts = (side * drags.start[0][drags.valid[0]].cpu()).long().clamp(0, side - 1)
+    near = max_pool2d(groups[None].float(), 3, 1, 1)[0] if len(groups) else groups
+    touched = near[:, starts[:, 1], starts[:, 0]].sum(1)
+    if not len(groups) or not bool(touched.any()):
+        return None
+    mask = groups[int(touched.argmax())]
+    turns, sure = maps.sureness(mask)
+    return Claim(torch.where(mask, maps.movable, 0.0), turns, sure)

@@ -8,7 +8,7 @@ Data flow::
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -19,10 +19,12 @@ from torch.nn.functional import interpolate
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.joints import JointMotion
 from partrm.imaging.edge_aware import follow_edges, follow_edges_at_once
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.detail import THICKNESS, check_detail, detailed, without_ghosts
 from partrm.inference.ensemble import (
+    DISTINCT_DEG,
     OTHERS,
     Answer,
     Consultation,
@@ -32,9 +34,11 @@ from partrm.inference.ensemble import (
     consult,
     distinct_joints,
 )
+from partrm.inference.part_head import claims_on, knows
 from partrm.inference.prediction import Prediction
 from partrm.inference.reading import together
 from partrm.inference.source import DragPixels, SourceViews
+from partrm.metrics.motion import joint_axis_error_rad
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
 
@@ -65,6 +69,17 @@ class Prepared:
     """The ways to ask beside the one as given."""
     detail_px: int
     close: bool
+    known: "Known | None" = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a part before the network is asked about it."""
+
+    joint: JointMotion
+    """Network's frame; an answer of another type or axis is not believed."""
+    others: Bool[Tensor, "side side"]
+    """What of the first view belongs to other parts, on the network's grid of splats."""
 
 
 def prepare(
@@ -116,6 +131,10 @@ def ask_network(group: Sequence[Prepared], model: LoadedModel) -> tuple[list[Con
     device = next(network.parameters()).device
     samples = [prepared.inputs.to(device) for prepared in group]
     answers = consult(network, samples, [prepared.questions for prepared in group])
+    rows = [row for row, prepared in enumerate(group) if prepared.questions] if knows(network) else []
+    if rows:
+        for row, claim in zip(rows, claims_on(network, [samples[row] for row in rows]), strict=True):
+            answers[row] = replace(answers[row], claim=claim)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return answers, (time.perf_counter() - started) / len(group)
@@ -126,7 +145,6 @@ def finish(
     consultation: Consultation,
     model: LoadedModel,
     network_s: float,
-    without: Bool[Tensor, "side side"] | None = None,
 ) -> Prediction:
     """The prediction that the network's answers amount to.
 
@@ -135,9 +153,8 @@ def finish(
         consultation: what :func:`ask_network` gave.
         model: whose answers they are.
         network_s: seconds that the network took.
-        without: what of the first view is known not to be the part's.
     """
-    (found,) = finish_all([prepared], [consultation], model, network_s, without)
+    (found,) = finish_all([prepared], [consultation], model, network_s)
     return found.on_cpu()
 
 
@@ -146,7 +163,6 @@ def finish_all(
     consultations: Sequence[Consultation],
     model: LoadedModel,
     network_s: float,
-    without: Bool[Tensor, "side side"] | None = None,
 ) -> list[Prediction]:
     """:func:`finish` of several objects, read together on the network's device; their Gaussians stay there."""
     found: dict[int, Prediction] = {}
@@ -154,7 +170,7 @@ def finish_all(
         rows = [row for row, prepared in enumerate(group) if prepared.close == close]
         if rows:
             asked, told = [group[row] for row in rows], [consultations[row] for row in rows]
-            found |= zip(rows, _finished(asked, told, model, network_s, without), strict=True)
+            found |= zip(rows, _finished(asked, told, model, network_s), strict=True)
     return [found[row] for row in range(len(group))]
 
 
@@ -163,7 +179,6 @@ def _finished(
     consultations: Sequence[Consultation],
     model: LoadedModel,
     network_s: float,
-    without: Bool[Tensor, "side side"] | None,
 ) -> list[Prediction]:
     """The same of objects whose surfaces are all to be closed, or none of them."""
     started = time.perf_counter()
@@ -172,15 +187,21 @@ def _finished(
     fine: list[Float[Tensor, "b h w"]] = []
 
     def refine(probability: Float[Tensor, "b side side"]) -> Float[Tensor, "b side side"]:
-        known = probability if without is None else probability.masked_fill(without.to(device), 0.0)
-        fine.append(refined_parts(known, torch.stack([guide for guide, _ in pictures])))
+        own = [
+            p if q.known is None else p.masked_fill(q.known.others.to(device), 0.0)
+            for p, q in zip(probability, group, strict=True)
+        ]
+        fine.append(refined_parts(torch.stack(own), torch.stack([guide for guide, _ in pictures])))
         return interpolate(fine[0][:, None], probability.shape[1:], mode="area")[:, 0]
 
     concluded = conclude_all(consultations, refine, group[0].close)
     found = []
     for prepared, answers, part, (_, picture) in zip(group, concluded, fine[0], pictures, strict=True):
         best, source = answers[0], prepared.source
-        joints = distinct_joints([answer.joint for answer in answers])
+        joints = [answer.joint for answer in answers]
+        if prepared.known is not None:
+            joints = believed(joints, prepared.known.joint)
+        joints = distinct_joints(joints)
         gaussians, moving = best.gaussians, best.moving
         if picture is not None:
             gaussians, moving = detailed_answer(best, prepared.inputs, part, picture)
@@ -205,6 +226,17 @@ def _finished(
             )
         )
     return found
+
+
+def believed(joints: Sequence[JointMotion], known: JointMotion) -> list[JointMotion]:
+    """Joints, the surest first, those of another type or axis than the known one after all others; it if all are."""
+
+    def like(joint: JointMotion) -> bool:
+        turned = torch.rad2deg(joint_axis_error_rad(joint.axis, known.axis))
+        return joint.type == known.type and float(turned) <= DISTINCT_DEG
+
+    alike = [joint for joint in joints if like(joint)]
+    return (alike or [known]) + [joint for joint in joints if not like(joint)]
 
 
 def _pictures(

@@ -1,6 +1,6 @@
 """What the network eats: views, rays and drags of a batch of samples, in the frame of their first views."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -27,6 +27,13 @@ class NetworkInput(TensorRecord):
     """False for absent views; the first view is always present."""
     drags: Drags
     """[b, n] drags, n <= 10, in views that are present."""
+
+    def without_drags(self) -> "NetworkInput":
+        """The same samples, nothing pulled; as many places for drags whatever there were."""
+        b, device = len(self.view_valid), self.view_valid.device
+        nowhere = torch.zeros(b, 1, 2, device=device)
+        none = torch.zeros(b, 1, dtype=torch.bool, device=device)
+        return replace(self, drags=Drags(nowhere, nowhere, none.long(), none))
 
 
 def pooled_rgba(images: Float[Tensor, "b v 4 h w"], factor: int = 2) -> Float[Tensor, "b v 4 h2 w2"]:
