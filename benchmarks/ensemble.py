@@ -28,7 +28,8 @@ from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
-from partrm.inference.ensemble import REACH, Answer, Question, Refine, ask_well
+from partrm.inference.ensemble import REACH, Answer, Question, Refine, conclude, consult
+from partrm.inference.part_head import claims_on
 from partrm.inference.pipeline import refined_parts
 from partrm.metrics.motion import mask_iou
 from partrm.model.inputs import NetworkInput
@@ -38,17 +39,19 @@ BINS = (0.0, 0.6, 0.8, 0.9, 0.95, 1.0001)
 
 MIRRORED, FURTHER, BOTH = Question(mirror=True), Question(reach=REACH), Question(mirror=True, reach=REACH)
 
-WAYS: dict[str, tuple[Sequence[Question], bool]] = {
-    "single": ((), False),
-    "mirrored": ((MIRRORED,), False),
-    "mirrored, further": ((MIRRORED, FURTHER), False),
-    "mirrored, further, both": ((MIRRORED, FURTHER, BOTH), False),
-    "mirrored, further, refined": ((MIRRORED, FURTHER), True),
-    "mirrored, further, both, refined": ((MIRRORED, FURTHER, BOTH), True),
+WAYS: dict[str, tuple[Sequence[Question], bool, bool]] = {
+    "single": ((), False, False),
+    "mirrored": ((MIRRORED,), False, False),
+    "mirrored, further": ((MIRRORED, FURTHER), False, False),
+    "mirrored, further, both": ((MIRRORED, FURTHER, BOTH), False, False),
+    "mirrored, further, refined": ((MIRRORED, FURTHER), False, True),
+    "mirrored, further, claimed": ((MIRRORED, FURTHER), True, False),
+    "mirrored, further, claimed, refined": ((MIRRORED, FURTHER), True, True),
 }
-"""The other questions, and whether the mask follows the image's edges."""
+"""The other questions, whether what the small network says of the part counts, and whether the mask follows the image's
+edges."""
 
-READ = "mirrored, further, refined"
+READ = "mirrored, further, claimed, refined"
 """The way that `predict` asks, whose confidence is told."""
 
 
@@ -111,9 +114,11 @@ def asked(stage: MeshSamples, number: int, network: PartRMNetwork, size_px: int)
     batch = stage.batch([number], RunSettings(views=1, drags=1, framing="mask-box"), size_px)
     remembering, truth, found = Remembering(network), batch.truths[0], {}
     refine = refinement(batch.inputs.images[0, 0].cpu())
-    for name, (others, follows) in WAYS.items():
+    (claim,) = claims_on(network, [batch.inputs])
+    for name, (others, claimed, follows) in WAYS.items():
         remembering.images = 0
-        answer = ask_well(remembering, batch.inputs, others, refine if follows else None)[0]  # pyright: ignore[reportArgumentType]
+        (told,) = consult(remembering, [batch.inputs], [others])  # pyright: ignore[reportArgumentType]
+        answer = conclude(replace(told, claim=claim if claimed else None), refine if follows else None)[0]
         found[name] = {
             "right": is_right(answer, truth),
             "iou": iou(answer, truth),
