@@ -46,7 +46,8 @@ EXPECTED = {
         ((81, 119), (177, 123), (173, 183), (83, 178)), 0.88),
     "cabinet_photo.jpg": Expected("REVOLUTE", (0.01, -0.95, -0.31), 0.75,
         ((444, 332), (536, 356), (560, 350), (558, 482), (541, 488), (448, 453)), 0.82),
-    "refrigerator.png": Expected("REVOLUTE", (0.00, 0.95, 0.30), 1.53,
+    # Its drag ends where the door turns back in the picture: 1.4 and 1.9 rad end there alike.
+    "refrigerator.png": Expected("REVOLUTE", (0.00, 0.95, 0.30), 1.65,
         ((160, 128), (222, 116), (217, 252), (160, 290), (155, 288)), 0.85),
     "laptop.png": Expected("REVOLUTE", (-0.92, -0.18, 0.35), 0.47,
         ((76, 102), (243, 81), (201, 151), (66, 178)), 0.88),

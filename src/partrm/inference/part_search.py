@@ -47,7 +47,7 @@ they are about its joint, and the logarithm of how many they are. Fitted by ``be
 
 BIAS = -3.85
 
-MIN_CONFIDENCE = 0.5
+MIN_CONFIDENCE = 0.4
 """Below it a part is left out by default."""
 
 
@@ -61,6 +61,8 @@ class Proposal:
 
     mask: Bool[Tensor, "side side"]
     """On the network's grid of splats."""
+    probability: Float[Tensor, "side side"]
+    """That it is moved, zero off the mask."""
     joint: JointMotion
     """That its pixels vote for, opened a little, network's frame."""
     evidence: tuple[float, ...]
@@ -102,7 +104,8 @@ def propose(maps: PartMaps, alpha: Float[Tensor, "side side"], camera: Cameras) 
             siblings = (sizes > SIBLING * sizes[number]) & (torch.arange(len(wholes)) != number)
             joint = maps.joint(mask)
             drag = pull_of(mask, joint, maps.points, camera)
-            found.append(Proposal(mask, joint, evidence_of(mask, maps), wholes[siblings].any(0), *drag))
+            likely = torch.where(mask, maps.movable, 0.0)
+            found.append(Proposal(mask, likely, joint, evidence_of(mask, maps), wholes[siblings].any(0), *drag))
     return sorted(found, key=lambda proposal: -proposal.confidence)[:MAX_PROPOSALS]
 
 
@@ -161,7 +164,7 @@ def find_parts(
     parts = []
     for number, proposal in enumerate(found, start=1):
         prepared = prepare(views, drag_of(views, proposal), True, detail_px, close=True)
-        prepared = replace(prepared, known=Known(proposal.joint, proposal.others))
+        prepared = replace(prepared, known=Known(proposal.joint, proposal.probability, proposal.others))
         (consultation,), seconds = ask_network([prepared], model)
         parts.append(FoundPart(finish(prepared, consultation, model, seconds), proposal.confidence))
         advance(number, len(found))

@@ -78,8 +78,20 @@ class Known:
 
     joint: JointMotion
     """Network's frame; an answer of another type or axis is not believed."""
+    probability: Float[Tensor, "side side"]
+    """That what the first view shows belongs to it, on the network's grid of splats."""
     others: Bool[Tensor, "side side"]
-    """What of the first view belongs to other parts, on the network's grid of splats."""
+    """What of the first view belongs to other parts."""
+
+    def heard(self, probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
+        """Where the first view shows the part, by the network's answers and what is known."""
+        device = probability.device
+        mean = probability.lerp(self.probability.to(probability), KNOWN_WEIGHT)
+        return mean.masked_fill(self.others.to(device), 0.0)
+
+
+KNOWN_WEIGHT = 0.7
+"""What is known counts so much beside the answers."""
 
 
 def prepare(
@@ -188,8 +200,8 @@ def _finished(
 
     def refine(probability: Float[Tensor, "b side side"]) -> Float[Tensor, "b side side"]:
         own = [
-            p if q.known is None else p.masked_fill(q.known.others.to(device), 0.0)
-            for p, q in zip(probability, group, strict=True)
+            one if prepared.known is None else prepared.known.heard(one)
+            for one, prepared in zip(probability, group, strict=True)
         ]
         fine.append(refined_parts(torch.stack(own), torch.stack([guide for guide, _ in pictures])))
         return interpolate(fine[0][:, None], probability.shape[1:], mode="area")[:, 0]
