@@ -117,10 +117,19 @@ def test_a_claim_is_of_the_part_that_most_drags_start_on():
 
 def test_a_claim_moves_the_answers_mask_as_far_as_it_is_sure():
     joint = JointMotion(JointType.REVOLUTE, torch.tensor([0.0, 1.0, 0.0]), torch.zeros(3), 0.5, 0.9)
-    answered, claimed = torch.full((4, 4), 0.4), torch.full((4, 4), 0.9)
-    assert torch.allclose(Claim(claimed, True, 1.0).heard(answered, joint), torch.tensor(0.65))
-    assert torch.allclose(Claim(claimed, False, 1.0).heard(answered, joint), torch.tensor(0.525))
-    assert torch.equal(Claim(claimed, True, 0.0).heard(answered, joint), answered)
+    whole = torch.ones(4, 4, dtype=torch.bool)
+    answered, claimed = torch.zeros(4, 4), torch.zeros(4, 4)
+    answered[:2], answered[2], claimed[:3] = 0.9, 0.4, 0.9
+
+    def heard(turns: bool, sure: float, of: torch.Tensor = claimed, shown: torch.Tensor = whole) -> torch.Tensor:
+        return Claim(of, shown, turns, sure).heard(answered, joint)
+
+    assert torch.equal(heard(True, 1.0) > 0.5, claimed > 0.5)
+    assert float(heard(True, 1.0)[0, 0]) > 0.99, "where both say so it is sure"
+    assert torch.equal(heard(False, 0.3) > 0.5, answered > 0.5), "half of it for another type"
+    assert torch.equal(heard(True, 0.0) > 0.5, answered > 0.5)
+    assert torch.equal(heard(True, 1.0, claimed.flip(0)), answered), "a claim on another part"
+    assert torch.equal(heard(True, 1.0, claimed, ~whole & (answered > 0.5)), answered), "not of the object"
 
 
 def test_joints_of_another_kind_than_the_known_one_come_last():

@@ -197,22 +197,40 @@ Refine = Callable[[Float[Tensor, "b side side"]], Float[Tensor, "b side side"]]
 CLAIM_WEIGHT = 0.5
 """What a sure claim of the answer's type of joint counts on where the part is; one of the other type counts half."""
 
+SAME_PART = 0.5
+"""Intersection over union with the answers' mask from which a claim is of the same part, and heard."""
+
+SHARPER = 4.0
+"""Log-odds of a mean of two are multiplied by it: where they agree it is sure, however far from 0 and 1 either stays."""
+
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said, without the drag, of the part that it starts on (:mod:`partrm.inference.part_head`)."""
+    """What is said, without the drag, of the part that it starts on (:mod:`partrm.inference.part_head`), on the CPU."""
 
     probability: Float[Tensor, "side side"]
-    """That what a pixel of the first view shows belongs to it, on the CPU."""
+    """That what a pixel of the first view shows belongs to it."""
+    shown: Bool[Tensor, "side side"]
+    """Where the first view shows the object."""
     turns: bool
     sure: float
     """Of its joint, [0, 1]."""
 
     def heard(self, probability: Float[Tensor, "side side"], joint: JointMotion) -> Float[Tensor, "side side"]:
         """The probability by answers and claim; ``joint`` is that of the answers."""
+        answered, claimed = (probability.cpu() > 0.5) & self.shown, self.probability > 0.5
+        if int((answered & claimed).sum()) < SAME_PART * int((answered | claimed).sum()):
+            return probability
         same = self.turns == (joint.type == JointType.REVOLUTE)
-        weight = CLAIM_WEIGHT * self.sure * (1.0 if same else 0.5)
-        return probability.lerp(self.probability.to(probability), weight)
+        return of_both(probability, self.probability, CLAIM_WEIGHT * self.sure * (1.0 if same else 0.5))
+
+
+def of_both(
+    answered: Float[Tensor, "side side"], claimed: Float[Tensor, "side side"], weight: float
+) -> Float[Tensor, "side side"]:
+    """The mean of two probabilities, the second's weight given; sharper."""
+    mean = answered.lerp(claimed.to(answered), weight)
+    return torch.sigmoid(SHARPER * torch.logit(mean, eps=0.02))
 
 
 @dataclass(frozen=True)

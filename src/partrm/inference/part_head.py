@@ -190,4 +190,4 @@ def claim_of(maps: PartMaps, alpha: Float[Tensor, "side side"], drags: Drags) ->
         return None
     mask = groups[int(touched.argmax())]
     turns, sure = maps.sureness(mask)
-    return Claim(torch.where(mask, maps.movable, 0.0), turns, sure)
+    return Claim(torch.where(mask, maps.movable, 0.0), alpha > 0.5, turns, sure)

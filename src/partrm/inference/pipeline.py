@@ -33,6 +33,7 @@ from partrm.inference.ensemble import (
     conclude_all,
     consult,
     distinct_joints,
+    of_both,
 )
 from partrm.inference.part_head import claims_on, knows
 from partrm.inference.prediction import Prediction
@@ -85,9 +86,8 @@ class Known:
 
     def heard(self, probability: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
         """Where the first view shows the part, by the network's answers and what is known."""
-        device = probability.device
-        mean = probability.lerp(self.probability.to(probability), KNOWN_WEIGHT)
-        return mean.masked_fill(self.others.to(device), 0.0)
+        mean = of_both(probability, self.probability, KNOWN_WEIGHT)
+        return mean.masked_fill(self.others.to(mean.device), 0.0)
 
 
 KNOWN_WEIGHT = 0.7
