@@ -201,7 +201,7 @@ SAME_PART = 0.5
 """Intersection over union with the answers' mask from which a claim is of the same part, and heard."""
 
 SHARPER = 4.0
-"""Log-odds of a mean of two are multiplied by it: where they agree it is sure, however far from 0 and 1 either stays."""
+"""Log-odds of a mean of two are multiplied by it: where they agree it is sure, however far from 0 and 1 each stays."""
 
 
 @dataclass(frozen=True)
