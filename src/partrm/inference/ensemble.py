@@ -200,8 +200,9 @@ CLAIM_WEIGHT = 0.5
 SAME_PART = 0.5
 """Intersection over union with the answers' mask from which a claim is of the same part, and heard."""
 
-SHARPER = 4.0
-"""Log-odds of a mean of two are multiplied by it: where they agree it is sure, however far from 0 and 1 each stays."""
+SHARPER = 6.0
+"""Log-odds of a mean are multiplied by 1 and so many times the second's weight: where both agree it is sure, however
+far from 0 and 1 each stays."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def of_both(
 ) -> Float[Tensor, "side side"]:
     """The mean of two probabilities, the second's weight given; sharper."""
     mean = answered.lerp(claimed.to(answered), weight)
-    return torch.sigmoid(SHARPER * torch.logit(mean, eps=0.02))
+    return torch.sigmoid((1 + SHARPER * weight) * torch.logit(mean, eps=0.01))
 
 
 @dataclass(frozen=True)
