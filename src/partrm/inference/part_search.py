@@ -2,7 +2,7 @@
 
 Data flow::
 
-    SourceViews ─► part_maps ─► propose ─► ask_network, finish ─► FoundPart
+    SourceViews ─► maps_of ─► propose ─► ask_network, finish ─► FoundPart
 """
 
 import math
@@ -93,7 +93,7 @@ def propose(maps: PartMaps, alpha: Float[Tensor, "side side"], camera: Cameras) 
     """Groups of pixels that move together, the surest first.
 
     Args:
-        maps: what the head says.
+        maps: what the small network says.
         alpha: opacity of the object.
         camera: unbatched, that took the picture.
     """
