@@ -7,9 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from partrm.geometry.cameras import Cameras, crop_cameras, mask_boxes
 from partrm.geometry.drags import Drags
-from partrm.geometry.framing import first_crops, framing_of_crops, with_nominal_lens
 from partrm.geometry.joints import JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.geometry.transforms import screw_motion, transform_points
@@ -18,9 +16,15 @@ from partrm.model.part_network import OPENED_RAD, OPENED_UNITS
 from partrm.objects.materials import MaterialTable
 from partrm.rendering.meshes import MeshScene, SurfaceMaps, trace_surfaces
 from partrm.synthesis.augmentation import PhotometricJitter
-from partrm.synthesis.posed_scenes import MASK_BOX_PX, PosedBatch, framed_as_cropped, pose_batch, silhouettes
-from partrm.synthesis.sampler import SampleConfig, photographed, render_inputs, rough_boxes
-from partrm.synthesis.scenarios import JointTables, sample_photographs, sample_scenarios, uniform
+from partrm.synthesis.posed_scenes import PosedBatch
+from partrm.synthesis.sampler import (
+    SampleConfig,
+    photographed,
+    posed_for_photographs,
+    render_inputs,
+    told_cameras,
+)
+from partrm.synthesis.scenarios import JointTables
 
 LEAST_CELLS = 20
 """Parts that show fewer cells do not count, neither as moving nor as still."""
@@ -88,44 +92,26 @@ def make_part_samples(
     generator: torch.Generator,
 ) -> PartSamples:
     """Pictures of the given objects, drawn as :func:`partrm.synthesis.sampler.make_samples` draws those of training."""
-    scenario = sample_scenarios(tables, objects, config.scenario, generator)
-    photographs = sample_photographs(len(objects), MASK_BOX_PX, config.scenario, generator)
-    framing = framing_of_crops(photographs, torch.zeros_like(photographs.positions))
-    first = first_crops(photographs.fovy_rad, MASK_BOX_PX)
-    posed = pose_batch(scene, tables, scenario, framing, first, materials, config.augment, generator, config.lighting)
-    boxes = mask_boxes(silhouettes(scene, posed, photographs[:, None])[:, 0])
-    if config.augment:
-        boxes = rough_boxes(boxes, config, generator)
-    return pictures_of(scene, tables, framed_as_cropped(posed, crop_cameras(photographs, boxes)), config, generator)
+    posed = posed_for_photographs(scene, tables, objects, materials, config, generator)
+    return pictures_of(scene, tables, posed, config, generator)
 
 
 def pictures_of(
     scene: MeshScene, tables: JointTables, posed: PosedBatch, config: SampleConfig, generator: torch.Generator
 ) -> PartSamples:
     """Render a posed batch, and tell its parts."""
-    b, size = len(posed.scenario.object), config.image_size_px
+    b, size, single = len(posed.scenario.object), config.image_size_px, replace(config, views=1)
     taken = posed.first.resized(size)
     in_object = posed.framing.cameras_to_object(taken)
-    images = render_inputs(scene, posed, in_object, replace(config, views=1))
+    images = render_inputs(scene, posed, in_object, single)
     if config.augment:
-        images = photographed(images, PhotometricJitter.random(b, generator), config, generator)
+        images = photographed(images, PhotometricJitter.random(b, generator), single, generator)
     maps = trace_surfaces(scene, posed.instances, in_object.resized(size // 2))
-    device = images.device
-    none = Drags(
-        torch.zeros(b, 1, 2, device=device), torch.zeros(b, 1, 2, device=device),
-        torch.zeros(b, 1, dtype=torch.long, device=device), torch.zeros(b, 1, dtype=torch.bool, device=device),
-    )  # fmt: skip
-    cameras = told_camera(taken, config, generator)
-    inputs = NetworkInput(images, cameras, torch.ones(b, 1, dtype=torch.bool, device=device), none)
+    alone = torch.ones(b, 1, dtype=torch.bool, device=images.device)
+    nowhere = torch.zeros(b, 1, 2, device=images.device)
+    none = Drags(nowhere, nowhere, torch.zeros_like(alone).long(), torch.zeros_like(alone))
+    inputs = NetworkInput(images, told_cameras(taken, single, generator), alone, none)
     return PartSamples(inputs, part_targets(tables, posed, maps))
-
-
-def told_camera(taken: Cameras, config: SampleConfig, generator: torch.Generator) -> Cameras:
-    """What the network is told of cameras [b, 1]: often the nominal one, as of photographs."""
-    told = uniform((len(taken.fovy_rad),), 0.0, 1.0, generator) < (config.told_lens if config.augment else 0.0)
-    nominal = with_nominal_lens(taken)
-    T = torch.where(told[:, None, None, None], taken.T_world_camera, nominal.T_world_camera)
-    return replace(taken, T_world_camera=T, fovy_rad=torch.where(told[:, None], taken.fovy_rad, nominal.fovy_rad))
 
 
 def part_targets(tables: JointTables, posed: PosedBatch, maps: SurfaceMaps) -> PartTargets:

@@ -135,6 +135,21 @@ def make_samples(
 
     Rows that still show too little have ``valid`` False.
     """
+    posed = posed_for_photographs(scene, tables, objects, materials, config, generator)
+    shown = motion_shown(scene, posed, config)
+    keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
+    return samples_of(scene, tables, posed[keep], shown[keep], config, generator)
+
+
+def posed_for_photographs(
+    scene: MeshScene,
+    tables: JointTables,
+    objects: Int[Tensor, " b"],
+    materials: MaterialTable,
+    config: SampleConfig,
+    generator: torch.Generator,
+) -> PosedBatch:
+    """Objects in drawn states before drawn cameras, in the frames of crops about their mask boxes."""
     scenario = sample_scenarios(tables, objects, config.scenario, generator)
     photographs = sample_photographs(len(objects), MASK_BOX_PX, config.scenario, generator)
     framing = framing_of_crops(photographs, torch.zeros_like(photographs.positions))
@@ -143,10 +158,7 @@ def make_samples(
     boxes = mask_boxes(silhouettes(scene, posed, photographs[:, None])[:, 0])
     if config.augment:
         boxes = rough_boxes(boxes, config, generator)
-    posed = framed_as_cropped(posed, crop_cameras(photographs, boxes))
-    shown = motion_shown(scene, posed, config)
-    keep = torch.argsort(shown.int(), descending=True, stable=True)[: batch or len(objects)]
-    return samples_of(scene, tables, posed[keep], shown[keep], config, generator)
+    return framed_as_cropped(posed, crop_cameras(photographs, boxes))
 
 
 def motion_shown(scene: MeshScene, posed: PosedBatch, config: SampleConfig) -> Bool[Tensor, " b"]:
