@@ -20,7 +20,7 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.ensemble import conclude, consult
-from partrm.inference.pipeline import detailed_answer, refined_part
+from partrm.inference.pipeline import detailed_answer, refined_parts
 from partrm.metrics.images import composite_on_white, psnr, ssim
 from partrm.model.checkpoints import load_model
 from partrm.model.inputs import NetworkInput, pooled_rgba
@@ -68,7 +68,7 @@ def states(network: torch.nn.Module, sample: Samples, picture_px: int) -> dict[s
     images[:, 0] = shown
     inputs = NetworkInput(images, sample.inputs.cameras.resized(size), sample.inputs.view_valid, sample.inputs.drags)
     (told,) = consult(network, [inputs], [()])
-    fine = refined_part(told.best.probability, picture[0])
+    fine = refined_parts(told.best.probability[None], picture[:1])[0]
     found = {}
     for name, close in (("network's splats", False), ("closed", True)):
         answer = conclude(told, close=close)[0]

@@ -29,7 +29,7 @@ from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
 from partrm.inference.ensemble import REACH, Answer, Question, Refine, conclude, consult
-from partrm.inference.part_head import claims_on
+from partrm.inference.part_maps import claims_on
 from partrm.inference.pipeline import refined_parts
 from partrm.metrics.motion import mask_iou
 from partrm.model.inputs import NetworkInput

@@ -44,6 +44,19 @@ def generator():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A model of random weights, out of a folder."""
+    from partrm import PartRM
+    from partrm.model.checkpoints import save_checkpoint
+    from partrm.model.network import TINY, PartRMNetwork
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
+    return PartRM.from_pretrained(folder, "cpu")
+
+
 @pytest.fixture
 def disk(tmp_path):
     """Lays a tmpfs of so many KiB over a folder."""

@@ -23,21 +23,12 @@ from partrm.imaging.images import as_rgba, load_image, save_image
 from partrm.inference.batch import Job
 from partrm.inference.source import DragError, check_drags
 from partrm.model.checkpoints import CheckpointError, save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 
 ROOT = Path(__file__).parents[1]
 MICROWAVE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
 DRAG = (164, 170, 112, 203)
 SMALL_DRAG = (60, 60, 40, 60)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("api") / "tiny"
-    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
-    return PartRM.from_pretrained(folder, "cpu")
 
 
 @pytest.fixture(scope="module")

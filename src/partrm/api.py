@@ -270,7 +270,7 @@ class PartRM:
             NoPartsError: nothing is found.
             ImageError: an image that cannot be used.
             CheckpointError: weights that do not tell parts and joints.
-            PartHeadError: weights of another shape than the bundled ones.
+            PartNetworkError: weights of another shape than the bundled ones.
             ConfigError: a confidence or a detail out of its range.
         """
         views = image

@@ -11,7 +11,7 @@ from PIL import Image
 import partrm
 from partrm.cli import main
 from partrm.imaging.images import save_image
-from partrm.inference import part_head, part_search
+from partrm.inference import part_maps, part_search
 
 DRAWERS = Path(partrm.__file__).parent / "example_images" / "drawers.png"
 
@@ -41,7 +41,7 @@ def test_parts_are_numbered_written_and_exported(tmp_path, monkeypatch, capsys):
 
 
 def test_nothing_that_moves_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(part_head, "MIN_MOVABLE", 1.0)
+    monkeypatch.setattr(part_maps, "MIN_MOVABLE", 1.0)
     arguments = ["--no-asset", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert main(["parts", str(DRAWERS), *arguments]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()

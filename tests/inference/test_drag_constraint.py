@@ -12,6 +12,7 @@ from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
+from partrm.inference.joint_fit import JointBatch
 from partrm.inference.reading import Reading
 from partrm.model.inputs import NetworkInput
 
@@ -30,11 +31,20 @@ def ends_of(joint: JointMotion, points: torch.Tensor) -> torch.Tensor:
     return cameras(len(points)).project(moved[:, None])[0][:, 0] / 64
 
 
+def constrained(joint: JointMotion, points: torch.Tensor, ends: torch.Tensor) -> JointMotion:
+    count = len(points)
+    seen_from, touched = cameras(max(1, count)), torch.full((1, max(1, count)), count > 0)
+    points, ends = (points, ends) if count else (torch.zeros(1, 3), torch.zeros(1, 2))
+    told = constrain_to_drags(JointBatch.of([joint]), points[None], ends[None], seen_from[None], touched)
+    (agreed,) = told.unbatched()
+    return agreed
+
+
 @pytest.mark.parametrize("joint", [DOOR, DRAWER])
 def test_a_wrong_amount_is_mended_by_the_drags_and_a_right_one_stays(joint: JointMotion) -> None:
     ends = ends_of(joint, POINTS)
     for factor in (0.75, 1.0, 1.2):
-        agreed = constrain_to_drags(replace(joint, amount=factor * joint.amount), POINTS, ends, cameras(2))
+        agreed = constrained(replace(joint, amount=factor * joint.amount), POINTS, ends)
         assert abs(agreed.amount - joint.amount) < 0.35 * abs(factor - 1) * joint.amount + 2e-3
         assert torch.equal(agreed.axis, joint.axis)
 
@@ -42,7 +52,7 @@ def test_a_wrong_amount_is_mended_by_the_drags_and_a_right_one_stays(joint: Join
 def test_a_motion_the_other_way_turns_the_axis() -> None:
     slide = replace(DRAWER, axis=torch.tensor([1.0, 0.0, 0.0]))
     ends = ends_of(replace(slide, amount=-0.05), POINTS)
-    agreed = constrain_to_drags(replace(slide, amount=0.02), POINTS, ends, cameras(2))
+    agreed = constrained(replace(slide, amount=0.02), POINTS, ends)
     assert torch.equal(agreed.axis, -slide.axis)
     assert 0.03 < agreed.amount <= 0.05
 
@@ -50,13 +60,15 @@ def test_a_motion_the_other_way_turns_the_axis() -> None:
 def test_one_wild_drag_does_not_rule() -> None:
     """No amount brings the point there: the network's amount stays, about."""
     ends = ends_of(DOOR, POINTS[:1]) + torch.tensor([[0.0, 0.6]])
-    agreed = constrain_to_drags(DOOR, POINTS[:1], ends, cameras(1))
+    agreed = constrained(DOOR, POINTS[:1], ends)
     assert abs(agreed.amount - DOOR.amount) < 0.5
 
 
 def test_no_touched_point_leaves_the_joint() -> None:
-    none = torch.zeros(0, 3)
-    assert constrain_to_drags(DOOR, none, torch.zeros(0, 2), cameras(0)) is DOOR
+    agreed = constrained(DOOR, torch.zeros(0, 3), torch.zeros(0, 2))
+    assert (agreed.type, agreed.amount, agreed.confidence) == (DOOR.type, DOOR.amount, DOOR.confidence)
+    assert torch.equal(agreed.axis, DOOR.axis)
+    assert torch.equal(agreed.pivot, DOOR.pivot)
 
 
 def test_touched_points_lie_on_the_start_rays_at_the_parts_depth() -> None:
@@ -80,8 +92,9 @@ def test_touched_points_lie_on_the_start_rays_at_the_parts_depth() -> None:
     drags = Drags(start, start + 0.1, torch.tensor([[0, 0, 2, 0]]), torch.tensor([[True, True, True, False]]))
     batched = Cameras(orbit.T_world_camera[None], orbit.fovy_rad[None], 64, 64)
     inputs = NetworkInput(torch.zeros(1, 4, 4, 64, 64), batched, torch.ones(1, 4, dtype=torch.bool), drags)
-    points, ends, seen_from = drag_anchors(output, inputs, 0)
-    assert len(points) == 2  # the second start shows what stays, the fourth is padding
+    points, ends, seen_from, touched = drag_anchors(output, inputs)
+    assert touched.tolist() == [[True, False, True, False]]  # the second start shows what stays, the fourth is padding
+    points, ends, seen_from = points[touched], ends[touched], seen_from[touched]
     torch.testing.assert_close(ends, start[0, [0, 2]] + 0.1)
     pixels, depths = seen_from.project(points[:, None])
     torch.testing.assert_close(pixels[:, 0] / 64, start[0, [0, 2]])

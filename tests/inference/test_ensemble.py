@@ -8,15 +8,16 @@ from torch.testing import assert_close
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import matrix_from_quaternion, transform_points
+from partrm.inference import ensemble
 from partrm.inference.decode import run_network
 from partrm.inference.ensemble import (
     AS_GIVEN,
     OTHERS,
     REACH,
     Question,
-    ask,
-    ask_well,
     chance_right,
+    conclude,
+    consult,
     differ,
     distinct_joints,
     first_view_alone,
@@ -30,6 +31,16 @@ from partrm.inference.ensemble import (
 from partrm.model.network import TINY, PartRMNetwork
 
 MIRROR = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+
+
+def asked(network, inputs, others=OTHERS, refine=None):
+    """The surest answer, then the others."""
+    return conclude(consult(network, [inputs], [others])[0], refine)
+
+
+def ask(network, inputs, questions):
+    """The answers to some questions about one sample, all in one batch."""
+    return [answer for answer, _ in ensemble._asked(network, [inputs] * len(questions), questions)]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +72,7 @@ def test_a_mirrored_joint_moves_mirrored_points_to_mirrored_places(kind, generat
 
 
 def test_chance_grows_with_confidence_and_with_agreement(network, inputs):
-    answers = ask_well(network, inputs)
+    answers = asked(network, inputs)
     slide, turn = some_joint(JointType.PRISMATIC), some_joint(JointType.REVOLUTE)
 
     def chance(confidence, *others):
@@ -133,10 +144,10 @@ def test_drags_pulled_further_start_where_they_did(inputs):
 
 
 def test_the_other_answers_come_the_surest_first(network, inputs):
-    best, *others = ask_well(network, inputs)
+    best, *others = asked(network, inputs)
     confidences = [answer.joint.confidence for answer in others if answer.question != AS_GIVEN]
     assert confidences == sorted(confidences, reverse=True)
-    alone = ask_well(network, inputs, ())
+    alone = asked(network, inputs, ())
     assert len(alone) == 1
     (plain,) = ask(network, inputs, [AS_GIVEN])
     assert_close(alone[0].probability, plain.probability, atol=1e-3, rtol=0)
@@ -145,17 +156,20 @@ def test_the_other_answers_come_the_surest_first(network, inputs):
 
 def test_a_surer_answer_with_another_joint_wins(network, inputs, monkeypatch):
     """Only the mirrored question finds a hinge, and it is sure of it: it is asked again in full, and taken."""
-    from partrm.inference import ensemble
 
-    def read(output, drawn, sample=0, reach=1.0):
-        joint = READ(output, drawn, sample, reach)
-        mirrored = bool((drawn.drags.start != inputs.drags.start).any())
-        kind, confidence = (JointType.REVOLUTE, 0.9) if mirrored and reach == 1.0 else (JointType.PRISMATIC, 0.4)
-        return replace(joint, type=kind, confidence=confidence)
+    def read(output, drawn, reach):
+        def told(row, joint):
+            mirrored = bool((drawn.drags.start[row] != inputs.drags.start[0]).any())
+            sure = mirrored and float(reach[row]) == 1.0
+            return replace(
+                joint, type=JointType.REVOLUTE if sure else JointType.PRISMATIC, confidence=0.9 if sure else 0.4
+            )
 
-    READ = ensemble.read_joint
-    monkeypatch.setattr(ensemble, "read_joint", read)
-    best, *others = ask_well(network, inputs)
+        return [told(row, joint) for row, joint in enumerate(READ(output, drawn, reach))]
+
+    READ = ensemble.read_joints
+    monkeypatch.setattr(ensemble, "read_joints", read)
+    best, *others = asked(network, inputs)
     assert best.question == Question(mirror=True)
     assert best.joint.type == JointType.REVOLUTE
     assert others[0].question == AS_GIVEN
@@ -165,7 +179,7 @@ def test_the_refined_mask_decides_which_seen_splats_move(network, inputs):
     side = TINY.image_size_px // 2
     left = torch.zeros(side, side)
     left[:, : side // 2] = 1.0
-    best, *_ = ask_well(network, inputs, (), refine=lambda probability: left[None])
+    best, *_ = asked(network, inputs, (), refine=lambda probability: left[None])
     assert_close(best.probability, left, atol=1e-3, rtol=0)
     visible = best.surface.opacities >= 0.005
     assert best.moving[: best.shown].tolist() == (left.flatten() > 0.5)[visible].tolist()

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from partrm.geometry.joints import JointType
+from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import screw_motion, transform_points
-from partrm.inference.joint_fit import estimate_joint, joint_from_votes
+from partrm.inference.joint_fit import estimate_joint, joints_from_votes
 
 
 def moved_cloud(prismatic: bool, amount: float, seed: int, noise: float = 0.0):
@@ -61,6 +61,11 @@ def test_weights_choose_the_part() -> None:
 def test_no_weight_is_an_error() -> None:
     with pytest.raises(ValueError, match="positive weight"):
         estimate_joint(torch.zeros(3, 3), torch.zeros(3, 3), torch.zeros(3))
+
+
+def joint_from_votes(*votes: torch.Tensor) -> JointMotion:
+    (joint,) = joints_from_votes(*(values[None] for values in votes)).unbatched()
+    return joint
 
 
 def votes_for(axis, pivot, prismatic: bool, amount: float, points, seed: int, noise: float) -> tuple:

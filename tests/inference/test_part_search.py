@@ -17,7 +17,7 @@ from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import rotation_from_axis_angle
 from partrm.inference import part_search
 from partrm.inference.ensemble import OTHERS, Claim, conclude, consult
-from partrm.inference.part_head import PartHeadError, PartMaps, claim_of, claims_on, parts_file
+from partrm.inference.part_maps import PartMaps, PartNetworkError, claim_of, claims_on, parts_file
 from partrm.inference.part_search import NoPartsError, proposals_in, propose
 from partrm.inference.pipeline import believed, network_input
 from partrm.inference.source import single_view
@@ -179,5 +179,5 @@ def test_nothing_sure_enough_is_an_error(base):
 
 def test_weights_of_another_shape_are_refused():
     tiny = LoadedModel(PartRMNetwork(TINY).eval(), "tiny", "0" * 16, TINY)
-    with pytest.raises(PartHeadError, match="bundled model's features"):
+    with pytest.raises(PartNetworkError, match="bundled model's features"):
         proposals_in(single_view(torch.ones(4, 64, 64), TINY.image_size_px, "auto"), tiny)

@@ -7,16 +7,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.testing import assert_close
 
-from partrm import PartRM
 from partrm.imaging.edge_aware import follow_edges, follow_edges_at_once
 from partrm.inference import batch, detail, ensemble, pipeline
 from partrm.inference.batch import Job
-from partrm.inference.decode import read_joint, read_joints, run_network
-from partrm.inference.detail import _to_outline, _to_outline_at_once
-from partrm.inference.joint_fit import joint_from_votes, joints_from_votes
-from partrm.model.checkpoints import save_checkpoint
+from partrm.inference.decode import read_joints, read_motion, run_network
+from partrm.inference.joint_fit import joints_from_votes
 from partrm.model.inputs import NetworkInput
-from partrm.model.network import TINY, PartRMNetwork
 
 
 def smooth(generator, shape, reach):
@@ -36,15 +32,6 @@ def test_edges_are_followed_alike():
         assert_close(found[row], torch.from_numpy(plain), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("width", [1, 2, 7, 64])
-def test_the_outline_is_as_far(width):
-    rng = np.random.default_rng(width)
-    shown = torch.from_numpy(rng.random((40, width)) < 0.9)
-    shown[0, 0] = False
-    where = torch.from_numpy(rng.integers(0, 40 * width, 300))
-    assert torch.equal(_to_outline_at_once(shown, where), _to_outline(shown, where))
-
-
 def votes(prismatic, generator):
     """Noisy votes of 50 points on a joint, every other without weight; one of them no number."""
     points = torch.randn(50, 3, generator=generator)
@@ -59,12 +46,12 @@ def votes(prismatic, generator):
     return points, turned + noise[0], weights, logit, axis + noise[1], offset + noise[2], angle
 
 
-def test_joints_are_voted_for_alike(generator):
+def test_joints_are_voted_for_as_alone_and_votes_without_weight_are_not_heard(generator):
     said = [votes(prismatic, generator) for prismatic in (True, False, False)]
     together = joints_from_votes(*(torch.stack(column) for column in zip(*said, strict=True))).unbatched()
     for one, joint in zip(said, together, strict=True):
         counted = one[2] > 0
-        alone = joint_from_votes(*(column[counted] for column in one))
+        (alone,) = joints_from_votes(*(column[None, counted] for column in one)).unbatched()
         assert joint.type == alone.type
         assert_close(joint.axis, alone.axis, atol=1e-6, rtol=0)
         assert_close(joint.pivot, alone.pivot, atol=1e-6, rtol=0)
@@ -77,14 +64,6 @@ def test_votes_without_weight_are_refused(generator):
     said[2] = torch.zeros(1, 50)
     with pytest.raises(ValueError, match="positive weight"):
         joints_from_votes(*said)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("together") / "tiny"
-    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
-    return PartRM.from_pretrained(folder, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +87,7 @@ def jobs(tmp_path_factory):
 
 
 def read_at_once(monkeypatch):
-    for module in (batch, pipeline, ensemble, detail):
+    for module in (batch, pipeline, detail):
         monkeypatch.setattr(module, "together", lambda device: True)
 
 
@@ -116,8 +95,8 @@ def test_joints_are_read_and_drags_heard_alike(tiny, jobs):
     samples = [tiny._prepared(job).inputs for job in (jobs[1], jobs[2], jobs[4])]
     inputs = NetworkInput.cat([ensemble.replace(one, drags=one.drags.padded(2)) for one in samples])
     reading = run_network(tiny.model.articulated, inputs)
-    for row, joint in enumerate(read_joints(reading, inputs, torch.tensor([1.0, 1.5, 1.0]))):
-        alone = read_joint(reading, inputs, row, 1.5 if row == 1 else 1.0)
+    for row, joint in enumerate(read_joints(reading, inputs)):
+        _, _, alone = read_motion(reading, inputs, row)
         assert joint.type == alone.type
         assert joint.amount == pytest.approx(alone.amount, abs=1e-5)
         assert_close(joint.axis, alone.axis, atol=1e-5, rtol=0)

@@ -9,13 +9,8 @@ from torch import Tensor
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 from partrm.inference.closing import with_closed_surfaces, with_flat_parts
-from partrm.inference.drag_constraint import (
-    all_drag_anchors,
-    constrain_all_to_drags,
-    constrain_to_drags,
-    drag_anchors,
-)
-from partrm.inference.joint_fit import estimate_joint, joint_from_votes, joints_from_votes
+from partrm.inference.drag_constraint import constrain_to_drags, drag_anchors
+from partrm.inference.joint_fit import JointBatch, estimate_joint, joints_from_votes
 from partrm.inference.multiview_consistency import agree
 from partrm.inference.reading import Reading
 from partrm.inference.space_carving import carve, free_space_violations
@@ -59,14 +54,15 @@ def reading_of(output: NetworkOutput, inputs: NetworkInput, close: bool = False)
 
 
 def read_motion(
-    output: Reading, inputs: NetworkInput, sample: int = 0, reach: float = 1.0
+    output: Reading, inputs: NetworkInput, sample: int = 0
 ) -> tuple[Gaussians, Bool[Tensor, " n"], JointMotion]:
     """What the network says of one sample of a batch, on the CPU: visible Gaussians, which move, and their joint.
 
-    See :func:`splats_of` and :func:`read_joint`.
+    See :func:`splats_of` and :func:`read_joints`.
     """
     gaussians, moving = splats_of(output, sample)
-    return gaussians.to("cpu"), moving.cpu(), read_joint(output, inputs, sample, reach)
+    (joint,) = read_joints(output.row(sample), inputs[sample : sample + 1])
+    return gaussians.to("cpu"), moving.cpu(), joint
 
 
 def splats_of(output: Reading, sample: int = 0) -> tuple[Gaussians, Bool[Tensor, " n"]]:
@@ -85,55 +81,29 @@ def splats_of(output: Reading, sample: int = 0) -> tuple[Gaussians, Bool[Tensor,
     return found if output.closed else widened(found, part), part
 
 
-def read_joint(output: Reading, inputs: NetworkInput, sample: int = 0, reach: float = 1.0) -> JointMotion:
-    """The joint of one sample of a batch, on the CPU.
+def read_joints(output: Reading, inputs: NetworkInput, reach: Float[Tensor, " b"] | None = None) -> list[JointMotion]:
+    """The joints of a batch.
 
-    It is read off the seen Gaussians' displacements and votes; how far it moved is agreed with the inputs' drags.
-    ``reach``: how many times as far the drags went that the network saw.
+    They are read off the seen Gaussians' displacements and votes; how far each moved is agreed with the inputs' drags.
+    ``reach``: how many times as far the drags of each went that the network saw.
     """
-    opacities, moving = output.gaussians.opacities[sample].cpu(), output.moving[sample].cpu()
-    visible = opacities >= MIN_OPACITY
-    chances = moving[visible]
-    part = chances > 0.5
-    # Where nothing is sure to move, all Gaussians vote with what they have.
-    weights = opacities[visible] * chances * (part if bool(part.any()) else 1.0)
-    views = output.view_valid.shape[1]
-    seen = output.view_valid[sample].cpu().repeat_interleave(len(visible) // views)[visible]
-    weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
-    votes = weights > 0  # the others add nothing to any sum, and are most
-    voting = visible.nonzero()[:, 0][votes]
-    witnesses = (
-        output.gaussians.means[sample].cpu()[voting],
-        output.displacement[sample].cpu()[voting],
-        weights[votes],
-    )
-    if output.votes is None:
-        joint = estimate_joint(*witnesses)
-    else:
-        said = (leaf[sample].cpu()[voting] for leaf in output.votes.leaves().values())
-        joint = joint_from_votes(*witnesses, *said)
-    joint = replace(joint, amount=joint.amount / reach)
-    return constrain_to_drags(joint, *drag_anchors(output, inputs, sample))
-
-
-def read_joints(output: Reading, inputs: NetworkInput, reach: Float[Tensor, " b"]) -> list[JointMotion]:
-    """:func:`read_joint` of all samples at once, on their device: its fast twin, the same but for rounding.
-
-    Args:
-        output: of a network that votes on joints.
-        inputs: likewise.
-        reach: of each sample.
-    """
-    assert output.votes is not None
-    opacities, moving = output.gaussians.opacities, output.moving
-    visible = opacities >= MIN_OPACITY
+    gaussians, moving = output.gaussians, output.moving
+    visible = gaussians.opacities >= MIN_OPACITY
     part = visible & (moving > 0.5)
-    weights = opacities * moving * torch.where(part.any(1, keepdim=True), part, visible)
+    # Where nothing is sure to move, all Gaussians vote with what they have.
+    weights = gaussians.opacities * moving * torch.where(part.any(1, keepdim=True), part, visible)
     seen = output.view_valid.repeat_interleave(visible.shape[1] // output.view_valid.shape[1], 1)
     weights = weights * torch.where(seen, 1.0, UNSEEN_VOTE)
-    joints = joints_from_votes(output.gaussians.means, output.displacement, weights, *output.votes.leaves().values())
-    joints = replace(joints, amount=joints.amount / reach)
-    return constrain_all_to_drags(joints, *all_drag_anchors(output, inputs)).unbatched()
+    if output.votes is None:
+        counted = weights > 0
+        rows = zip(gaussians.means, output.displacement, weights, counted, strict=True)
+        found = [estimate_joint(means[on], way[on], weight[on]) for means, way, weight, on in rows]
+        joints = JointBatch.of(found).to(weights.device)
+    else:
+        joints = joints_from_votes(gaussians.means, output.displacement, weights, *output.votes.leaves().values())
+    if reach is not None:
+        joints = replace(joints, amount=joints.amount / reach)
+    return constrain_to_drags(joints, *drag_anchors(output, inputs)).unbatched()
 
 
 def widened(gaussians: Gaussians, moving: Bool[Tensor, " n"]) -> Gaussians:

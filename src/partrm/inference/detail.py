@@ -55,9 +55,6 @@ WITHIN = 0.5
 MIST = 0.3
 """Opacity below which a splat that the image does not show is left out: guesses that thin are fog about the object."""
 
-PIXELS_AT_ONCE = 2**14
-"""Whose distances to the outline a GPU works out together, each along a whole row: for its memory."""
-
 PIXELS_IN_CACHE = 2**11
 """That a CPU works on together: what 25 cells tell of more would go through its memory a dozen times."""
 
@@ -228,7 +225,7 @@ def without_ghosts(
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
     strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
     ghost = stays | (gap < 0) | strays | (rest.opacities < MIST)
-    inside = (_to_outline_at_once if together(alpha.device) else _to_outline)(alpha > 0.5, where)
+    inside = _to_outline(alpha > 0.5, where)
     pixel = depth / camera.focal_px
     widest = torch.minimum(inside * WITHIN * pixel, gap.nan_to_num(torch.inf)).maximum(CLOSING * spacing_px * pixel)
     widened = replace(rest, scales=torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[:, None]))
@@ -255,21 +252,7 @@ def _slopes(
 
 def _to_outline(shown: Bool[Tensor, "h w"], where: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """From some pixels, by their indices, to the nearest one that is not shown (exact Euclidean distance)."""
-    return torch.from_numpy(distance_transform_edt(shown.numpy())).float().flatten()[where]
-
-
-def _to_outline_at_once(shown: Bool[Tensor, "h w"], where: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """:func:`_to_outline` on any device: the fast twin on a GPU, which looks along all columns of a row."""
-    height, width = shown.shape
-    row = torch.arange(height, device=shown.device, dtype=torch.float32)[:, None]
-    above = torch.where(shown, -torch.inf, row).cummax(0).values
-    below = torch.where(shown, torch.inf, row).flip(0).cummin(0).values.flip(0)
-    upright = torch.minimum(row - above, below - row) ** 2
-    column = torch.arange(width, device=shown.device)
-    nearest = [
-        (upright[some // width] + (column - some[:, None] % width) ** 2).amin(1) for some in where.split(PIXELS_AT_ONCE)
-    ]
-    return torch.cat(nearest).double().sqrt().float()
+    return torch.from_numpy(distance_transform_edt(shown.cpu().numpy())).float().flatten().to(where.device)[where]
 
 
 def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Float[Tensor, " pixels"]:
@@ -283,14 +266,12 @@ def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Floa
 def _mean_depths(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, " pixels"]:
     """Of the splats on each pixel, NaN where there are none."""
     cells, depths = _cells(gaussians, camera)
-    nowhere = torch.full((camera.height * camera.width,), torch.nan, device=depths.device)
-    if together(depths.device):  # scatter_reduce adds there in another order each time
-        count, total = (
-            torch.zeros_like(nowhere).index_put((cells,), values, accumulate=True)
-            for values in (torch.ones_like(depths), depths)
-        )
-        return torch.where(count > 0, total / count, nowhere)
-    return nowhere.scatter_reduce(0, cells, depths, "mean", include_self=False)
+    # Not scatter_reduce, which adds in another order each time on a GPU.
+    count, total = (
+        depths.new_zeros(camera.height * camera.width).index_put((cells,), values, accumulate=True)
+        for values in (torch.ones_like(depths), depths)
+    )
+    return torch.where(count > 0, total / count, torch.nan)
 
 
 def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
-from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import screw_motion, transform_points
 from partrm.inference.joint_fit import JointBatch
 from partrm.inference.reading import Reading
@@ -35,75 +35,14 @@ NEAREST_DEPTH = 0.05
 
 
 def drag_anchors(
-    output: Reading, inputs: NetworkInput, sample: int
-) -> tuple[Float[Tensor, "d 3"], Float[Tensor, "d 2"], Cameras]:
-    """The valid drags of one sample whose starts show opaque Gaussians that move, on the CPU.
+    output: Reading, inputs: NetworkInput
+) -> tuple[Float[Tensor, "b d 3"], Float[Tensor, "b d 2"], Cameras, Bool[Tensor, "b d"]]:
+    """Where the drags of a batch touch the part, and where they shall take it.
 
     Returns:
         Points of the part that are touched, canonical frame: on the ray of each start, as deep as the Gaussians about
-        it; the ends of those drags, fractions of the image; the camera of each.
-    """
-    views = inputs.view_valid.shape[1]
-    side = math.isqrt(output.moving.shape[1] // views)
-    drags = inputs.drags[sample].to("cpu")
-    start, end, view = drags.start[drags.valid], drags.end[drags.valid], drags.view[drags.valid]
-    cameras = inputs.cameras[sample].to("cpu")[view]
-    means = output.gaussians.means[sample].cpu().unflatten(0, (views, side * side))[view]
-    shown = (output.moving[sample] * output.gaussians.opacities[sample]).cpu().unflatten(0, (views, side * side))[view]
-    centre = torch.arange(side) + 0.5
-    x, y = centre.repeat(side), centre.repeat_interleave(side)
-    near = torch.exp(-0.5 * ((x - side * start[:, :1]) ** 2 + (y - side * start[:, 1:]) ** 2))
-    weight = near * shown
-    depth = ((means - cameras.positions[:, None]) * cameras.T_world_camera[:, None, :3, 2]).sum(-1)
-    total = weight.sum(1)
-    touched = total > MIN_TOUCHED
-    depth = (depth * weight).sum(1) / total.clamp(min=1e-9)
-    across = (start - 0.5) * (depth * cameras.width / cameras.focal_px)[:, None]
-    local = torch.cat([across, depth[:, None]], 1)
-    points = transform_points(cameras.T_world_camera, local[:, None])[:, 0]
-    return points[touched], end[touched], cameras[touched]
-
-
-def constrain_to_drags(
-    joint: JointMotion, points: Float[Tensor, "d 3"], ends: Float[Tensor, "d 2"], cameras: Cameras
-) -> JointMotion:
-    """The joint with the amount that suits both the network's and the drags, each with its doubt (robustly).
-
-    Args:
-        joint: as read off the network's answer; its axis and pivot stay, but for the axis' sign.
-        points: touched points before the motion, in the joint's frame; none leave the joint as it is.
-        ends: where they shall arrive, fractions of the image.
-        cameras: [d] of the images that the drags are drawn in.
-    """
-    if len(points) == 0:
-        return joint
-    doubt = AMOUNT_SIGMA * joint.amount + MIN_AMOUNT_SIGMA[joint.type]
-    prismatic = torch.tensor(joint.type == JointType.PRISMATIC)
-
-    def cost(amounts: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        n = len(amounts)
-        T = screw_motion(joint.axis.expand(n, 3), joint.pivot.expand(n, 3), amounts, prismatic.expand(n))
-        moved = transform_points(T, points.expand(n, -1, -1))
-        pixels, depth = cameras.project(moved.transpose(0, 1))
-        missed = ((pixels / cameras.width - ends[:, None]).norm(dim=-1) / DRAG_SIGMA).clamp(max=1e3)
-        missed = torch.where(depth > NEAREST_DEPTH, missed, 1e3)
-        return _robust(missed).mean(0) + _robust((amounts - joint.amount) / doubt)
-
-    step = LARGEST[joint.type] / 360
-    coarse = torch.arange(-360, 361) * step
-    best = coarse[cost(coarse).argmin()]
-    fine = best + torch.linspace(-1, 1, 81) * step
-    amount = float(fine[cost(fine).argmin()])
-    return replace(joint, axis=joint.axis if amount >= 0 else -joint.axis, amount=abs(amount))
-
-
-def all_drag_anchors(
-    output: Reading, inputs: NetworkInput
-) -> tuple[Float[Tensor, "b d 3"], Float[Tensor, "b d 2"], Cameras, Bool[Tensor, "b d"]]:
-    """:func:`drag_anchors` of all samples at once, on their device: its fast twin.
-
-    Returns:
-        the same of all drags, and which of them count.
+        it; the ends of those drags, fractions of the image; the camera of each; and which of them count, as valid drags
+        whose starts show opaque Gaussians that move.
     """
     drags, views = inputs.drags, inputs.view_valid.shape[1]
     side = math.isqrt(output.moving_logit.shape[1] // views)
@@ -124,20 +63,20 @@ def all_drag_anchors(
     return points, drags.end, cameras, drags.valid & (total > MIN_TOUCHED)
 
 
-def constrain_all_to_drags(
+def constrain_to_drags(
     joints: JointBatch,
     points: Float[Tensor, "b d 3"],
     ends: Float[Tensor, "b d 2"],
     cameras: Cameras,
     touched: Bool[Tensor, "b d"],
 ) -> JointBatch:
-    """:func:`constrain_to_drags` of a batch at once: its fast twin, the same but for rounding.
+    """The joints with the amounts that suit both the network's and the drags, each with its doubt (robustly).
 
     Args:
-        joints: [b].
-        points: as :func:`all_drag_anchors` gives them, and what follows.
-        ends: fractions of the image.
-        cameras: [b, d].
+        joints: as read off the network's answer; axes and pivots stay, but for the axes' signs.
+        points: touched points before the motion, in the joints' frames.
+        ends: where they shall arrive, fractions of the image.
+        cameras: [b, d] of the images that the drags are drawn in.
         touched: which drags count; a joint without one stays.
     """
     found = joints.amount.float()[:, None]

@@ -17,8 +17,8 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import MIN_OPACITY, read_joint, read_joints, reading_of, splats_of
-from partrm.inference.reading import Reading, together
+from partrm.inference.decode import MIN_OPACITY, read_joints, reading_of, splats_of
+from partrm.inference.reading import Reading
 from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
@@ -149,14 +149,6 @@ class Answer:
         return int((self.surface.opacities >= MIN_OPACITY).sum())
 
 
-def ask(network: PartRMNetwork, inputs: NetworkInput, questions: Sequence[Question]) -> list[Answer]:
-    """The network's answers to questions about one sample [b = 1], all in one batch.
-
-    The amount of a drag that was pulled further is fitted back to the drag as given.
-    """
-    return [answer for answer, _ in _asked(network, [inputs] * len(questions), questions)]
-
-
 def _answers(
     reading: Reading, asked: NetworkInput, samples: Sequence[NetworkInput], questions: Sequence[Question]
 ) -> list[Answer]:
@@ -164,15 +156,10 @@ def _answers(
     rows = [reading.row(row) for row in range(len(samples))]
     # Their drags as given, in the questions' frames.
     as_given = [replace(question, reach=1.0) for question in questions]
-    if together(asked.images.device) and reading.votes is not None:
-        most = asked.drags.valid.shape[1]
-        drags = Drags.cat([q.drags_of(own.drags.padded(most)) for q, own in zip(as_given, samples, strict=True)])
-        reach = asked.images.new_tensor([question.reach for question in questions])
-        joints = read_joints(reading, replace(asked, drags=drags), reach)
-    else:
-        drawn = (q.asked_of(own) for q, own in zip(as_given, samples, strict=True))
-        told = zip(rows, drawn, questions, strict=True)
-        joints = [read_joint(one, inputs, 0, question.reach) for one, inputs, question in told]
+    most = asked.drags.valid.shape[1]
+    drags = Drags.cat([q.drags_of(own.drags.padded(most)) for q, own in zip(as_given, samples, strict=True)])
+    reach = asked.images.new_tensor([question.reach for question in questions])
+    joints = read_joints(reading, replace(asked, drags=drags), reach)
     return [_answer(one, joint, question) for one, joint, question in zip(rows, joints, questions, strict=True)]
 
 
@@ -207,7 +194,7 @@ far from 0 and 1 each stays."""
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said, without the drag, of the part that it starts on (:mod:`partrm.inference.part_head`), on the CPU."""
+    """What is said, without the drag, of the part that it starts on (:mod:`partrm.inference.part_maps`), on the CPU."""
 
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to it."""
@@ -311,20 +298,6 @@ def _questions_of(samples: Sequence[NetworkInput], questions: Sequence[Question]
 def _surer(other: Answer, best: Answer) -> bool:
     """Whether an answer is so much surer than the best one, and of another joint, that it is worth asking in full."""
     return other.joint.confidence > best.joint.confidence + MARGIN and differ(other.joint, best.joint)
-
-
-def ask_well(
-    network: PartRMNetwork, inputs: NetworkInput, others: Sequence[Question] = OTHERS, refine: Refine | None = None
-) -> tuple[Answer, ...]:
-    """The surest answer about one sample [b = 1], then the others, the surest first: consult, then conclude.
-
-    Args:
-        network: the weights.
-        inputs: the sample.
-        others: than the sample as given.
-        refine: see :func:`conclude`.
-    """
-    return conclude(consult(network, [inputs], [others])[0], refine)
 
 
 def conclude(consultation: Consultation, refine: Refine | None = None, close: bool = False) -> tuple[Answer, ...]:

@@ -1,5 +1,6 @@
 """From displaced points to the joint that moved them: weighted Procrustes fit, read off as a screw."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,52 +96,6 @@ def estimate_joint(
     )
 
 
-def joint_from_votes(
-    points: Float[Tensor, "n 3"],
-    displacement: Float[Tensor, "n 3"],
-    weights: Float[Tensor, " n"],
-    revolute_logit: Float[Tensor, " n"],
-    axis: Float[Tensor, "n 3"],
-    offset_to_axis: Float[Tensor, "n 3"],
-    angle: Float[Tensor, " n"],
-) -> JointMotion:
-    """The joint that points vote for, each with its weight; how far it moved is agreed with their displacements.
-
-    Args:
-        points: positions before the motion.
-        displacement: where each goes, minus where it was.
-        weights: how far each counts, >= 0.
-        revolute_logit: log-odds of a revolute joint.
-        axis: direction of the motion's axis; a short vector counts for less.
-        offset_to_axis: from each point to the axis, if the joint is revolute.
-        angle: radians turned, if the joint is revolute.
-
-    Raises:
-        ValueError: no positive weight, or values that are not finite.
-    """
-    votes = torch.cat([points, displacement, revolute_logit[:, None], axis, offset_to_axis, angle[:, None]], 1).double()
-    w = weights.double()
-    if not bool(w.sum() > 0) or not bool(torch.isfinite(votes).all()):
-        raise ValueError("a joint needs finite votes with some positive weight")
-    points, displacement, logit, axis, offset_to_axis, angles = votes.split((3, 3, 1, 3, 3, 1), 1)
-    centre, summed = _mean(points, w), _mean(axis, w)
-    direction = summed / summed.norm().clamp(min=1e-9)
-    if float(_mean(logit, w)) > 0:
-        pivot = _robust_mean(points + offset_to_axis, w)
-        pivot = pivot + direction * (direction @ (centre - pivot))
-        amount = 0.5 * (float(_robust_mean(angles, w)) + float(_turned(points - pivot, displacement, w, direction)))
-        kind = JointType.REVOLUTE
-    else:
-        pivot, kind = centre, JointType.PRISMATIC
-        amount = float(direction @ _robust_mean(displacement, w))
-    if amount < 0:
-        direction, amount = -direction, -amount
-    joint = JointMotion(kind, direction, pivot, amount, 1.0)
-    unexplained = _rms(displacement - _moved(points, joint), w) / _rms(displacement, w).clamp(min=1e-9)
-    confidence = float((1 - unexplained**2).clamp(0, 1))
-    return JointMotion(kind, direction.float(), pivot.float(), amount, confidence)
-
-
 @dataclass(frozen=True)
 class JointBatch(TensorRecord):
     """A batch of joints and how far they moved: :class:`JointMotion`, its fields as tensors."""
@@ -152,6 +107,17 @@ class JointBatch(TensorRecord):
     """Double precision."""
     confidence: Float[Tensor, " b"]
     """Likewise."""
+
+    @staticmethod
+    def of(joints: Sequence[JointMotion]) -> "JointBatch":
+        """Some joints as a batch, on the CPU."""
+        return JointBatch(
+            torch.tensor([joint.type == JointType.PRISMATIC for joint in joints]),
+            torch.stack([joint.axis for joint in joints]),
+            torch.stack([joint.pivot for joint in joints]),
+            torch.tensor([joint.amount for joint in joints], dtype=torch.float64),
+            torch.tensor([joint.confidence for joint in joints], dtype=torch.float64),
+        )
 
     def unbatched(self) -> list[JointMotion]:
         """One by one, on the CPU."""
@@ -170,7 +136,16 @@ def joints_from_votes(
     offset_to_axis: Float[Tensor, "b n 3"],
     angle: Float[Tensor, "b n"],
 ) -> JointBatch:
-    """:func:`joint_from_votes` of a batch at once: its fast twin, the same but for rounding.
+    """The joints that the points of a batch vote for; how far each moved is agreed with their displacements.
+
+    Args:
+        points: positions before the motion.
+        displacement: where each goes, minus where it was.
+        weights: how far each counts, >= 0; of those that do not, nothing is heard.
+        revolute_logit: log-odds of a revolute joint.
+        axis: direction of the motion's axis; a short vector counts for less.
+        offset_to_axis: from each point to the axis, if the joint is revolute.
+        angle: radians turned, if the joint is revolute.
 
     Raises:
         ValueError: a sample without positive weight, or with values that are not finite.

@@ -23,7 +23,7 @@ from partrm.geometry.joints import JointMotion
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import draw_numbered, to_bytes
 from partrm.inference.ensemble import first_view_alone
-from partrm.inference.part_head import PartMaps, coverage, maps_of
+from partrm.inference.part_maps import PartMaps, coverage, maps_of
 from partrm.inference.pipeline import Known, ask_network, finish, network_input, prepare
 from partrm.inference.prediction import Prediction, describe_camera, describe_joint
 from partrm.inference.source import DragPixels, SourceViews
@@ -151,7 +151,7 @@ def find_parts(
 
     Raises:
         NoPartsError: nothing is found.
-        PartHeadError: weights of another shape.
+        PartNetworkError: weights of another shape.
         CheckpointError: weights that do not tell parts and joints.
         ConfigError: a confidence or a detail out of its range.
     """

@@ -35,7 +35,7 @@ from partrm.inference.ensemble import (
     distinct_joints,
     of_both,
 )
-from partrm.inference.part_head import claims_on, knows
+from partrm.inference.part_maps import claims_on, knows
 from partrm.inference.prediction import Prediction
 from partrm.inference.reading import together
 from partrm.inference.source import DragPixels, SourceViews
@@ -143,8 +143,9 @@ def ask_network(group: Sequence[Prepared], model: LoadedModel) -> tuple[list[Con
     device = next(network.parameters()).device
     samples = [prepared.inputs.to(device) for prepared in group]
     answers = consult(network, samples, [prepared.questions for prepared in group])
-    rows = [row for row, prepared in enumerate(group) if prepared.questions] if knows(network) else []
-    if rows:
+    # What is known of a part already says what a claim would.
+    rows = [row for row, prepared in enumerate(group) if prepared.questions and prepared.known is None]
+    if rows and knows(network):
         for row, claim in zip(rows, claims_on(network, [samples[row] for row in rows]), strict=True):
             answers[row] = replace(answers[row], claim=claim)
     if device.type == "cuda":
@@ -213,6 +214,7 @@ def _finished(
         joints = [answer.joint for answer in answers]
         if prepared.known is not None:
             joints = believed(joints, prepared.known.joint)
+        chance = chance_right(answers) if joints[0] is best.joint else None
         joints = distinct_joints(joints)
         gaussians, moving = best.gaussians, best.moving
         if picture is not None:
@@ -234,7 +236,7 @@ def _finished(
                 model_hash=model.hash,
                 timings_s=timings,
                 alternatives=joints[1:],
-                chance_right=chance_right(answers),
+                chance_right=chance,
             )
         )
     return found
@@ -294,17 +296,10 @@ def detailed_answer(
     return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
 
 
-def refined_part(
-    probability: Float[Tensor, "side side"], guide: Float[Tensor, "4 size size"]
-) -> Float[Tensor, "size size"]:
-    """Where the first view shows the part, by the network and by the edges of the photograph itself."""
-    return refined_parts(probability[None], guide[None])[0]
-
-
 def refined_parts(
     probability: Float[Tensor, "b side side"], guide: Float[Tensor, "b 4 size size"]
 ) -> Float[Tensor, "b size size"]:
-    """:func:`refined_part` of several objects."""
+    """Where the first views show the parts, by the network and by the edges of the photographs themselves."""
     size = guide.shape[-1]
     large = interpolate(probability[:, None], (size, size), mode="bilinear")[:, 0]
     reach_px = EDGE_REACH * size

@@ -218,7 +218,7 @@ def motion_error_loss(output: NetworkOutput, samples: Samples, own: MotionTarget
     """How far the part's points arrive from where they should, carried by one joint of the true type, a sample.
 
     The joint is read off the mean votes of the moving pixels at their predicted places, as
-    :func:`partrm.inference.joint_fit.joint_from_votes` does, but for its robustness and the displacements' say on the
+    :func:`partrm.inference.joint_fit.joints_from_votes` does, but for its robustness and the displacements' say on the
     angle; absent views count as little as there.
     """
     votes, joint, moving = output.votes, samples.joint, flat(own.moving).float()

@@ -82,7 +82,7 @@ class Engine:
 
         Raises:
             NoPartsError: nothing is found.
-            PartHeadError: weights of another shape than the bundled ones.
+            PartNetworkError: weights of another shape than the bundled ones.
         """
         with self._turn:
             return find_parts(views, self.model, advance=advance) if wanted() else ()

@@ -20,7 +20,7 @@ from partrm.errors import PartRMError
 from partrm.geometry.drags import Drags
 from partrm.geometry.joints import JointMotion
 from partrm.inference.ensemble import Claim, first_view_alone
-from partrm.inference.joint_fit import joint_from_votes
+from partrm.inference.joint_fit import joints_from_votes
 from partrm.model.bundled import bundled_folders
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import BASE, PartRMNetwork
@@ -46,7 +46,7 @@ APART = 3
 """Splats between two middles, at least."""
 
 
-class PartHeadError(PartRMError):
+class PartNetworkError(PartRMError):
     """A network whose features the small network does not know."""
 
 
@@ -98,10 +98,12 @@ class PartMaps:
             ValueError: an empty mask.
         """
         logit = self.hinge_logit[mask]
-        return joint_from_votes(
-            self.points[mask], self.displacement[mask], self.movable[mask], logit, self.axis[mask],
-            self.to_axis[mask], torch.full_like(logit, OPENED_RAD),
+        votes = (
+            self.points[mask], self.displacement[mask], self.movable[mask], logit, self.axis[mask], self.to_axis[mask],
+            torch.full_like(logit, OPENED_RAD),
         )  # fmt: skip
+        (joint,) = joints_from_votes(*(values[None] for values in votes)).unbatched()
+        return joint
 
 
 def parts_file() -> Path:
@@ -142,10 +144,10 @@ def maps_of(network: PartRMNetwork, shown: NetworkInput) -> list[PartMaps]:
     """What is said of samples of one view each.
 
     Raises:
-        PartHeadError: a network of another shape than the bundled one.
+        PartNetworkError: a network of another shape than the bundled one.
     """
     if not knows(network):
-        raise PartHeadError("parts are found with the bundled model's features: take base, or weights tuned from it")
+        raise PartNetworkError("parts are found with the bundled model's features: take base, or weights tuned from it")
     features, points = features_without_drags(network, shown)
     small = load_part_network(shown.images.device)
     with torch.inference_mode():
