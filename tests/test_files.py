@@ -174,7 +174,7 @@ def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeyp
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 2**20))
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    monkeypatch.setattr("pathlib.Path.open", full)
     with pytest.raises(OutputError, match=rf"^{tmp_path}/a: .*No space left.* 1.0 MiB free, 4.0 MiB more are needed"):
         atomic_write(tmp_path / "a", bytes(5 * 2**20))
 

@@ -278,16 +278,17 @@ def staged_file(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def atomic_write(path: str | Path, content: bytes | str) -> None:
-    """Write a file (text as UTF-8) that appears under its name, whole, or not at all.
+def atomic_write(path: str | Path, *content: bytes | memoryview | str) -> None:
+    """Write a file (its pieces one after the other, text as UTF-8) that appears under its name, whole, or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    pieces = [piece.encode("utf-8") if isinstance(piece, str) else piece for piece in content]
     try:
-        with staged_file(path) as part, explained_full_disk(Path(path), len(data), part):
-            part.write_bytes(data)
+        size = sum(len(piece) for piece in pieces)
+        with staged_file(path) as part, explained_full_disk(Path(path), size, part), part.open("wb") as file:
+            file.writelines(pieces)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -182,7 +182,7 @@ def test_the_refined_mask_decides_which_seen_splats_move(network, inputs):
     best, *_ = asked(network, inputs, (), refine=lambda probability: left[None])
     assert_close(best.probability, left, atol=1e-3, rtol=0)
     visible = best.surface.opacities >= 0.005
-    assert best.moving[: best.shown].tolist() == (left.flatten() > 0.5)[visible].tolist()
+    assert best.moving[: int(visible.sum())].tolist() == (left.flatten() > 0.5)[visible].tolist()
 
 
 def test_the_first_view_is_told_and_the_others_stay(network, inputs):

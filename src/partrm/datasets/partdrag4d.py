@@ -140,7 +140,7 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
 def save_points(path: Path, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]) -> None:
     """Binary PLY with positions and normals."""
     names = ("x", "y", "z", "nx", "ny", "nz")
-    path.write_bytes(ply_content(names, np.concatenate([points, normals], 1, dtype=np.float32)))
+    path.write_bytes(b"".join(ply_content(names, np.concatenate([points, normals], 1, dtype=np.float32))))
 
 
 def load_points(path: Path) -> Float[np.ndarray, "n 3"]:

@@ -96,7 +96,7 @@ def save_ply(gaussians: Gaussians, path: Path | str, min_opacity: float = 0.0) -
     vertices = np.zeros((len(kept), len(_WRITTEN)), np.float32)
     _write_looks(vertices, kept)
     _write_places(vertices, kept)
-    atomic_write(path, ply_content(_WRITTEN, vertices))
+    atomic_write(path, *ply_content(_WRITTEN, vertices))
 
 
 def save_moved_plys(before: Gaussians, before_path: Path | str, after: Gaussians, after_path: Path | str) -> None:
@@ -110,7 +110,7 @@ def save_moved_plys(before: Gaussians, before_path: Path | str, after: Gaussians
     _write_looks(vertices, before)
     for gaussians, path in ((before, before_path), (after, after_path)):
         _write_places(vertices, gaussians)
-        atomic_write(path, ply_content(_WRITTEN, vertices))
+        atomic_write(path, *ply_content(_WRITTEN, vertices))
 
 
 def _write_looks(vertices: Float[np.ndarray, "n columns"], gaussians: Gaussians) -> None:

@@ -82,16 +82,17 @@ def _plane(points: Float[Tensor, "side side 3"], mask: Bool[Tensor, "side side"]
     length = normal.norm(dim=-1)
     sound = (length > 1e-6) & (weight[second] > 0) & (weight[third] > 0)
     normal = normal / length.clamp(min=1e-9)[:, None]
-    off = (flat @ normal.T - (normal * a).sum(-1)) / NEAR
-    score = ((1 - off**2).clamp(min=0) * weight[:, None]).sum(0).masked_fill(~sound, 0.0)
+    inside = points[mask]
+    off = (inside @ normal.T - (normal * a).sum(-1)) / NEAR
+    score = (1 - off**2).clamp(min=0).sum(0).masked_fill(~sound, 0.0)
     best = score.argmax()
     if float(score[best]) < LEAST_CELLS / 2:
         return None
     n, d = normal[best], (normal[best] * a[best]).sum()
     for _ in range(REFITS):
-        share = weight * (1 - ((flat @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
-        middle = (flat * share[:, None]).sum(0) / share.sum()
-        centred = (flat - middle) * share.sqrt()[:, None]
+        share = (1 - ((inside @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
+        middle = (inside * share[:, None]).sum(0) / share.sum()
+        centred = (inside - middle) * share.sqrt()[:, None]
         n = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
         d = n @ middle
     return torch.cat([n, d[None]])

@@ -24,11 +24,12 @@ class PlyError(PartRMError):
     """A PLY file that cannot be read; the message says which and why."""
 
 
-def ply_content(names: Sequence[str], vertices: Float[np.ndarray, "n columns"]) -> bytes:
-    """A PLY file (binary little endian) whose vertices have columns of these names, as float32."""
+def ply_content(names: Sequence[str], vertices: Float[np.ndarray, "n columns"]) -> tuple[bytes, memoryview]:
+    """Header and vertices of a PLY file (binary little endian) whose vertices have columns of these names, float32."""
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
     header += [f"property float {name}" for name in names] + ["end_header", ""]
-    return "\n".join(header).encode("ascii") + vertices.astype("<f4", copy=False).tobytes()
+    rows = np.ascontiguousarray(vertices, "<f4")
+    return "\n".join(header).encode("ascii"), memoryview(rows.view("u1").reshape(-1))
 
 
 def read_vertices(path: Path) -> np.ndarray:

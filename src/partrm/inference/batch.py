@@ -73,6 +73,9 @@ def predict_many(
     """
     require_ranges({"batch": (batch, 1, 256), "threads": (threads, 1, 256)})
     waiting, own_threads = iter(jobs), torch.get_num_threads()
+    if together(next(model.network.parameters()).device):
+        # What is left to the CPU then is small: more threads would wait for it on the cores of the pool's.
+        torch.set_num_threads(1)
     # Each takes one core: torch would give each of them as many threads again as there are cores.
     pool = ThreadPoolExecutor(threads, "partrm-batch", torch.set_num_threads, (1,))
     opening: deque[tuple[Asked, Future[Prepared]]] = deque()

@@ -96,17 +96,22 @@ def closed(gaussians: Gaussians, cameras: Cameras) -> Gaussians:
     lengths = along.norm(dim=-1) * down.norm(dim=-1)
     flat = normal.norm(dim=-1) > 1e-3 * lengths.clamp(min=1e-9)
     first, third = normalize(along, dim=-1), normalize(normal, dim=-1)
-    frame = torch.stack([first, torch.linalg.cross(third, first), third], -1)
-    axes = frame.mT @ matrix_from_quaternion(gaussians.quats) * gaussians.scales[..., None, :]
-    plane = axes[..., :2, :] @ axes[..., :2, :].mT
+    second = torch.linalg.cross(third, first)
+    # Sums of products in place of small matrix products, of which a GPU's library makes a kernel each.
+    axes = matrix_from_quaternion(gaussians.quats) * gaussians.scales[..., None, :]
+    u, v, w = ((axes * direction[..., None]).sum(-2) for direction in (first, second, third))
+    covariance = [(u * u).sum(-1), (u * v).sum(-1), (v * v).sum(-1)]
     for step in (along, down):
-        direction = (frame.mT @ normalize(step, dim=-1)[..., None])[..., :2, 0]
-        width = (direction[..., None, :] @ plane @ direction[..., None])[..., 0, 0]
-        lack = ((CLOSING * step.norm(dim=-1)) ** 2 - width).clamp(min=0)
-        plane = plane + lack[..., None, None] * direction[..., :, None] * direction[..., None, :]
-    turn, wide, narrow = _principal(plane)
-    thick = axes[..., 2, :].norm(dim=-1)
-    turned = frame @ turn
+        way = normalize(step, dim=-1)
+        x, y = (way * first).sum(-1), (way * second).sum(-1)
+        xx, xy, yy = x * x, x * y, y * y
+        a, b, c = covariance
+        lack = ((CLOSING * step.norm(dim=-1)) ** 2 - (a * xx + 2 * b * xy + c * yy)).clamp(min=0)
+        covariance = [a + lack * xx, b + lack * xy, c + lack * yy]
+    cos, sin, wide, narrow = _principal(*covariance)
+    major = cos[..., None] * first + sin[..., None] * second
+    turned = torch.stack([major, torch.linalg.cross(third, major), third], -1)
+    thick = w.norm(dim=-1)
     return replace(
         gaussians,
         scales=torch.where(flat[..., None], torch.stack([wide, narrow, thick], -1), gaussians.scales),
@@ -131,12 +136,9 @@ def _step(
 
 
 def _principal(
-    plane: Float[Tensor, "*batch 2 2"],
-) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Rotation about the third axis to a covariance's principal axes, and its standard deviations along them."""
-    a, b, c = plane[..., 0, 0], plane[..., 0, 1], plane[..., 1, 1]
+    a: Float[Tensor, "*batch"], b: Float[Tensor, "*batch"], c: Float[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "*batch"], ...]:
+    """Of covariances [[a, b], [b, c]]: cosine and sine of the major axis, and the standard deviations along both."""
     angle = 0.5 * torch.atan2(2 * b, a - c)
     middle, half = (a + c) / 2, torch.sqrt(((a - c) / 2) ** 2 + b**2)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1], -1).unflatten(-1, (3, 3))
-    return turn, (middle + half).clamp(min=1e-12).sqrt(), (middle - half).clamp(min=1e-12).sqrt()
+    return angle.cos(), angle.sin(), (middle + half).clamp(min=1e-12).sqrt(), (middle - half).clamp(min=1e-12).sqrt()

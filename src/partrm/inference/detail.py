@@ -55,6 +55,12 @@ WITHIN = 0.5
 MIST = 0.3
 """Opacity below which a splat that the image does not show is left out: guesses that thin are fog about the object."""
 
+PIXELS_ON_GPU = 2**20
+"""That a GPU works on together: 25 cells tell of each, 70 bytes a cell."""
+
+DISTANCES_AT_ONCE = 2**26
+"""That a GPU compares together."""
+
 PIXELS_IN_CACHE = 2**11
 """That a CPU works on together: what 25 cells tell of more would go through its memory a dozen times."""
 
@@ -72,53 +78,72 @@ def check_detail(detail_px: int) -> None:
         raise ConfigError(f"detail {detail_px}: give 64 to 1024, or 0")
 
 
+@dataclass(frozen=True)
+class SeenSurface(TensorRecord):
+    """What first views show, a splat for each pixel of their pictures."""
+
+    gaussians: Gaussians
+    """[b, h w] by rows and columns; of opacity 0 where nothing is shown."""
+    moving: Bool[Tensor, "b h w"]
+    """Where they show the part."""
+    depth: Float[Tensor, "b h w"]
+    """From the views' cameras; NaN where nothing is shown."""
+
+
 def detailed(
     surface: Gaussians,
-    surface_moving: Bool[Tensor, " n"],
-    camera: Cameras,
-    picture: Float[Tensor, "4 size size"],
-    moving: Bool[Tensor, "size size"],
-) -> tuple[Gaussians, Bool[Tensor, " m"]]:
-    """Splats of a finer grid for what the first view shows.
+    surface_moving: Bool[Tensor, "b n"],
+    cameras: Cameras,
+    pictures: Float[Tensor, "b 4 size size"],
+    moving: Bool[Tensor, "b size size"],
+) -> SeenSurface:
+    """Splats of a finer grid for what the first views show.
 
     Args:
-        surface: [n] of the network, by rows and columns of a square grid, in the camera's world.
+        surface: [b, n] of the network, by rows and columns of a square grid, in the cameras' world.
         surface_moving: which of them belong to the part.
-        camera: unbatched, of the first view.
-        picture: what it sees, RGBA, finer than the network's grid.
-        moving: where it sees the part.
-
-    Returns:
-        splats, one for each pixel that shows the object, and which move.
+        cameras: [b] of the first views.
+        pictures: what they see, RGBA, finer than the network's grid.
+        moving: where they see the part.
     """
-    size = picture.shape[-1]
-    shown = (picture[3] > 0.5).flatten().nonzero()[:, 0]
-    row, column = shown // size, shown % size
-    alpha, part = picture[3].flatten()[shown], moving.flatten()[shown]
-    rgb = rearrange(picture[:3], "c h w -> (h w) c")[shown]
-    here = torch.stack([column + 0.5, row + 0.5], -1)
-    cells = Cells.of(surface, surface_moving, camera)
-    few = len(shown) or 1 if together(shown.device) else PIXELS_IN_CACHE
-    pieces = [cells.at(*some, size) for some in zip(here.split(few), rgb.split(few), part.split(few), strict=True)]
-    z, leader, kept = (torch.cat(column) for column in zip(*pieces, strict=True))
-    focal = camera.focal_px * size / camera.height
-    points = torch.cat([(here - size / 2) / focal * z[:, None], z[:, None]], -1)
-    R, t = camera.T_world_camera[:3, :3], camera.T_world_camera[:3, 3]
+    (b, _, size, _), cameras = pictures.shape, cameras.resized(pictures.shape[-1])
+    shown = (pictures[:, 3] > 0.5).flatten().nonzero()[:, 0]
+    sample, own = shown // size**2, shown % size**2
+    here = torch.stack([own % size + 0.5, own // size + 0.5], -1)
+    rgb = rearrange(pictures[:, :3], "b c h w -> (b h w) c")
+    cells = Cells.of(surface, surface_moving, cameras)
+    few = PIXELS_ON_GPU if together(shown.device) else PIXELS_IN_CACHE
+    asked = (values.split(few) for values in (sample, here, rgb[shown], moving.flatten()[shown]))
+    pieces = [cells.at(*some, size) for some in zip(*asked, strict=True)]
+    z, leader, told = (torch.cat(column) for column in zip(*pieces, strict=True))
+
+    def on_grid(values: Tensor) -> Tensor:
+        grid = values.new_zeros(b * size**2, *values.shape[1:]).index_copy(0, shown, values)
+        return grid.unflatten(0, (b, size**2))
+
+    there, z = on_grid(told), on_grid(torch.where(told, z, 0.0))
+    focal = cameras.focal_px[:, None]
+    from_middle = (on_grid(here) - size / 2) / focal[..., None] * z[..., None]
+    T = cameras.T_world_camera
     fine = Gaussians(
-        points @ R.T + t,
-        surface.quats[leader],
-        (CLOSING * z / focal)[:, None].expand(-1, 3),
-        alpha,
-        rgb,
+        torch.cat([from_middle, z[..., None]], -1) @ T[:, :3, :3].mT + T[:, None, :3, 3],
+        on_grid(surface.quats.flatten(0, 1)[leader]),
+        (CLOSING * z / focal)[..., None].expand(-1, -1, 3),
+        torch.where(there, pictures[:, 3].flatten(1), 0.0),
+        rgb.unflatten(0, (b, size**2)),
     )
-    return _closed_on(fine[kept], shown[kept], camera.resized(size)), part[kept]
+    depth = torch.where(there, z, torch.nan).unflatten(1, (size, size))
+    return SeenSurface(closed(fine, cameras[:, None]), moving, depth)
 
 
 @dataclass(frozen=True)
 class Cells(TensorRecord):
-    """What lies about each cell of the network's square grid of splats, as its view sees them: 25 cells of each."""
+    """What lies about each cell of the network's square grids of splats, as their views see them: 25 cells of each."""
 
+    side: int
+    """Of the grids."""
     index: Int[Tensor, "n k"]
+    """Of the splats, all samples' in a row."""
     column: Float[Tensor, "n k"]
     """Of the cells' middles; beyond the grid's rim the rim's again."""
     row: Float[Tensor, "n k"]
@@ -136,24 +161,35 @@ class Cells(TensorRecord):
     """What it changes a row."""
 
     @staticmethod
-    def of(surface: Gaussians, moving: Bool[Tensor, " n"], camera: Cameras) -> "Cells":
-        """Splats by rows and columns, of which some move."""
-        depth, side, there = _local(surface, camera)[:, 2], round(len(surface) ** 0.5), surface.opacities >= MIN_OPACITY
-        nearness, slope = _slopes(depth, there, moving, side)
+    def of(surface: Gaussians, moving: Bool[Tensor, "b n"], cameras: Cameras) -> "Cells":
+        """Splats [b, n] by rows and columns, of which some move."""
+        (_, depth), there = cameras.project(surface.means), surface.opacities >= MIN_OPACITY
+        b, n = depth.shape
+        side = round(n**0.5)
+        nearness, across, down = _slopes(depth, there, moving, side)
         cell = torch.arange(side, device=depth.device)
         steps = torch.tensor([(i, j) for i in REACH for j in REACH], device=depth.device)
         row = (cell.repeat_interleave(side)[:, None] + steps[:, 0]).clamp(0, side - 1)
         column = (cell.repeat(side)[:, None] + steps[:, 1]).clamp(0, side - 1)
         index = row * side + column
-        values = (surface.opacities, there, moving, surface.colors, depth, nearness, *slope.unbind(1))
-        return Cells(index, column + 0.5, row + 0.5, *(value[index] for value in values))
+        first = torch.arange(0, b * n, n, device=depth.device)
+        about = [values[:, index].flatten(0, 1) for values in (surface.opacities, there, moving, surface.colors)]
+        about += [values[:, index].flatten(0, 1) for values in (depth, nearness, across, down)]
+        places = ((first[:, None, None] + index).flatten(0, 1), *((at + 0.5).repeat(b, 1) for at in (column, row)))
+        return Cells(side, *places, *about)
 
     def at(
-        self, pixels: Float[Tensor, "m 2"], rgb: Float[Tensor, "m 3"], part: Bool[Tensor, " m"], size: int
+        self,
+        sample: Int[Tensor, " m"],
+        pixels: Float[Tensor, "m 2"],
+        rgb: Float[Tensor, "m 3"],
+        part: Bool[Tensor, " m"],
+        size: int,
     ) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"], Bool[Tensor, " m"]]:
         """What some pixels show.
 
         Args:
+            sample: whose they are.
             pixels: their middles, column and row.
             rgb: their colours.
             part: whether they show the part.
@@ -162,9 +198,9 @@ class Cells(TensorRecord):
         Returns:
             depths, the cells that they show before all others, and whether anything told of them.
         """
-        side = round(len(self.index) ** 0.5)
+        side = self.side
         x, y = (pixels * side / size).unbind(1)
-        own = y.long() * side + x.long()
+        own = (sample * side + y.long()) * side + x.long()
         c = self.map(lambda values: values.index_select(0, own))
         apart = (c.column - x[:, None]) ** 2 + (c.row - y[:, None]) ** 2
         weight = torch.exp(-0.5 * apart / NEARNESS**2) * c.opacity
@@ -182,106 +218,95 @@ class Cells(TensorRecord):
         return z, c.index.gather(1, best)[:, 0], total > 1e-12
 
 
-def _closed_on(fine: Gaussians, pixels: Int[Tensor, " n"], camera: Cameras) -> Gaussians:
-    """Splats of some of a camera's pixels, closed (:func:`partrm.inference.closing.closed`)."""
-    count = camera.height * camera.width
-
-    def on_grid(values: Tensor) -> Tensor:
-        return values.new_zeros(1, count, *values.shape[1:]).index_copy(1, pixels, values[None])
-
-    grid = Gaussians(*(on_grid(value) for value in fine.leaves().values()))
-    return closed(grid, camera[None, None])[0][pixels]
-
-
 def without_ghosts(
     rest: Gaussians,
-    rest_moving: Bool[Tensor, " n"],
-    seen: Gaussians,
-    seen_moving: Bool[Tensor, " m"],
-    camera: Cameras,
-    alpha: Float[Tensor, "h w"],
-    thickness: float,
+    rest_moving: Bool[Tensor, "b n"],
+    seen: SeenSurface,
+    cameras: Cameras,
+    alpha: Float[Tensor, "b h w"],
+    thickness: Float[Tensor, " b"],
     spacing_px: float,
-) -> tuple[Gaussians, Bool[Tensor, " k"]]:
-    """The splats that no finer ones replace, widened within the outline, without fog and those that hang in the air.
+) -> tuple[Gaussians, Bool[Tensor, "b n"]]:
+    """The splats that no finer ones replace, widened within the outline; and which to keep of them.
 
-    These are splats that would stay where the part was, such as move though they are not behind the seen part, and all
-    that would hide what the view shows.
+    Left out are fog and what hangs in the air: splats that would stay where the part was, such as move though they are
+    not behind the seen part, and all that would hide what the view shows.
 
     Args:
-        rest: [n] of hidden and guessed surfaces.
+        rest: [b, n] of hidden and guessed surfaces.
         rest_moving: which belong to the part.
-        seen: [m] as :func:`detailed` makes them.
-        seen_moving: likewise.
-        camera: unbatched, of the first view; at its resolution what the part covers is looked up.
-        alpha: of the object in that view; splats do not reach beyond its outline.
+        seen: as :func:`detailed` makes it.
+        cameras: [b] of the first views, at their pictures' resolution.
+        alpha: of the object in these views; splats do not reach beyond its outline.
         thickness: how far behind its seen surface the part may reach, canonical units.
-        spacing_px: of the network's splats, pixels of that view; splats stay as wide as closes their surface.
+        spacing_px: of the network's splats, pixels of these views; splats stay as wide as closes their surface.
     """
-    where, depth = _cells(rest, camera)
-    behind = depth - _mean_depths(seen[seen_moving], camera)[where]
+    where, depth = _cells(rest, cameras)
+
+    def there(of_pixels: Tensor) -> Tensor:
+        return of_pixels.flatten(1).gather(1, where)
+
+    behind = depth - there(torch.where(seen.moving, seen.depth, torch.nan))
     stays = ~rest_moving & (behind.abs() < GHOST)
-    gap = depth - _farthest_near(seen, camera, round(spacing_px))[where]
+    gap = depth - there(_farthest_near(seen.depth, round(spacing_px)))
     # NaN where the part is not seen compares false, and what moves there cannot be the part's.
-    strays = rest_moving & ~((behind > -GHOST) & (behind < thickness))
+    strays = rest_moving & ~((behind > -GHOST) & (behind < thickness[:, None]))
     ghost = stays | (gap < 0) | strays | (rest.opacities < MIST)
-    inside = _to_outline(alpha > 0.5, where)
-    pixel = depth / camera.focal_px
+    pixel = depth / cameras.focal_px[:, None]
+    inside = there(to_outline(alpha > 0.5))
     widest = torch.minimum(inside * WITHIN * pixel, gap.nan_to_num(torch.inf)).maximum(CLOSING * spacing_px * pixel)
-    widened = replace(rest, scales=torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[:, None]))
-    return widened[~ghost], rest_moving[~ghost]
+    scales = torch.minimum(rest.scales * REST_WIDTH, widest.clamp(min=1e-4)[..., None])
+    return replace(rest, scales=scales), ~ghost
 
 
 def _slopes(
-    depth: Float[Tensor, " n"], there: Bool[Tensor, " n"], moving: Bool[Tensor, " n"], side: int
-) -> tuple[Float[Tensor, " n"], Float[Tensor, "n 2"]]:
-    """Inverse depths of a grid, linear on planes, and what they change a column and a row: the lesser of both ways."""
-    inverse = (1 / depth.clamp(min=1e-3)).view(side, side)
-    label = torch.where(there, moving.long(), -1).view(side, side)
+    depth: Float[Tensor, "b n"], there: Bool[Tensor, "b n"], moving: Bool[Tensor, "b n"], side: int
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, "b n"], Float[Tensor, "b n"]]:
+    """Inverse depths of grids, linear on planes, and what they change a column and a row: the lesser of both ways."""
+    inverse = (1 / depth.clamp(min=1e-3)).unflatten(1, (side, side))
+    labels = torch.where(there, moving.long(), -1).unflatten(1, (side, side))
 
-    def along_rows(values: Float[Tensor, "side side"], labels: Int[Tensor, "side side"]) -> Float[Tensor, "side side"]:
-        one = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0)
-        step = values.diff(dim=1).masked_fill(~one, torch.inf)
+    def along_rows(values: Float[Tensor, "b side side"], label: Int[Tensor, "b side side"]) -> Tensor:
+        one = (label[..., 1:] == label[..., :-1]) & (label[..., 1:] >= 0)
+        step = values.diff(dim=-1).masked_fill(~one, torch.inf)
         before, after = pad(step, (1, 0), value=torch.inf), pad(step, (0, 1), value=torch.inf)
         lesser = torch.where(before.abs() <= after.abs(), before, after)
         return torch.where(lesser.isfinite(), lesser, 0.0)
 
-    slopes = along_rows(inverse, label), along_rows(inverse.T, label.T).T
-    return inverse.flatten(), torch.stack([slope.flatten() for slope in slopes], -1)
+    across, down = along_rows(inverse, labels), along_rows(inverse.mT, labels.mT).mT
+    return inverse.flatten(1), across.flatten(1), down.flatten(1)
 
 
-def _to_outline(shown: Bool[Tensor, "h w"], where: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """From some pixels, by their indices, to the nearest one that is not shown (exact Euclidean distance)."""
-    return torch.from_numpy(distance_transform_edt(shown.cpu().numpy())).float().flatten().to(where.device)[where]
+def to_outline(shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """From each pixel to the nearest one that is not shown, pixels (exact Euclidean distance)."""
+    if not together(shown.device):
+        return torch.stack([torch.from_numpy(distance_transform_edt(one.numpy())).float() for one in shown])
+    return _to_outline_at_once(shown)
 
 
-def _farthest_near(gaussians: Gaussians, camera: Cameras, reach_px: int) -> Float[Tensor, " pixels"]:
+def _to_outline_at_once(shown: Bool[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+    """Its twin for a GPU: along columns first, then the least sum of squares along each row."""
+    b, h, w = shown.shape
+    row, far = torch.arange(h, device=shown.device)[:, None], 4 * (h + w)
+    above = torch.where(shown, -far, row).cummax(1).values
+    below = torch.where(shown, far, row).flip(1).cummin(1).values.flip(1)
+    upright = torch.minimum(row - above, below - row).float() ** 2
+    column = torch.arange(w, device=shown.device, dtype=torch.float32)
+    across = (column - column[:, None]) ** 2
+    least = torch.full_like(upright, torch.inf)
+    for some in torch.arange(w, device=shown.device).split(max(1, DISTANCES_AT_ONCE // (b * h * w))):
+        least = torch.minimum(least, (upright[:, :, None, some] + across[:, some]).amin(-1))
+    return least.sqrt()
+
+
+def _farthest_near(depth: Float[Tensor, "b h w"], reach_px: int) -> Float[Tensor, "b h w"]:
     """How deep the surface on each pixel lies within so many pixels; NaN where there is none."""
-    depths = _mean_depths(gaussians, camera)
-    around = depths.nan_to_num(-torch.inf).view(1, camera.height, camera.width)
-    farthest = max_pool2d(around, 2 * reach_px + 1, 1, reach_px).flatten()
-    return torch.where(farthest - depths < ONE_SURFACE, farthest, depths)
+    farthest = max_pool2d(depth.nan_to_num(-torch.inf)[:, None], 2 * reach_px + 1, 1, reach_px)[:, 0]
+    return torch.where(farthest - depth < ONE_SURFACE, farthest, depth)
 
 
-def _mean_depths(gaussians: Gaussians, camera: Cameras) -> Float[Tensor, " pixels"]:
-    """Of the splats on each pixel, NaN where there are none."""
-    cells, depths = _cells(gaussians, camera)
-    # Not scatter_reduce, which adds in another order each time on a GPU.
-    count, total = (
-        depths.new_zeros(camera.height * camera.width).index_put((cells,), values, accumulate=True)
-        for values in (torch.ones_like(depths), depths)
-    )
-    return torch.where(count > 0, total / count, torch.nan)
-
-
-def _cells(gaussians: Gaussians, camera: Cameras) -> tuple[Int[Tensor, " n"], Float[Tensor, " n"]]:
+def _cells(gaussians: Gaussians, cameras: Cameras) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b n"]]:
     """The pixel that each splat's centre falls on (the nearest of the picture), and its depth."""
-    pixels, depth = camera.project(gaussians.means)
-    limit = torch.tensor([camera.width - 1, camera.height - 1], device=pixels.device)
-    column, row = pixels.floor().long().clamp(min=torch.zeros_like(limit), max=limit).unbind(-1)
-    return row * camera.width + column, depth
-
-
-def _local(surface: Gaussians, camera: Cameras) -> Float[Tensor, "n 3"]:
-    T = camera.T_camera_world
-    return surface.means @ T[:3, :3].T + T[:3, 3]
+    pixels, depth = cameras.project(gaussians.means)
+    x, y = pixels.floor().long().unbind(-1)
+    return y.clamp(0, cameras.height - 1) * cameras.width + x.clamp(0, cameras.width - 1), depth

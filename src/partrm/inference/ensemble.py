@@ -17,7 +17,7 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
-from partrm.inference.decode import MIN_OPACITY, read_joints, reading_of, splats_of
+from partrm.inference.decode import read_joints, reading_of, splats_of
 from partrm.inference.reading import Reading
 from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
@@ -143,10 +143,15 @@ class Answer:
         order = torch.arange(shape.numel(), device=surface.means.device).reshape(shape).flip(-1).flatten()
         return mirrored_gaussians(surface)[order]
 
-    @cached_property
-    def shown(self) -> int:
-        """How many of ``gaussians``, the first ones, are of that surface."""
-        return int((self.surface.opacities >= MIN_OPACITY).sum())
+    @property
+    def unseen(self) -> tuple[Gaussians, Bool[Tensor, " n"]]:
+        """[n] what other views and hidden layers show, hardly opaque splats too; and which belong to the part."""
+        reading, shown = self.reading, self.probability.numel()
+        gaussians, moving = reading.gaussians[0, shown:], reading.moving[0] > 0.5
+        part = moving[shown:]
+        if reading.hidden is not None:
+            gaussians, part = Gaussians.concatenate([gaussians, reading.hidden[0]]), torch.cat([part, ~moving])
+        return mirrored_gaussians(gaussians) if self.question.mirror else gaussians, part
 
 
 def _answers(

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import gaussians_to_object, joint_to_object
 from partrm.geometry.gaussians import Gaussians
@@ -209,16 +210,14 @@ def _finished(
 
     concluded = conclude_all(consultations, refine, group[0].close)
     found = []
-    for prepared, answers, part, (_, picture) in zip(group, concluded, fine[0], pictures, strict=True):
+    splats = _splats(group, [answers[0] for answers in concluded], fine[0], [one for _, one in pictures])
+    for prepared, answers, part, (gaussians, moving) in zip(group, concluded, fine[0], splats, strict=True):
         best, source = answers[0], prepared.source
         joints = [answer.joint for answer in answers]
         if prepared.known is not None:
             joints = believed(joints, prepared.known.joint)
         chance = chance_right(answers) if joints[0] is best.joint else None
         joints = distinct_joints(joints)
-        gaussians, moving = best.gaussians, best.moving
-        if picture is not None:
-            gaussians, moving = detailed_answer(best, prepared.inputs, part, picture)
         if source.network_frame is not None:
             gaussians = gaussians_to_object(source.network_frame.to(device), gaussians)
             joints = tuple(joint_to_object(source.network_frame, joint) for joint in joints)
@@ -240,6 +239,24 @@ def _finished(
             )
         )
     return found
+
+
+def _splats(
+    group: Sequence[Prepared],
+    best: Sequence[Answer],
+    probability: Float[Tensor, "b h w"],
+    pictures: Sequence[Float[Tensor, "4 size size"] | None],
+) -> list[tuple[Gaussians, Bool[Tensor, " n"]]]:
+    """Each object's Gaussians before the motion and which of them move, as fine as its picture if it has one."""
+    found = {row: (best[row].gaussians, best[row].moving) for row, one in enumerate(pictures) if one is None}
+    rows = [row for row in range(len(group)) if row not in found]
+    sizes = {group[row].detail_px for row in rows}
+    alike = [[row for row in rows if group[row].detail_px == size] for size in sizes]
+    for some in alike if together(probability.device) else [[row] for row in rows]:
+        seen = torch.stack([picture for picture in (pictures[row] for row in some) if picture is not None])
+        asked = [group[row].inputs for row in some]
+        found |= zip(some, detailed_answers([best[row] for row in some], asked, probability[some], seen), strict=True)
+    return [found[row] for row in range(len(group))]
 
 
 def believed(joints: Sequence[JointMotion], known: JointMotion) -> list[JointMotion]:
@@ -274,26 +291,38 @@ EDGE_REACH, EDGE_CONTRAST = 0.07, 0.03
 """How far sure pixels tell others of an even surface, as a share of the picture's side; and which edge stops them."""
 
 
-def detailed_answer(
-    answer: Answer, inputs: NetworkInput, probability: Float[Tensor, "h w"], picture: Float[Tensor, "4 size size"]
-) -> tuple[Gaussians, Bool[Tensor, " n"]]:
-    """An answer's Gaussians, those that the first image shows in the picture's resolution; and which move."""
-    side = picture.shape[-1]
-    where = interpolate(probability[None, None], (side, side), mode="bilinear")[0, 0] > 0.5
-    camera = inputs.cameras[0, 0].to(picture.device).resized(side)
-    seen, seen_moving = detailed(answer.surface, answer.probability.flatten() > 0.5, camera, picture, where)
-    hidden, hidden_moving = answer.gaussians[answer.shown :], answer.moving[answer.shown :]
-    rest, rest_moving = without_ghosts(
-        hidden,
-        hidden_moving,
-        seen,
-        seen_moving,
-        camera,
-        picture[3],
-        THICKNESS[answer.joint.type],
-        spacing_px=side / len(answer.probability),
-    )
-    return Gaussians.concatenate([seen, rest]), torch.cat([seen_moving, rest_moving])
+def detailed_answers(
+    answers: Sequence[Answer],
+    asked: Sequence[NetworkInput],
+    probability: Float[Tensor, "b h w"],
+    pictures: Float[Tensor, "b 4 size size"],
+) -> list[tuple[Gaussians, Bool[Tensor, " n"]]]:
+    """Answers' Gaussians, those that the first images show in the pictures' resolution; and which move.
+
+    Args:
+        answers: whose surfaces are closed.
+        asked: the samples [b = 1] that they are about.
+        probability: where the first images show the parts.
+        pictures: what the first cameras see.
+    """
+    side = pictures.shape[-1]
+    where = interpolate(probability[:, None], (side, side), mode="bilinear")[:, 0] > 0.5
+    cameras = Cameras.cat([inputs.cameras[0, :1] for inputs in asked]).to(pictures.device).resized(side)
+    surface = Gaussians.cat([answer.surface[None] for answer in answers])
+    moving = torch.stack([answer.probability.flatten() > 0.5 for answer in answers])
+    seen = detailed(surface, moving, cameras, pictures, where)
+    rest, rest_moving = zip(*(answer.unseen for answer in answers), strict=True)
+    rest_moving = torch.stack(rest_moving)
+    thickness = pictures.new_tensor([THICKNESS[answer.joint.type] for answer in answers])
+    spacing_px = side / len(answers[0].probability)
+    rest = Gaussians.cat([one[None] for one in rest])
+    rest, kept = without_ghosts(rest, rest_moving, seen, cameras, pictures[:, 3], thickness, spacing_px)
+    kept = torch.cat([~seen.depth.flatten(1).isnan(), kept], 1)
+    index = kept.flatten().nonzero()[:, 0]
+    whole = Gaussians.cat([seen.gaussians, rest], dim=1).map(lambda values: values.flatten(0, 1)[index])
+    moves = torch.cat([seen.moving.flatten(1), rest_moving], 1).flatten()[index]
+    ends = kept.sum(1).cumsum(0).tolist()
+    return [(whole[first:end], moves[first:end]) for first, end in zip([0, *ends], ends, strict=False)]
 
 
 def refined_parts(
