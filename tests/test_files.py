@@ -174,9 +174,6 @@ def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeyp
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 2**20))
-    monkeypatch.setattr("pathlib.Path.open", full)
-    with pytest.raises(OutputError, match=rf"^{tmp_path}/a: .*No space left.* 1.0 MiB free, 4.0 MiB more are needed"):
-        atomic_write(tmp_path / "a", bytes(5 * 2**20))
 
     def serialize():
         with staged_folder(tmp_path / "out") as folder:
@@ -185,6 +182,9 @@ def test_a_full_disk_is_told_with_the_file_and_what_is_missing(tmp_path, monkeyp
 
     with pytest.raises(OutputError, match=rf"^{tmp_path}/out/big.ply: .*No space left.* 1.0 MiB free, more is needed;"):
         serialize()
+    monkeypatch.setattr("pathlib.Path.open", full)
+    with pytest.raises(OutputError, match=rf"^{tmp_path}/a: .*No space left.* 1.0 MiB free, 4.0 MiB more are needed"):
+        atomic_write(tmp_path / "a", bytes(5 * 2**20))
     with pytest.raises(OutputError, match=rf"^{tmp_path}/out/x: "), staged_folder(tmp_path / "out") as folder:
         atomic_write(folder / "x", b"abc")
     assert names(tmp_path) == []
