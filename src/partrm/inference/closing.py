@@ -4,8 +4,6 @@ A network learns widths from renders of its own resolution and from the sides th
 aslant to its view the grid's steps in space grow, and looked at from elsewhere it would fall into rows of dots.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -29,9 +27,6 @@ another, and counts as much."""
 
 THERE = 0.1
 """Opacity from which on a neighbour belongs to a surface."""
-
-THREADS = min(8, os.cpu_count() or 1)
-"""That look for flat parts, a view each."""
 
 OPAQUE = 0.3
 """Below it a splat tells of no flat part."""
@@ -66,12 +61,7 @@ def with_flat_parts(output: NetworkOutput, cameras: Cameras) -> NetworkOutput:
     there = rearrange(shown, "b (v h w) -> b v h w", v=v, h=side)
     shown = output.view_valid
     given = means[shown].float().cpu(), there[shown].cpu(), cameras.positions[shown].cpu()
-    if len(given[0]) > 1:
-        with ThreadPoolExecutor(THREADS) as pool:
-            flattened_views = list(pool.map(flattened, *given))
-    else:
-        flattened_views = [flattened(*view) for view in zip(*given, strict=True)]
-    means[shown] = torch.stack(flattened_views).to(means)
+    means[shown] = torch.stack([flattened(*view) for view in zip(*given, strict=True)]).to(means)
     flat = replace(gaussians, means=rearrange(means, "b v h w c -> b (v h w) c"))
     return replace(output, part=replace(output.part, gaussians=flat))
 
