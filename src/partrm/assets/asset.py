@@ -27,6 +27,7 @@ from partrm.assets.predicted import AssetError, PredictedObject
 from partrm.assets.predicted_parts import PredictedParts, as_parts
 from partrm.assets.texturing import Texture, bake_texture, see_parts
 from partrm.errors import ConfigError, require_ranges
+from partrm.geometry.flat_faces import with_flat_faces
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import screw_motion
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
@@ -138,8 +139,11 @@ def build_asset(
     turned = parts.before.transformed(T.float())
     voxel = extent(turned) / VOXELS
     names = ("body", *parts.names)
+    body = with_flat_faces(turned[parts.part == 0])
+    clock.lap("faces")
     with ThreadPoolExecutor(min(len(names), THREADS)) as pool:
-        tasks = [pool.submit(mesh_part, turned[parts.part == k], voxel, what, FACES) for k, what in enumerate(names)]
+        own = [body, *(turned[parts.part == number] for number in range(1, len(names)))]
+        tasks = [pool.submit(mesh_part, splats, voxel, what, FACES) for splats, what in zip(own, names, strict=True)]
         solids = [task.result() for task in tasks]
     clock.lap("meshes")
     # The photo's camera lives in units of the prediction: textures come before metres.

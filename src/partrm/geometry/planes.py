@@ -57,7 +57,7 @@ def flattened(
         return points
     behind = points @ plane[:3] - plane[3]
     near = mask & (behind.abs() < NEAR)
-    if int(near.sum()) < FLAT_SHARE * count or _bent(points[near], behind[near]):
+    if int(near.sum()) < FLAT_SHARE * count or is_bent(points[near], behind[near]):
         return points
     rays = normalize(points - origin, dim=-1)
     facing = rays @ plane[:3]
@@ -106,7 +106,7 @@ def _raised(behind: Float[Tensor, "side side"], mask: Bool[Tensor, "side side"])
     return torch.from_numpy(np.isin(pieces, list(tall - {0})))
 
 
-def _bent(points: Float[Tensor, "n 3"], residual: Float[Tensor, " n"]) -> bool:
+def is_bent(points: Float[Tensor, "n 3"], residual: Float[Tensor, " n"]) -> bool:
     """Whether the residuals of a plane are those of a bent surface."""
     centred = points - points.mean(0)
     x, y = (centred @ torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 1:]).unbind(-1)
