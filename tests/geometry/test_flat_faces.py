@@ -76,3 +76,9 @@ def test_a_drum_stays_round(generator):
 def test_a_few_splats_stay(count, generator):
     body = splats(torch.rand(count, 3, generator=generator), torch.zeros(count, dtype=torch.long))
     assert torch.equal(with_flat_faces(body).means, body.means)
+
+
+def test_round_splats_lie_along_nothing(generator):
+    points, axes, _ = box(generator)
+    body = replace(splats(points, axes), scales=torch.full((len(points), 3), 0.01))
+    assert large_faces(body) == []

@@ -35,6 +35,9 @@ CELL, SMOOTHING = 0.02, 2.0
 SOLID = 0.3
 """Opacity of Gaussians that tell of faces."""
 
+ROUND = 0.8
+"""Thinnest over middle axis from which on a Gaussian is round."""
+
 SAMPLE, PATCH = 4000, 0.03
 """Gaussians that are looked at, and the cells that count alike however many of them they hold, canonical units."""
 
@@ -119,6 +122,8 @@ def _best_plane(
     for _ in range(REFITS):
         share = weights * (1 - ((points @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
         share = share * ((normals @ n).abs() > ALONG[1])
+        if float(share.sum()) < least / 4:
+            return None
         middle = (points * share[:, None]).sum(0) / share.sum()
         centred = (points - middle) * share.sqrt()[:, None]
         n = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
@@ -183,6 +188,8 @@ def _blurred(values: Float[Tensor, " cells"], shape: list[int]) -> Float[Tensor,
 
 
 def _normals(gaussians: Gaussians) -> Float[Tensor, "n 3"]:
-    """The axis along which each is thinnest."""
+    """The axis along which each is thinnest; zero of round ones, which lie along nothing."""
     thinnest = gaussians.scales.argmin(-1)[:, None, None].expand(-1, 3, 1)
-    return matrix_from_quaternion(gaussians.quats).gather(2, thinnest)[..., 0]
+    normals = matrix_from_quaternion(gaussians.quats).gather(2, thinnest)[..., 0]
+    flat = gaussians.scales.amin(-1) < ROUND * gaussians.scales.median(-1).values
+    return normals * flat[:, None]
