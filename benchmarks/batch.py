@@ -32,7 +32,7 @@ from partrm import api
 from partrm.api import PartRM
 from partrm.datasets.executors import Workers
 from partrm.inference import batch as batching
-from partrm.inference.batch import Job
+from partrm.inference.batch import Answer, Job
 from partrm.inference.prediction import Prediction, save_prediction
 from partrm.jobs.jobs_file import JobLine
 from partrm.jobs.running import BatchSettings, run_jobs
@@ -53,7 +53,8 @@ def main() -> None:
     parts = Parts()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
 
-        def write(job: Job, prediction: Prediction) -> None:
+        def write(job: Job, prediction: Answer) -> None:
+            assert isinstance(prediction, Prediction)
             with parts.timed("write"):
                 save_prediction(prediction, Path(folder) / job.name, outputs=("json", "ply"))
 
@@ -129,7 +130,7 @@ class Parts:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Times opening, asking the network, reading its answers and bringing them to the CPU, while this lasts."""
-        places = [(PartRM, "_prepared", "open"), (Prediction, "on_cpu", "to_cpu")]
+        places = [(PartRM, "_dragged", "open"), (Prediction, "on_cpu", "to_cpu")]
         for module in (api, batching):
             places += [(module, "ask_network", "network"), (module, "finish", "read")]
         places.append((batching, "finish_all", "read"))

@@ -14,11 +14,12 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.decoding import ImageInput
 from partrm.imaging.photos import CutoutRequest, Method
-from partrm.inference.batch import Job, Steps, predict_many
-from partrm.inference.part_search import MIN_CONFIDENCE, FoundPart, find_parts
+from partrm.inference.batch import Answer, Job, Steps, predict_many
+from partrm.inference.part_search import MIN_CONFIDENCE, FoundPart, Sought, find_parts
 from partrm.inference.pipeline import Prepared, ask_network, finish, prepare
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import (
+    DragError,
     DragInput,
     DragPixels,
     SourceInput,
@@ -182,14 +183,16 @@ class PartRM:
             CheckpointError: weights that do not tell parts and joints; see :meth:`predict_state`.
         """
         job = Job(image, drags, "", framing, cameras, box, mask, cutout, fovy_deg, ensemble, detail_px)
-        prepared = self._prepared(job)
+        prepared = self._dragged(job)
         (consultation,), seconds = ask_network([prepared], self.model)
         return finish(prepared, consultation, self.model, seconds)
 
     def predict_batch(
         self, jobs: Iterable[Job], batch: int = 8, threads: int | None = None
-    ) -> Iterator[tuple[Job, Prediction | PartRMError]]:
+    ) -> Iterator[tuple[Job, Answer | PartRMError]]:
         """Each job with its prediction, or with the error that it ends in, in the order of the jobs.
+
+        A job with ``parts`` has those that :meth:`find_parts` finds instead, a tuple of ``FoundPart``.
 
         Answers are those of :meth:`predict` but for rounding: the network's sums run in another order where several
         jobs share a pass. Images are opened and answers read in threads beside the network; jobs are taken as they are
@@ -210,30 +213,42 @@ class PartRM:
             ConfigError: ``batch`` or ``threads`` out of range.
             CheckpointError: weights that do not tell parts and joints.
         """
-        return self.each_of(jobs, lambda _, prediction: prediction, batch, threads)
+        return self.each_of(jobs, lambda _, answer: answer, batch, threads)
 
     def each_of(
         self,
         jobs: Iterable[Job],
-        ended: Callable[[Job, Prediction], Result],
+        ended: Callable[[Job, Answer], Result],
         batch: int = 8,
         threads: int | None = None,
     ) -> Generator[tuple[Job, Result | PartRMError], None, None]:
-        """As :meth:`predict_batch`, with what ``ended`` makes of each prediction, in the threads beside the network."""
+        """As :meth:`predict_batch`, with what ``ended`` makes of each answer, in the threads beside the network."""
         count = min(16, os.cpu_count() or 1) if threads is None else threads
         return predict_many(jobs, Steps(self._prepared, ended), self.model, batch, count)
 
-    def _prepared(self, job: Job) -> Prepared:
+    def _prepared(self, job: Job) -> Prepared | Sought:
+        """A job opened and checked; see :meth:`predict` and :meth:`find_parts`."""
+        if not job.parts:
+            return self._dragged(job)
+        if isinstance(job.drags, DragPixels) or len(job.drags):
+            raise DragError("parts are found without a drag: give drags or parts, not both")
+        return Sought(self._opened(job, ()), job.min_confidence, self._detail(job.detail_px))
+
+    def _dragged(self, job: Job) -> Prepared:
         """A job opened, its drags checked; see :meth:`predict`."""
         drags = job.drags
-        if isinstance(job.image, SourceViews):
-            views = job.image
-        else:
-            touched = drags.start if isinstance(drags, DragPixels) else drag_rows(drags)
-            request = cutout_request(job.cutout, job.box, job.mask, touched, device=self.device)
-            views = self.open(job.image, job.framing, job.cameras, request, job.fovy_deg)
+        given = isinstance(job.image, SourceViews)
+        touched = () if given else drags.start if isinstance(drags, DragPixels) else drag_rows(drags)
+        views = self._opened(job, touched)
         checked = drags if isinstance(drags, DragPixels) else check_drags(drags, views)
         return prepare(views, checked, job.ensemble, self._detail(job.detail_px))
+
+    def _opened(self, job: Job, touched: DragInput | torch.Tensor) -> SourceViews:
+        """A job's views; ``touched`` are rows that begin with a point of the object, pixels."""
+        if isinstance(job.image, SourceViews):
+            return job.image
+        request = cutout_request(job.cutout, job.box, job.mask, touched, device=self.device)
+        return self.open(job.image, job.framing, job.cameras, request, job.fovy_deg)
 
     def find_parts(
         self,

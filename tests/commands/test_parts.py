@@ -1,5 +1,6 @@
 """``partrm parts``: what it writes, and the lines that it ends in."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 import partrm
 from partrm.cli import main
+from partrm.commands.parts import parts
 from partrm.imaging.images import save_image
 from partrm.inference import part_maps, part_search
 
@@ -54,6 +56,10 @@ def test_no_object_is_one_line(tmp_path, capsys):
     assert main(["parts", str(tmp_path / "nothing.png"), "--no-asset", "--out", str(tmp_path / "out")]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "nothing.png" in line or "no object" in line
+
+
+def test_the_command_keeps_what_the_package_keeps():
+    assert inspect.signature(parts).parameters["min_confidence"].default == part_search.MIN_CONFIDENCE
 
 
 @pytest.mark.parametrize("value", ["-0.1", "1.5", "nan"])

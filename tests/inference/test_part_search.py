@@ -16,11 +16,13 @@ from partrm.geometry.framing import nominal_crops
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import rotation_from_axis_angle
 from partrm.inference import part_search
+from partrm.inference.batch import Job
 from partrm.inference.ensemble import OTHERS, Claim, conclude, consult
 from partrm.inference.part_maps import PartMaps, PartNetworkError, claim_of, claims_on, parts_file
 from partrm.inference.part_search import NoPartsError, proposals_in, propose
 from partrm.inference.pipeline import believed, network_input
-from partrm.inference.source import single_view
+from partrm.inference.prediction import Prediction
+from partrm.inference.source import DragError, single_view
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.part_network import OPENED_RAD
@@ -168,6 +170,33 @@ def test_a_drag_on_a_drawer_hears_the_claim_on_it(base):
     joint = consultation.best.joint
     assert torch.allclose(heard.probability, claim.heard(plain.probability, joint), atol=1e-3)
     assert not torch.equal(heard.probability, plain.probability)
+
+
+@pytest.mark.whole_run
+def test_a_batch_finds_the_parts_that_are_found_alone(base, monkeypatch):
+    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 2)
+    picture, drag = EXAMPLES / "drawers.png", [(200, 200, 200, 240)]
+    jobs = [
+        Job(picture, name="parts", parts=True, detail_px=0, min_confidence=0.1),
+        Job(picture, drag, "both", parts=True),
+        Job(picture, drag, "drag", ensemble=False, detail_px=0),
+        Job(picture, name="none", parts=True, min_confidence=1.0),
+        Job(picture, name="neither"),
+    ]
+    results = {job.name: result for job, result in base.predict_batch(jobs, batch=4, threads=1)}
+    alone = base.find_parts(picture, min_confidence=0.1, detail_px=0)
+    found = results["parts"]
+    assert len(found) == len(alone) == 2
+    for one, other in zip(found, alone, strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+        assert one.prediction.joint.type == other.prediction.joint.type
+        torch.testing.assert_close(one.prediction.joint.axis, other.prediction.joint.axis, atol=1e-3, rtol=0)
+        assert float((one.prediction.part_mask != other.prediction.part_mask).float().mean()) < 1e-3
+    assert isinstance(results["drag"], Prediction)
+    assert isinstance(results["none"], NoPartsError)
+    for name, words in (("both", "drags or parts, not both"), ("neither", "0 drags given")):
+        assert isinstance(results[name], DragError)
+        assert words in str(results[name])
 
 
 def test_nothing_sure_enough_is_an_error(base):

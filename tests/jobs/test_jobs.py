@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import partrm
+from partrm.assets import export
 from partrm.cli import main
 from partrm.files import OutputError
+from partrm.inference import part_search
 from partrm.jobs import running
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -112,6 +116,46 @@ def test_without_ray_data_the_extra_is_named(folder, tmp_path, monkeypatch, caps
     assert not (tmp_path / "o").exists()
 
 
+def test_parts_are_found_and_found_again_to_the_same_bytes(tmp_path, monkeypatch, in_this_process):
+    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
+    monkeypatch.setattr(part_search, "BIAS", 0.0)  # sure of it, however few are looked at
+    monkeypatch.setattr(
+        export, "export_prediction", lambda _, folder, *__, **told: folder.mkdir() or told_of(folder, told)
+    )
+    drawers = Path(partrm.__file__).parent / "example_images" / "drawers.png"
+    jobs = [{"name": "a", "parts": True}, {"name": "sure", "parts": True, "min_confidence": 1}]
+    lines = [json.dumps(job | {"image": str(drawers), "detail": 0}) + "\n" for job in jobs]
+    (tmp_path / "jobs.jsonl").write_text("".join(lines))
+    words = [
+        "predict",
+        "--jobs",
+        str(tmp_path / "jobs.jsonl"),
+        "--out",
+        str(tmp_path / "out"),
+        "--save",
+        "ply",
+        "asset",
+    ]
+    assert main(words) == 1
+    made = tree(tmp_path / "out")
+    of_prediction = {f"a/part_1/{f}" for f in ("prediction.json", "gaussians.ply", "gaussians_before.ply")}
+    of_parts = {f"a/{f}" for f in ("parts.json", "parts.png", "part_1.png", "asset/told.json")}
+    assert set(made) == {"batch.json", "failures.jsonl"} | of_parts | of_prediction
+    (failure,) = map(json.loads, (tmp_path / "out" / "failures.jsonl").read_text().splitlines())
+    assert (failure["name"], failure["line"]) == ("sure", 2)
+    assert "no part that moves" in failure["error"]
+    about = json.loads((tmp_path / "out" / "a" / "parts.json").read_text())
+    assert about["asset"] == "asset"
+    assert [(part["mask"], part["prediction"]) for part in about["parts"]] == [("part_1.png", "part_1")]
+    (tmp_path / "out" / "a").rename(tmp_path / "first")
+    assert main(words) == 1
+    assert tree(tmp_path / "out") == made
+
+
+def told_of(folder, told):
+    (folder / "told.json").write_text(json.dumps(told))
+
+
 def full_disk(task, device):
     raise OutputError(f"no space left for {task}")
 
@@ -133,6 +177,12 @@ def test_what_is_raised_on_ray_comes_back_whole():
         ({"ensemble": 1}, "line 2: ensemble 1"),
         ({"cutout": "magic"}, "line 2: cutout"),
         ({"mask": "m.png", "box": [0, 0, 9, 9]}, "line 2: mask tells the object"),
+        ({"parts": True}, "line 2: both drags and parts"),
+        ({"drags": None}, "line 2: neither drags nor parts"),
+        ({"parts": False}, "line 2: parts False: give true"),
+        ({"parts": True, "drags": None, "min_confidence": 2}, "line 2: confidence 2"),
+        ({"parts": True, "drags": None, "ensemble": False}, "line 2: ensemble does not go with parts"),
+        ({"min_confidence": 0.5}, "line 2: min_confidence does not go with drags"),
     ],
 )
 def test_wrong_lines_are_named_before_any_work(change, words, tmp_path, capsys):

@@ -43,8 +43,11 @@ def export_prediction(
     settings: AssetSettings | None = None,
     formats: Sequence[Format] = DEFAULT_FORMATS,
     name: str = "object",
+    timings: bool = True,
 ) -> Asset:
     """Make the asset of a prediction, or of several merged, and write it into ``folder``: all files or none.
+
+    Without ``timings`` ``asset.json`` does not say how long it took.
 
     Raises:
         ConfigError: no or unknown formats.
@@ -56,7 +59,7 @@ def export_prediction(
     require_packages(settings or AssetSettings(), formats)
     check_folder(folder)
     asset = build_asset(predicted, settings, name)
-    save_asset(asset, folder, formats)
+    save_asset(asset, folder, formats, timings)
     return asset
 
 
@@ -95,7 +98,9 @@ def check_formats(formats: Sequence[str]) -> None:
         raise ConfigError(f"formats {' '.join(formats) or '(none)'}: give some of {' '.join(known)}")
 
 
-def save_asset(asset: Asset, folder: str | Path, formats: Sequence[Format] = DEFAULT_FORMATS) -> None:
+def save_asset(
+    asset: Asset, folder: str | Path, formats: Sequence[Format] = DEFAULT_FORMATS, timings: bool = True
+) -> None:
     """Write an asset into ``folder``: ``asset.json``, and ``object.*`` and ``meshes/`` as the formats need them.
 
     Raises:
@@ -120,7 +125,8 @@ def save_asset(asset: Asset, folder: str | Path, formats: Sequence[Format] = DEF
             if "mjcf" not in formats:
                 (staging / FILES["mjcf"]).unlink()
         about = describe_asset(asset, formats)
-        about["timings_s"] = asset.timings_s | {"files": time.perf_counter() - started}
+        if timings:
+            about["timings_s"] = asset.timings_s | {"files": time.perf_counter() - started}
         (staging / ABOUT).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -3,19 +3,12 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from partrm.commands.export import plain_name
 from partrm.commands.predict import CUT_BY, Photograph, check_photograph
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from partrm.assets.asset import AssetSettings
-    from partrm.assets.export import Format
-    from partrm.inference.part_search import FoundPart
 
 DESCRIPTION = """Find the movable parts of an object in an image, without a drag.
 
@@ -34,8 +27,6 @@ Examples:
   partrm parts kitchen.jpg --box 420,310,1210,1480 --out found --formats urdf mjcf glb html
   partrm parts kitchen.jpg --mask object.png --min-confidence 0.7 --no-asset --out found
 """
-
-RECORD, PICTURE, ASSET = "parts.json", "parts.png", "asset"
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class AssetOptions:
 def parts(
     source: tyro.conf.Positional[Path],
     out: Path,
-    min_confidence: float = 0.5,
+    min_confidence: float = 0.4,
     given: Annotated[Given, tyro.conf.arg(name="")] = Given(),
     asset: Annotated[AssetOptions, tyro.conf.arg(name="")] = AssetOptions(),
 ) -> None:
@@ -91,7 +82,7 @@ def parts(
     from partrm.assets.export import check_formats, require_packages
     from partrm.commands.console import counting_bar, plain_console
     from partrm.files import check_writable, staged_folder
-    from partrm.inference.part_search import check_confidence
+    from partrm.inference.part_search import ASSET, PICTURE, RECORD, check_confidence, export_parts, save_parts
 
     settings = AssetSettings(asset.size_m, range=asset.range, force=True)
     if asset.asset:
@@ -109,7 +100,7 @@ def parts(
     with staged_folder(out, without=(ASSET,), record=RECORD) as folder:
         about = save_parts(found, folder)
         if asset.asset:
-            about["asset"] = _asset(found, folder / ASSET, settings, asset.formats, source.stem)
+            about["asset"] = export_parts(found, folder, settings, asset.formats, plain_name(source.stem))
         (folder / RECORD).write_text(json.dumps(about, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for number, part in enumerate(found, start=1):
         joint = part.prediction.joint
@@ -118,34 +109,3 @@ def parts(
     if isinstance(refused, dict):
         console.print(f"no asset: {refused['refused']}")
     console.print(f"picture: {out / PICTURE}" + (f", asset: {out / ASSET}" if about.get("asset") == ASSET else ""))
-
-
-def save_parts(found: "Sequence[FoundPart]", folder: Path) -> dict[str, Any]:
-    """Write the picture and the masks; the content of ``parts.json``."""
-    from PIL import Image
-
-    from partrm.imaging.images import save_image
-    from partrm.inference.part_search import describe_parts, numbered_picture
-
-    Image.fromarray(numbered_picture(found)).save(folder / PICTURE)
-    about = describe_parts(found)
-    for part, described in zip(found, about["parts"], strict=True):
-        described["mask"] = f"part_{described['number']}.png"
-        save_image(part.prediction.part_mask[None], folder / described["mask"])
-    return about
-
-
-def _asset(
-    found: "Sequence[FoundPart]", folder: Path, settings: "AssetSettings", formats: "Sequence[Format]", name: str
-) -> str | dict[str, str]:
-    """One asset of all parts; why there is none where they do not go together."""
-    from partrm.assets.export import export_prediction
-    from partrm.assets.predicted import AssetError
-    from partrm.assets.predicted_parts import merge_parts
-
-    try:
-        merged = merge_parts([part.prediction.to_predicted() for part in found])
-        export_prediction(merged, folder, settings, formats, name=plain_name(name))
-    except AssetError as error:
-        return {"refused": str(error)}
-    return ASSET

@@ -73,12 +73,15 @@ RESULTS = (
 
 @dataclass(frozen=True)
 class Many:
-    """Many jobs from one file: {"name": …, "image": …, "drags": [[X0, Y0, X1, Y1]], …} a line."""
+    """Many jobs from one file: {"name": …, "image": …, "drags": [[X0, Y0, X1, Y1]] or "parts": true, …} a line."""
 
     jobs: Path | None = None
     """File of jobs; each gets a folder of its name in OUT. The same command again goes on where it was cut off."""
-    save: tuple[Literal["json", "ply", "views", "masks", "input", "before_after", "motion", "all"], ...] = ("all",)
-    """What is written of each job; prediction.json always is."""
+    save: tuple[Literal["json", "ply", "views", "masks", "input", "before_after", "motion", "asset", "all"], ...] = (
+        "all",
+    )
+    """What is written of each job; prediction.json always is, of a job with parts parts.json, picture and masks. asset:
+    of a job with parts."""
     batch: int = 8
     """Jobs that share a pass of the network."""
     executor: Literal["local", "ray"] = "local"
@@ -237,6 +240,7 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     outputs: tuple[Output, ...] = tuple(
         name for name in OUTPUTS if name == "json" or name in many.save or "all" in many.save
     )
+    settings = BatchSettings(model, outputs, many.batch, bool({"asset", "all"} & set(many.save)))
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with quiet_progress(*columns) as progress:
@@ -247,7 +251,7 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
             (bar,) = progress.tasks
             progress.update(bar.id, completed=done, rate="" if bar.speed is None else f"{bar.speed:.2f}/s")
 
-        failures = run_jobs(jobs, out, BatchSettings(model, outputs, many.batch), workers, report)
+        failures = run_jobs(jobs, out, settings, workers, report)
     plain_console().print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs done: {out}")
     if failures:
         plain_console().print(f"{len(failures)} failed: {out / FAILURES}")

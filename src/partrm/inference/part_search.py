@@ -8,11 +8,13 @@ Data flow::
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
@@ -22,13 +24,20 @@ from partrm.geometry.cameras import Cameras
 from partrm.geometry.joints import JointMotion
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import draw_numbered, to_bytes
+from partrm.imaging.images import save_image
+from partrm.inference.detail import check_detail
 from partrm.inference.ensemble import first_view_alone
 from partrm.inference.part_maps import PartMaps, coverage, maps_of
-from partrm.inference.pipeline import Known, ask_network, finish, network_input, prepare
+from partrm.inference.pipeline import Known, Prepared, ask_network, finish, network_input, prepare
 from partrm.inference.prediction import Prediction, describe_camera, describe_joint
 from partrm.inference.source import DragPixels, SourceViews
 from partrm.metrics.images import composite_on_white
 from partrm.model.checkpoints import LoadedModel
+from partrm.model.inputs import NetworkInput
+
+if TYPE_CHECKING:
+    from partrm.assets.asset import AssetSettings
+    from partrm.assets.export import Format
 
 SIBLING = 0.25
 """A group of pixels at least so large, as a share of another's, is beside it; a smaller one may lie on it: a knob."""
@@ -51,8 +60,17 @@ MIN_CONFIDENCE = 0.4
 """Below it a part is left out by default."""
 
 
+RECORD, PICTURE, ASSET = "parts.json", "parts.png", "asset"
+"""What is written of found parts beside their masks; see :func:`save_parts`."""
+
+
 class NoPartsError(PartRMError):
     """A picture in which nothing that moves is found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no part that moves is found: pull one yourself (partrm predict --drag), or give a lower --min-confidence"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,35 @@ class FoundPart:
     """What its drag gives: mask, joint, Gaussians."""
     confidence: float
     """How sure it is that this is a part that moves so, [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """An object whose parts are to be found."""
+
+    views: SourceViews
+    """Of them the first is looked at."""
+    min_confidence: float = MIN_CONFIDENCE
+    """Parts below it are left out, [0, 1]."""
+    detail_px: int = 0
+    """Of the predictions; see :func:`partrm.inference.pipeline.predict`."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their ranges.
+
+        Raises:
+            ConfigError: the first one.
+        """
+        check_confidence(self.min_confidence)
+        check_detail(self.detail_px)
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A drag of a part that may be there, ready for the network."""
+
+    prepared: Prepared
+    confidence: float
 
 
 def propose(maps: PartMaps, alpha: Float[Tensor, "side side"], camera: Cameras) -> list[Proposal]:
@@ -155,20 +202,36 @@ def find_parts(
         CheckpointError: weights that do not tell parts and joints.
         ConfigError: a confidence or a detail out of its range.
     """
-    check_confidence(min_confidence)
-    found = [proposal for proposal in proposals_in(views, model) if proposal.confidence >= min_confidence]
-    if not found:
-        raise NoPartsError(
-            "no part that moves is found: pull one yourself (partrm predict --drag), or give a lower --min-confidence"
-        )
+    (pulls,) = pulls_on([Sought(views, min_confidence, detail_px)], model)
+    if not pulls:
+        raise NoPartsError
     parts = []
-    for number, proposal in enumerate(found, start=1):
-        prepared = prepare(views, drag_of(views, proposal), True, detail_px, close=True)
-        prepared = replace(prepared, known=Known(proposal.joint, proposal.probability, proposal.others))
-        (consultation,), seconds = ask_network([prepared], model)
-        parts.append(FoundPart(finish(prepared, consultation, model, seconds), proposal.confidence))
-        advance(number, len(found))
+    for number, pull in enumerate(pulls, start=1):
+        (consultation,), seconds = ask_network([pull.prepared], model)
+        parts.append(FoundPart(finish(pull.prepared, consultation, model, seconds), pull.confidence))
+        advance(number, len(pulls))
     return tuple(parts)
+
+
+def pulls_on(sought: Sequence[Sought], model: LoadedModel) -> list[list[Pull]]:
+    """What is asked about each of several objects, the surest parts first; none where nothing is found.
+
+    Raises:
+        PartNetworkError: weights of another shape.
+        CheckpointError: weights that do not tell parts and joints.
+    """
+    found = all_proposals([one.views for one in sought], model)
+    return [
+        [_pull(one, proposal) for proposal in own if proposal.confidence >= one.min_confidence]
+        for one, own in zip(sought, found, strict=True)
+    ]
+
+
+def _pull(sought: Sought, proposal: Proposal) -> Pull:
+    drag = drag_of(sought.views, proposal)
+    prepared = prepare(sought.views, drag, True, sought.detail_px, close=True)
+    known = Known(proposal.joint, proposal.probability, proposal.others)
+    return Pull(replace(prepared, known=known), proposal.confidence)
 
 
 def check_confidence(confidence: float) -> None:
@@ -183,11 +246,21 @@ def check_confidence(confidence: float) -> None:
 
 def proposals_in(views: SourceViews, model: LoadedModel) -> list[Proposal]:
     """The parts that the first view seems to show, the surest first; see :func:`find_parts`."""
+    (found,) = all_proposals([views], model)
+    return found
+
+
+def all_proposals(views: Sequence[SourceViews], model: LoadedModel) -> list[list[Proposal]]:
+    """:func:`proposals_in` of several objects, seen in one pass of the network."""
+    if not views:
+        return []
     network = model.articulated
+    device = next(network.parameters()).device
     nowhere = DragPixels(torch.zeros(1, 2), torch.ones(1, 2), torch.zeros(1, dtype=torch.bool))
-    shown = first_view_alone(network_input(views, nowhere, next(network.parameters()).device))
-    (maps,) = maps_of(network, shown)
-    return propose(maps, coverage(shown.images, len(maps.movable))[0], shown.cameras[0, 0].to("cpu"))
+    shown = NetworkInput.cat([first_view_alone(network_input(one, nowhere, device)) for one in views])
+    maps = maps_of(network, shown)
+    alpha, cameras = coverage(shown.images, len(maps[0].movable)), shown.cameras.to("cpu")
+    return [propose(own, alpha[row], cameras[row, 0]) for row, own in enumerate(maps)]
 
 
 def drag_of(views: SourceViews, proposal: Proposal) -> DragPixels:
@@ -227,3 +300,46 @@ def describe_parts(found: Sequence[FoundPart]) -> dict[str, Any]:
             for number, part in enumerate(found, start=1)
         ],
     }
+
+
+def save_parts(found: Sequence[FoundPart], folder: Path) -> dict[str, Any]:
+    """Write the picture and the masks; the content of ``parts.json``."""
+    Image.fromarray(numbered_picture(found)).save(folder / PICTURE)
+    about = describe_parts(found)
+    for part, described in zip(found, about["parts"], strict=True):
+        described["mask"] = f"part_{described['number']}.png"
+        save_image(part.prediction.part_mask[None], folder / described["mask"])
+    return about
+
+
+def export_parts(
+    found: Sequence[FoundPart],
+    folder: Path,
+    settings: "AssetSettings",
+    formats: "Sequence[Format]",
+    name: str,
+    timings: bool = True,
+) -> str | dict[str, str]:
+    """Write one asset of all parts into ``folder / ASSET``; what ``parts.json`` says of it.
+
+    Args:
+        found: the parts.
+        folder: of the results.
+        settings: of the asset.
+        formats: to write.
+        name: of the object in them.
+        timings: whether ``asset.json`` says how long it took.
+
+    Returns:
+        the asset's folder, or ``refused`` and why: parts that do not go together make none.
+    """
+    from partrm.assets.export import export_prediction
+    from partrm.assets.predicted import AssetError
+    from partrm.assets.predicted_parts import merge_parts
+
+    try:
+        merged = merge_parts([part.prediction.to_predicted() for part in found])
+        export_prediction(merged, folder / ASSET, settings, formats, name=name, timings=timings)
+    except AssetError as error:
+        return {"refused": str(error)}
+    return ASSET

@@ -11,6 +11,7 @@ from partrm.files import read_text
 from partrm.imaging.photos import Method, check_box
 from partrm.inference.batch import Job
 from partrm.inference.detail import check_detail
+from partrm.inference.part_search import MIN_CONFIDENCE, check_confidence
 from partrm.inference.source import check_drag_numbers, check_fovy
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -33,8 +34,10 @@ class JobLine:
     name: str
     """Of its folder of results."""
     image: str
-    drags: tuple[tuple[float, ...], ...]
+    drags: tuple[tuple[float, ...], ...] = ()
     """(x0, y0, x1, y1) each, pixels of the image."""
+    parts: bool = False
+    """Find the parts, without drags."""
     box: tuple[float, float, float, float] | None = None
     mask: str | None = None
     cutout: Method = "auto"
@@ -42,12 +45,14 @@ class JobLine:
     framing: str = "auto"
     ensemble: bool = True
     detail: int | None = None
+    min_confidence: float = MIN_CONFIDENCE
+    """Of parts."""
 
     def job(self) -> Job:
         """The same for :meth:`partrm.PartRM.predict_batch`."""
         framing = "canonical" if self.framing == "canonical" else "auto"
         options = (framing, None, self.box, self.mask, self.cutout, self.fovy_deg, self.ensemble, self.detail)
-        return Job(self.image, self.drags, self.name, *options)
+        return Job(self.image, self.drags, self.name, *options, self.parts, self.min_confidence)
 
 
 KEYS = tuple(key for key in JobLine.__dataclass_fields__ if key != "line")
@@ -92,23 +97,41 @@ def _job(content: Any, line: int, folder: Path) -> JobLine:
     unknown = sorted(set(content) - set(KEYS))
     if unknown:
         raise ValueError(f"no option is called {unknown[0]!r}; there are {', '.join(KEYS)}")
-    for key in ("name", "image", "drags"):
+    for key in ("name", "image"):
         if key not in content:
             raise ValueError(f"{key} is missing")
     given = {key: value for key, value in content.items() if value is not None}
+    _check_question(given)
     if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]) or given["name"] in TAKEN:
         raise ValueError(f"name {given['name']!r}: give letters, digits, '.', '_' and '-', no '.' first")
     for key in {"image", "mask"} & set(given):
         if not isinstance(given[key], str):
             raise ValueError(f"{key}: give a path")
         given[key] = str(folder / given[key])
-    given["drags"] = tuple(_numbers(row, "drags") for row in _listed(given["drags"], "drags"))
-    check_drag_numbers(given["drags"])
+    if "drags" in given:
+        given["drags"] = tuple(_numbers(row, "drags") for row in _listed(given["drags"], "drags"))
+        check_drag_numbers(given["drags"])
     if "box" in given:
         given["box"] = _numbers(given["box"], "box")
         check_box(given["box"])
     _check_options(given)
     return JobLine(line, **given)
+
+
+def _check_question(given: dict[str, Any]) -> None:
+    """Refuse what asks in no way, or in two.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    if given.get("parts", True) is not True:
+        raise ValueError(f"parts {given['parts']!r}: give true, or drags instead")
+    if ("drags" in given) == ("parts" in given):
+        found = "both drags and parts" if "drags" in given else "neither drags nor parts"
+        raise ValueError(f'{found}: give "drags": [[X0, Y0, X1, Y1]] or "parts": true')
+    for key, other in (("ensemble", "parts"), ("min_confidence", "drags")):
+        if key in given and other in given:
+            raise ValueError(f"{key} does not go with {other}")
 
 
 def _check_options(given: dict[str, Any]) -> None:
@@ -122,6 +145,9 @@ def _check_options(given: dict[str, Any]) -> None:
         check_fovy(given["fovy_deg"])
         if given.get("framing") == "canonical":
             raise ValueError("framing canonical has its own lens: give no fovy_deg beside it")
+    if "min_confidence" in given:
+        (given["min_confidence"],) = _numbers([given["min_confidence"]], "min_confidence", 1)
+        check_confidence(given["min_confidence"])
     detail = given.get("detail", 0)
     if not isinstance(detail, int) or isinstance(detail, bool):
         raise ValueError(f"detail {detail!r}: give a whole number")

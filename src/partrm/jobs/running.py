@@ -14,6 +14,7 @@ from typing import Any
 
 from partrm import __version__
 from partrm.api import PartRM
+from partrm.assets.export import DEFAULT_FORMATS, require_packages
 from partrm.datasets.executors import (
     ExecutorError,
     GiveUp,
@@ -25,8 +26,10 @@ from partrm.datasets.executors import (
     run_tasks,
 )
 from partrm.files import OutputError, atomic_write, read_json, staged_folder
-from partrm.inference.batch import Job
+from partrm.inference.batch import Answer, Job
+from partrm.inference.part_search import RECORD as PARTS
 from partrm.inference.prediction import OUTPUTS, Output, Prediction, save_prediction
+from partrm.jobs.found_parts import ASSET_SETTINGS, save_found
 from partrm.jobs.jobs_file import JobLine, JobsError
 
 RECORD, FAILURES = "batch.json", "failures.jsonl"
@@ -49,6 +52,8 @@ class BatchSettings:
     outputs: tuple[Output, ...] = OUTPUTS
     batch: int = 8
     """Jobs that share a pass of the network."""
+    asset: bool = True
+    """Of jobs that find parts: one asset of them all."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,13 @@ def run_jobs(
 
     Raises:
         JobsError: ``out`` holds another batch.
+        PackageMissingError: assets are asked for, and a package of the extra ``export`` is missing.
         OutputError: ``out`` cannot be written.
         ExecutorError: workers that cannot be had.
     """
     require_workers(workers)
+    if settings.asset and any(job.parts for job in jobs):
+        require_packages(ASSET_SETTINGS, DEFAULT_FORMATS)
     if workers.executor == "ray":
         _require_ray_data()
     _claim(out, jobs, settings, workers)
@@ -119,16 +127,20 @@ def run_jobs(
 
 def is_done(out: Path, job: JobLine) -> bool:
     """Whether a job's folder stands under its final name."""
-    return (out / job.name / "prediction.json").exists()
+    return (out / job.name / (PARTS if job.parts else "prediction.json")).exists()
 
 
 def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device: str) -> Ended:
     """Predict whole passes and write what is missing of them: how many jobs, and which failed."""
 
-    def write(job: Job, prediction: Prediction) -> None:
-        if not is_done(out, lines[job.name]):
-            with staged_folder(out) as staging:
-                save_prediction(prediction, staging / job.name, outputs=settings.outputs, timings=False)
+    def write(job: Job, answer: Answer) -> None:
+        if is_done(out, lines[job.name]):
+            return
+        with staged_folder(out) as staging:
+            if isinstance(answer, Prediction):
+                save_prediction(answer, staging / job.name, outputs=settings.outputs, timings=False)
+            else:
+                save_found(answer, staging / job.name, settings.outputs, settings.asset)
 
     lines = {line.name: line for line in task}
     threads = 1 if device == "cpu" else None
