@@ -115,6 +115,21 @@ def test_workers_change_nothing_and_are_told_apart() -> None:
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_shards_hold_every_object_once_and_kinds_of_all_over_the_list(tmp_path: Path, capsys) -> None:
+    out, command = tmp_path / "train", ["data", "pool", "procedural:lidded_box", "procedural:press", "--workers", "1"]
+    words = [*command, "--per-category", "3", "--shard-objects", "2", "--out", str(out)]
+    assert main(words) == 0
+    assert "6 objects of 2 categories" in capsys.readouterr().out
+    pools = [load_pool(path) for path in sorted(out.iterdir())]
+    assert [(pool.category_names, pool.seed.tolist()) for pool in pools] == [
+        (("lidded_box", "press"), [seed, seed]) for seed in (0, 1, 2)
+    ]
+    assert main(words) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main([*command, "--shard-objects", "0", "--out", str(tmp_path / "no")]) == 2
+    assert "--shard-objects 0: give 1 or more" in capsys.readouterr().err
+
+
 @pytest.mark.whole_run
 def test_three_urdfs_of_ones_own_are_learned_end_to_end_on_a_cpu(tmp_path: Path) -> None:
     """The commands of docs/train.md, in small: a pool, a fine-tune beside other objects, weights that predict."""

@@ -31,7 +31,7 @@ from partrm.objects.partnet import load_partnet, save_partnet
 from partrm.objects.urdf import load_urdf, save_urdf
 from partrm.paper.import_weights import read_public_weights
 from partrm.synthesis.mesh_pool import Pool, load_pool, save_pool
-from partrm.training.trainer import load_state
+from partrm.training.run_state import load_state
 from partrm.viewer.sources import open_prediction
 
 Files = dict[str, bytes]

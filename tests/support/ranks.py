@@ -17,8 +17,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 """The agent takes them for itself, for good."""
 
 
-def run_ranks(count: int, logs: Path, work: Callable[..., None], *arguments: str) -> str:
-    """Let each rank do ``work(*arguments)``; what all of them printed.
+def run_ranks(count: int, logs: Path, work: Callable[..., None], *arguments: str, restarts: int = 0) -> str:
+    """Let each rank do ``work(*arguments)``, all again so often if one dies; what all of them printed.
 
     Raises:
         ChildFailedError: a rank failed.
@@ -26,7 +26,7 @@ def run_ranks(count: int, logs: Path, work: Callable[..., None], *arguments: str
     assert worker_context("partrm.evaluation.parallel").get_start_method() == "forkserver"
     config = LaunchConfig(
         1, 1, count, DefaultLogsSpecs(str(logs), Std.ALL), rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-        run_id="ranks", max_restarts=0, monitor_interval=0.05, start_method="forkserver",
+        run_id="ranks", max_restarts=restarts, monitor_interval=0.05, start_method="forkserver",
     )  # fmt: skip
     handlers = [signal.getsignal(number) for number in SIGNALS]
     try:

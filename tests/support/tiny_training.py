@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import torch
@@ -11,6 +13,7 @@ from partrm.synthesis.mesh_pool import Pool, save_pool
 from partrm.synthesis.sampler import OnlineSamples, SampleConfig
 from partrm.training import trainer as training
 from partrm.training.config import NetworkChanges, Phase, TrainConfig
+from partrm.training.run_state import load_state
 from partrm.training.trainer import Trainer, load_pool_for, train
 from support.boxes import cabinet
 
@@ -34,6 +37,27 @@ def run_and_resume(folder: str) -> None:
     for name, minutes, resume in (("whole", 99, False), ("legs", 0, False), ("legs", 99, True)):
         train(tiny(pool, Path(folder) / name, 7, max_minutes=minutes, resume=resume))
     steps(folder)
+
+
+def run_and_die(folder: str) -> None:
+    """By one of two ranks: the training ``whole`` of :func:`run_and_resume`, in which rank 1 dies.
+
+    It does so where it should save step 6: rank 0 has done so then, rank 1 has step 4.
+    """
+    torch.set_num_threads(1)
+    training.CLOCK_STEPS = 2
+    out, save = Path(folder) / "torn", Trainer.save
+    first, rank = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0", os.environ["RANK"]
+
+    def save_or_die(trainer: Trainer) -> None:
+        while first and rank == "1" and trainer.step == 6:
+            if load_state(out / "checkpoint-0.pt")["step"] == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.01)
+        save(trainer)
+
+    Trainer.save = save_or_die
+    train(tiny(own_pool(Path(folder)), out, 7, checkpoint_minutes=0.0))
 
 
 def own_pool(out: Path) -> Path:

@@ -12,7 +12,7 @@ pytest.importorskip("warp", reason="training renders its samples with warp-lang 
 pytest.importorskip("accelerate", reason="training needs accelerate (extra `train`)")
 
 from support.ranks import run_ranks
-from support.tiny_training import run_and_resume, steps
+from support.tiny_training import run_and_die, run_and_resume, steps
 
 pytestmark = pytest.mark.whole_run
 
@@ -52,3 +52,18 @@ def test_two_processes_end_where_they_would_have_without_a_stop(folder: Path) ->
         [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()] for run in (whole, legs)
     ]
     assert logs[0] == logs[1] == [5, 7]
+
+
+def test_a_run_of_which_a_rank_was_killed_ends_as_if_it_had_not(folder: Path, tmp_path: Path) -> None:
+    """Rank 0 had saved a step that rank 1 had not: both go on from the one before it."""
+    run_ranks(2, tmp_path / "logs", run_and_die, str(tmp_path), restarts=1)
+    runs = folder / "2" / "whole", tmp_path / "torn"
+    wanted, found = ((run / "weights" / "model-00001-of-00001.safetensors").read_bytes() for run in runs)
+    assert wanted == found
+    logs = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in runs]
+    wanted, found = ([{k: v for k, v in row.items() if k not in TIMED} for row in log] for log in logs)
+    assert wanted == found
+    assert [row["step"] for row in found] == [5, 7]
+
+
+TIMED = "samples_per_s", "waiting_share"

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from support.tiny_training import NONE, tiny
 from partrm.errors import ConfigError
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
-from partrm.synthesis.mesh_pool import Pool, save_pool
+from partrm.synthesis.mesh_pool import Pool, PoolError, save_pool
 from partrm.synthesis.sampler import SampleConfig
 from partrm.training import trainer
 from partrm.training.config import (
@@ -29,9 +30,11 @@ from partrm.training.config import (
     phase_at,
 )
 from partrm.training.losses import Objective
+from partrm.training.pools import PoolTurns, pool_files
 from partrm.training.prefetch import Prefetcher, interleave
 from partrm.training.run_log import Listener
-from partrm.training.trainer import Trainer, load_state, train
+from partrm.training.run_state import load_state
+from partrm.training.trainer import Trainer, train
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,68 @@ def test_batches_made_together_have_equally_many_samples_without_motion(pool: Pa
     turned = interleave(drawn, 4)
     assert torch.equal(turned.inputs.images[:12], drawn.inputs.images[::4])
     assert torch.equal(turned.joint.pivot[36:], drawn.joint.pivot[3::4])
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    """A pool in three files, of one to three objects."""
+    folder = tmp_path_factory.mktemp("shards")
+    for count in (1, 2, 3):
+        save_pool(Pool.from_objects([cabinet()] * count), folder / f"{count}.npz")
+    return folder
+
+
+def test_shards_take_turns_and_each_has_as_many_in_a_round(shards: Path) -> None:
+    one, other = (PoolTurns([shards], 4, seed=0, process=rank) for rank in (0, 1))
+    turns = [one.file_at(step) for step in range(0, 4 * 9, 4)]
+    assert all(sorted(turns[first : first + 3]) == pool_files(shards) for first in (0, 3, 6))
+    assert len({tuple(turns[first : first + 3]) for first in (0, 3, 6)}) > 1, "rounds differ"
+    assert [one.file_at(step) for step in range(36)] == [turns[step // 4] for step in range(36)]
+    assert all(one.file_at(step) != other.file_at(step) for step in range(36)), "processes hold different ones"
+
+
+def test_a_run_on_shards_holds_one_at_a_time_and_is_resumed_on_the_same(shards: Path, tmp_path: Path) -> None:
+    def trainer(name: str) -> Trainer:
+        return Trainer(tiny(shards, tmp_path / name, 8, batches_at_once=2, pool_steps=2, seed=3))
+
+    whole, cut, resumed = trainer("a"), trainer("b"), trainer("c")
+    assert whole.turns is not None
+    batches, held = [], []
+    for step in range(8):
+        held.append(whole.data.pool.count)
+        batches.append(whole.batches.next(step).inputs.images)
+    files = [int(whole.turns.file_at(step).stem) for step in range(8)]
+    assert held[2::2] == files[2::2], "the next two steps are made where two end"
+    assert len(set(files)) == 3
+    for step in range(5):
+        cut.batches.next(step)
+    state = cut.batches.state()
+    resumed.data.restore(state["data"])
+    left = Prefetcher(resumed.data, resumed.plan, state["first_step"])
+    assert all(torch.equal(left.next(step).inputs.images, batches[step]) for step in (5, 6, 7))
+
+
+def test_shards_all_at_once_are_one_pool(shards: Path, tmp_path: Path) -> None:
+    assert Trainer(tiny(shards, tmp_path, 1)).data.pool.count == 6
+    with pytest.raises(ConfigError, match="leave --pool-shares out"):
+        tiny(shards, tmp_path, 1, pool_steps=2, pool_shares=(1.0,))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PoolError, match="a folder without pools"):
+        Trainer(tiny(tmp_path / "empty", tmp_path, 1))
+    with pytest.raises(PoolError, match=r"gone\.npz: no such file"):
+        Trainer(tiny(tmp_path / "gone.npz", tmp_path, 1, pool_steps=2))
+
+
+def test_training_says_how_long_it_waits_for_its_batches(pool: Path, tmp_path: Path) -> None:
+    train(tiny(pool, tmp_path, 10, batches_at_once=2))
+    assert all(0 < row["waiting_share"] < 1 for row in rows(tmp_path))
+    batches = Trainer(tiny(pool, tmp_path / "b", 4, batches_at_once=4)).batches
+    batches.next(0)
+    assert batches.waited_s() > 0
+    began = time.perf_counter()
+    batches.next(1)
+    assert batches.waited_s() <= time.perf_counter() - began
+    assert batches.waited_s() == 0
 
 
 def test_graphs_need_a_gpu(pool: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ Examples:
   partrm data build procedural --limit 20000 --out big --gpus 4 --workers-per-gpu 8
   partrm data build procedural --limit 20000 --out big --executor ray
   partrm data pool procedural --per-category 140 --out train.npz --workers 8
+  partrm data pool procedural --per-category 9000 --shard-objects 10000 --out train --workers 8
   partrm data pool drawer.urdf door.urdf lamp.xml --out own.npz
   partrm data pool real --out real.npz
   partrm data check data16
@@ -64,8 +65,10 @@ class Pool:
     """procedural, procedural:CATEGORY, real, a PartNet-Mobility folder or a folder of them, .urdf or MuJoCo .xml
     files. real: the objects of two robotics benchmarks that the evaluation takes."""
     out: Path
-    """File to write."""
+    """File to write; with --shard-objects the folder, made here."""
     counts: Annotated[ProceduralCounts, tyro.conf.arg(name="")] = field(default_factory=ProceduralCounts)
+    shard_objects: int | None = None
+    """Write files of at most so many objects, of all kinds each, and hold no more of them in memory."""
     workers: int = 2
     """Processes."""
     allow_outside: tuple[Path, ...] = ()
@@ -172,15 +175,18 @@ def _pool(command: Pool) -> int:
 
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console, quiet_progress
-    from partrm.datasets.pools import pack_sources, plan_pool
+    from partrm.datasets.pools import plan_pool, save_pools
     from partrm.files import check_path
-    from partrm.synthesis.mesh_pool import save_pool
 
     if command.workers < 1:
         raise UsageError("--workers: out of range")
+    if command.shard_objects is not None and command.shard_objects < 1:
+        raise UsageError(f"--shard-objects {command.shard_objects}: give 1 or more")
     check_path(command.out)
     if not command.out.parent.is_dir():
         raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
+    if command.shard_objects is not None and command.out.exists():
+        raise UsageError(f"--out {command.out}: is there already; shards get a folder of their own")
     try:
         sources = plan_pool(command.sources, command.counts, command.allow_outside)
     except SourceError as error:
@@ -188,16 +194,17 @@ def _pool(command: Pool) -> int:
     console = plain_console()
     with quiet_progress(*Progress.get_default_columns()) as progress:
         task = progress.add_task("objects", total=len(sources))
-        packed = pack_sources(
-            sources, command.workers, lambda done, of: progress.update(task, completed=done, total=of)
-        )
-        save_pool(packed.pool, command.out)
+
+        def report(done: int, of: int) -> None:
+            progress.update(task, completed=done, total=of)
+
+        packed = save_pools(sources, command.out, command.shard_objects, command.workers, report)
     for where, note in packed.notes:
         console.print(Text.assemble(("note", "cyan"), f" {where}: {note}"))
     for where, reason in packed.refused:
         console.print(Text.assemble(("refused", "yellow"), f" {where}: {reason}"))
-    pool = packed.pool
-    console.print(f"{pool.count} objects of {len(pool.category_names)} categories in {command.out}")
+    files = "" if command.shard_objects is None else f", {packed.files} files"
+    console.print(f"{packed.objects} objects of {packed.categories} categories in {command.out}{files}")
     return 0
 
 

@@ -58,7 +58,7 @@ def train(arguments: list[str]) -> Callable[..., None]:
         """Run or resume a training.
 
         Args:
-            pool: packed pools of training objects (``partrm data pool``), drawn from as one.
+            pool: packed pools of training objects (``partrm data pool``), files or folders of shards.
             out: run folder: config, log, TensorBoard, checkpoint.
             pool_shares: share of the samples from each of several pools, relative to the others; empty: every object
                 equally often.

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
 from partrm.errors import ConfigError
+from partrm.files import staged_folder
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.objects.real_objects import real_object_names
 from partrm.procedural import CATEGORIES, OWN_CATEGORIES, generate
-from partrm.synthesis.mesh_pool import Pool, PoolError
+from partrm.synthesis.mesh_pool import Pool, PoolError, save_pool
 
 MIXED = "assembly"
 """The category whose objects have mechanisms of their own, so that many of them are worth having."""
@@ -59,6 +61,17 @@ class PackedSources:
     """(source, what was left out or looks odd) of objects that were packed."""
 
 
+@dataclass(frozen=True)
+class SavedPools:
+    """What was written, and what could not be."""
+
+    files: int
+    objects: int
+    categories: int
+    refused: tuple[tuple[str, str], ...]
+    notes: tuple[tuple[str, str], ...]
+
+
 def plan_pool(words: Sequence[str], counts: ProceduralCounts, allow_outside: tuple[Path, ...] = ()) -> list[Source]:
     """The objects that SOURCE words mean, each once, in the order of the words.
 
@@ -92,6 +105,44 @@ def _procedural(name: str, counts: ProceduralCounts) -> Iterator[Source]:
     for generator in GENERATORS.get(name, (name,) if name else CATEGORIES):
         for seed in range(counts.seed, counts.seed + counts.of(generator)):
             yield Source(plain_name(f"{generator}-{seed}"), "procedural", f"{generator}:{seed}", generator)
+
+
+def save_pools(
+    sources: Sequence[Source],
+    out: Path,
+    shard_objects: int | None = None,
+    workers: int = 1,
+    report: Callable[[int, int], None] = lambda done, of: None,
+) -> SavedPools:
+    """Pack objects into one file, or into shards of a folder that appears once all are whole.
+
+    Args:
+        sources: planned by :func:`plan_pool`.
+        out: the file, or the folder, which is not there yet.
+        shard_objects: most objects of a shard, and in memory; each shard has objects from all over the list. None
+            makes one file.
+        workers: see :func:`pack_sources`.
+        report: likewise.
+
+    Raises:
+        PoolError: a file of which no object can be used.
+        PackageMissingError: the package that a source needs is not installed.
+        OutputError: it cannot be written.
+    """
+    count = 1 if shard_objects is None else -(-len(sources) // shard_objects)
+    shards = [sources[first::count] for first in range(count)]
+    objects, done, names = 0, 0, set[str]()
+    refused: list[tuple[str, str]] = []
+    notes: list[tuple[str, str]] = []
+    with nullcontext() if shard_objects is None else staged_folder(out) as folder:
+        for number, shard in enumerate(shards):
+            packed = pack_sources(shard, workers, lambda ended, _, before=done: report(before + ended, len(sources)))
+            save_pool(packed.pool, out if folder is None else folder / f"{number:05d}.npz")
+            objects, done, names = objects + packed.pool.count, done + len(shard), names | {*packed.pool.category_names}
+            refused += packed.refused
+            notes += packed.notes
+            del packed  # before the next is made
+    return SavedPools(count, objects, len(names), tuple(refused), tuple(notes))
 
 
 def pack_sources(

@@ -122,11 +122,13 @@ class TrainConfig:
     """Everything that decides a run; stored in its folder."""
 
     pool: tyro.conf.Suppress[tuple[Path, ...]]
-    """Packed pools of training objects (``partrm data pool``), drawn from as one."""
+    """Packed pools of training objects (``partrm data pool``), files or folders of shards."""
     out: tyro.conf.Suppress[Path]
     """Run folder: config, log, TensorBoard, checkpoint."""
     pool_shares: tyro.conf.Suppress[tuple[float, ...]] = ()
     """Share of the samples from each of several pools, relative to the others; empty: every object equally often."""
+    pool_steps: int = 0
+    """Hold one of the pools' files at a time, each for so many steps, where all are more than the memory; 0: all."""
     val_pools: tuple[Path, ...] = ()
     """Pools of held-out objects, watched during training."""
     preset: str = "base"
@@ -169,7 +171,7 @@ class TrainConfig:
         ranges: dict[str, tuple[int | float, int | float]] = {
             "max_minutes": (0.0, math.inf), "checkpoint_minutes": (0.0, math.inf), "seed": (0, 2**31),
             "batches_at_once": (1, 4096), "ema": (0.0, 1.0), "weight_decay": (0.0, 10.0), "clip": (1e-9, math.inf),
-            "log_every": (1, 10**9), "validate_every": (1, 10**9), "val_batches": (1, 10**6),
+            "pool_steps": (0, 10**9), "log_every": (1, 10**9), "validate_every": (1, 10**9), "val_batches": (1, 10**6),
         }  # fmt: skip
         _require_ranges(self, ranges, "--")
         for name, weight in vars(self.weights).items():
@@ -177,6 +179,8 @@ class TrainConfig:
                 raise ConfigError(f"--weights.{name.replace('_', '-')} {weight}: give 0 or more")
         if self.pool_shares and (len(self.pool_shares) != len(self.pool) or min(self.pool_shares) <= 0):
             raise ConfigError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
+        if self.pool_shares and self.pool_steps:
+            raise ConfigError("--pool-steps gives every file as many steps: leave --pool-shares out")
         if self.compile and (self.fused_norms or self.graphs):
             raise ConfigError("fused norms and graphs cannot be compiled: leave --compile out, or both of them")
 

@@ -1,6 +1,8 @@
 """Batches of coming steps, made online from a pool of objects on the training device."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +40,36 @@ class Chunk:
         return self.first_step + len(self.batches)
 
 
+class Waiting:
+    """Seconds that training waits for its batches, by the clock of the device that trains."""
+
+    def __init__(self, cuda: bool) -> None:
+        self._cuda, self._seconds = cuda, 0.0
+        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """The block gets a batch. On CUDA what counts is that the current stream is idle, not that Python is busy."""
+        if not self._cuda:
+            began = time.perf_counter()
+            yield
+            self._seconds += time.perf_counter() - began
+            return
+        before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        before.record()
+        yield
+        after.record()
+        self._spans.append((before, after))
+
+    def taken(self) -> float:
+        """Seconds since it was last asked; waits for the device."""
+        for before, after in self._spans:
+            after.synchronize()
+            self._seconds += before.elapsed_time(after) / 1000
+        seconds, self._seconds, self._spans = self._seconds, 0.0, []
+        return seconds
+
+
 class Prefetcher:
     """Makes the batches of coming steps on a CUDA stream of its own while others train; plain calls on the CPU.
 
@@ -58,12 +90,21 @@ class Prefetcher:
         self.stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._next_step = first_step
         self._chunk: Chunk | None = None
+        self._waiting = Waiting(self.stream is not None)
 
     def next(self, step: int) -> Samples:
         """The batch of a step, safe to use on the current stream; after a chunk's last the next chunk is begun.
 
         Steps follow one another; the first may lie anywhere in the first chunk.
         """
+        with self._waiting.timed():
+            return self._taken(step)
+
+    def waited_s(self) -> float:
+        """Seconds that training has waited in :meth:`next` since this was last asked."""
+        return self._waiting.taken()
+
+    def _taken(self, step: int) -> Samples:
         if self._chunk is None:
             self._chunk = self._made()
         chunk = self._chunk

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from partrm.files import AppendedLines
+from partrm.files import AppendedLines, atomic_write, read_text
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,13 @@ class Rate:
 
     def __init__(self, step: int) -> None:
         self.step, self.time = step, time.perf_counter()
+        self.seconds = 0.0
+        """Between the last two calls."""
 
     def since(self, step: int) -> float:
         now = time.perf_counter()
-        value = (step - self.step) / max(now - self.time, 1e-9)
+        self.seconds = max(now - self.time, 1e-9)
+        value = (step - self.step) / self.seconds
         self.step, self.time = step, now
         return value
 
@@ -38,8 +41,21 @@ class Rate:
 class RunLog:
     """``log.jsonl``, TensorBoard and listener of the main process."""
 
-    def __init__(self, folder: Path, active: bool, listener: Listener = SILENT) -> None:
+    def __init__(self, folder: Path, active: bool, listener: Listener = SILENT, taken_up: int | None = None) -> None:
+        """Open the files, or make them.
+
+        Args:
+            folder: of the run.
+            active: whether this is the main process.
+            listener: is told each row.
+            taken_up: step at which an earlier run goes on; rows that it wrote of later ones are cut off.
+
+        Raises:
+            OutputError: they cannot be opened.
+        """
         self.listener = listener
+        if active and taken_up is not None:
+            cut_log(folder / "log.jsonl", taken_up)
         self.file = AppendedLines(folder / "log.jsonl") if active else None
         self.board = None
         if active:
@@ -48,7 +64,8 @@ class RunLog:
             except ModuleNotFoundError:
                 listener.note("tensorboard is not installed: logging to log.jsonl only")
             else:
-                self.board = SummaryWriter(str(folder / "tensorboard"))
+                later = None if taken_up is None else taken_up + 1
+                self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=later)
 
     def write(self, step: int, group: str, values: dict[str, float]) -> None:
         """One row of numbers."""
@@ -67,3 +84,13 @@ class RunLog:
             self.file.close()
         if self.board is not None:
             self.board.close()
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Remove the last rows of a log as far as they are of steps after ``step``, and a line that was cut short."""
+    lines = read_text(path, 2**30).splitlines(keepends=True) if path.exists() else []
+    whole = len(lines)
+    while lines and (not lines[-1].endswith("\n") or json.loads(lines[-1])["step"] > step):
+        lines.pop()
+    if len(lines) < whole:
+        atomic_write(path, "".join(lines))

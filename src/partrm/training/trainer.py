@@ -8,23 +8,19 @@ import dataclasses
 import itertools
 import json
 import math
-import pickle
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from partrm.files import atomic_write, check_writable, staged_file
+from partrm.files import atomic_write, check_writable
 from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
-from partrm.procedural.materials import HOME_SHARE, sample_materials
-from partrm.synthesis.mesh_pool import ObjectPool, concatenated, load_pool, pool_odds
+from partrm.synthesis.mesh_pool import ObjectPool, load_pool
 from partrm.synthesis.sampler import MaterialSampler, OnlineSamples
 from partrm.synthesis.samples import Samples
 from partrm.training.config import (
@@ -37,8 +33,11 @@ from partrm.training.config import (
 )
 from partrm.training.cuda_graphs import blank_input, record_training
 from partrm.training.losses import ARTICULATED, Objective
+from partrm.training.pools import PoolTurns, load_pool_for, pool_files
 from partrm.training.prefetch import ChunkPlan, Prefetcher
 from partrm.training.run_log import SILENT, Listener, Rate, RunLog
+from partrm.training.run_state import RunState
+from partrm.training.torchrun import meet_again
 
 
 def optimizer_of(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -113,6 +112,7 @@ class Trainer:
             PoolError: a file that is no pool.
         """
         self.config, self.objective = config, objective
+        meet_again("nccl" if config.device != "cpu" and torch.cuda.is_available() else "gloo")
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision="no")
         self.device = self.accelerator.device
         rank = self.accelerator.process_index
@@ -129,13 +129,18 @@ class Trainer:
         self.network = network.to(self.device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = optimizer_of(self.network, config)
-        self.data = OnlineSamples(
-            *(data or load_pool_for(config.pool, self.device, config.pool_shares)), seed=1000 * config.seed + rank
-        )
-        self.step, self.samples_seen, self.seconds, self.best, first_step = 0, 0, 0.0, -math.inf, 0
+        self.turns = None
+        if data is None and config.pool_steps:
+            self.turns = PoolTurns(config.pool, config.pool_steps, config.seed, rank)
+            data = self.turns.first(self.device)
+        elif data is None:
+            data = load_pool_for(config.pool, self.device, config.pool_shares)
+        self.data = OnlineSamples(*data, seed=1000 * config.seed + rank)
+        self.step, self.samples_seen, self.seconds, self.best = 0, 0, 0.0, -math.inf
         config.out.mkdir(parents=True, exist_ok=True)
-        if config.resume:
-            first_step = self.restore()
+        self.state = RunState(config.out, self.accelerator)
+        again = self.state.restarted()
+        first_step = self.restore() if config.resume else self.go_on() if again else 0
         if config.compile:
             # One block class serves several widths and image sizes, each with a static graph of its own.
             torch._dynamo.config.automatic_dynamic_shapes = False
@@ -145,12 +150,15 @@ class Trainer:
         self.recordings = self.record() if config.graphs else {}
         self.model = self.accelerator.prepare(self.network) if self.accelerator.num_processes > 1 else self.network
         self.batches = Prefetcher(self.data, self.plan, first_step)
-        self.log = RunLog(config.out, self.accelerator.is_main_process, listener)
+        taken_up = self.step if config.resume or again else None
+        self.log = RunLog(config.out, self.accelerator.is_main_process, listener, taken_up)
 
     def plan(self, step: int) -> ChunkPlan | None:
         """What the batches of a step and of those after it hold; None past the last."""
         if step >= sum(p.steps for p in self.config.phases):
             return None
+        if self.turns is not None:
+            self.turns.let_draw(self.data, step)
         phase, inner = phase_at(self.config, step)
         views = 1 + self.data.choices.choices(range(len(phase.view_odds)), phase.view_odds)[0]
         count = min(self.config.batches_at_once, phase.steps - inner)
@@ -163,21 +171,19 @@ class Trainer:
         shapes = dict.fromkeys((phase.batch, phase.image_size_px) for phase in left)
         return {shape: record_training(self.network, blank_input(*shape, self.device)) for shape in shapes}
 
-    def checkpoint_path(self) -> Path:
-        return self.config.out / f"checkpoint-{self.accelerator.process_index}.pt"
-
     def save(self) -> None:
         """Write everything that :meth:`restore` needs, complete or not at all."""
         state: dict[str, Any] = {"data": self.batches.state(), "step": self.step, "samples_seen": self.samples_seen}
-        state["seconds"] = self.seconds
+        state |= {"seconds": self.seconds, "settings": self.settings()}
         if self.accelerator.is_main_process:
             state |= {"network": self.network.state_dict(), "averaged": self.averaged, "best": self.best}
             state["optimizer"] = self.optimizer.state_dict()
-        try:
-            with staged_file(self.checkpoint_path()) as part:
-                torch.save(state, part)
-        except OSError as error:
-            raise TrainingError(f"{self.checkpoint_path()}: cannot be written ({error.strerror})") from error
+        self.state.write(state)
+
+    def settings(self) -> str:
+        """What decides where the run ends, as JSON."""
+        facts = dataclasses.asdict(self.config)
+        return json.dumps({k: v for k, v in facts.items() if k not in ("resume", "max_minutes")}, default=str)
 
     def restore(self) -> int:
         """Continue the run of the folder, on as many processes as it had; the step from which batches are made again.
@@ -185,18 +191,24 @@ class Trainer:
         Raises:
             TrainingError: nothing to resume, or checkpoints that do not belong together.
         """
-        main = self.config.out / "checkpoint-0.pt"
-        if not self.checkpoint_path().is_file():
-            raise TrainingError(f"{self.checkpoint_path()}: nothing to resume; start without --resume")
-        own = load_state(self.checkpoint_path())
-        state = own if "network" in own else load_state(main)
-        if state.get("step") != own.get("step"):
-            raise TrainingError(f"{self.config.out}: checkpoints of different steps; the run was killed while saving")
+        path = self.state.path
+        found = self.state.newest()
+        if found is None and path.is_file():
+            raise TrainingError(f"{path}: no step that all processes have saved; start without --resume")
+        if found is None:
+            raise TrainingError(f"{path}: nothing to resume; start without --resume")
         try:
-            return self._take_up(own, state)
+            return self._take_up(*found)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             reason = f"{type(error).__name__} {' '.join(str(error).split())[:200]}"
-            raise TrainingError(f"{main}: not a checkpoint of this run ({reason}); start without --resume") from error
+            raise TrainingError(
+                f"{self.state.main}: not a checkpoint of this run ({reason}); start without --resume"
+            ) from error
+
+    def go_on(self) -> int:
+        """:meth:`restore` for processes that ``torchrun`` has started again; the run's start if nothing was saved."""
+        found = self.state.newest(self.settings())
+        return 0 if found is None else self._take_up(*found)
 
     def _take_up(self, own: dict[str, Any], state: dict[str, Any]) -> int:
         """Let network, optimizer, data and counters be as in a checkpoint; the step of the data."""
@@ -324,11 +336,12 @@ class Trainer:
                 if bad >= MAX_BAD_ROWS or (bad and self.step == total):
                     raise TrainingError(f"step {self.step}: the loss is not finite ({row}); resume from the checkpoint")
                 per_second = rate.since(self.step) * phase.batch * self.accelerator.num_processes
-                self.log.write(self.step, phase.name, {**row, "lr": lr, "samples_per_s": per_second})
+                row |= {"lr": lr, "samples_per_s": per_second, "waiting_share": self.batches.waited_s() / rate.seconds}
+                self.log.write(self.step, phase.name, row)
             self.seconds = before + time.perf_counter() - started
             if self.step % config.validate_every == 0 or self.step == total:
                 self.watch(phase)
-                rate = Rate(self.step)
+                rate, _ = Rate(self.step), self.batches.waited_s()
             action = self.next_action(started, saved)
             if action == "stop":
                 self.watch(phase)
@@ -341,38 +354,6 @@ class Trainer:
             save_checkpoint(self.averaged, self.network.config, config.out / "weights", self.card())
         self.accelerator.wait_for_everyone()
         self.log.close()
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """The state that :meth:`Trainer.save` wrote, tensors and plain values alone.
-
-    Raises:
-        TrainingError: missing, damaged, or something else.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(f"{path}: damaged ({reason}); start without --resume") from error
-    except pickle.UnpicklingError as error:
-        raise TrainingError(f"{path}: damaged, or no checkpoint of a training; start without --resume") from error
-    if not isinstance(state, dict):
-        raise TrainingError(f"{path}: holds no training's state; start without --resume")
-    return state
-
-
-def load_pool_for(
-    paths: Sequence[Path], device: torch.device, shares: Sequence[float] = ()
-) -> tuple[ObjectPool, MaterialSampler]:
-    """Packed pools on a device as one, and what draws its materials.
-
-    Args:
-        paths: of the pools.
-        shares: share of the samples from each of them; empty: every object equally often.
-    """
-    pools = [load_pool(path, device) for path in paths]
-    materials = partial(sample_materials, home_share=HOME_SHARE)
-    return ObjectPool.from_pool(concatenated(pools), pool_odds(pools, shares) if shares else None), materials
 
 
 def train(config: TrainConfig, listener: Listener = SILENT) -> None:
@@ -389,7 +370,8 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
         raise TrainingError("no phase has any steps: give --coarse.steps, --fine.steps or --appearance.steps")
     check_writable(config.out)
     for path in config.val_pools:
-        load_pool(path)  # found out now rather than at the first validation
+        for file in pool_files(path):
+            load_pool(file)  # found out now rather than at the first validation
     trainer = Trainer(config, listener=listener)
     if trainer.accelerator.is_main_process:
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
