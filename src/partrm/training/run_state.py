@@ -47,7 +47,7 @@ class RunState:
         self._ours = True
 
     def restarted(self) -> bool:
-        """Whether ``torchrun`` has started the processes again, after one of them died; of several nodes, any of it."""
+        """Whether ``torchrun`` has started the processes again after one of them died: all, or those of any machine."""
         return any(gather_object([restarts()]))
 
     def newest(self, settings: str | None = None) -> tuple[dict[str, Any], dict[str, Any]] | None:
