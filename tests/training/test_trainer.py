@@ -247,7 +247,7 @@ def test_shards_all_at_once_are_one_pool(shards: Path, tmp_path: Path) -> None:
 
 
 def test_training_says_how_long_it_waits_for_its_batches(pool: Path, tmp_path: Path) -> None:
-    train(tiny(pool, tmp_path, 10, batches_at_once=2))
+    train(tiny(pool, tmp_path, 5, batches_at_once=2))
     assert all(0 < row["waiting_share"] < 1 for row in rows(tmp_path))
     batches = Trainer(tiny(pool, tmp_path / "b", 4, batches_at_once=4)).batches
     batches.next(0)
