@@ -1,10 +1,12 @@
 """The wheels, that of the code built from its sdist: every help text, every missing extra by its name, one prediction.
 
 The dependencies are the runtime ones alone, those of the environment that runs the tests, linked one by one into a new
-one: nothing is fetched, and what only an extra brings is really absent.
+one: nothing is fetched, and what only an extra brings is really absent. ``PARTRM_BARE_PYTHON=venv/bin/python`` takes an
+environment in which the wheels were installed already, of whatever Python.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -56,17 +58,27 @@ def runtime_distributions() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    """Python of an environment with the built wheels and the runtime dependencies."""
-    root = tmp_path_factory.mktemp("bare")
+def packages(tmp_path_factory):
+    """Folder of the wheels and the sdist."""
+    root = tmp_path_factory.mktemp("packages")
     build_all(ROOT, root, ["--no-isolation", "--skip-dependency-check"])
+    return root
+
+
+@pytest.fixture(scope="module")
+def bare(request, tmp_path_factory):
+    """Python of an environment with the built wheels and the runtime dependencies."""
+    if there := os.environ.get("PARTRM_BARE_PYTHON"):
+        return Path(there).absolute()
+    wheels = request.getfixturevalue("packages").glob("*.whl")
+    root = tmp_path_factory.mktemp("bare")
     venv.create(root / "venv", with_pip=False, symlinks=True)
     python = root / "venv" / "bin" / "python"
     where = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     site = Path(subprocess.run([str(python), "-c", where], check=True, capture_output=True, text=True).stdout.strip())
     link_distributions(site)
     target = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(site)]
-    subprocess.run([*target, *map(str, root.glob("*.whl"))], check=True, timeout=300)
+    subprocess.run([*target, *map(str, wheels)], check=True, timeout=300)
     return python
 
 
@@ -129,7 +141,7 @@ def done(bare, tmp_path_factory) -> SimpleNamespace:
     last = [["doctor", "--json", "--no-self-test"], ["verify"], predict]
     told = json.dumps([*HELPS, *(words for _, words in missing), *last])
     shown = subprocess.run(
-        [str(bare), "-I", "-c", RUN_ALL], input=told, capture_output=True, text=True, timeout=300, cwd=bare.parent
+        [str(bare), "-I", "-c", RUN_ALL], input=told, capture_output=True, text=True, timeout=300, cwd=folder
     )
     assert shown.returncode == 0, shown.stderr
     rows = [subprocess.CompletedProcess(*row) for row in json.loads(shown.stdout)]
@@ -170,9 +182,8 @@ MAX_CODE_MB, MAX_WEIGHTS_MB = 1.5, 70
 """Of wheel and sdist of the code each, and of the wheel of the weights."""
 
 
-def test_sdist_and_wheel_hold_the_package_and_no_tests(bare):
-    root = bare.parents[2]
-    (wheel,), (sdist,) = root.glob("partrm-*.whl"), root.glob("partrm-*.tar.gz")
+def test_sdist_and_wheel_hold_the_package_and_no_tests(packages):
+    (wheel,), (sdist,) = packages.glob("partrm-*.whl"), packages.glob("partrm-*.tar.gz")
     assert max(wheel.stat().st_size, sdist.stat().st_size) < MAX_CODE_MB * 1e6
     with zipfile.ZipFile(wheel) as archive:
         wheel_names = archive.namelist()
@@ -186,9 +197,8 @@ def test_sdist_and_wheel_hold_the_package_and_no_tests(bare):
     assert not [n for n in (*wheel_names, *sdist_names) if "tests/" in n or "__pycache__" in n]
 
 
-def test_the_weights_are_a_package_that_the_code_asks_for(bare):
-    root = bare.parents[2]
-    (wheel,), (code,) = root.glob("partrm_weights-*.whl"), root.glob("partrm-*.whl")
+def test_the_weights_are_a_package_that_the_code_asks_for(packages):
+    (wheel,), (code,) = packages.glob("partrm_weights-*.whl"), packages.glob("partrm-*.whl")
     assert wheel.stat().st_size < MAX_WEIGHTS_MB * 1e6
     with zipfile.ZipFile(wheel) as archive:
         held = {name: archive.read(name) for name in archive.namelist() if "dist-info" not in name}
