@@ -18,5 +18,10 @@ def tabs(chromium):
     context = chromium.new_context(viewport=size, device_scale_factor=0.5, accept_downloads=True)
     context.set_default_timeout(60_000)
     context.add_init_script(COUNT_DRAWS)
-    yield lambda address: Tab(context, address)
+
+    def opened(address):
+        return Tab(context, address)
+
+    opened.context = context
+    yield opened
     context.close()

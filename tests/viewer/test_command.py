@@ -57,6 +57,7 @@ def test_prints_its_address_when_ready_and_stops_when_told(how, model, splats):
         (("--port", "-1"), "--port -1: give 0 to 65535"),
         (("--host", "192.0.2.1"), "192.0.2.1, port 8080: cannot listen there"),
         (("--host", "no such.name"), "--host no such.name: no such address"),
+        (("--public-host", "https://a.example/b"), "--public-host https://a.example/b: give a name as"),
     ],
 )
 def test_places_that_cannot_be_listened_at_are_one_line(place, words, splats, capsys):

@@ -13,7 +13,7 @@ import pytest
 import viser
 from viser import _messages
 
-from partrm.viewer.security import UPLOAD_PATIENCE_S, LocalServer, limit_uploads, may_connect
+from partrm.viewer.security import UPLOAD_PATIENCE_S, LocalServer, Refusals, limit_uploads, may_connect
 from partrm.viewer.server import address, serving
 from partrm.viewer.sources import MAX_UPLOAD_BYTES
 
@@ -30,11 +30,40 @@ from partrm.viewer.sources import MAX_UPLOAD_BYTES
         ({"Host": "rebound.example:8080", "Origin": "http://rebound.example:8080"}, True, False),
         ({"Host": "workstation:8080", "Origin": "http://workstation:8080"}, False, True),
         ({"Host": "workstation:8080", "Origin": "http://elsewhere.example"}, False, False),
+        ({"Host": "127.0.0.1:8080", "Origin": "http://[::1"}, True, False),
         ({}, True, False),
     ],
 )
 def test_only_our_own_pages_get_a_session(headers, loopback_only, allowed):
     assert may_connect(headers, loopback_only) is allowed
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"Host": "parts.example.org", "Origin": "https://parts.example.org"}, True),
+        ({"Host": "127.0.0.1:8080", "Origin": "https://Parts.example.org"}, True),
+        ({"Host": "127.0.0.1:8080", "Origin": "http://127.0.0.1:8080"}, True),
+        ({"Host": "parts.example.org", "Origin": "https://elsewhere.example"}, False),
+        ({"Host": "127.0.0.1:8080", "Origin": "https://elsewhere.example"}, False),
+        ({"Host": "127.0.0.1:8080", "Origin": "https://parts.example.org.elsewhere.example"}, False),
+        ({"Host": "127.0.0.1:8080", "Origin": "https://parts.example.org:8443"}, False),
+        ({"Host": "127.0.0.1:8080", "Origin": "null"}, False),
+        ({"Host": "rebound.example", "Origin": "http://rebound.example"}, False),
+    ],
+)
+def test_a_proxy_s_pages_get_a_session_if_its_name_was_told(headers, allowed):
+    assert may_connect(headers, True, ("parts.example.org",)) is allowed
+
+
+def test_refused_pages_are_told_once_few_and_in_ascii(capsys):
+    refusals = Refusals()
+    refusals.tell({})
+    for number in (1, 1, *range(2 * Refusals.MOST)):
+        refusals.tell({"Host": "127.0.0.1:8080", "Origin": f"http://a\x1b{number}"})
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(set(lines)) == Refusals.MOST
+    assert all(line.isascii() and "\x1b" not in line and "--public-host" in line for line in lines)
 
 
 def test_no_page_can_open_a_tunnel():

@@ -1,5 +1,6 @@
 """``partrm view``: the interactive page."""
 
+import re
 import signal
 import threading
 from pathlib import Path
@@ -9,19 +10,23 @@ import tyro
 
 from partrm.commands import UsageError
 
+HOST_NAME = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
+
 DESCRIPTION = """Drag parts of objects by mouse and watch them move in 3D, in the browser.
 
 SOURCE is a picture of one object, a folder of 1 to 4 posed views, an articulated object (.urdf or a MuJoCo .xml file,
 of which a picture is rendered), a 3D Gaussian .ply file, or the folder of a prediction. Without SOURCE the page opens
 on bundled examples. Pictures can also be uploaded on the page.
 
-Serves on this machine alone unless --host says otherwise, prints the address, and runs until Ctrl+C.
+Serves on this machine alone unless --host says otherwise, prints the address, and runs until Ctrl+C. A proxy that makes
+the page public under a name of its own needs --public-host.
 
 Examples:
   partrm view
   partrm view photo.jpg --model my_checkpoint
   partrm view cabinet.urdf --port 8081
   partrm view result
+  partrm view --public-host parts.example.org
 """
 
 
@@ -30,6 +35,7 @@ def view(
     /,
     port: int = 8080,
     host: str = "127.0.0.1",
+    public_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = (),
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -39,11 +45,16 @@ def view(
         source: what the page opens; the bundled examples if left out.
         port: the first free port from here on is taken; 0 for any.
         host: address to listen on; 127.0.0.1 is reached from this machine alone, 0.0.0.0 from the network.
+        public_host: name that a proxy before it goes by, with its port unless that is 80 or 443: its pages may connect.
+            May be given several times.
         model: name of the bundled weights, or a checkpoint folder; Gaussians alone need none.
         device: auto takes a CUDA device if there is one.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give 0 to 65535")
+    for name in public_host:
+        if not HOST_NAME.fullmatch(name):
+            raise UsageError(f"--public-host {name}: give a name as parts.example.org or parts.example.org:8443")
 
     from partrm.model.checkpoints import load_model
     from partrm.model.devices import select_device
@@ -56,7 +67,7 @@ def view(
     engine = Engine(load_model(model, device_name) if at_once else lambda: load_model(model, device_name))
     start = None if source is None else open_path(source, engine.size_px if at_once else None)
     told = threading.Event()
-    with serving(start, engine, host, port) as address:
+    with serving(start, engine, host, port, public_host) as address:
         for stop in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told its background jobs to ignore them
             signal.signal(stop, lambda *_: told.set())
         print(f"partrm view: {address} (Ctrl+C stops it)", flush=True)

@@ -1,8 +1,9 @@
 """What a page may do to the server: who may connect, how much may be uploaded, nothing that leaves this machine."""
 
 import math
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,17 +24,45 @@ class LocalServer(viser.ViserServer):
         return None
 
 
-def may_connect(headers: Mapping[str, str], loopback_only: bool) -> bool:
+def may_connect(headers: Mapping[str, str], loopback_only: bool, public_hosts: Collection[str] = ()) -> bool:
     """Whether a page may have a session: one that this server served, asked for under a name that it goes by.
 
     A page of any other site could reach a server on loopback from the user's browser, directly or by a name of its own
     that resolves here; the browser gives both away in ``Origin`` and ``Host``.
+
+    Args:
+        headers: of the request for a session.
+        loopback_only: only this machine's own names are the server's.
+        public_hosts: names, with a port unless it is the scheme's own, that a proxy goes by: their pages may connect
+            whatever ``Host`` the proxy passes on.
     """
-    host = headers.get("Host", "")
-    origin = headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    host = headers.get("Host", "").lower()
+    known = {name.lower() for name in public_hosts}
+    try:
+        origin = urlsplit(headers["Origin"]).netloc.lower() if "Origin" in headers else host
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
         return False
-    return not loopback_only or urlsplit(f"//{host}").hostname in LOOPBACK
+    return (origin == host or origin in known) and (not loopback_only or name in LOOPBACK or host in known)
+
+
+class Refusals:
+    """Tells whoever runs the server of pages that got no session, each once and few in all: they may be hostile."""
+
+    MOST = 10
+
+    def __init__(self) -> None:
+        self.told: set[str] = set()
+
+    def tell(self, headers: Mapping[str, str]) -> None:
+        """Print a line for a refused request, with its names in ASCII; nothing for one that is gone already."""
+        if not headers:
+            return
+        host, origin = (ascii(headers.get(name, "")) for name in ("Host", "Origin"))
+        line = f"a page of {origin} that asked for {host} got no session; of a proxy of yours? Then give --public-host"
+        if line not in self.told and len(self.told) < self.MOST:
+            self.told.add(line)
+            print(f"partrm view: {line}", file=sys.stderr, flush=True)
 
 
 def connection_headers(server: viser.ViserServer, client: viser.ClientHandle) -> Mapping[str, str]:

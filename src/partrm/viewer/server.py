@@ -6,7 +6,7 @@ import io
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from partrm.viewer.display import MovableGaussians, light_evenly
 from partrm.viewer.engine import Engine
 from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
-from partrm.viewer.security import LOOPBACK, LocalServer, connection_headers, limit_uploads, may_connect
+from partrm.viewer.security import LOOPBACK, LocalServer, Refusals, connection_headers, limit_uploads, may_connect
 from partrm.viewer.session import Session
 from partrm.viewer.sources import MAX_UPLOAD_BYTES, OpenedPicture
 
@@ -26,6 +26,8 @@ MAX_TABS = 16
 
 PORTS_TRIED = 100
 """Ports tried from the one asked for."""
+
+NOT_OURS = "the server was not told that it goes by this page's name: its output says more"
 
 TOO_LARGE = f"a picture may have at most {MAX_UPLOAD_BYTES // 10**6} MB"
 
@@ -66,7 +68,11 @@ def free_port(host: str, port: int) -> int:
 
 @contextlib.contextmanager
 def serving(
-    start: OpenedPicture | MovableGaussians | None, engine: Engine, host: str = "127.0.0.1", port: int = 8080
+    start: OpenedPicture | MovableGaussians | None,
+    engine: Engine,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    public_hosts: Collection[str] = (),
 ) -> Iterator[str]:
     """Serve the page while the block runs, and give its address.
 
@@ -75,6 +81,7 @@ def serving(
         engine: the network.
         host: address to listen on; loopback alone unless told otherwise.
         port: the first free one from here is taken; 0 for any.
+        public_hosts: names of a proxy before it (:func:`may_connect`).
 
     Raises:
         ServerError: the page cannot be served there.
@@ -82,6 +89,7 @@ def serving(
     port = free_port(host, port)  # viser's thread would die of a port that is none, and be waited for without end
     sessions: dict[int, Session] = {}
     lock = threading.Lock()
+    refusals = Refusals()
     examples = load_examples()
     with tempfile.TemporaryDirectory(prefix="partrm-view-") as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # viser's banner
@@ -104,7 +112,10 @@ def serving(
 
         @server.on_client_connect
         def _(client: Any) -> None:
-            if not may_connect(connection_headers(server, client), loopback_only=host in LOOPBACK):
+            headers = connection_headers(server, client)
+            if not may_connect(headers, host in LOOPBACK, public_hosts):
+                refusals.tell(headers)
+                client.add_notification("No session", NOT_OURS, color="red")
                 return
             limit_uploads(client, lambda: client.add_notification("Upload refused", TOO_LARGE, color="red"))
             with lock:
