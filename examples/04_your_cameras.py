@@ -1,9 +1,9 @@
-"""Render your cameras: the motion as a GIF, seen by a camera of your own that flies by.
+"""Your cameras and a video: the motion as a film, seen by a camera of your own that flies by.
 
 A prediction is Gaussians: ``prediction.render(cameras, t)`` shows it after the fraction t of the motion from any camera
 in the canonical frame, and ``prediction.at(t)`` gives the Gaussians themselves, here kept as a PLY file.
 
-    python examples/04_render_your_cameras.py --out flight
+    python examples/04_your_cameras.py --out flight
 """
 
 import math
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 import tyro
-from PIL import Image
 
 import partrm
 from partrm import Cameras, PartRM, save_ply
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, look_at
+from partrm.imaging.video import save_video
 
 IMAGES = Path(partrm.__file__).parent / "example_images"
 
@@ -33,11 +33,11 @@ def main(out: Path, frames: int = 24, size_px: int = 256, device: str = "auto") 
     for index in range(frames):
         rgba = prediction.render(cameras[index : index + 1], t=float(t[index]))[0]
         on_white = rgba[:3] * rgba[3:] + 1 - rgba[3:]
-        pictures.append(Image.fromarray((255 * on_white).round().byte().permute(1, 2, 0).numpy()))
+        pictures.append((255 * on_white).round().byte().permute(1, 2, 0).numpy())
     out.mkdir(parents=True, exist_ok=True)
-    pictures[0].save(out / "flight.gif", save_all=True, append_images=pictures[1:], duration=60, loop=0)
+    save_video(pictures, (size_px, size_px), 16, out / "flight.mp4")
     save_ply(prediction.at(0.5), out / "half_open.ply")
-    print(f"{frames} frames in {out / 'flight.gif'}, half of the motion in {out / 'half_open.ply'}")
+    print(f"{frames} frames in {out / 'flight.mp4'}, half of the motion in {out / 'half_open.ply'}")
 
 
 if __name__ == "__main__":
