@@ -48,6 +48,37 @@ def test_the_readme_states_no_other_figures_and_is_short():
     assert len(text.splitlines()) <= 120
 
 
+def distinctive(figure: str) -> bool:
+    """Whether a figure is hardly another's by chance: three digits, but for all of something."""
+    return len(re.sub(r"\D", "", figure)) >= 3 and figure != "100 %"
+
+
+def test_no_page_types_a_published_figure():
+    """Pages of experiments and the report hold those of their own run."""
+    figures = {v for m in load_published(ROOT / FIGURES).measurements.values() for v in m.figures.values()}
+    assert len([figure for figure in figures if distinctive(figure)]) > 15
+    typed = []
+    for path in [page for page in pages(ROOT) if page.parent.name not in ("experiments", "report")]:
+        text = PLACE.sub("", path.read_text(encoding="utf-8"))
+        for figure in filter(distinctive, figures):
+            if re.search(rf"(?<![\w.]){re.escape(figure)}(?!\w)", text):
+                typed.append((path.name, figure))
+    assert typed == [], "give them a mark of figures"
+
+
+def test_the_table_of_runs_says_the_same_of_the_published_one():
+    published = load_published(ROOT / FIGURES)
+    text = (ROOT / "docs" / "experiments" / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| {published['procedural.run']}\b.*$", text, re.MULTILINE)
+    pairs = [
+        f"{published[f'procedural.{name}']} / {published[f'real.{name}']}" for name in ("iou", "motion_error", "psnr")
+    ]
+    share = f"{published['procedural.type_right'].removesuffix(' %')} / {published['real.type_right']}"
+    axis = f"{published['procedural.axis_deg']} / {published['real.axis_deg']}"
+    for cell in (*pairs, share, axis, published["weights.samples"]):
+        assert f"| {cell} |" in row, "docs/experiments/README.md and docs/figures.json differ"
+
+
 def test_every_measurement_is_shown():
     text = "".join(path.read_text(encoding="utf-8") for path in pages(ROOT))
     names = {match["name"] for match in PLACE.finditer(text)}
