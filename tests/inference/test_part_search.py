@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 import partrm
 from partrm.api import PartRM
+from partrm.cli import main
 from partrm.errors import ConfigError
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import rotation_from_axis_angle
-from partrm.inference import part_search
+from partrm.inference import part_maps, part_search
 from partrm.inference.batch import Job
 from partrm.inference.ensemble import OTHERS, Claim, conclude, consult
-from partrm.inference.part_maps import PartMaps, PartNetworkError, claim_of, claims_on, parts_file
+from partrm.inference.part_maps import PartMaps, PartNetworkError, claim_of, claims_on, load_part_network, parts_file
 from partrm.inference.part_search import NoPartsError, proposals_in, propose
 from partrm.inference.pipeline import believed, network_input
 from partrm.inference.prediction import Prediction
@@ -40,6 +42,33 @@ def test_the_head_is_fitted_to_the_bundled_weights(base):
     """New weights have other features: benchmarks/part_network.py trains it again."""
     with safe_open(str(parts_file()), "pt") as stored:
         assert stored.metadata() == {"fitted_to": base.model.hash}
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda tensors: None, "No such file"),
+        (lambda tensors: b"x" * 100, "broken weights file"),
+        (lambda tensors: save(tensors)[:-1000], "broken weights file"),
+        (lambda tensors: save(tensors | {"head.bias": torch.full((15,), torch.nan)}), "head.bias holds values that"),
+        (lambda tensors: save(tensors | {"head.bias": torch.zeros(3)}), "size mismatch for head.bias"),
+        (lambda tensors: save({"a": torch.zeros(3)}), "not the small network's weights"),
+    ],
+)
+def test_damaged_weights_of_the_small_network_are_one_line(damage, said, tmp_path, monkeypatch, capsys):
+    content = damage(load_file(parts_file()))
+    path = tmp_path / "parts.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(part_maps, "parts_file", lambda: path)
+    load_part_network.cache_clear()
+    arguments = ["parts", str(EXAMPLES / "drawers.png"), "--no-asset", "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert line.startswith(f"partrm parts: {path}: ")
+    assert not (tmp_path / "out").exists()
+    load_part_network.cache_clear()
 
 
 def two_squares() -> PartMaps:

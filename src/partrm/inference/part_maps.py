@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter, maximum_filter
 from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
@@ -21,7 +20,7 @@ from partrm.geometry.drags import Drags
 from partrm.geometry.joints import JointMotion
 from partrm.inference.ensemble import Claim, first_view_alone
 from partrm.inference.joint_fit import joints_from_votes
-from partrm.model.bundled import bundled_folders
+from partrm.model.checkpoints import CheckpointError, checkpoint_folder, load_tensors, misfit
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import BASE, PartRMNetwork
 from partrm.model.part_network import OPENED_RAD, PartNetwork, features_without_drags, shape_of_features
@@ -107,8 +106,12 @@ class PartMaps:
 
 
 def parts_file() -> Path:
-    """Where the small network's weights lie."""
-    return bundled_folders()["base"] / FILE
+    """Where the small network's weights lie.
+
+    Raises:
+        CheckpointError: no weights are bundled.
+    """
+    return checkpoint_folder("base") / FILE
 
 
 def middles_of(votes: Float[Tensor, "n 2"], weights: Float[Tensor, " n"], side: int) -> Float[Tensor, "k 2"]:
@@ -123,11 +126,26 @@ def middles_of(votes: Float[Tensor, "n 2"], weights: Float[Tensor, " n"], side: 
 
 @cache
 def load_part_network(device: torch.device) -> PartNetwork:
-    """The trained small network."""
-    weights = {name: value.float() for name, value in load_file(str(parts_file())).items()}
-    network = PartNetwork(*shape_of_features(BASE))
-    network.load_state_dict(weights)
-    return network.eval().to(device)
+    """The trained small network.
+
+    Raises:
+        CheckpointError: as :func:`read_part_network`, or no weights are bundled.
+    """
+    return read_part_network(parts_file()).to(device)
+
+
+def read_part_network(path: Path) -> PartNetwork:
+    """A small network from its file of weights.
+
+    Raises:
+        CheckpointError: a missing or damaged file, or weights of another network.
+    """
+    weights, network = load_tensors(path), PartNetwork(*shape_of_features(BASE))
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: not the small network's weights ({misfit(error)}); install it again") from error
+    return network.eval()
 
 
 def knows(network: PartRMNetwork) -> bool:

@@ -147,19 +147,20 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], NetworkConfig | Re
     weights: dict[str, Tensor] = {}
     digest = hashlib.sha256()
     for shard in shards:
-        weights.update(_load_shard(shard, digest))
+        weights.update(load_tensors(shard, digest))
     return weights, config, digest.hexdigest()[:16]
 
 
-def _load_shard(path: Path, digest: "hashlib._Hash") -> dict[str, Tensor]:
-    """The tensors of one shard in float32; its bytes are added to the digest.
+def load_tensors(path: Path, digest: "hashlib._Hash | None" = None) -> dict[str, Tensor]:
+    """The tensors of one file of weights in float32; its bytes are added to the digest.
 
     Raises:
         CheckpointError: not a regular file of bounded size, broken, or values that are not finite.
     """
     try:
         content = read_bytes(path, MAX_SHARD_BYTES)
-        digest.update(content)
+        if digest is not None:
+            digest.update(content)
         tensors = load(content)
     except OSError as error:
         raise CheckpointError(f"{path}: broken weights file ({error.strerror}); fetch or install it again") from error
@@ -269,6 +270,12 @@ def checkpoint_folder(name_or_path: str | Path) -> Path:
     return folder
 
 
+def misfit(error: RuntimeError) -> str:
+    """The first reason why a state dict does not fit a network."""
+    _, _, reasons = str(error).partition("\n")
+    return (reasons or str(error)).strip().partition("\n")[0][:200]
+
+
 def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
     """A network in evaluation mode: a bundled name (``base``) or a checkpoint folder.
 
@@ -284,8 +291,7 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
     try:
         network.load_state_dict(weights, assign=isinstance(network, ReferenceNetwork))
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(f"{folder}: weights do not fit the network of its config ({first})") from error
+        raise CheckpointError(f"{folder}: weights do not fit the network of its config ({misfit(error)})") from error
     network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network = network.eval().requires_grad_(False)
     return LoadedModel(network, config.name, digest, config)
