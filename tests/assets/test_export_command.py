@@ -1,6 +1,7 @@
 """``partrm export`` on results of ``partrm predict``, sound and broken."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -108,7 +109,15 @@ def edited(result, tmp_path, **changes):
         ({"joint": lambda j: {"type": "revolute"}}, "'axis'"),
         ({"gaussians": lambda g: g | {"moving": 3}}, "its Gaussians are not those of its prediction.json"),
         ({"model": lambda m: None}, "'model'"),
-        ({"source": lambda s: s | {"input": s["input"] | {"file": "no.png"}}}, "no.png: cannot be read"),
+        ({"joint": lambda j: j | {"axis": ["a", "b", "c"]}}, "lacks or garbles"),
+        ({"joint": lambda j: j | {"axis": [[1, 0], [0]]}}, "lacks or garbles"),
+        ({"joint": lambda j: j | {"amount": 10**400}}, "int too large"),
+        ({"source": lambda s: s | {"input": s["input"] | {"file": "no.png"}}}, "no.png: there is no such image file"),
+        ({"source": lambda s: s | {"input": s["input"] | {"file": "../r/input.png"}}}, "a file of the same folder"),
+        ({"source": lambda s: s | {"input": s["input"] | {"fovy_deg": 180}}}, "between 0 and 180 degrees"),
+        ({"source": lambda s: s | {"input": s["input"] | {"fovy_deg": None}}}, "lacks or garbles"),
+        ({"source": lambda s: s | {"input": s["input"] | {"T_canonical_camera": [[1, 2]]}}}, "a 4x4 matrix"),
+        ({"source": lambda s: s | {"input": s["input"] | {"T_canonical_camera": [[2] * 4] * 4}}}, "not rigid"),
     ],
 )
 def test_damaged_results_are_refused(changes, said, laptop_result, tmp_path):
@@ -134,8 +143,13 @@ def test_results_without_their_image_have_textures_of_the_gaussians(laptop_resul
 
 def test_a_truncated_result_is_refused(laptop_result, tmp_path):
     folder = edited(laptop_result[1], tmp_path)
-    (folder / "prediction.json").write_text("{")
-    with pytest.raises(AssetError, match="not valid JSON"):
+    for content in (b"{", b"\xff", b"[" * 100_000, b"9" * 5000):
+        (folder / "prediction.json").write_bytes(content)
+        with pytest.raises(AssetError, match="not valid JSON"):
+            load_predicted(folder)
+    (folder / "prediction.json").unlink()
+    os.mkfifo(folder / "prediction.json")
+    with pytest.raises(AssetError, match="not a regular file"):
         load_predicted(folder)
 
 

@@ -1,22 +1,21 @@
 """What an asset is made from: the Gaussians, the part, the joint and the photo of one prediction."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.geometry.cameras import Cameras
+from partrm.files import read_json
+from partrm.geometry.cameras import Cameras, check_poses
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.formats import open_image
+from partrm.imaging.decoding import decode
 
 RESULT = "prediction.json"
 """What a folder of ``partrm predict`` holds."""
@@ -77,11 +76,11 @@ def load_predicted(folder: str | Path) -> PredictedObject:
     folder = Path(folder)
     path = folder / RESULT
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise AssetError(f"{folder}: no result of partrm predict ({RESULT}: {error.strerror})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise AssetError(f"{path}: not valid JSON ({error}); run partrm predict again") from error
+    except ValueError as error:
+        raise AssetError(f"{path}: not valid JSON ({str(error)[:200]}); run partrm predict again") from error
     if not isinstance(content, dict) or "joint" not in content:
         raise AssetError(
             f"{path}: tells no joint, as the results of a reference network; predict with an articulated model (base)"
@@ -97,8 +96,10 @@ def load_predicted(folder: str | Path) -> PredictedObject:
         return PredictedObject(
             before, moving, joint, _photo(folder, content["source"]), str(model["name"]), str(model["hash"])
         )
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise AssetError(f"{path}: lacks or garbles {error}; run partrm predict again") from error
+    except PartRMError:
+        raise
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
+        raise AssetError(f"{path}: lacks or garbles {str(error)[:200]}; run partrm predict again") from error
 
 
 def _joint(content: dict[str, Any]) -> JointMotion:
@@ -117,13 +118,17 @@ def _photo(folder: Path, source: dict[str, Any]) -> PosedImage | None:
     if "input" not in source:
         return None
     about = source["input"]
-    path = folder / str(about["file"])
-    try:
-        with open_image(path) as image:
-            pixels = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read ({error}); run partrm predict again") from error
-    height, width = pixels.shape[:2]
+    name, fovy_deg = str(about["file"]), float(about["fovy_deg"])
+    if Path(name).name != name:
+        raise ValueError(f"the image {name!r}: a file of the same folder is named without one")
     T = torch.tensor([about["T_canonical_camera"]], dtype=torch.float32)
-    camera = Cameras(T, torch.tensor([math.radians(float(about["fovy_deg"]))]), width, height)
+    if T.shape != (1, 4, 4) or not 0 < fovy_deg < 180:
+        raise ValueError("the image's camera: a 4x4 matrix and a field of view between 0 and 180 degrees belong to it")
+    check_poses(T)
+    try:
+        pixels = decode(folder / name).pixels
+    except ImageError as error:
+        raise ImageError(f"{error}; run partrm predict again") from error
+    height, width = pixels.shape[:2]
+    camera = Cameras(T, torch.tensor([math.radians(fovy_deg)]), width, height)
     return PosedImage(torch.from_numpy(pixels).permute(2, 0, 1), camera)

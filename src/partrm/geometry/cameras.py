@@ -269,13 +269,25 @@ def load_cameras(path: Path) -> Cameras:
             f"{path}: {len(poses)} images of {width:.0f}x{height:.0f} pixels are more than {MAX_TOTAL_PIXELS // 2**20} "
             "megapixels in all; give fewer cameras or smaller images"
         )
+    try:
+        check_poses(poses)
+    except ValueError as error:
+        raise CameraFileError(f"{path}: {error}") from error
+    return Cameras(poses, torch.full((len(poses),), math.radians(fovy_deg)), int(width), int(height))
+
+
+def check_poses(poses: Float[Tensor, "n 4 4"]) -> None:
+    """Refuse matrices that are no poses of cameras.
+
+    Raises:
+        ValueError: not finite, or not rigid.
+    """
     if not torch.allclose(poses[:, 3], torch.tensor([0.0, 0.0, 0.0, 1.0]), atol=1e-6):
-        raise CameraFileError(f"{path}: a camera matrix is not rigid: its last row must be 0 0 0 1")
+        raise ValueError("a camera matrix is not rigid: its last row must be 0 0 0 1")
     R = poses[:, :3, :3]
     rigid = torch.allclose(R @ R.mT, torch.eye(3).expand_as(R), atol=1e-3) and bool((torch.linalg.det(R) > 0).all())
     if not (torch.isfinite(poses).all() and rigid):
-        raise CameraFileError(f"{path}: a camera matrix is not a finite rigid camera-to-world transform")
-    return Cameras(poses, torch.full((len(poses),), math.radians(fovy_deg)), int(width), int(height))
+        raise ValueError("a camera matrix is not a finite rigid camera-to-world transform")
 
 
 def save_cameras(cameras: Cameras, path: Path) -> None:
