@@ -21,6 +21,7 @@ from partrm.cli import main
 from partrm.files import OutputError
 from partrm.inference import part_search
 from partrm.jobs import running
+from partrm.jobs.jobs_file import read_jobs
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
@@ -183,6 +184,11 @@ def test_what_is_raised_on_ray_comes_back_whole():
         ({"parts": True, "drags": None, "min_confidence": 2}, "line 2: confidence 2"),
         ({"parts": True, "drags": None, "ensemble": False}, "line 2: ensemble does not go with parts"),
         ({"min_confidence": 0.5}, "line 2: min_confidence does not go with drags"),
+        ({"name": None}, "line 2: name is missing"),
+        ({"name": "b\0"}, "line 2: name"),
+        ({"name": "/etc"}, "line 2: name"),
+        ({"box": [0, 0, 10**400, 9]}, "line 2: int too large"),
+        ({"drags": [[1, 2, 10**400, 3]]}, "line 2: int too large"),
     ],
 )
 def test_wrong_lines_are_named_before_any_work(change, words, tmp_path, capsys):
@@ -192,6 +198,32 @@ def test_wrong_lines_are_named_before_any_work(change, words, tmp_path, capsys):
     assert main(["predict", "--jobs", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "o")]) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\n", "cannot be read"),
+        (b"[" * 100_000, "line 1: nested too deeply"),
+        (b'{"name": ' + b"9" * 5000 + b"}", "line 1: Exceeds the limit"),
+        (b"\n \n", "holds no job"),
+    ],
+)
+def test_files_that_hold_no_jobs_get_one_line(content, words, tmp_path, capsys):
+    (tmp_path / "jobs.jsonl").write_bytes(content)
+    assert main(["predict", "--jobs", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "o")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert len(line) < 600
+
+
+def test_only_the_end_of_a_line_ends_a_job(tmp_path):
+    """JSON may hold characters as they are that ``str.splitlines`` takes for the end of a line."""
+    name = "a\u2028b\x85c.png"
+    job = {"name": "a", "image": name, "drags": DRAGS}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(job, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    (read,) = read_jobs(tmp_path / "jobs.jsonl")
+    assert read.image == str(tmp_path / name)
 
 
 def test_another_batch_is_refused(folder, whole, tmp_path, capsys):

@@ -65,7 +65,8 @@ def read_jobs(path: Path) -> list[JobLine]:
         JobsError: it cannot be read, holds no job, or a line is wrong.
     """
     try:
-        lines = read_text(path, 2**30).splitlines()
+        # Strings may hold what else ends a line for ``splitlines``.
+        lines = read_text(path, 2**30).split("\n")
     except (OSError, ValueError) as error:
         raise JobsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     jobs: list[JobLine] = []
@@ -75,8 +76,10 @@ def read_jobs(path: Path) -> list[JobLine]:
             continue
         try:
             job = _job(json.loads(line), number, path.parent)
-        except (ValueError, TypeError, RecursionError) as error:
-            raise JobsError(f"{path}, line {number}: {error}") from error
+        except RecursionError as error:
+            raise JobsError(f"{path}, line {number}: nested too deeply") from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise JobsError(f"{path}, line {number}: {str(error)[:300]}") from error
         if job.name in seen:
             raise JobsError(f"{path}, line {number}: the name {job.name} is that of line {seen[job.name]}")
         seen[job.name] = number
@@ -97,10 +100,10 @@ def _job(content: Any, line: int, folder: Path) -> JobLine:
     unknown = sorted(set(content) - set(KEYS))
     if unknown:
         raise ValueError(f"no option is called {unknown[0]!r}; there are {', '.join(KEYS)}")
-    for key in ("name", "image"):
-        if key not in content:
-            raise ValueError(f"{key} is missing")
     given = {key: value for key, value in content.items() if value is not None}
+    for key in ("name", "image"):
+        if key not in given:
+            raise ValueError(f"{key} is missing")
     _check_question(given)
     if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]) or given["name"] in TAKEN:
         raise ValueError(f"name {given['name']!r}: give letters, digits, '.', '_' and '-', no '.' first")
