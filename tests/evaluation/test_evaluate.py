@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -197,6 +198,52 @@ def test_a_set_survives_its_file_and_a_changed_one_has_another_checksum(evalset,
     assert moved.checksum != evalset.checksum
     path.write_bytes(b"no set")
     with pytest.raises(EvalSetError, match="not an evaluation set"):
+        load_eval_set(path)
+
+
+def outside(record, name, value):
+    """The record with the last value of one of its tensors replaced."""
+    changed = getattr(record, name).clone()
+    changed.view(-1)[-1] = value
+    return replace(record, **{name: changed})
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("scene", "faces", 10**6), ("scene", "face_part", -1), ("scene", "face_material", 99),
+        ("scene", "part_offset", 10**6), ("scene", "vertices", math.nan), ("tables", "joint_type", 9),
+        ("tables", "parent", 7), ("materials", "texture", 0), ("materials", "pattern", -1), ("plan", "object", 5),
+        ("plan", "part", 77), ("plan", "q_target", math.inf), ("plan", "drag_point", math.nan),
+    ],
+)  # fmt: skip
+def test_arrays_out_of_their_range_are_refused_before_they_are_rendered(part, name, value, evalset, tmp_path):
+    damaged = replace(evalset, **{part: outside(getattr(evalset, part), name, value)})
+    save_eval_set(damaged, tmp_path / "set.safetensors")
+    with pytest.raises(EvalSetError, match=f"{part}.{name}"):
+        load_eval_set(tmp_path / "set.safetensors")
+
+
+def test_sets_of_other_shapes_types_or_names_are_refused(evalset, tmp_path):
+    path = tmp_path / "set.safetensors"
+    plan = evalset.plan
+    for changed in (
+        replace(evalset, plan=replace(plan, part=plan.part.float())),
+        replace(evalset, plan=replace(plan, drag_point=plan.drag_point[..., :2])),
+        replace(evalset, scene=replace(evalset.scene, faces=evalset.scene.faces[:, :2])),
+        replace(evalset, seed="a"),
+        replace(evalset, object_names=(7,) * len(evalset.object_names)),
+    ):
+        save_eval_set(changed, path)
+        with pytest.raises(EvalSetError, match="damaged evaluation set"):
+            load_eval_set(path)
+    save_eval_set(evalset, path)
+    path.write_bytes(path.read_bytes().replace(b'transitions\\": [', b'transitions\\": [  ', 1))
+    with pytest.raises(EvalSetError, match="not an evaluation set"):
+        load_eval_set(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(EvalSetError, match="no such file"):
         load_eval_set(path)
 
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays
 from partrm.files import staged_file
-from partrm.objects.materials import MaterialTable
+from partrm.geometry.joints import JointType
+from partrm.objects.materials import MaterialTable, Pattern
 from partrm.synthesis.scenarios import JointTables
 
 FORMAT = "partrm.eval_set/1"
@@ -48,6 +49,8 @@ def load_eval_set(path: Path) -> EvalSet:
     """
     from safetensors import SafetensorError, safe_open
 
+    if not path.is_file():  # a pipe would be waited for
+        raise EvalSetError(f"{path}: not an evaluation set (no such file)")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -66,15 +69,104 @@ def load_eval_set(path: Path) -> EvalSet:
         return kind(**{f.name: flat[prefix + f.name] for f in fields(kind) if prefix + f.name in flat})
 
     try:
-        return EvalSet(
+        evalset = EvalSet(
             **record,
             scene=read(SceneArrays, "scene."),
             tables=read(JointTables, "tables."),
             materials=read(MaterialTable, "materials."),
             plan=read(EvalSamples, "plan."),
         )
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise EvalSetError(f"{path}: an array is missing ({error}); pack the set again") from error
+    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+        raise EvalSetError(
+            f"{path}: its arrays and names are no set ({str(error)[:200]}); pack the set again"
+        ) from error
+    try:
+        _check_names(evalset)
+        _check_arrays(evalset)
+    except ValueError as error:
+        raise EvalSetError(f"{path}: a damaged evaluation set: {str(error)[:200]}; pack it again") from error
+    return evalset
+
+
+def _check_names(evalset: EvalSet) -> None:
+    """Refuse what no set is called.
+
+    Raises:
+        ValueError: values of other types.
+    """
+    lists = (evalset.object_names, evalset.categories, evalset.transitions, evalset.dropped)
+    if not all(isinstance(names, tuple) and all(isinstance(name, str) for name in names) for names in lists):
+        raise ValueError("its names are no lists of words")
+    if not isinstance(evalset.name, str) or type(evalset.seed) is not int:
+        raise ValueError("its name or seed is none")
+
+
+def _check_arrays(evalset: EvalSet) -> None:
+    """Refuse arrays that are not those of a set.
+
+    Raises:
+        ValueError: of another shape, type or range, or not finite.
+    """
+    scene, tables, materials, plan = evalset.scene, evalset.tables, evalset.materials, evalset.plan
+    o, n, f = len(evalset.object_names), len(plan), len(scene.faces)
+    widths = tables.parent.shape[-1:], materials.pattern.shape[-1:], plan.drag_point.shape[-2:-1]
+    (p,), (s,), (d,) = (tuple(width) or (0,) for width in widths)
+    t, i32, i64 = len(scene.texture_offset), torch.int32, torch.int64
+    shapes = {
+        "scene.vertices": (torch.float32, (len(scene.vertices), 3)), "scene.faces": (i32, (f, 3)),
+        "scene.face_part": (i32, (f,)), "scene.face_material": (i32, (f,)), "scene.part_offset": (i64, (o + 1,)),
+        "scene.texels": (torch.uint8, (len(scene.texels), 3)), "scene.texture_offset": (i32, (t,)),
+        "scene.texture_height": (i32, (t,)), "scene.texture_width": (i32, (t,)),
+        "scene.corner_uv": (torch.float32, (f, 3, 2)), "tables.parent": (i64, (o, p)),
+        "tables.joint_type": (i64, (o, p)), "tables.axis": (torch.float32, (o, p, 3)),
+        "tables.pivot": (torch.float32, (o, p, 3)), "tables.lower": (torch.float32, (o, p)),
+        "tables.upper": (torch.float32, (o, p)), "tables.drag_weight": (torch.float32, (o, p)),
+        "materials.color": (torch.float32, (o, s, 3)), "materials.color2": (torch.float32, (o, s, 3)),
+        "materials.pattern": (i64, (o, s)), "materials.frequency": (torch.float32, (o, s)),
+        "materials.direction": (torch.float32, (o, s, 3)), "materials.gloss": (torch.float32, (o, s)),
+        "materials.texture": (i64, (o, s)), "plan.object": (i64, (n,)), "plan.part": (i64, (n,)),
+        "plan.q_source": (torch.float32, (n, p)), "plan.q_target": (torch.float32, (n, p)),
+        "plan.azimuth_rad": (torch.float32, (n,)), "plan.elevation_rad": (torch.float32, (n,)),
+        "plan.drag_point": (torch.float32, (n, d, 3)),
+    }  # fmt: skip
+    for name, array in evalset.tensors().items():
+        if (array.dtype, tuple(array.shape)) != shapes[name]:
+            raise ValueError(f"{name} has the shape {tuple(array.shape)} and the type {array.dtype}")
+        if array.is_floating_point() and not bool(torch.isfinite(array).all()):
+            raise ValueError(f"{name} holds values that are not finite")
+    _check_ranges(evalset)
+
+
+def _check_ranges(evalset: EvalSet) -> None:
+    scene, tables, materials, plan = evalset.scene, evalset.tables, evalset.materials, evalset.plan
+    counts = scene.part_offset.diff()
+    if not len(plan) or not plan.drag_point.shape[1] or not len(scene.faces):
+        raise ValueError("it holds no sample, no drag or no face")
+    slots = tables.parent.shape[1]
+    if int(scene.part_offset[0]) or int(counts.min()) < 1 or int(counts.max()) > slots:
+        raise ValueError("scene.part_offset does not fit the tables")
+    ranges = (
+        ("scene.faces", scene.faces, 0, len(scene.vertices)),
+        ("scene.face_part", scene.face_part, 0, int(scene.part_offset[-1])),
+        ("scene.face_material", scene.face_material, 0, materials.pattern.shape[1]),
+        ("materials.pattern", materials.pattern, 0, len(Pattern)),
+        ("materials.texture", materials.texture, -1, len(scene.texture_offset)),
+        ("tables.joint_type", tables.joint_type, 0, len(JointType)),
+        ("tables.parent", tables.parent - torch.arange(slots), -slots, 0),
+        ("tables.parent", tables.parent, -1, slots),
+        ("plan.object", plan.object, 0, len(counts)),
+        ("scene.texture_height", scene.texture_height, 1, 2**15),
+        ("scene.texture_width", scene.texture_width, 1, 2**15),
+        ("scene.texture_offset", scene.texture_offset, 0, len(scene.texels)),
+    )
+    for name, values, least, end in ranges:
+        if values.numel() and not least <= int(values.min()) <= int(values.max()) < end:
+            raise ValueError(f"{name} is out of its range")
+    ends = scene.texture_offset.long() + scene.texture_height.long() * scene.texture_width.long()
+    if bool((ends > len(scene.texels)).any()):
+        raise ValueError("a texture has more pixels than there are")
+    if int(plan.part.min()) < 0 or bool((plan.part >= counts[plan.object]).any()):
+        raise ValueError("plan.part is out of its range")
 
 
 def sample_digests(evalset: EvalSet) -> list[str]:

@@ -141,8 +141,10 @@ class EvalSet:
     plan: EvalSamples
 
     def __post_init__(self) -> None:
-        assert len(self.transitions) == len(self.plan)
-        assert len(self.object_names) == len(self.categories) == len(self.scene.part_offset) - 1
+        if len(self.transitions) != len(self.plan):
+            raise EvalSetError(f"{len(self.transitions)} transitions of {len(self.plan)} samples")
+        if not len(self.object_names) == len(self.categories) == len(self.scene.part_offset) - 1:
+            raise EvalSetError("names, categories and parts are not of the same objects")
 
     def __len__(self) -> int:
         return len(self.plan)

@@ -322,8 +322,10 @@ def load_rows(path: Path, identity: Identified, row_of: Callable[[dict[str, Any]
         if [row["sample"] for row in rows] != list(range(len(rows))):
             raise RowsError(f"{path}: rows are missing; delete it or choose another folder")
         return [row_of(row) for row in rows]
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise RowsError(f"{path}: damaged ({error!r}); delete it or choose another folder") from error
+    except RowsError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise RowsError(f"{path}: damaged ({repr(error)[:200]}); delete it or choose another folder") from error
 
 
 @contextmanager
