@@ -63,6 +63,11 @@ def test_a_recipe_of_ones_own_changes_what_it_names(tmp_path: Path) -> None:
         ("[fine]\nstep = 1", "step"),
         ("fine = 3", "fine"),
         ("[fine", "not a recipe"),
+        ("clip = " + "9" * 5000, "not a recipe"),
+        ("clip = " + "9" * 400, "clip"),
+        ("clip = " + "[" * 100_000, "not a recipe"),
+        ("pool = ['x.npz']", "pool"),
+        ("[fine]\nview_odds = ['a', 'b']", "view_odds"),
     ],
 )
 def test_values_that_no_recipe_has_are_refused(tmp_path: Path, text: str, said: str) -> None:

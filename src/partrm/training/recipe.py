@@ -6,10 +6,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from partrm.files import read_text
 from partrm.training.config import LossWeights, NetworkChanges, Phase, TrainConfig, TrainingError
 
 TABLES = (Phase, LossWeights, NetworkChanges)
 """Types of fields that are tables of their own."""
+
+OF_A_RUN = ("pool", "out")
+"""Fields that belong to a run, not to a recipe."""
 
 
 def recipe_names() -> list[str]:
@@ -29,14 +33,15 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
     if name in recipe_names():
         source = resources.files("partrm.training") / "recipes" / f"{name}.toml"
     try:
-        written = tomllib.loads(source.read_text(encoding="utf-8"))
+        written = tomllib.loads(read_text(str(source)))
     except OSError as error:
         known = ", ".join(recipe_names())
         raise TrainingError(f"recipe {name!r} is neither bundled ({known}) nor a file ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{name}: not a recipe ({error})") from error
-    defaults = TrainConfig(pool=(), out=Path())
-    return {key: _read(f"{name}: {key}", getattr(defaults, key, None), value) for key, value in written.items()}
+    except (ValueError, RecursionError) as error:
+        raise TrainingError(f"{name}: not a recipe ({str(error)[:200]})") from error
+    config = TrainConfig(pool=(), out=Path())
+    defaults = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in OF_A_RUN}
+    return {key: _read(f"{name}: {key}", defaults.get(key), value) for key, value in written.items()}
 
 
 def _read(where: str, default: Any, value: Any) -> Any:
@@ -51,10 +56,10 @@ def _read(where: str, default: Any, value: Any) -> Any:
             raise TrainingError(f"{where} has no {', '.join(odd)}; it has {', '.join(sorted(known))}")
         read = {name: _read(f"{where}.{name}", getattr(default, name), given) for name, given in value.items()}
         return replace(default, **read)
-    if isinstance(default, tuple) and isinstance(value, list):
+    if isinstance(default, tuple) and isinstance(value, list) and all(type(item) in (int, float) for item in value):
         return tuple(value)
-    if isinstance(default, float) and type(value) is int:
+    if isinstance(default, float) and type(value) is int and abs(value) < 2**53:
         return float(value)
     if default is None or type(value) is not type(default):
-        raise TrainingError(f"{where}: {value!r} is no value of a recipe there")
+        raise TrainingError(f"{where}: {repr(value)[:100]} is no value of a recipe there")
     return value
