@@ -33,6 +33,8 @@ MESH_FORMATS = ("obj", "stl", "ply", "dae", "glb", "gltf", "off")
 CAPSULE = "capsule:"
 """Begins the file name that stands for a capsule, a shape that URDF lacks and simulators read."""
 
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
+
 
 def read_visual(visual: Any, robot: Any, files: NamedFiles, libraries: Libraries) -> Surface | None:
     """Surface of one visual of yourdfpy's record in the visual's frame, scaled, every face with a material.
@@ -49,10 +51,12 @@ def read_visual(visual: Any, robot: Any, files: NamedFiles, libraries: Libraries
             files.note(files.missing("mesh", geometry.mesh.filename, path.parent))
             return None
         surface = _read_mesh(file, libraries, files)
-        scale = np.ones(3) if geometry.mesh.scale is None else np.ones(3) * np.asarray(geometry.mesh.scale, np.float64)
-        if not (np.isfinite(scale).all() and scale.all()):
-            raise ObjectError(f"{path}: the mesh scale {scale.tolist()} of {geometry.mesh.filename!r} is not usable")
-        surface = _scale(surface, scale)
+        scale = np.ones(1) if geometry.mesh.scale is None else np.asarray(geometry.mesh.scale, np.float64).reshape(-1)
+        if len(scale) not in (1, 3) or not (np.isfinite(scale).all() and scale.all()):
+            listed = " ".join(f"{factor:g}" for factor in scale[:9])
+            name = geometry.mesh.filename
+            raise ObjectError(f"{path}: the mesh scale {listed} of {name!r}: give 1 or 3 finite numbers, none 0")
+        surface = _scale(surface, np.ones(3) * scale)
     else:
         surface = _solid(geometry, path)
     if (surface.face_material >= 0).all():
@@ -83,7 +87,8 @@ def _solid(geometry: Any, path: Path) -> Surface:
         vertices, faces = solid_ellipsoid(radius, radius, radius)
     elif geometry.mesh is not None:
         words = geometry.mesh.filename.removeprefix(CAPSULE).split()
-        radius, length = _require_sizes("capsule", [float(word) for word in words], 2, path)
+        sizes = [float(word) if NUMBER.fullmatch(word) else math.nan for word in words]
+        radius, length = _require_sizes("capsule", sizes, 2, path)
         vertices, faces = solid_capsule(radius, length / 2)
     else:
         raise ObjectError(f"{path}: a visual is neither mesh, box, cylinder, sphere nor capsule")
