@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from hashlib import sha256
 from pathlib import Path
 
@@ -66,26 +69,64 @@ def test_a_worker_that_is_stopped_for_the_failure_of_another_leaves_no_temporary
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_end_with_the_build_that_started_them(tmp_path):
-    code = (
-        "import time; from pathlib import Path; from support.tasks import process_of;"
-        "from partrm.datasets.executors import run_local;"
-        f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
-    )
-    script = tmp_path / "main.py"
-    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+def start(script: Path, code: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A process of its own that runs some code."""
+    lines = ["from support.tasks import process_of", "from partrm.datasets.executors import run_local", code]
+    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in lines))
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
-    run = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
+    return subprocess.Popen([sys.executable, str(script)], env=environment)
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not what() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def test_workers_end_with_the_build_that_started_them(tmp_path):
+    code = f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
+    run = start(tmp_path / "main.py", code)
     while run.poll() is None and len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) < 2:
         time.sleep(0.02)
     run.send_signal(signal.SIGKILL)
     run.wait()
     workers = {int(p.name.split("-")[0]) for p in tmp_path.glob("*-*")}
     assert len(workers) == 2
-    deadline = time.time() + 5
-    while time.time() < deadline and any(Path(f"/proc/{pid}").exists() for pid in workers):
-        time.sleep(0.02)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_build_leaves_nothing_among_the_temporary_files(how, tmp_path):
+    """multiprocessing keeps a socket there, which the killed process cannot remove."""
+    done, temporary = tmp_path / "done", tmp_path / "tmp"
+    done.mkdir()
+    temporary.mkdir()
+    code = f"list(run_local(process_of, [{str(done)!r}] * 999, ('cpu', 'cpu')))"
+    run = start(tmp_path / "main.py", code, TMPDIR=str(temporary))
+    wait_for(lambda: len(list(done.iterdir())) >= 2 or run.poll() is not None, 60)
+    assert list(temporary.iterdir())
+    run.send_signal(how)
+    run.wait()
+    wait_for(lambda: not list(temporary.iterdir()), 20)
+    assert list(temporary.iterdir()) == []
+
+
+def test_workers_are_started_anew_where_the_process_that_forks_them_has_died(tmp_path, monkeypatch):
+    started = ProcessPoolExecutor.submit
+    deaths = iter([EOFError("unexpected EOF")])
+
+    def submit(pool, *words):
+        if (death := next(deaths, None)) is not None:
+            raise death
+        return started(pool, *words)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    assert list(run_local(process_of, [str(tmp_path)] * 2, ("cpu",))) == [1, 1]
+    deaths = iter([BrokenProcessPool(), ConnectionRefusedError(111, "Connection refused")])
+    with pytest.raises(ExecutorError, match=r"workers cannot be started \(Connection refused\)"):
+        list(run_local(process_of, [str(tmp_path)], ("cpu",)))
 
 
 def test_the_number_of_processes_does_not_show(tmp_path):

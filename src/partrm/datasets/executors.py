@@ -13,11 +13,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
+from multiprocessing.util import get_temp_dir
 from types import FrameType
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
+from partrm.datasets import forkserver
+from partrm.datasets.forkserver import FOLDER
 from partrm.errors import ConfigError, PartRMError, require_ranges
 
 Made = TypeVar("Made")
@@ -125,7 +128,7 @@ def run_local(
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
     before, module = set(active_children()), getattr(work, "func", work).__module__
     with ExitStack() as stack:
-        pools = [stack.enter_context(_pool(device, module)) for device in devices[: len(tasks)]]
+        pools = [_SoleWorker(stack, device, module) for device in devices[: len(tasks)]]
         free, waiting = list(range(len(pools))), deque(tasks)
         again: deque[Any] = deque()
         running: dict[Future[Made], tuple[int, Any, bool]] = {}
@@ -134,7 +137,7 @@ def run_local(
                 while free and (waiting or again):
                     slot, second = free.pop(0), not waiting
                     task = again.popleft() if second else waiting.popleft()
-                    running[pools[slot].submit(_do, work, task, devices[slot])] = slot, task, second
+                    running[pools[slot].submit(work, task)] = slot, task, second
                 if not running:
                     return
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -143,7 +146,7 @@ def run_local(
                     try:
                         yield future.result()
                     except BrokenProcessPool as error:
-                        pools[slot] = stack.enter_context(_pool(devices[slot], module))
+                        pools[slot] = _SoleWorker(stack, devices[slot], module)
                         if give_up is None:
                             message = "a worker died (out of memory?); run again, with fewer workers"
                             raise ExecutorError(message) from error
@@ -174,12 +177,43 @@ def worker_context(module: str) -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["torch", module])
+    os.environ[FOLDER] = get_temp_dir()
+    context.set_forkserver_preload([forkserver.__name__, "torch", module])
     return context
 
 
-def _pool(device: str, module: str) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, worker_context(module), initializer=_start_worker, initargs=(device,))
+NOT_STARTED = (EOFError, OSError, BrokenProcessPool)
+"""What giving work to a process raises where it, or the one that forks it, has just died; the next is a new one."""
+
+
+class _SoleWorker(Generic[Made]):
+    """A process of its own for a device, until the stack is closed."""
+
+    def __init__(self, stack: ExitStack, device: str, module: str) -> None:
+        self._stack, self._device, self._module = stack, device, module
+        self._pool = self._started()
+
+    def _started(self) -> ProcessPoolExecutor:
+        context = worker_context(self._module)
+        return self._stack.enter_context(
+            ProcessPoolExecutor(1, context, initializer=_start_worker, initargs=(self._device,))
+        )
+
+    def submit(self, work: Work[Made], task: Any) -> "Future[Made]":
+        """Give it a task.
+
+        Raises:
+            ExecutorError: no process can be started.
+        """
+        try:
+            return self._pool.submit(_do, work, task, self._device)
+        except NOT_STARTED:
+            self._pool = self._started()
+        try:
+            return self._pool.submit(_do, work, task, self._device)
+        except NOT_STARTED as error:
+            reason = getattr(error, "strerror", None) or "the process that forks them died"
+            raise ExecutorError(f"workers cannot be started ({reason}); run again, with fewer workers") from error
 
 
 def _start_worker(device: str) -> None:

@@ -5,7 +5,7 @@ would score, so that the metrics are the same; rows arrive in the set's order.
 """
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from partrm.datasets.executors import end_with_parent, worker_context
+from partrm.datasets.executors import NOT_STARTED, end_with_parent, worker_context
 from partrm.errors import PartRMError
 from partrm.evaluation.results import Row
 from partrm.evaluation.runner import AnyRow, Scorer, add_rows, batches, check_complete, sample_count
@@ -83,7 +83,7 @@ def evaluate_on_workers(
     todo = batches(count, len(rows), torch.device("cpu"))
     pool = ProcessPoolExecutor(workers, worker_context(__name__), initializer=_start_worker, initargs=(job, threads))
     try:
-        for more in pool.map(_score, todo):
+        for more in _given_out(pool, todo):
             add_rows(rows, more, keep)
     except BrokenProcessPool as error:
         raise WorkerError("a worker died (out of memory?): run again, with fewer --workers") from error
@@ -91,6 +91,13 @@ def evaluate_on_workers(
         pool.shutdown(cancel_futures=True)
     check_complete(rows, count)
     return rows
+
+
+def _given_out(pool: ProcessPoolExecutor, todo: Sequence[Sequence[int]]) -> Iterator[Sequence[Any]]:
+    try:
+        return pool.map(_score, todo)
+    except NOT_STARTED as error:
+        raise WorkerError("workers cannot be started (out of memory?): run again, with fewer --workers") from error
 
 
 _JOBS: list[AnyJob] = []
