@@ -5,7 +5,8 @@ import json
 import lzma
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,32 @@ import torch
 from PIL import Image
 from support.boxes import cabinet
 
+from partrm.assets.predicted import load_predicted
 from partrm.datasets.build import build
 from partrm.datasets.check import check_dataset
 from partrm.datasets.object_writer import BuildConfig
 from partrm.datasets.partdrag4d import load_points, load_visible
-from partrm.evaluation.results import load_results
+from partrm.evaluation.eval_set import load_eval_set, save_eval_set
+from partrm.evaluation.planning import Candidate, ObjectScene, assemble, fixed_candidates
+from partrm.evaluation.report import comparison, results_of
+from partrm.evaluation.results import (
+    ByMethod,
+    ByMetric,
+    CodeVersion,
+    DataIdentity,
+    Identity,
+    ModelIdentity,
+    SampleRow,
+    load_results,
+)
+from partrm.evaluation.samples import PosedSettings, RunSettings, SampleLabel
+from partrm.evaluation.session import load_rows
 from partrm.evaluation.user_samples import simple_samples
 from partrm.geometry.cameras import canonical_orbit, load_cameras, save_cameras
 from partrm.geometry.gaussians import Gaussians, load_ply, save_ply
 from partrm.imaging.images import load_image
+from partrm.inference.part_maps import parts_file, read_part_network
+from partrm.jobs.jobs_file import read_jobs
 from partrm.model.checkpoints import load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.objects.mjcf import load_mjcf
@@ -31,6 +49,8 @@ from partrm.objects.partnet import load_partnet, save_partnet
 from partrm.objects.urdf import load_urdf, save_urdf
 from partrm.paper.import_weights import read_public_weights
 from partrm.synthesis.mesh_pool import Pool, load_pool, save_pool
+from partrm.training.config import TrainConfig
+from partrm.training.recipe import load_recipe
 from partrm.training.run_state import load_state
 from partrm.viewer.sources import open_prediction
 
@@ -68,7 +88,8 @@ def _image(kind: str) -> bytes:
 
 def targets(work: Path) -> dict[str, Target]:
     """Every loader that is fuzzed, by name; sound files are made below ``work``."""
-    return {**_pictures(), **_objects(work), **_datasets(work), **_weights(work), **_records(work)}
+    made = _pictures() | _objects(work) | _datasets(work) | _weights(work) | _records(work)
+    return made | _evaluation(work) | _asked_for()
 
 
 def _pictures() -> dict[str, Target]:
@@ -150,7 +171,11 @@ def _weights(work: Path) -> dict[str, Target]:
             lambda f: read_public_weights(f / "a.ckpt"), {"a.ckpt": (work / "a.ckpt").read_bytes()}, ("a.ckpt",)
         ),
         "checkpoint": Target(lambda f: load_state(f / "a.pt"), {"a.pt": (work / "a.pt").read_bytes()}, ("a.pt",)),
-    }
+        "part network": Target(
+            lambda f: read_part_network(f / "p.safetensors"), {"p.safetensors": parts_file().read_bytes()},
+            ("p.safetensors",),
+        ),
+    }  # fmt: skip
 
 
 def _records(work: Path) -> dict[str, Target]:
@@ -160,8 +185,14 @@ def _records(work: Path) -> dict[str, Target]:
     gaussians = Gaussians(**{name: torch.full(size, 0.5) for name, size in shape.items()})
     save_ply(gaussians, work / "g.ply")
     ply = (work / "g.ply").read_bytes()
+    after = work / "after.ply"
+    save_ply(replace(gaussians, means=gaussians.means + (torch.arange(9) > 5)[:, None]), after)
     joint = {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 0.5, "confidence": 0.9}
     prediction = {"prediction.json": json.dumps({"partrm_version": "1", "joint": joint}).encode()}
+    seen = {"file": "input.png", "T_canonical_camera": torch.eye(4).tolist(), "fovy_deg": 20.0}
+    about = {"joint": joint, "model": {"name": "a", "hash": "b"}, "gaussians": {"moving": 3}, "source": {"input": seen}}
+    result = {"prediction.json": json.dumps({"partrm_version": "1"} | about).encode(), "input.png": _image("PNG")}
+    result |= {"gaussians.ply": after.read_bytes(), "gaussians_before.ply": ply}
     sample = {"drags": [[1, 2, 10, 12]], "inputs": 1, "part": 0, "category": "Door", "joint": joint}
     return {
         "cameras": Target(lambda f: load_cameras(f / "cameras.json"), cameras, ("cameras.json",), json=True),
@@ -170,10 +201,9 @@ def _records(work: Path) -> dict[str, Target]:
             open_prediction, {**prediction, "gaussians.ply": ply, "gaussians_before.ply": ply}, ("prediction.json",),
             json=True,
         ),
+        "result": Target(load_predicted, result, ("prediction.json",), json=True),
+        "picture of a result": Target(load_predicted, result, ("input.png",)),
         "sample": Target(_sample, {"a/sample.json": json.dumps(sample).encode()}, ("a/sample.json",), json=True),
-        "metrics": Target(
-            lambda f: load_results(f / "metrics.json"), {"metrics.json": _metrics()}, ("metrics.json",), json=True
-        ),
     }  # fmt: skip
 
 
@@ -183,8 +213,57 @@ def _sample(folder: Path) -> None:
         sample._inputs(3)
 
 
-def _metrics() -> bytes:
-    return json.dumps({"schema": "partrm-metrics", "samples": [], "means": {"a": 1.0}, "identity": {}}).encode()
+def _evaluation(work: Path) -> dict[str, Target]:
+    """A packed set, its JSON record too, and the rows of a run that was cut off."""
+    obj = cabinet()
+    plan = ObjectScene.of(obj).first_shown(fixed_candidates(obj, 1, 0))
+    save_eval_set(assemble("real", 0, [Candidate(obj, "opening", plan)], []), work / "set.safetensors")
+    packed = {"set.safetensors": (work / "set.safetensors").read_bytes()}
+    metrics = ByMetric.each(lambda name: 0.5)
+    row = SampleRow(SampleLabel(0, "a", "Door", 1, "opening", "revolute", 0.5), ByMethod.each(lambda name: metrics))
+    other = SampleRow(replace(row.label, sample=1, object="b"), row.metrics)
+    rows = "".join(json.dumps(line) + "\n" for line in (IDENTITY, row.to_json(), other.to_json()))
+    data = DataIdentity("a", "rendered", "b", 0, 2, 2, ("c: hidden",))
+    posed, settings = PosedSettings(8, 20.0), RunSettings(limit=2)
+    known = Identity(CodeVersion("1", "a"), data, ModelIdentity("base", "c"), None, settings, posed, "cpu")
+    results = results_of(known, [row, other])
+    return {
+        "metrics": Target(
+            lambda f: comparison(results, load_results(f / "metrics.json")),
+            {"metrics.json": results.text().encode()}, ("metrics.json",), json=True,
+        ),
+        "packed set": Target(lambda f: load_eval_set(f / "set.safetensors"), packed, ("set.safetensors",)),
+        "rows": Target(
+            lambda f: load_rows(f / "rows.jsonl", Known(), SampleRow.from_json), {"rows.jsonl": rows.encode()},
+            ("rows.jsonl",),
+        ),
+    }  # fmt: skip
+
+
+IDENTITY = {"code": "a", "data": "b"}
+
+
+class Known:
+    """An evaluation's identity."""
+
+    def to_json(self) -> dict[str, Any]:
+        return IDENTITY
+
+
+def _asked_for() -> dict[str, Target]:
+    """What users write themselves: files of jobs, recipes."""
+    job = {"name": "a", "image": "a.png", "drags": [[1, 2, 10, 12]], "box": [0, 0, 9, 9], "fovy_deg": 20.0}
+    jobs = "".join(json.dumps(job | {"name": name, "detail": 64}) + "\n" for name in ("a", "b", "c"))
+    recipe = (resources.files("partrm.training") / "recipes" / "base.toml").read_bytes()
+    return {
+        "jobs": Target(lambda f: read_jobs(f / "a.jsonl"), {"a.jsonl": jobs.encode()}, ("a.jsonl",)),
+        "job": Target(
+            lambda f: read_jobs(f / "a.jsonl"), {"a.jsonl": json.dumps(job).encode()}, ("a.jsonl",), json=True
+        ),
+        "recipe": Target(
+            lambda f: TrainConfig((), Path(), **load_recipe(f / "a.toml")), {"a.toml": recipe}, ("a.toml",)
+        ),
+    }
 
 
 @dataclass

@@ -25,6 +25,9 @@ from partrm.errors import PartRMError
 SLOW_S = 20.0
 """A file whose reading takes longer counts as a fault. Seconds are those of the processor, here and below."""
 
+TELL_S = 100.0
+"""How often a process says how far it is."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -94,13 +97,16 @@ def one_run(seconds: float, seed: int) -> tuple[Counter[str], dict[tuple[str, st
     """Executions of each loader, one fault of each kind, and how many there were."""
     done: Counter[str] = Counter()
     faults: dict[tuple[str, str], Fault] = {}
-    count = 0
+    count, told_s = 0, time.process_time()
     with tempfile.TemporaryDirectory() as work:
         for name, fault in fuzz(seconds, seed, Path(work)):
             done[name] += 1
             if fault is not None:
                 count += 1
                 faults.setdefault((fault.loader, fault.words.partition(": ")[0]), fault)
+            if time.process_time() - told_s > TELL_S:
+                told_s = time.process_time()
+                print(f"seed {seed}: {told_s:.0f} s, {done.total()} executions, {count} foreign exceptions", flush=True)
     return done, faults, count
 
 
