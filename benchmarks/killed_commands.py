@@ -193,12 +193,17 @@ class Killing:
                 self.begun_s = min(self.begun_s, self.span_s)
         self.check_ended(run)
 
-    def check_killed(self, run: subprocess.Popen[bytes], how: signal.Signals, left_before: set[str]) -> None:
-        killed = time.perf_counter()
-        while (left := processes(self.mark)) and time.perf_counter() - killed < END_S:
-            run.poll()
+    def wait_for_processes(self, run: subprocess.Popen[bytes] | None = None) -> dict[int, bytes]:
+        """Wait until no process is left; those that are all the same."""
+        began = time.perf_counter()
+        while (left := processes(self.mark)) and time.perf_counter() - began < END_S:
+            if run is not None:
+                run.poll()
             time.sleep(0.02)
-        if left:
+        return left
+
+    def check_killed(self, run: subprocess.Popen[bytes], how: signal.Signals, left_before: set[str]) -> None:
+        if left := self.wait_for_processes(run):
             self.fault(f"{how.name}: processes are left: {left}")
             run.kill()
         code = run.wait()
@@ -229,7 +234,7 @@ class Killing:
             self.fault(f"other bytes: {sorted(differing)[:9]} of {len(self.new)}")
         elif left := temporaries(self.work):
             self.fault(f"temporary files are left at the end: {sorted(left)}")
-        elif left := processes(self.mark):
+        elif left := self.wait_for_processes():
             self.fault(f"processes are left at the end: {left}")
         else:
             self.tally.whole += 1

@@ -219,3 +219,43 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path):
         else:
             with pytest.raises(ValueError, match=r"\w"):
                 read_json(tmp_path / "a")
+
+
+def test_what_the_new_result_lacks_goes_whole_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    without = ("a.json", "old_*", "asset", "asset/object.*", "asset/usd", "asset/usd/object.*")
+
+    def write(*more):
+        with staged_folder(out, without=without, record="a.json") as folder:
+            (folder / "a.json").write_text('{"partrm_version": "1"}')
+            for name in more:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text("x")
+
+    out.mkdir()
+    (out / "old_1").write_text("mine")
+    write()
+    assert names(out) == ["a.json", "old_1"], "no earlier result left it"
+    (out / "old_1").unlink()
+    write("old_1", "asset/object.glb", "asset/usd/object.usdc")
+    (out / "asset" / "notes.txt").write_text("mine")
+    (out / "a.json").write_text('{"partrm_version": "0"}')
+    with pytest.raises(OutputError, match=r"asset/notes\.txt: was not written by partrm"):
+        write()
+    assert names(out) == ["a.json", "asset", "old_1"]
+    assert '"0"' in (out / "a.json").read_text(), "nothing is replaced where something is refused"
+    (out / "asset" / "notes.txt").unlink()
+    write()
+    assert names(out) == ["a.json"]
+
+
+def test_nothing_is_removed_behind_a_link(tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "object.glb").write_text("mine")
+    out.mkdir()
+    (out / "a.json").write_text('{"partrm_version": "1"}')
+    (out / "asset").symlink_to(tmp_path / "mine")
+    with staged_folder(out, without=("asset/object.*",), record="a.json") as folder:
+        (folder / "a.json").write_text('{"partrm_version": "1"}')
+    assert names(tmp_path / "mine") == ["object.glb"]

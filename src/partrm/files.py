@@ -13,6 +13,7 @@ import tokenize
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -333,15 +334,15 @@ class AppendedLines:
 def staged_folder(folder: str | Path, without: Sequence[str] = (), record: str = "") -> Iterator[Path]:
     """A temporary folder, whose entries take their place in ``folder`` only if the block succeeds.
 
-    Entries of the same name are replaced, files named in ``without`` (names or patterns) removed, others in ``folder``
-    stay. The temporary folder lies inside ``folder`` where that is there already, for a folder may be a disk of its
-    own; else beside it. Temporary folders of processes that have died are removed.
+    Entries of the same name are replaced; what ``without`` names and an earlier result left is removed; others in
+    ``folder`` stay. The temporary folder lies inside ``folder`` where that is there already, for a folder may be a disk
+    of its own; else beside it. Temporary folders of processes that have died are removed.
 
     Args:
         folder: made if missing.
-        without: what is removed.
+        without: names and patterns of files, and of folders if their files have such names too.
         record: name of the JSON file, one of the entries, that marks a folder of results: without one that is ours
-            nothing is replaced or removed. Where no record is named, files are, folders are not.
+            nothing is replaced or removed. Where no record is named, files replace files, and nothing else.
 
     Raises:
         OutputError: the folder cannot be made or written, or an entry stands there that was not written by us.
@@ -388,13 +389,37 @@ def _put_in_place(staging: Path, folder: Path, without: Sequence[str], record: s
     folder.mkdir(exist_ok=True)
     entries = sorted(staging.iterdir(), key=lambda entry: (entry.name == record, entry.name))
     fresh = {path.relative_to(staging) for path in staging.rglob("*")}
-    _check_ours(folder, [e.name for e in entries if record or (folder / e.name).is_dir()], record)
+    _check_ours(folder, [e.name for e in entries if record or e.is_dir() or (folder / e.name).is_dir()], record)
     for entry in entries:
         _check_same_kind(folder / entry.name, folder, fresh, without)
+    outdated = _outdated(folder, fresh, without, record)
     for entry in entries:
         _replace(entry, folder / entry.name)
-    for old in [old for pattern in without for old in folder.glob(pattern) if old.relative_to(folder) not in fresh]:
-        old.unlink()
+    for old in outdated:
+        _remove(old)
+
+
+def _outdated(folder: Path, fresh: Collection[Path], without: Sequence[str], record: str) -> list[Path]:
+    """What of an earlier result the new one lacks; nothing where there is no earlier one, or behind links.
+
+    Raises:
+        OutputError: a folder of it into which somebody has put files of other names.
+    """
+    if record and not _has_record(folder / record):
+        return []
+    found = [old for pattern in without for old in folder.glob(pattern) if old.relative_to(folder) not in fresh]
+    found = [old for old in found if not any(place.is_symlink() for place in old.parents if folder in place.parents)]
+    for path in chain.from_iterable(old.rglob("*") for old in found if old.is_dir() and not old.is_symlink()):
+        if not path.is_dir() and not any(fnmatch(str(path.relative_to(folder)), pattern) for pattern in without):
+            raise OutputError(f"{path}: {NOT_OURS}")
+    return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _check_same_kind(target: Path, folder: Path, fresh: Collection[Path], without: Sequence[str]) -> None:
@@ -410,8 +435,6 @@ def _check_same_kind(target: Path, folder: Path, fresh: Collection[Path], withou
 
 def _replace(entry: Path, target: Path) -> None:
     """Move a file or a folder to where another of either kind may stand."""
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    elif entry.is_dir():
-        target.unlink(missing_ok=True)
+    if entry.is_dir() or (target.is_dir() and not target.is_symlink()):
+        _remove(target)
     entry.replace(target)

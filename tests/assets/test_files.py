@@ -267,6 +267,13 @@ def test_another_export_replaces_what_it_no_longer_writes(hinged, tmp_path):
         save_asset(hinged[0], tmp_path / "a", ("urdf", "usd"))
         (tmp_path / "a" / "meshes" / "part_00_hull_07.obj").write_text("of an export with hulls")
     save_asset(hinged[0], tmp_path / "a", ("urdf",))
+    assert not (tmp_path / "a" / "usd").exists()
+    save_asset(hinged[0], tmp_path / "a", ("usd",))
+    (tmp_path / "a" / "usd" / "scene.usda").write_text("mine")
+    with pytest.raises(OutputError, match=r"scene\.usda: was not written by partrm"):
+        save_asset(hinged[0], tmp_path / "a", ("urdf",))
+    (tmp_path / "a" / "usd" / "scene.usda").unlink()
+    save_asset(hinged[0], tmp_path / "a", ("urdf",))
     (tmp_path / "a" / "meshes" / "mine.obj").write_text("x")
     with pytest.raises(OutputError, match=r"mine\.obj: was not written by partrm"):
         save_asset(hinged[0], tmp_path / "a", ("urdf",))

@@ -18,7 +18,7 @@ from partrm.assets.part_meshes import missing
 from partrm.assets.predicted import PredictedObject
 from partrm.assets.predicted_parts import PredictedParts
 from partrm.assets.urdf_files import save_urdf_asset
-from partrm.assets.usd_files import save_usd
+from partrm.assets.usd_files import USD_FILES, save_usd
 from partrm.errors import ConfigError
 from partrm.files import check_writable, staged_folder
 from partrm.geometry.joints import JointType
@@ -32,6 +32,9 @@ FILES = {"urdf": "object.urdf", "mjcf": "object.xml", "glb": "object.glb", "html
 """File or folder of each format."""
 
 ABOUT = "asset.json"
+
+WRITTEN = (*FILES.values(), MESHES, ABOUT, *SURFACE_FILES, *USD_FILES)
+"""Patterns of whatever an asset's folder can hold of ours."""
 
 PACKAGES = ("trimesh", "manifold3d", "scikit-image", "xatlas", "numpy", "scipy", "coacd", "mujoco-usd-converter")
 """Whose versions an asset depends on."""
@@ -107,8 +110,7 @@ def save_asset(
         as :func:`export_prediction`.
     """
     check_formats(formats)
-    others = [FILES[name] for name in get_args(Format) if name not in formats and name != "usd"]
-    with staged_folder(folder, without=[*others, *SURFACE_FILES], record=ABOUT) as staging:
+    with staged_folder(folder, without=WRITTEN, record=ABOUT) as staging:
         started = time.perf_counter()
         if {"urdf", "mjcf", "usd"} & set(formats):
             save_surfaces(asset, staging)

@@ -10,6 +10,9 @@ from partrm.assets.predicted import AssetError
 
 TEXTURES = "textures"
 
+USD_FILES = ("usd/*.usdc", f"usd/{TEXTURES}/texture_*.png")
+"""Patterns of all files of an asset's folder ``usd``."""
+
 
 def save_usd(mjcf: Path, folder: Path) -> None:
     """Convert an asset's MuJoCo model, whose meshes lie beside it, into ``folder``.

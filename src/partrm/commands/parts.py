@@ -79,10 +79,10 @@ def parts(
     # Heavy imports stay below what can be said without them.
     from partrm.api import PartRM, cutout_request
     from partrm.assets.asset import AssetSettings
-    from partrm.assets.export import check_formats, require_packages
+    from partrm.assets.export import WRITTEN, check_formats, require_packages
     from partrm.commands.console import counting_bar, plain_console
     from partrm.files import check_writable, staged_folder
-    from partrm.inference.part_search import ASSET, PICTURE, RECORD, check_confidence, export_parts, save_parts
+    from partrm.inference.part_search import ASSET, MASKS, PICTURE, RECORD, check_confidence, export_parts, save_parts
 
     settings = AssetSettings(asset.size_m, range=asset.range, force=True)
     if asset.asset:
@@ -97,7 +97,8 @@ def parts(
     console.print(CUT_BY[views.cut_by])
     with counting_bar("places to look") as advance:
         found = loaded.find_parts(views, min_confidence=min_confidence, advance=advance)
-    with staged_folder(out, without=(ASSET,), record=RECORD) as folder:
+    outdated = (MASKS, ASSET, *(f"{ASSET}/{name}" for name in WRITTEN))
+    with staged_folder(out, without=outdated, record=RECORD) as folder:
         about = save_parts(found, folder)
         if asset.asset:
             about["asset"] = export_parts(found, folder, settings, asset.formats, plain_name(source.stem))

@@ -60,8 +60,8 @@ MIN_CONFIDENCE = 0.4
 """Below it a part is left out by default."""
 
 
-RECORD, PICTURE, ASSET = "parts.json", "parts.png", "asset"
-"""What is written of found parts beside their masks; see :func:`save_parts`."""
+RECORD, PICTURE, ASSET, MASKS = "parts.json", "parts.png", "asset", "part_*.png"
+"""What is written of found parts; see :func:`save_parts`."""
 
 
 class NoPartsError(PartRMError):
