@@ -3,10 +3,13 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 from torch.testing import assert_close
 
+from partrm.assets.asset import build_asset
 from partrm.assets.predicted import AssetError, load_predicted
 from partrm.cli import main
 from partrm.commands import UsageError
@@ -55,7 +58,11 @@ def test_the_command_writes_an_asset(laptop_result, tmp_path, capsys):
     [
         (["--size-m", "0"], 2, "size 0: give a positive number"),
         (["--size-m", "nan"], 2, "size nan: give a positive number"),
+        (["--size-m", "1e300"], 2, "size 1e+300: give a positive number, 0.001 to 10000"),
+        (["--size-m", "1e-6"], 2, "size 1e-06: give a positive number, 0.001 to 10000"),
         (["--density", "-3"], 2, "density -3: give a positive number"),
+        (["--density", "inf"], 2, "density inf: give a positive number, 0.001 to 1e+06"),
+        (["--up", "1e300,0,0"], 1, "up 1e+300, 0, 0: give a direction"),
         (["--up", "sideways"], 2, "--up sideways: give auto, or three numbers X,Y,Z"),
         (["--up", "0,0,0"], 1, "up 0, 0, 0: give a direction"),
         (["--formats", "stl"], 2, ""),
@@ -125,6 +132,30 @@ def test_damaged_results_are_refused(changes, said, laptop_result, tmp_path):
     with pytest.raises(ValueError, match=said) as caught:
         load_predicted(folder)
     assert "r" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "joint", [{"amount": 1e30}, {"type": "prismatic", "amount": -1000.0}, {"pivot": [1e30, 1e30, 0.0]}]
+)
+def test_joints_of_no_part_are_refused_before_they_fill_the_memory(joint, laptop_result, tmp_path):
+    with pytest.raises(AssetError, match="the joint of this prediction is no part's"):
+        load_predicted(edited(laptop_result[1], tmp_path, joint=lambda j: j | joint))
+
+
+def test_gaussians_apart_or_unseen_are_refused_before_they_fill_the_memory(laptop_result):
+    given = laptop_result[0].to_predicted()
+    means, opacities = given.before.means.clone(), given.before.opacities.clone()
+    means[0], opacities[0] = 1e6, 0.07
+    far = replace(given, before=replace(given.before, means=means, opacities=opacities))
+    with pytest.raises(AssetError, match="lie far from all others"):
+        build_asset(far)
+    large = replace(given, before=replace(given.before, scales=torch.full_like(given.before.scales, 9.0)))
+    with pytest.raises(AssetError, match="as large as the whole object"):
+        build_asset(large)
+    opacities[given.moving] = 0.0
+    unseen = replace(given, before=replace(given.before, opacities=opacities))
+    with pytest.raises(AssetError, match="cannot be seen"):
+        build_asset(unseen)
 
 
 def test_an_uncertain_result_needs_force(laptop_result, tmp_path, capsys):

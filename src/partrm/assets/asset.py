@@ -42,6 +42,9 @@ HINGE_CELLS = 4.0
 THREADS = 4
 """Parts that are meshed and textured at once, at most."""
 
+SIZES_M, DENSITIES = (1e-3, 1e4), (1e-3, 1e6)
+"""Least and greatest size (metres) and density (kg per cubic metre) of which simulators can make something."""
+
 CollisionKind = Literal["boxes", "hulls"]
 RangeKind = Literal["predicted", "auto"]
 
@@ -68,9 +71,9 @@ class AssetSettings:
     """Side of each part's texture."""
 
     def __post_init__(self) -> None:
-        for name, value in (("size", self.size_m), ("density", self.density)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} {value:g}: give a positive number")
+        for name, value, (least, most) in (("size", self.size_m, SIZES_M), ("density", self.density, DENSITIES)):
+            if not least <= value <= most:
+                raise ConfigError(f"{name} {value:g}: give a positive number, {least:g} to {most:g}")
         require_ranges({"texture": (self.texture_px, 64, 8192)})
         if self.collision not in get_args(CollisionKind):
             raise ConfigError(f"collision {self.collision!r}: give {' or '.join(get_args(CollisionKind))}")

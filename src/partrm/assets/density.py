@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from partrm.assets._kernels import accumulate
+from partrm.assets._kernels import REACH, accumulate
+from partrm.assets.predicted import AssetError
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.transforms import matrix_from_quaternion
 
@@ -14,6 +15,10 @@ MIN_OPACITY = 0.05
 
 FILM_OPACITY = 0.1
 """Gaussians above it tell how far an object extends."""
+
+
+MAX_VOXELS, MAX_SUMMANDS = 2**26, 2**32
+"""Of a grid, and of all its sums: a hundred times as many as real predictions have."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,22 @@ def sample_density(gaussians: Gaussians, voxel: float, margin: float) -> Density
         voxel: distance between the grid's points. Standard deviations are at least half of it, so that thin sheets
             do not fall between two points.
         margin: room around the Gaussians' centres.
+
+    Raises:
+        AssetError: none can be seen, or they are so far apart, or so large, that memory or time would run out.
     """
     kept = gaussians[gaussians.opacities > MIN_OPACITY]
+    if not len(kept) or not voxel > 0:
+        raise AssetError("a part of this prediction cannot be seen, or has no size: drag another point")
     means = kept.means.double().numpy()
     low, high = means.min(0) - margin, means.max(0) + margin
-    shape = np.ceil((high - low) / voxel).astype(int) + 1
+    sides = np.ceil((high - low) / voxel) + 1
+    if not sides.prod() <= MAX_VOXELS:
+        raise AssetError("single Gaussians of this prediction lie far from all others: predict again")
+    widths = np.minimum(2 * REACH * kept.scales.double().amax(1).numpy() / voxel + 1, sides.max())
+    if not (widths**3).sum() <= MAX_SUMMANDS:
+        raise AssetError("the Gaussians of this prediction are as large as the whole object: predict again")
+    shape = sides.astype(int)
     density = np.zeros(tuple(shape), np.float32)
     colors = np.zeros((*shape, 3), np.float32)
     rotations = matrix_from_quaternion(kept.quats).double().numpy()

@@ -77,14 +77,13 @@ def given_up(up: tuple[float, float, float], predicted: Posable) -> Orientation:
     """The asset stands along ``up`` (canonical frame, any length).
 
     Raises:
-        AssetError: a direction without length.
+        AssetError: a direction without length, or of an endless one.
     """
     direction = np.array(up, dtype=np.float64)
-    length = float(np.linalg.norm(direction))
-    if not (np.isfinite(direction).all() and length > 1e-9):
+    if not 1e-9 < float(np.abs(direction).max()) < 1e9:
         raise AssetError(f"up {', '.join(f'{v:g}' for v in up)}: give a direction X,Y,Z of the canonical frame")
     normals, weights = surface_normals(predicted)
-    return _oriented(direction / length, predicted.joints, normals, weights, "given", 0.0)
+    return _oriented(direction / np.linalg.norm(direction), predicted.joints, normals, weights, "given", 0.0)
 
 
 def estimate_orientation(predicted: Posable) -> Orientation:

@@ -21,6 +21,10 @@ RESULT = "prediction.json"
 """What a folder of ``partrm predict`` holds."""
 
 
+FARTHEST, MOST_RAD = 10.0, 4 * math.pi
+"""Canonical units that a part slides and that an axis lies off, and radians that it turns, at most."""
+
+
 class AssetError(PartRMError):
     """A prediction that cannot become an asset, or a setting that an asset cannot have; the message says why."""
 
@@ -62,6 +66,10 @@ class PredictedObject:
             raise AssetError("everything moves in this prediction: an asset needs a body that stays; drag a part of it")
         if not (math.isfinite(self.joint.amount) and abs(self.joint.amount) > 1e-4):
             raise AssetError("the joint of this prediction does not move: give a longer drag")
+        slides = self.joint.type == JointType.PRISMATIC
+        away = 0.0 if slides else float(torch.linalg.cross(self.joint.axis, self.joint.pivot).norm())
+        if abs(self.joint.amount) > (FARTHEST if slides else MOST_RAD) or away > FARTHEST:
+            raise AssetError("the joint of this prediction is no part's: it moves too far, or lies far from the object")
 
 
 def load_predicted(folder: str | Path) -> PredictedObject:
