@@ -121,6 +121,16 @@ def test_grey_and_16_bit_images_are_taken(kind, folder, tmp_path):
     assert run_predict(folder, tmp_path / "a.png", "--drag", DRAG, out=tmp_path / "out") == 0
 
 
+@pytest.mark.parametrize("command", ["predict", "export", "parts", "view"])
+def test_a_name_that_no_file_can_have_is_one_short_line(command, tmp_path, capsys):
+    more = {"view": [], "parts": ["--out", str(tmp_path / "o")]}
+    arguments = more.get(command, ["--drag", DRAG, "--out", str(tmp_path / "o")])
+    assert main([command, "x" * 5000, *arguments]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "File name too long" in line
+    assert len(line) < 300
+
+
 @pytest.mark.parametrize(
     ("drags", "code", "words"),
     [
@@ -129,6 +139,7 @@ def test_grey_and_16_bit_images_are_taken(kind, folder, tmp_path):
         (["60,60,60,60"], 2, "same point"),
         (["nan,60,40,60"], 2, "finite"),
         (["60,60,inf,60"], 2, "finite"),
+        (["60,60,1e300,60"], 2, "leads out of any image"),
         ([DRAG] * 11, 2, "11 drags"),
         (["60,60,40"], 2, "has 3 values"),
         (["60,60,40,60,7"], 2, "has 5 values"),

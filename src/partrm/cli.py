@@ -204,4 +204,6 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
         return f"{error.filename or 'a result'}: cannot be written ({error.strerror})"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"{str(error.filename)[:60]}...: no file has such a name ({error.strerror})"
     return text if isinstance(error, PartRMError) and text else f"{type(error).__name__}: {text} (--debug shows where)"

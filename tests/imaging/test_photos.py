@@ -7,7 +7,7 @@ from PIL import Image
 from support.kitchens import BOX, kitchen
 from torch.testing import assert_close
 
-from partrm.imaging.cutout import ImageError
+from partrm.imaging.cutout import ImageError, NoObjectError
 from partrm.imaging.decoding import FILM_DIAGONAL_MM, decode
 from partrm.imaging.grabcut import Stroke, grab_cut, guided_filter, painted
 from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
@@ -204,3 +204,9 @@ def test_strokes_are_as_wide_as_their_brush_and_the_last_one_counts():
     assert line[22, 40] == 1
     coarse = Stroke(((40.0, 30.0),), 10.0, True).covers((30, 40), left=20, top=10, factor=0.5)
     assert np.argwhere(coarse).mean(0) == pytest.approx((9.5, 9.5), abs=0.6)
+
+
+def test_a_mask_that_is_all_faint_edge_is_no_object():
+    pixels = np.random.default_rng(3).random((17, 16, 3)).astype(np.float32)
+    with pytest.raises(NoObjectError, match="no object stands out from the background: give --box"):
+        open_photo(pixels, CutoutRequest())

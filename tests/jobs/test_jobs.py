@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,7 @@ def test_what_is_raised_on_ray_comes_back_whole():
         ({"parts": True, "drags": None, "min_confidence": 2}, "line 2: confidence 2"),
         ({"parts": True, "drags": None, "ensemble": False}, "line 2: ensemble does not go with parts"),
         ({"min_confidence": 0.5}, "line 2: min_confidence does not go with drags"),
+        ({"drags": [[60, 60, 1e300, 60]]}, "line 2: drag 1: it leads out of any image"),
         ({"name": None}, "line 2: name is missing"),
         ({"name": "b\0"}, "line 2: name"),
         ({"name": "/etc"}, "line 2: name"),
@@ -224,6 +226,31 @@ def test_only_the_end_of_a_line_ends_a_job(tmp_path):
     (tmp_path / "jobs.jsonl").write_text(json.dumps(job, ensure_ascii=False) + "\r\n", encoding="utf-8")
     (read,) = read_jobs(tmp_path / "jobs.jsonl")
     assert read.image == str(tmp_path / name)
+
+
+def test_a_job_whose_image_no_file_can_be_fails_alone(folder, tmp_path, in_this_process):
+    jobs = [{"name": name, "image": "p.png", "drags": DRAGS, "detail": 0} for name in ("a", "b", "c")]
+    jobs[0]["image"] = jobs[1]["mask"] = "x" * 5000
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    pixels = np.full((128, 128, 3), 250, np.uint8)
+    pixels[30:90, 30:90] = 200, 40, 40
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    words = ["--jobs", tmp_path / "jobs.jsonl", "--out", tmp_path / "o", "--model", folder / "tiny", "--save", "json"]
+    assert main(["predict", *map(str, words)]) == 1
+    failures = [json.loads(line) for line in (tmp_path / "o" / "failures.jsonl").read_text().splitlines()]
+    assert [failure["name"] for failure in failures] == ["a", "b"]
+    assert all("File name too long" in failure["error"] for failure in failures)
+    assert (tmp_path / "o" / "c" / "prediction.json").is_file()
+
+
+def test_a_file_in_the_place_of_a_job_is_not_replaced(folder, tmp_path, in_this_process, capsys):
+    out = tmp_path / "o"
+    assert main(arguments(folder, out)) == 1
+    shutil.rmtree(out / "j1")
+    (out / "j1").write_text("mine")
+    assert main(arguments(folder, out)) == 1
+    assert "o/j1: was not written by partrm" in capsys.readouterr().err
+    assert (out / "j1").read_text() == "mine"
 
 
 def test_another_batch_is_refused(folder, whole, tmp_path, capsys):

@@ -91,12 +91,15 @@ def decode(image: ImageInput, name: str = "the image", max_side_px: int | None =
 
 
 def _decode_file(path: Path, max_side_px: int | None) -> DecodedImage:
-    if not path.is_file():
-        raise ImageError(f"{path}: there is no such image file")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{path}: the file is empty")
-    with path.open("rb") as file:
-        head = file.read(12)
+    try:
+        if not path.is_file():
+            raise ImageError(f"{path}: there is no such image file")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise ImageError(f"{str(path)[:200]}: cannot be read ({error.strerror})") from error
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         raise ImageError(f"{path}: HEIC and AVIF photographs are not read, save it as JPEG or PNG")
     with _told_as_image_errors(str(path)), warnings.catch_warnings():

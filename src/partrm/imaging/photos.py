@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.imaging.cutout import ImageError, cut_out, sound_matte
+from partrm.imaging.cutout import ImageError, NoObjectError, cut_out, sound_matte
 from partrm.imaging.decoding import DecodedImage, ImageInput, decode
 from partrm.imaging.grabcut import Box, grab_cut
 
@@ -118,7 +118,7 @@ def _cut_out(
         return torch.cat([rgb, found.float()[None]]), "sam"
     if request.method in ("auto", "plain"):
         try:
-            rgba = cut_out(rgb)
+            rgba = _shown(cut_out(rgb))
         except ImageError as error:
             if request.method == "plain":
                 raise ImageError(f"{error}; else give --cutout grabcut with --box X0,Y0,X1,Y1") from error
@@ -126,10 +126,21 @@ def _cut_out(
             if box is None or _overlap(rgba[3], box) > SAME_BOX:
                 return rgba, "plain"
     try:
-        return grab_cut(rgb, box, touched), "grabcut" if box is None else "grabcut box"
+        return _shown(grab_cut(rgb, box, touched)), "grabcut" if box is None else "grabcut box"
     except ImageError as error:
         tighter = "draw --box closer about the object, or give --mask FILE or an RGBA image"
         raise type(error)(f"{error}: {NEXT_STEPS if box is None else tighter}") from error
+
+
+def _shown(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+    """The object, if it is more than a faint edge.
+
+    Raises:
+        NoObjectError: it is not.
+    """
+    if not bool((rgba[3] > 0.5).any()):
+        raise NoObjectError("no object stands out from the background")
+    return rgba
 
 
 def _overlap(alpha: Float[Tensor, "h w"], box: Box) -> float:

@@ -162,7 +162,7 @@ def load_source(
     """
     cutout = CutoutRequest() if cutout is None else cutout
     check_fovy(fovy_deg)
-    if isinstance(source, str | Path) and Path(source).is_dir():
+    if isinstance(source, str | Path) and _is_folder(Path(source)):
         if cameras is not None:
             raise ImageError(f"{source}: a folder has its cameras in cameras.json, give no others")
         _refuse_photo_options("a folder of posed views", cutout, fovy_deg)
@@ -183,6 +183,13 @@ def load_source(
     if fovy_deg is not None:
         raise ImageError("the canonical camera has its own lens: give no field of view with canonical framing")
     return _with_user_px(single_view(photo.rgba, size_px, framing), photo)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # too long a name, or a folder on the way that may not be entered
+        raise ImageError(f"{str(path)[:200]}: cannot be read ({error.strerror})") from error
 
 
 def check_fovy(fovy_deg: float | None) -> None:
@@ -357,6 +364,9 @@ def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
 SEE_THROUGH = 0.1
 """Opacity from which a pixel is still the object's: glass, or a matte that is not sure."""
 
+FARTHEST_PX = 1e7
+"""Greatest coordinate of a drag: beyond the side of any image that is opened."""
+
 SNAP = 0.02
 """How far off the object a drag may start, as a share of the image's longer side; it then starts on the object."""
 
@@ -413,6 +423,8 @@ def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
             raise DragError(f"drag {number}: has {len(drag)} values, needs 4: X0,Y0,X1,Y1")
         if not all(math.isfinite(value) for value in drag):
             raise DragError(f"drag {number}: its values must be finite numbers")
+        if max(abs(value) for value in drag) > FARTHEST_PX:
+            raise DragError(f"drag {number}: it leads out of any image, give pixels of at most {FARTHEST_PX:g}")
         x0, y0, x1, y1 = drag
         if math.hypot(x1 - x0, y1 - y0) < MIN_DRAG_PX:
             raise DragError(f"drag {number}: start and end are the same point, drag at least {MIN_DRAG_PX:g} pixel")
