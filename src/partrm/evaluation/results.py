@@ -9,7 +9,19 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from types import UnionType
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 from partrm.errors import PartRMError
 from partrm.evaluation.samples import InputFraming, PosedSettings, RunSettings, SampleLabel
@@ -26,12 +38,53 @@ COVERAGE = 0.95
 FRAMING_IN_FILE: dict[InputFraming, str] = {"canonical": "canonical", "mask-box": "outline"}
 """Words of the file."""
 
+MAX_NUMBER = 1e300
+"""Of what a file may hold; sums of such stay finite."""
+
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 class ResultsError(PartRMError):
     """Results that cannot be read or compared; the message says why."""
+
+
+def _made(kind: Callable[..., S], values: dict[str, Any]) -> S:
+    """A record of a file's values, if they have its types.
+
+    Raises:
+        TypeError: they have others, or are of other names.
+    """
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if name in hints and not _is(value, hints[name]):
+            raise TypeError(f"{name} {str(value)[:60]!r}")
+    return kind(**values)
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value has a type of a record; whole numbers are numbers, truth values and endless ones are not."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is(value, one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < MAX_NUMBER
+    return type(value) is kind
+
+
+def _value(values: dict[str, Any], name: str) -> float | None:
+    """A metric of a file.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    value = values[name]
+    if value is not None and not _is(value, float):
+        raise TypeError(f"{name} {str(value)[:60]!r}")
+    return value
 
 
 @runtime_checkable
@@ -164,10 +217,11 @@ class SampleRow:
     @staticmethod
     def from_json(row: dict[str, Any]) -> "SampleRow":
         """The row that :meth:`to_json` wrote."""
-        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        label = _made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
         of = row["baselines"] | {"model": row}
-        asset = ByAssetMetric.each(row["asset"].__getitem__) if "asset" in row else None
-        return SampleRow(label, ByMethod.each(lambda method: ByMetric.each(of[method].__getitem__)), asset)
+        asset = ByAssetMetric.each(lambda name: _value(row["asset"], name)) if "asset" in row else None
+        metrics = ByMethod.each(lambda method: ByMetric.each(lambda name: _value(of[method], name)))
+        return SampleRow(label, metrics, asset)
 
 
 @dataclass(frozen=True)
@@ -203,10 +257,10 @@ class Summary:
         """The summary that :meth:`to_json` wrote."""
 
         def metrics_of(method: str) -> ByMetric[Statistic]:
-            return ByMetric.each(lambda metric: Statistic(**content[method][metric]))
+            return ByMetric.each(lambda metric: _made(Statistic, content[method][metric]))
 
         known = content.get("asset")
-        asset = None if known is None else ByAssetMetric.each(lambda metric: Statistic(**known[metric]))
+        asset = None if known is None else ByAssetMetric.each(lambda metric: _made(Statistic, known[metric]))
         return Summary(content["samples"], ByMethod.each(metrics_of), asset)
 
 
@@ -290,12 +344,12 @@ class Identity:
         words: dict[str, InputFraming] = {written: word for word, written in FRAMING_IN_FILE.items()}
         posed = {f.name: settings.pop(f.name) for f in fields(PosedSettings) if f.name in settings}
         return Identity(
-            CodeVersion(content["code"]["version"], content["code"]["source"]),
-            DataIdentity(**data | {"dropped": tuple(data["dropped"])}),
-            ModelIdentity(**content["model"]),
-            None if lpips is None else LpipsIdentity(**lpips),
-            RunSettings(**settings, framing=words[framing]),
-            PosedSettings(**posed) if posed else None,
+            _made(CodeVersion, {name: content["code"][name] for name in ("version", "source")}),
+            _made(DataIdentity, data | {"dropped": tuple(data["dropped"])}),
+            _made(ModelIdentity, content["model"]),
+            None if lpips is None else _made(LpipsIdentity, lpips),
+            _made(RunSettings, settings | {"framing": words[framing]}),
+            _made(PosedSettings, posed) if posed else None,
             device,
         )
 
