@@ -116,6 +116,7 @@ class Connection:
 
     def __init__(self):
         self.handlers = {}
+        self.sent = []
 
     def register_handler(self, kind, handler):
         self.handlers.setdefault(kind, []).append(handler)
@@ -124,7 +125,7 @@ class Connection:
         self.handlers[kind].remove(handler)
 
     def queue_message(self, message):
-        pass
+        self.sent.append(message)
 
     def get(self, message):
         for handler in self.handlers[type(message)]:
@@ -179,6 +180,18 @@ def test_what_is_too_large_is_dropped_before_it_is_kept(uploading):
     assert len(gui._current_file_upload_states) == 2
     assert len(refused) == 3
     assert button._impl.value is None
+
+
+def test_the_page_is_told_that_a_refused_upload_has_ended(uploading):
+    _, connection, _, _ = uploading
+    connection.get(start("large", MAX_UPLOAD_BYTES + 1, 30))
+    connection.get(start("liar", 10, 2))
+    connection.get(part("liar", 0, bytes(11)))
+    ends, notices = connection.sent[::2], connection.sent[1::2]
+    wanted = [("large", MAX_UPLOAD_BYTES + 1), ("liar", 10)]
+    assert [(end.transfer_uuid, end.transferred_bytes) for end in ends] == wanted
+    assert all(end.total_bytes == end.transferred_bytes and end.source_component_uuid == "button" for end in ends)
+    assert [notice.uuid for notice in notices] == ["upload-large", "upload-liar"]
 
 
 def test_an_upload_of_which_nothing_comes_gives_its_place_to_the_next(uploading, monkeypatch):

@@ -78,7 +78,8 @@ UPLOAD_PATIENCE_S = 30.0
 def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
     """Drop an upload that says, or turns out, to be larger than allowed before it is gathered in memory.
 
-    One of which nothing comes for :data:`UPLOAD_PATIENCE_S` gives its place to the next.
+    One of which nothing comes for :data:`UPLOAD_PATIENCE_S` gives its place to the next. The page, which waits for the
+    end of each and lets no other begin, is told of it.
 
     Args:
         refused: called without arguments for each upload dropped.
@@ -89,6 +90,13 @@ def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
     connection.unregister_handler(_messages.FileTransferPart, part)
 
     heard_s: dict[str, float] = {}
+
+    def end_in_page(button: str | None, transfer: str, size_bytes: int) -> None:
+        """Viser's page has no word for a refusal: say that all has come, and take away the notice that says so."""
+        gui._websock_interface.queue_message(
+            _messages.FileTransferPartAck(button, transfer, transferred_bytes=size_bytes, total_bytes=size_bytes)
+        )
+        gui._websock_interface.queue_message(_messages.RemoveNotificationMessage(f"upload-{transfer}"))
 
     def drop_stale() -> None:
         for transfer in list(gui._current_file_upload_states):
@@ -102,6 +110,7 @@ def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
         under_way = len(gui._current_file_upload_states)
         if message.size_bytes > MAX_UPLOAD_BYTES or message.part_count > MAX_UPLOAD_BYTES // 1000 or under_way >= 2:
             refused()
+            end_in_page(message.source_component_uuid, message.transfer_uuid, message.size_bytes)
             return
         heard_s[message.transfer_uuid] = time.monotonic()
         start(client_id, message)
@@ -112,6 +121,7 @@ def limit_uploads(client: viser.ClientHandle, refused: Any) -> None:
         if state is not None and state["transferred_bytes"] + len(message.content) > state["total_bytes"]:
             gui._current_file_upload_states.pop(message.transfer_uuid)
             refused()
+            end_in_page(message.source_component_uuid, message.transfer_uuid, state["total_bytes"])
             return
         part(client_id, message)
 
