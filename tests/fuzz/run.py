@@ -7,6 +7,7 @@ Prints executions and foreign exceptions of each loader; a file that caused one 
 """
 
 import argparse
+import hashlib
 import multiprocessing
 import random
 import sys
@@ -93,8 +94,16 @@ def fuzz(seconds: float, seed: int, work: Path, least: int = 1) -> Iterator[tupl
             yield name, fault
 
 
-def one_run(seconds: float, seed: int) -> tuple[Counter[str], dict[tuple[str, str], Fault], int]:
-    """Executions of each loader, one fault of each kind, and how many there were."""
+def _keep(fault: Fault, folder: Path | None) -> None:
+    """Write the file that caused a fault, named after its loader."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(fault.content).hexdigest()[:8]
+        (folder / f"{fault.loader.replace(' ', '_')}-{digest}-{Path(fault.name).name}").write_bytes(fault.content)
+
+
+def one_run(seconds: float, seed: int, keep: Path | None) -> tuple[Counter[str], dict[tuple[str, str], Fault], int]:
+    """Executions of each loader, one fault of each kind, and how many there were; faults are told at once."""
     done: Counter[str] = Counter()
     faults: dict[tuple[str, str], Fault] = {}
     count, told_s = 0, time.process_time()
@@ -103,7 +112,11 @@ def one_run(seconds: float, seed: int) -> tuple[Counter[str], dict[tuple[str, st
             done[name] += 1
             if fault is not None:
                 count += 1
-                faults.setdefault((fault.loader, fault.words.partition(": ")[0]), fault)
+                key = fault.loader, fault.words.partition(": ")[0]
+                if key not in faults:
+                    faults[key] = fault
+                    print(f"FAULT {fault.loader}: {fault.words}", flush=True)
+                    _keep(fault, keep)
             if time.process_time() - told_s > TELL_S:
                 told_s = time.process_time()
                 print(f"seed {seed}: {told_s:.0f} s, {done.total()} executions, {count} foreign exceptions", flush=True)
@@ -122,15 +135,12 @@ def main() -> int:
     seeds = [arguments.seed + number for number in range(arguments.processes)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.processes) as pool:
-        parts = pool.starmap(one_run, [(arguments.seconds, seed) for seed in seeds])
+        parts = pool.starmap(one_run, [(arguments.seconds, seed, arguments.keep) for seed in seeds])
     done = sum((part[0] for part in parts), Counter())
     faults = {key: fault for part in parts for key, fault in part[1].items()}
     count = sum(part[2] for part in parts)
-    for number, fault in enumerate(faults.values()):
+    for fault in faults.values():
         print(f"FAULT {fault.loader}: {fault.words}")
-        if arguments.keep:
-            arguments.keep.mkdir(parents=True, exist_ok=True)
-            (arguments.keep / f"{number:03d}-{Path(fault.name).name}").write_bytes(fault.content)
     print("\n".join(f"{name:20} {number:8}" for name, number in sorted(done.items())))
     took = f"{time.perf_counter() - began:.0f} s, at most {arguments.seconds:.0f} s of processor time a process"
     print(f"{sum(done.values())} executions, {count} foreign exceptions of {len(faults)} kinds, {took}")
