@@ -65,7 +65,8 @@ def sample_density(gaussians: Gaussians, voxel: float, margin: float) -> Density
         raise AssetError("a part of this prediction cannot be seen, or has no size: drag another point")
     means = kept.means.double().numpy()
     low, high = means.min(0) - margin, means.max(0) + margin
-    sides = np.ceil((high - low) / voxel) + 1
+    with np.errstate(all="ignore"):
+        sides = np.ceil((high - low) / voxel) + 1
     if not sides.prod() <= MAX_VOXELS:
         raise AssetError("single Gaussians of this prediction lie far from all others: predict again")
     widths = np.minimum(2 * REACH * kept.scales.double().amax(1).numpy() / voxel + 1, sides.max())

@@ -118,7 +118,10 @@ def _joint(content: dict[str, Any]) -> JointMotion:
         raise TypeError("the joint: numbers that are missing or not finite")
     if not math.isclose(float(axis.norm()), 1.0, abs_tol=1e-3):
         raise TypeError("the joint: its axis has not the length 1")
-    return JointMotion(JointType[content["type"].upper()], axis, pivot, amount, confidence)
+    kind = JointType[content["type"].upper()]
+    if kind == JointType.FIXED:
+        raise TypeError("the joint: its type 'fixed'")
+    return JointMotion(kind, axis, pivot, amount, confidence)
 
 
 def _photo(folder: Path, source: dict[str, Any]) -> PosedImage | None:
@@ -130,8 +133,8 @@ def _photo(folder: Path, source: dict[str, Any]) -> PosedImage | None:
     if Path(name).name != name:
         raise ValueError(f"the image {name!r}: a file of the same folder is named without one")
     T = torch.tensor([about["T_canonical_camera"]], dtype=torch.float32)
-    if T.shape != (1, 4, 4) or not 0 < fovy_deg < 180:
-        raise ValueError("the image's camera: a 4x4 matrix and a field of view between 0 and 180 degrees belong to it")
+    if T.shape != (1, 4, 4) or not 0.01 < fovy_deg < 179:
+        raise ValueError("the image's camera: give a 4x4 matrix and a field of view between 0.01 and 179 degrees")
     check_poses(T)
     try:
         pixels = decode(folder / name).pixels

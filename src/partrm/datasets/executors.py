@@ -13,14 +13,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
-from multiprocessing.util import get_temp_dir
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
 from partrm.datasets import forkserver
-from partrm.datasets.forkserver import FOLDER
 from partrm.errors import ConfigError, PartRMError, require_ranges
 
 Made = TypeVar("Made")
@@ -177,7 +175,6 @@ def worker_context(module: str) -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    os.environ[FOLDER] = get_temp_dir()
     context.set_forkserver_preload([forkserver.__name__, "torch", module])
     return context
 

@@ -6,11 +6,27 @@ that forks ends after the command and all workers, so that it can.
 
 import atexit
 import os
+import re
 import shutil
+import socket
 import sys
 
-FOLDER = "PARTRM_FORKSERVER_FOLDER"
-"""Variable of the environment that names the folder."""
+STARTED = re.compile(r"multiprocessing\.forkserver import main; main\((?:listener_fd=)?(\d+)")
+"""In the command line of the process that forks: the number of its socket."""
+
+
+def folder_of_socket(words: list[str]) -> str | None:
+    """The folder that multiprocessing made for the socket of this process; None where this is no process that forks.
+
+    Args:
+        words: of its command line.
+    """
+    found = next((found for word in words if (found := STARTED.search(word))), None)
+    if found is None:
+        return None
+    with socket.socket(socket.AF_UNIX, fileno=os.dup(int(found[1]))) as listener:
+        folder = os.path.dirname(listener.getsockname())
+    return folder if os.path.basename(folder).startswith("pymp-") else None
 
 
 def _remove(folder: str, process: int) -> None:
@@ -18,5 +34,5 @@ def _remove(folder: str, process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-if FOLDER in os.environ and any("multiprocessing.forkserver" in word for word in sys.orig_argv):
-    atexit.register(_remove, os.environ[FOLDER], os.getpid())
+if (FOLDER := folder_of_socket(sys.orig_argv)) is not None:
+    atexit.register(_remove, FOLDER, os.getpid())
