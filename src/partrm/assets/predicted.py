@@ -22,7 +22,7 @@ RESULT = "prediction.json"
 
 
 FARTHEST, MOST_RAD = 10.0, 4 * math.pi
-"""Canonical units that a part slides and that an axis lies off, and radians that it turns, at most."""
+"""Canonical units that a part slides and that anything lies off, and radians that a part turns, at most."""
 
 
 class AssetError(PartRMError):
@@ -66,6 +66,8 @@ class PredictedObject:
             raise AssetError("everything moves in this prediction: an asset needs a body that stays; drag a part of it")
         if not (math.isfinite(self.joint.amount) and abs(self.joint.amount) > 1e-4):
             raise AssetError("the joint of this prediction does not move: give a longer drag")
+        if float(self.before.means.abs().max()) > FARTHEST or float(self.before.scales.max()) > FARTHEST:
+            raise AssetError("single Gaussians of this prediction lie far from all others, or are huge: predict again")
         slides = self.joint.type == JointType.PRISMATIC
         away = 0.0 if slides else float(torch.linalg.cross(self.joint.axis, self.joint.pivot).norm())
         if abs(self.joint.amount) > (FARTHEST if slides else MOST_RAD) or away > FARTHEST:

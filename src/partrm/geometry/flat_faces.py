@@ -122,7 +122,7 @@ def _best_plane(
     for _ in range(REFITS):
         share = weights * (1 - ((points @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
         share = share * ((normals @ n).abs() > ALONG[1])
-        if float(share.sum()) < least / 4:
+        if not least / 4 <= float(share.sum()) < torch.inf:
             return None
         middle = (points * share[:, None]).sum(0) / share.sum()
         centred = (points - middle) * share.sqrt()[:, None]
