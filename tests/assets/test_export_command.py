@@ -154,6 +154,7 @@ def test_gaussians_apart_or_unseen_are_refused_before_they_fill_the_memory(lapto
     monkeypatch.setattr(density, "MAX_SUMMANDS", 10**6)  # this object has few Gaussians
     with pytest.raises(AssetError, match="as large as the whole object"):
         build_asset(large)
+    monkeypatch.undo()
     opacities[given.moving] = 0.0
     unseen = replace(given, before=replace(given.before, opacities=opacities))
     with pytest.raises(AssetError, match="cannot be seen"):
