@@ -27,7 +27,7 @@ from partrm.assets.predicted import AssetError, PredictedObject
 from partrm.assets.predicted_parts import PredictedParts, as_parts
 from partrm.assets.texturing import Texture, bake_texture, see_parts
 from partrm.errors import ConfigError, require_ranges
-from partrm.geometry.flat_faces import with_flat_faces
+from partrm.geometry.flat_faces import shown_to, with_flat_faces
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import screw_motion
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
@@ -142,7 +142,10 @@ def build_asset(
     turned = parts.before.transformed(T.float())
     voxel = extent(turned) / VOXELS
     names = ("body", *parts.names)
-    body = with_flat_faces(turned[parts.part == 0])
+    body = turned[parts.part == 0]
+    if parts.photo is not None:
+        camera = parts.photo.camera.transformed(T.float())[0]
+        body = with_flat_faces(body, shown_to(camera, turned)[parts.part == 0])
     clock.lap("faces")
     with ThreadPoolExecutor(min(len(names), THREADS)) as pool:
         own = [body, *(turned[parts.part == number] for number in range(1, len(names)))]

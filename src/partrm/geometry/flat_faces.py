@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter
+from scipy.spatial import KDTree
 from torch import Tensor
 
+from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.planes import is_bent
-from partrm.geometry.transforms import matrix_from_quaternion
 
 MOST_FACES, LEAST_SHARE = 6, 0.1
 """Planes looked for, and the share of the surface that each explains at least."""
@@ -24,7 +25,7 @@ NEAR, FAR = 0.04, 0.12
 """What lies so near to a plane is drawn onto it, what lies farther than the second is not drawn, canonical units."""
 
 ALONG = (0.3, 0.6)
-"""Cosines between a Gaussian's normal and a plane's from which on it is drawn, and wholly drawn."""
+"""Cosines between the surface's normal and a plane's from which on it is drawn, and wholly drawn."""
 
 ROUNDS = 2
 """Of drawing: what is smoothed comes short of the plane each time."""
@@ -35,8 +36,11 @@ CELL, SMOOTHING = 0.02, 2.0
 SOLID = 0.3
 """Opacity of Gaussians that tell of faces."""
 
-ROUND = 0.8
-"""Thinnest over middle axis from which on a Gaussian is round."""
+DEPTHS_PX, BEHIND = 48, 0.05
+"""Side of the picture of depths that tells what is shown, no finer than splats; how far behind the first it may lie."""
+
+NEIGHBOURS = 24
+"""Points that tell how the surface lies about each."""
 
 SAMPLE, PATCH = 4000, 0.03
 """Gaussians that are looked at, and the cells that count alike however many of them they hold, canonical units."""
@@ -57,30 +61,48 @@ Plane = tuple[Float[Tensor, "3"], float]
 """Unit normal and offset."""
 
 
-def with_flat_faces(gaussians: Gaussians) -> Gaussians:
+def with_flat_faces(gaussians: Gaussians, shown: Bool[Tensor, " n"]) -> Gaussians:
     """The same Gaussians [n] of one body, those near its large flat faces moved towards these.
 
     Args:
         gaussians: lengths in canonical units (the object about 1 long).
+        shown: which of them the picture shows; the others tell of no face and stay, such as backs of thin boards.
     """
-    planes = large_faces(gaussians)
+    seen = gaussians[shown]
+    points = _sampled(seen)
+    if len(points) < OTHERS:
+        return gaussians
+    planes = large_faces(points)
     if not planes:
         return gaussians
-    normals, means = _normals(gaussians), gaussians.means
+    _, nearest = KDTree(points.numpy()).query(seen.means.numpy())
+    normals, means = _normals(points)[torch.from_numpy(nearest)], seen.means
     for _ in range(ROUNDS):
-        means = means + _smoothed(means, _drawn(means, normals, planes), gaussians.opacities)
-    return replace(gaussians, means=means)
+        means = means + _smoothed(means, _drawn(means, normals, planes), seen.opacities)
+    moved = gaussians.means.clone()
+    moved[shown] = means
+    return replace(gaussians, means=moved)
 
 
-def large_faces(gaussians: Gaussians) -> list[Plane]:
-    """The planes that explain most of a body's surface, the largest first (RANSAC one after the other, seeded).
+def shown_to(camera: Cameras, gaussians: Gaussians) -> Bool[Tensor, " n"]:
+    """Which Gaussians [n] an unbatched camera sees: those before which no opaque one lies."""
+    small = camera.resized(DEPTHS_PX)
+    pixels, depth = small.project(gaussians.means)
+    x, y = pixels.nan_to_num(0.0).clamp(0, DEPTHS_PX - 1).long().unbind(-1)
+    pixel, solid = y * DEPTHS_PX + x, gaussians.opacities > SOLID
+    first = torch.full((DEPTHS_PX**2,), torch.inf).scatter_reduce(0, pixel[solid], depth[solid], "amin")
+    return depth < first[pixel] + BEHIND
+
+
+def large_faces(points: Float[Tensor, "n 3"]) -> list[Plane]:
+    """The planes that explain most of a surface, the largest first (RANSAC one after the other, seeded).
 
     What a plane explains of a bent surface, such as a drum's, is none of its faces.
+
+    Args:
+        points: some thousands of the surface, canonical units.
     """
-    generator = torch.Generator().manual_seed(0)
-    solid = (gaussians.opacities > SOLID).nonzero()[:, 0]
-    chosen = gaussians[solid[torch.randperm(len(solid), generator=generator)[:SAMPLE]]]
-    points, normals = chosen.means, _normals(chosen)
+    generator, normals = torch.Generator().manual_seed(0), _normals(points)
     _, patch, count = (points / PATCH).floor().unique(dim=0, return_inverse=True, return_counts=True)
     weights = 1 / count[patch].float()
     least, faces = LEAST_SHARE * float(weights.sum()), list[Plane]()
@@ -187,9 +209,15 @@ def _blurred(values: Float[Tensor, " cells"], shape: list[int]) -> Float[Tensor,
     return torch.from_numpy(np.ascontiguousarray(blurred)).flatten()
 
 
-def _normals(gaussians: Gaussians) -> Float[Tensor, "n 3"]:
-    """The axis along which each is thinnest; zero of round ones, which lie along nothing."""
-    thinnest = gaussians.scales.argmin(-1)[:, None, None].expand(-1, 3, 1)
-    normals = matrix_from_quaternion(gaussians.quats).gather(2, thinnest)[..., 0]
-    flat = gaussians.scales.amin(-1) < ROUND * gaussians.scales.median(-1).values
-    return normals * flat[:, None]
+def _sampled(gaussians: Gaussians) -> Float[Tensor, "n 3"]:
+    """Centres of some opaque Gaussians."""
+    solid = (gaussians.opacities > SOLID).nonzero()[:, 0]
+    return gaussians.means[solid[torch.randperm(len(solid), generator=torch.Generator().manual_seed(0))[:SAMPLE]]]
+
+
+def _normals(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Of the surface about each point, of either sign; splats as small as pixels are round, and tell none."""
+    _, about = KDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS, len(points)))
+    near = points[torch.from_numpy(about)]
+    centred = near - near.mean(1, keepdim=True)
+    return torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., 0]

@@ -29,7 +29,7 @@ def ply_content(names: Sequence[str], vertices: Float[np.ndarray, "n columns"]) 
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
     header += [f"property float {name}" for name in names] + ["end_header", ""]
     rows = np.ascontiguousarray(vertices, "<f4")
-    return "\n".join(header).encode("ascii"), memoryview(rows.view("u1").reshape(-1))
+    return "\n".join(header).encode("ascii"), rows.view(np.uint8).reshape(-1).data
 
 
 def read_vertices(path: Path) -> np.ndarray:

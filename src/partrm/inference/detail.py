@@ -114,7 +114,7 @@ def detailed(
     cells = Cells.of(surface, surface_moving, cameras)
     few = PIXELS_ON_GPU if together(shown.device) else PIXELS_IN_CACHE
     asked = (values.split(few) for values in (sample, here, rgb[shown], moving.flatten()[shown]))
-    pieces = [cells.at(*some, size) for some in zip(*asked, strict=True)]
+    pieces = [cells.at(whose, pixels, colors, part, size) for whose, pixels, colors, part in zip(*asked, strict=True)]
     z, leader, told = (torch.cat(column) for column in zip(*pieces, strict=True))
 
     def on_grid(values: Tensor) -> Tensor:
