@@ -1,5 +1,7 @@
 """What a GPU reads of a batch at once is what a CPU reads one by one: every fast twin against its plain one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch.testing import assert_close
 
+from partrm import PartRM
 from partrm.imaging.edge_aware import follow_edges, follow_edges_at_once
 from partrm.inference import batch, detail, ensemble, pipeline
 from partrm.inference.batch import Job
@@ -118,3 +121,21 @@ def test_a_batch_read_at_once_answers_as_predict_does(tiny, jobs, monkeypatch):
         assert_close(found.after.means, plain.after.means, atol=1e-4, rtol=0)
         assert torch.equal(found.part_mask, plain.part_mask)
         assert found.chance_right == pytest.approx(plain.chance_right, abs=1e-3)
+
+
+@pytest.mark.gpu
+def test_a_batch_on_a_gpu_answers_as_a_cpu_does(tiny, jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    tiny.save_pretrained(tmp_path / "tiny")
+    on_gpu = PartRM.from_pretrained(tmp_path / "tiny", "cuda")
+    asked = [replace(job, detail_px=job.detail_px or 0) for job in jobs[1:]]
+    results = {job.name: result for job, result in on_gpu.predict_batch(asked, batch=4, threads=2)}
+    for job in asked:
+        plain = tiny.predict(job.image, job.drags, ensemble=job.ensemble, detail_px=job.detail_px)
+        found = results[job.name]
+        assert found.before.means.device.type == "cpu"
+        assert found.joint.type == plain.joint.type
+        assert_close(found.joint.T_after_before, plain.joint.T_after_before, atol=1e-2, rtol=0)
+        assert len(found.before) == pytest.approx(len(plain.before), rel=0.01)
+        assert_close(found.before.means.mean(0), plain.before.means.mean(0), atol=1e-3, rtol=0)
+        assert found.part_mask.mean() == pytest.approx(float(plain.part_mask.mean()), abs=0.01)
