@@ -224,6 +224,7 @@ def test_arrays_out_of_their_range_are_refused_before_they_are_rendered(part, na
         load_eval_set(tmp_path / "set.safetensors")
 
 
+@pytest.mark.whole_run  # what is damaged here are types and shapes
 def test_sets_of_other_shapes_types_or_names_are_refused(evalset, tmp_path):
     path = tmp_path / "set.safetensors"
     plan = evalset.plan

@@ -120,12 +120,20 @@ def test_a_folder_takes_the_place_of_a_file_and_a_file_that_of_a_folder(tmp_path
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "views").write_text("a file")
     (tmp_path / "r" / "a.png").mkdir()
-    with staged_folder(tmp_path / "r") as folder:
-        (folder / "views").mkdir()
-        (folder / "a.png").write_bytes(b"picture")
+
+    def write():
+        with staged_folder(tmp_path / "r", record="r.json") as folder:
+            (folder / "views").mkdir()
+            (folder / "a.png").write_bytes(b"picture")
+            (folder / "r.json").write_text('{"partrm_version": "1"}')
+
+    with pytest.raises(OutputError, match="views: was not written by partrm"):
+        write()
+    (tmp_path / "r" / "r.json").write_text('{"partrm_version": "0"}')
+    write()
     assert (tmp_path / "r" / "views").is_dir()
     assert (tmp_path / "r" / "a.png").read_bytes() == b"picture"
-    assert len(list((tmp_path / "r").iterdir())) == 2
+    assert len(list((tmp_path / "r").iterdir())) == 3
 
 
 def test_a_folder_that_is_there_is_written_without_leaving_its_disk(tmp_path, monkeypatch):
