@@ -19,22 +19,6 @@ DRAWERS = Path(partrm.__file__).parent / "example_images" / "drawers.png"
 
 
 @pytest.mark.whole_run
-def test_another_run_removes_what_it_no_longer_writes(tmp_path, monkeypatch, capsys):
-    out = tmp_path / "found"
-    arguments = ["parts", str(DRAWERS), "--min-confidence", "0.1", "--device", "cpu", "--out", str(out)]
-    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 2)
-    assert main([*arguments, "--formats", "glb", "urdf"]) == 0
-    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
-    (out / "asset" / "mine.txt").write_text("mine")
-    assert main([*arguments, "--no-asset"]) == 1
-    assert "mine.txt: was not written by partrm" in capsys.readouterr().err
-    assert len(json.loads((out / "parts.json").read_text())["parts"]) == 2
-    (out / "asset" / "mine.txt").unlink()
-    assert main([*arguments, "--no-asset"]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["part_1.png", "parts.json", "parts.png"]
-
-
-@pytest.mark.whole_run
 def test_parts_are_numbered_written_and_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(part_search, "MAX_PROPOSALS", 2)
     out = tmp_path / "found"
@@ -56,6 +40,17 @@ def test_parts_are_numbered_written_and_exported(tmp_path, monkeypatch, capsys):
     asset = json.loads((out / "asset" / "asset.json").read_text())
     assert len(asset["predicted"]["joints"]) == 2
     assert (out / "asset" / "object.glb").is_file()
+
+    # Another run removes what it no longer writes, and nothing of others.
+    monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
+    again = ["parts", str(DRAWERS), "--min-confidence", "0.1", "--device", "cpu", "--out", str(out), "--no-asset"]
+    (out / "asset" / "mine.txt").write_text("mine")
+    assert main(again) == 1
+    assert "mine.txt: was not written by partrm" in capsys.readouterr().err
+    assert len(json.loads((out / "parts.json").read_text())["parts"]) == 2
+    (out / "asset" / "mine.txt").unlink()
+    assert main(again) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["part_1.png", "parts.json", "parts.png"]
 
 
 def test_nothing_that_moves_is_one_line(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.planes import is_bent
+from partrm.geometry.planes import fitted_plane, is_bent
 
 MOST_FACES, LEAST_SHARE = 6, 0.1
 """Planes looked for, and the share of the surface that each explains at least."""
@@ -72,11 +72,12 @@ def with_flat_faces(gaussians: Gaussians, shown: Bool[Tensor, " n"]) -> Gaussian
     points = _sampled(seen)
     if len(points) < OTHERS:
         return gaussians
-    planes = large_faces(points)
+    about = normals_about(points)
+    planes = large_faces(points, about)
     if not planes:
         return gaussians
     _, nearest = KDTree(points.numpy()).query(seen.means.numpy())
-    normals, means = _normals(points)[torch.from_numpy(nearest)], seen.means
+    normals, means = about[torch.from_numpy(nearest)], seen.means
     for _ in range(ROUNDS):
         means = means + _smoothed(means, _drawn(means, normals, planes), seen.opacities)
     moved = gaussians.means.clone()
@@ -94,15 +95,16 @@ def shown_to(camera: Cameras, gaussians: Gaussians) -> Bool[Tensor, " n"]:
     return depth < first[pixel] + BEHIND
 
 
-def large_faces(points: Float[Tensor, "n 3"]) -> list[Plane]:
+def large_faces(points: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"]) -> list[Plane]:
     """The planes that explain most of a surface, the largest first (RANSAC one after the other, seeded).
 
     What a plane explains of a bent surface, such as a drum's, is none of its faces.
 
     Args:
         points: some thousands of the surface, canonical units.
+        normals: of the surface about each (:func:`normals_about`).
     """
-    generator, normals = torch.Generator().manual_seed(0), _normals(points)
+    generator = torch.Generator().manual_seed(0)
     _, patch, count = (points / PATCH).floor().unique(dim=0, return_inverse=True, return_counts=True)
     weights = 1 / count[patch].float()
     least, faces = LEAST_SHARE * float(weights.sum()), list[Plane]()
@@ -140,17 +142,14 @@ def _best_plane(
     best = int(score.argmax())
     if float(score[best]) < least:
         return None
-    n, d = normal[best], float(normal[best] @ points[first[best]])
+    n, d = normal[best], normal[best] @ points[first[best]]
     for _ in range(REFITS):
         share = weights * (1 - ((points @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
         share = share * ((normals @ n).abs() > ALONG[1])
         if not least / 4 <= float(share.sum()) < torch.inf:
             return None
-        middle = (points * share[:, None]).sum(0) / share.sum()
-        centred = (points - middle) * share.sqrt()[:, None]
-        n = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
-        d = float(n @ middle)
-    return n, d
+        n, d = fitted_plane(points, share)
+    return n, float(d)
 
 
 def _triples(
@@ -215,7 +214,7 @@ def _sampled(gaussians: Gaussians) -> Float[Tensor, "n 3"]:
     return gaussians.means[solid[torch.randperm(len(solid), generator=torch.Generator().manual_seed(0))[:SAMPLE]]]
 
 
-def _normals(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+def normals_about(points: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """Of the surface about each point, of either sign; splats as small as pixels are round, and tell none."""
     _, about = KDTree(points.numpy()).query(points.numpy(), k=min(NEIGHBOURS, len(points)))
     near = points[torch.from_numpy(about)]

@@ -91,11 +91,18 @@ def _plane(points: Float[Tensor, "side side 3"], mask: Bool[Tensor, "side side"]
     n, d = normal[best], (normal[best] * a[best]).sum()
     for _ in range(REFITS):
         share = (1 - ((inside @ n - d) / (2 * NEAR)) ** 2).clamp(min=0) ** 2
-        middle = (inside * share[:, None]).sum(0) / share.sum()
-        centred = (inside - middle) * share.sqrt()[:, None]
-        n = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
-        d = n @ middle
+        n, d = fitted_plane(inside, share)
     return torch.cat([n, d[None]])
+
+
+def fitted_plane(
+    points: Float[Tensor, "n 3"], weights: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "3"], Float[Tensor, ""]]:
+    """Unit normal and offset of the plane from which weighted points lie off least (squares); its sign is any."""
+    middle = (points * weights[:, None]).sum(0) / weights.sum()
+    centred = (points - middle) * weights.sqrt()[:, None]
+    normal = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, 0]
+    return normal, normal @ middle
 
 
 def _raised(behind: Float[Tensor, "side side"], mask: Bool[Tensor, "side side"]) -> Bool[Tensor, "side side"]:

@@ -245,8 +245,8 @@ def _splats(
     group: Sequence[Prepared],
     best: Sequence[Answer],
     probability: Float[Tensor, "b h w"],
-    pictures: Sequence[Float[Tensor, "4 size size"] | None],
-) -> list[tuple[Gaussians, Bool[Tensor, " n"]]]:
+    pictures: Sequence[Float[Tensor, "4 _ _"] | None],
+) -> list[tuple[Gaussians, Bool[Tensor, "_"]]]:
     """Each object's Gaussians before the motion and which of them move, as fine as its picture if it has one."""
     found = {row: (best[row].gaussians, best[row].moving) for row, one in enumerate(pictures) if one is None}
     rows = [row for row in range(len(group)) if row not in found]
@@ -296,7 +296,7 @@ def detailed_answers(
     asked: Sequence[NetworkInput],
     probability: Float[Tensor, "b h w"],
     pictures: Float[Tensor, "b 4 size size"],
-) -> list[tuple[Gaussians, Bool[Tensor, " n"]]]:
+) -> list[tuple[Gaussians, Bool[Tensor, "_"]]]:
     """Answers' Gaussians, those that the first images show in the pictures' resolution; and which move.
 
     Args:
