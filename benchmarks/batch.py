@@ -42,14 +42,31 @@ PICTURE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.p
 
 def main() -> None:
     args = arguments()
+    jobs = jobs_of(args)
+    loop_rate = None if args.only_workers else in_this_process(jobs, args)
+    if args.workers:
+        cuda = torch.cuda.is_available() and args.device != "cpu"
+        workers = Workers(gpus=1, per_gpu=args.workers) if cuda else Workers(count=args.workers)
+        rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
+        ratio = None if rate is None or loop_rate is None else rate / loop_rate
+        say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=ratio)
+        say(peak_mib_of_a_worker=peak)
+
+
+def jobs_of(args: argparse.Namespace) -> list[Job]:
+    """The microwave, dragged a little further in each."""
+    drags = [[(164, 170, 112 + 8 * n / args.jobs, 203)] for n in range(args.jobs)]
+    options = {"ensemble": not args.no_ensemble, "detail_px": args.detail}
+    return [Job(PICTURE, drag, f"{n:05d}", **options) for n, drag in enumerate(drags)]
+
+
+def in_this_process(jobs: list[Job], args: argparse.Namespace) -> float:
+    """Loop and batch, said; jobs a second of the loop."""
     began = time.perf_counter()
     model = PartRM.from_pretrained("base", args.device)
     cuda = model.device.type == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
     say(device=device, load=os.getloadavg()[0], settings=vars(args), start_s=time.perf_counter() - began)
-    options = {"ensemble": not args.no_ensemble, "detail_px": args.detail}
-    drags = [[(164, 170, 112 + 8 * n / args.jobs, 203)] for n in range(args.jobs)]
-    jobs = [Job(PICTURE, drag, f"{n:05d}", **options) for n, drag in enumerate(drags)]
     parts = Parts()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
 
@@ -60,7 +77,7 @@ def main() -> None:
 
         def loop(some: list[Job]) -> None:
             for job in some:
-                write(job, model.predict(job.image, job.drags, **options))
+                write(job, model.predict(job.image, job.drags, ensemble=job.ensemble, detail_px=job.detail_px))
 
         def batched(some: list[Job]) -> None:
             for job, error in model.each_of(some, write, args.batch, args.threads):
@@ -80,15 +97,7 @@ def main() -> None:
         peak_host_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         peak_gpu_mib=torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
     )
-    if args.workers:
-        workers = Workers(gpus=1, per_gpu=args.workers) if cuda else Workers(count=args.workers)
-        rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
-        say(
-            workers_per_s=rate,
-            workers_per_s_with_start=rate_with_start,
-            workers_ratio=None if rate is None else rate / loop_rate,
-        )
-        say(peak_mib_of_a_worker=peak)
+    return loop_rate
 
 
 def arguments() -> argparse.Namespace:
@@ -99,6 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--workers", type=int, help="processes, a third way")
+    parser.add_argument("--only-workers", action="store_true", help="no loop and no batch in this process")
     parser.add_argument("--folder", help="where results are written for a while, by default the system's")
     parser.add_argument("--no-ensemble", action="store_true")
     parser.add_argument("--detail", type=int)
