@@ -271,18 +271,23 @@ def shared_opacity(still: Gaussians, gone: Gaussians, moving: Float[Tensor, "b n
     return Gaussians.concatenate([faded(still, 1 - moving), faded(gone, moving)])
 
 
-def appearance_losses(output: NetworkOutput, samples: Samples, weights: LossWeights) -> dict[str, Float[Tensor, ""]]:
+def appearance_losses(
+    output: NetworkOutput,
+    samples: Samples,
+    weights: LossWeights,
+    more: Callable[[Tensor, Tensor], dict[str, Float[Tensor, " b"]]] | None = None,
+) -> dict[str, Float[Tensor, ""]]:
     """The appearance stage's terms: renders of source and target state from cameras of their own.
 
     The target state is reached by the true motion, so that these terms teach appearance; where the part goes is taught
-    by the motion terms, which stay in the sum.
+    by the motion terms, which stay in the sum. ``more`` as in :func:`image_losses`.
     """
     if samples.views is None:
         raise ValueError("the appearance stage needs samples with novel views")
     output = mostly_carved(output, samples)
     after = moved_softly(output, samples.joint.T_after_before)
     pairs = [(output.everything, samples.views.before), (after, samples.views.after)]
-    return image_losses(pairs, samples, weights)
+    return image_losses(pairs, samples, weights, more)
 
 
 def mostly_carved(output: NetworkOutput, samples: Samples) -> NetworkOutput:
@@ -300,9 +305,15 @@ def mostly_carved(output: NetworkOutput, samples: Samples) -> NetworkOutput:
 
 
 def image_losses(
-    pairs: Sequence[tuple[Gaussians, Float[Tensor, "b m 4 h w"]]], samples: Samples, weights: LossWeights
+    pairs: Sequence[tuple[Gaussians, Float[Tensor, "b m 4 h w"]]],
+    samples: Samples,
+    weights: LossWeights,
+    more: Callable[[Tensor, Tensor], dict[str, Float[Tensor, " b"]]] | None = None,
 ) -> dict[str, Float[Tensor, ""]]:
-    """Errors of renders on white from the samples' novel cameras, for pairs of Gaussians and true RGBA."""
+    """Errors of renders on white from the samples' novel cameras, for pairs of Gaussians and true RGBA.
+
+    ``more``: terms of an experiment's own, by sample, of renders and truth [b, views, 3, h, w].
+    """
     assert samples.views is not None
     rendered = [render_white(gaussians, samples.views.cameras) for gaussians, _ in pairs]
     rgb, alpha = (torch.cat(images, 1) for images in zip(*rendered, strict=True))
@@ -318,6 +329,7 @@ def image_losses(
         "image_log": weights.image_log * term((squared.mean((2, 3, 4)) + PERFECT_MSE).log()),
         "alpha": weights.alpha * term((alpha - truth[:, :, 3]) ** 2),
         "similarity": weights.similarity * term(1 - ssim_map(rgb, on_white)),
+        **{name: mean_valid(error, samples.valid) for name, error in (more(rgb, on_white) if more else {}).items()},
     }
 
 
