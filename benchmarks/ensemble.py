@@ -4,6 +4,7 @@
     python benchmarks/ensemble.py --data procedural --first 100 --count 100 --out procedural.json
     python benchmarks/ensemble.py --read real.json procedural.json --plot docs/images/reliability.png
 
+Both are the questions that `predict` asks beside the one as given: mirrored and smaller, further and a little smaller.
 A joint is right when its type is, its axis is within 15 degrees and a hinge within a tenth of the object's diagonal.
 Prints, for a single pass and for ensembles, joints right, mean IoU of the part's mask, and the network's cost in passes
 (images seen); then how often the ensemble's answers of each confidence are right. The threshold was chosen on the real
@@ -23,35 +24,37 @@ from typing import Any
 import torch
 
 from partrm.api import PartRM
-from partrm.evaluation.mesh_samples import MeshSamples
+from partrm.evaluation.eval_set import load_eval_set
+from partrm.evaluation.mesh_samples import EvalSet, MeshSamples
 from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
-from partrm.inference.ensemble import REACH, Answer, Question, Refine, conclude, consult
+from partrm.inference.ensemble import OTHERS, REACH, Answer, Question, Refine, chance_right, conclude, consult
 from partrm.inference.part_maps import claims_on
 from partrm.inference.pipeline import refined_parts
-from partrm.metrics.motion import mask_iou
+from partrm.metrics.motion import mask_iou, motion_error_ratio
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
 
 BINS = (0.0, 0.6, 0.8, 0.9, 0.95, 1.0001)
 
-MIRRORED, FURTHER, BOTH = Question(mirror=True), Question(reach=REACH), Question(mirror=True, reach=REACH)
+SMALLER, FURTHER = OTHERS
 
 WAYS: dict[str, tuple[Sequence[Question], bool, bool]] = {
     "single": ((), False, False),
-    "mirrored": ((MIRRORED,), False, False),
-    "mirrored, further": ((MIRRORED, FURTHER), False, False),
-    "mirrored, further, both": ((MIRRORED, FURTHER, BOTH), False, False),
-    "mirrored, further, refined": ((MIRRORED, FURTHER), False, True),
-    "mirrored, further, claimed": ((MIRRORED, FURTHER), True, False),
-    "mirrored, further, claimed, refined": ((MIRRORED, FURTHER), True, True),
+    "mirrored": ((Question(mirror=True),), False, False),
+    "mirrored, further": ((Question(mirror=True), Question(reach=REACH)), False, False),
+    "mirrored and smaller": ((SMALLER,), False, False),
+    "both": (OTHERS, False, False),
+    "both, refined": (OTHERS, False, True),
+    "both, claimed": (OTHERS, True, False),
+    "both, claimed, refined": (OTHERS, True, True),
 }
 """The other questions, whether what the small network says of the part counts, and whether the mask follows the image's
 edges."""
 
-READ = "mirrored, further, claimed, refined"
+READ = "both, claimed, refined"
 """The way that `predict` asks, whose confidence is told."""
 
 
@@ -66,7 +69,7 @@ class Remembering(torch.nn.Module):
     def forward(self, inputs: NetworkInput) -> NetworkOutput:
         rows = [inputs[[row]] for row in range(len(inputs.images))]
         self.images += inputs.images.shape[0] * inputs.images.shape[1]
-        keys = [b"".join(part.numpy().tobytes() for part in (r.images, r.drags.start, r.drags.end)) for r in rows]
+        keys = [b"".join(part.cpu().numpy().tobytes() for part in (r.images, r.drags.start, r.drags.end)) for r in rows]
         for key, row in zip(keys, rows, strict=True):
             if key not in self.known:
                 self.known[key] = self.network(row)
@@ -118,11 +121,14 @@ def asked(stage: MeshSamples, number: int, network: PartRMNetwork, size_px: int)
     for name, (others, claimed, follows) in WAYS.items():
         remembering.images = 0
         (told,) = consult(remembering, [batch.inputs], [others])  # pyright: ignore[reportArgumentType]
-        answer = conclude(replace(told, claim=claim if claimed else None), refine if follows else None)[0]
+        answers = conclude(replace(told, claim=claim if claimed else None), refine if follows else None)
+        answer = answers[0]
         found[name] = {
             "right": is_right(answer, truth),
             "iou": iou(answer, truth),
+            "error": float(motion_error_ratio(truth.points, answer.joint.T_after_before, truth.T_after_before)),
             "confidence": answer.joint.confidence,
+            "chance": chance_right(answers),
             "images": remembering.images,
         }
     return found
@@ -139,20 +145,21 @@ def interval(right: int, count: int) -> tuple[float, float]:
 def report(rows: Sequence[dict[str, dict[str, float]]]) -> None:
     for name in WAYS:
         mine = [row[name] for row in rows]
-        masks = statistics.mean(row["iou"] for row in mine)
+        masks, errors = (statistics.mean(row[name] for row in mine) for name in ("iou", "error"))
         passes = statistics.mean(row["images"] for row in mine) / statistics.mean(
             row["single"]["images"] for row in rows
         )
         print(
-            f"{name:33s} right {sum(r['right'] for r in mine)}/{len(mine)}, mask IoU {masks:.3f}, {passes:.2f} passes"
+            f"{name:33s} right {sum(r['right'] for r in mine)}/{len(mine)}, "
+            f"error {errors:.3f}, mask IoU {masks:.3f}, {passes:.2f} passes"
         )
     for low, high in itertools.pairwise(BINS):
-        inside = [row[READ]["right"] for row in rows if low <= row[READ]["confidence"] < high]
-        print(f"confidence {low:.2f} to {min(high, 1):.2f}: {sum(inside):.0f} of {len(inside)} right")
+        inside = [row[READ]["right"] for row in rows if low <= row[READ]["chance"] < high]
+        print(f"chance {low:.2f} to {min(high, 1):.2f}: {sum(inside):.0f} of {len(inside)} right")
 
 
 def plot(sets: dict[str, Sequence[dict[str, dict[str, float]]]], path: Path) -> None:
-    """Reliability diagram: the share right of answers of each confidence, with 95 % intervals and counts."""
+    """Reliability diagram: the share right of answers of each chance, with 95 % intervals and counts."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -163,9 +170,9 @@ def plot(sets: dict[str, Sequence[dict[str, dict[str, float]]]], path: Path) -> 
     told: set[str] = set()
     for shift, (name, rows) in enumerate(sets.items()):
         for low, high in itertools.pairwise(BINS):
-            inside = [row[READ] for row in rows if low <= row[READ]["confidence"] < high]
+            inside = [row[READ] for row in rows if low <= row[READ]["chance"] < high]
             if inside:
-                right, x = sum(bool(r["right"]) for r in inside), statistics.mean(r["confidence"] for r in inside)
+                right, x = sum(bool(r["right"]) for r in inside), statistics.mean(r["chance"] for r in inside)
                 below, above = interval(right, len(inside))
                 share, color = right / len(inside), f"C{shift}"
                 label = None if name in told else f"{name} ({len(rows)} images)"
@@ -176,10 +183,15 @@ def plot(sets: dict[str, Sequence[dict[str, dict[str, float]]]], path: Path) -> 
                 axes.annotate(
                     f"{len(inside)}", (x + 0.012 * shift, share), place, textcoords="offset points", color=color
                 )
-    axes.set(xlabel="confidence", ylabel="share of joints that are right", xlim=(-0.03, 1.06), ylim=(0, 1.06))
+    axes.set(xlabel="chance_right", ylabel="share of joints that are right", xlim=(-0.03, 1.06), ylim=(0, 1.06))
     axes.legend(loc="lower left")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def planned(data: str, last: int) -> EvalSet:
+    """The usual set of real objects, or the first procedural samples."""
+    return plan_real_set() if data == "real" else plan_procedural_set(ProceduralPlan(last))
 
 
 def main() -> None:
@@ -187,7 +199,9 @@ def main() -> None:
     parser.add_argument("--data", choices=["procedural", "real"], default="procedural")
     parser.add_argument("--first", type=int, default=0, help="samples left out before")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--set", type=Path, help="that `partrm eval --pack` wrote, in place of --data")
     parser.add_argument("--model", default="base")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="JSON of every sample's figures")
     parser.add_argument("--read", type=Path, nargs="+", help="such files, in place of new answers")
     parser.add_argument("--plot", type=Path, help="reliability diagram of them")
@@ -195,16 +209,16 @@ def main() -> None:
     if args.read:
         sets = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in args.read}
     else:
-        model = PartRM.from_pretrained(args.model, "cpu")
+        model = PartRM.from_pretrained(args.model, args.device)
         last = args.first + args.count
-        evalset = plan_real_set() if args.data == "real" else plan_procedural_set(ProceduralPlan(last))
-        stage, size_px = evalset.open("cpu"), model.model.config.image_size_px
+        evalset = load_eval_set(args.set) if args.set else planned(args.data, last)
+        stage, size_px = evalset.open(args.device), model.model.config.image_size_px
         rows = []
         for number in range(args.first, min(last, len(evalset))):
             rows.append(asked(stage, number, model.model.articulated, size_px))
             if args.out:
                 args.out.write_text(json.dumps(rows), encoding="utf-8")
-        sets = {args.data: rows}
+        sets = {args.set.stem if args.set else args.data: rows}
     for name, rows in sets.items():
         print(name)
         report(rows)

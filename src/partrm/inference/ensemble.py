@@ -1,4 +1,4 @@
-"""The network asked several times: as given, mirrored, with the drags pulled further; the surest answer wins.
+"""The network asked several times: as given, mirrored, smaller, with longer drags; the mean of the answers counts.
 
 The mirror is the plane x = 0 of the canonical frame, which swaps left and right in the first image.
 """
@@ -12,9 +12,11 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, normalize
 
-from partrm.geometry.cameras import Cameras
+from partrm.geometry.cameras import INPUT_FOVY_RAD, Cameras
 from partrm.geometry.drags import Drags
+from partrm.geometry.framing import first_crops
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.inference.decode import read_joints, reading_of, splats_of
@@ -23,14 +25,14 @@ from partrm.metrics.motion import joint_axis_error_rad, pivot_distance
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import NetworkOutput, PartRMNetwork
 
-MARGIN = 0.05
-"""How much surer another answer must be to be preferred."""
-
 DISTINCT_DEG, DISTINCT_PIVOT = 15.0, 0.1
 """Joints whose axes differ by less, and lie nearer to each other (canonical units), are one and the same."""
 
 REACH = 1.5
 """How many times as far the drags of the third question go."""
+
+LEAST_VOTE = 0.05
+"""What an answer of no confidence counts."""
 
 
 def mirrored_points(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
@@ -83,6 +85,44 @@ def longer_drags(drags: Drags, times: float) -> Drags:
     return replace(drags, end=drags.start + times * (drags.end - drags.start))
 
 
+def shown_smaller(inputs: NetworkInput, size: float) -> NetworkInput:
+    """The samples, their first views so many times as large about the middle; drags with them.
+
+    A first camera that is not the nominal one sees more by as much; others stay.
+    """
+    first = inputs.images[:, 0]
+    premultiplied = torch.cat([first[:, :3] * first[:, 3:], first[:, 3:]], 1)
+    small = _about_the_middle(premultiplied, size)
+    alpha = small[:, 3:]
+    shown = torch.cat([torch.where(alpha > 0, small[:, :3] / alpha.clamp(min=1e-4), 0.0).clamp(0, 1), alpha], 1)
+    images = torch.cat([shown[:, None], inputs.images[:, 1:]], 1)
+    return replace(inputs, images=images, cameras=_wider(inputs.cameras, size), drags=_nearer(inputs.drags, size))
+
+
+def _about_the_middle(values: Float[Tensor, "b c h w"], size: float) -> Float[Tensor, "b c h w"]:
+    """The same, so many times as large; zero where nothing was."""
+    theta = values.new_tensor([[1 / size, 0.0, 0.0], [0.0, 1 / size, 0.0]]).expand(len(values), 2, 3)
+    grid = affine_grid(theta, list(values.shape), align_corners=False)
+    return grid_sample(values, grid, align_corners=False)
+
+
+def _wider(cameras: Cameras, size: float) -> Cameras:
+    """The cameras [b, v] of which the first, if its lens is known, sees more."""
+    fovy = cameras.fovy_rad[:, 0]
+    known = (fovy - INPUT_FOVY_RAD).abs() > 1e-6
+    wider = first_crops(2 * torch.atan(torch.tan(fovy / 2) / size), cameras.width)
+    T, all_fovy = cameras.T_world_camera.clone(), cameras.fovy_rad.clone()
+    T[:, 0] = torch.where(known[:, None, None], wider.T_world_camera[:, 0], T[:, 0])
+    all_fovy[:, 0] = torch.where(known, wider.fovy_rad[:, 0], fovy)
+    return replace(cameras, T_world_camera=T, fovy_rad=all_fovy)
+
+
+def _nearer(drags: Drags, size: float) -> Drags:
+    """The drags as the smaller first view shows them."""
+    start, end = (0.5 + size * (point - 0.5) for point in (drags.start, drags.end))
+    return replace(drags, start=start, end=end)
+
+
 @dataclass(frozen=True)
 class Question:
     """One way to show the network the same sample."""
@@ -90,20 +130,38 @@ class Question:
     mirror: bool = False
     reach: float = 1.0
     """How many times as far its drags go."""
+    size: float = 1.0
+    """How many times as large the first view is; other than 1 only where it is shown alone."""
 
     def asked_of(self, inputs: NetworkInput) -> NetworkInput:
         """The sample as this question shows it."""
         further = pulled_further(inputs, self.reach)
-        return mirrored_input(further) if self.mirror else further
+        shown = further if self.size == 1 else shown_smaller(further, self.size)
+        return mirrored_input(shown) if self.mirror else shown
 
     def drags_of(self, drags: Drags) -> Drags:
         """A sample's drags as this question shows them."""
         further = longer_drags(drags, self.reach)
-        return mirrored_drags(further) if self.mirror else further
+        shown = further if self.size == 1 else _nearer(further, self.size)
+        return mirrored_drags(shown) if self.mirror else shown
+
+    def joint_as_given(self, joint: JointMotion) -> JointMotion:
+        """What the answer's joint is in the frame of the sample as given."""
+        known = mirrored_joint(joint) if self.mirror else joint
+        slides = joint.type == JointType.PRISMATIC
+        return replace(
+            known, pivot=known.pivot / self.size, amount=known.amount / self.size if slides else known.amount
+        )
+
+    def first_view_as_given(self, values: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
+        """What the answer says of the first view's pixels, as the sample as given shows them."""
+        known = values.flip(-1) if self.mirror else values
+        return known if self.size == 1 else _about_the_middle(known[None, None], 1 / self.size)[0, 0]
 
 
 AS_GIVEN = Question()
-OTHERS = (Question(mirror=True), Question(reach=REACH))
+OTHERS = (Question(mirror=True, size=0.8), Question(reach=REACH, size=0.9))
+"""Chosen among twenty on 45 real and 500 procedural samples (docs/experiments/run-13.md)."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +174,7 @@ class Answer:
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to the part."""
     reading: Reading
-    """[b = 1] in the frame of the question; the rest is made of it once it is asked for."""
+    """[b = 1] in the frame of the question; the rest is made of it once it is asked for, of questions of size 1."""
 
     @cached_property
     def _splats(self) -> tuple[Gaussians, Bool[Tensor, " n"]]:
@@ -169,10 +227,8 @@ def _answers(
 
 
 def _answer(reading: Reading, joint: JointMotion, question: Question) -> Answer:
-    first = first_view(reading)
-    if not question.mirror:
-        return Answer(question, joint, first, reading)
-    return Answer(question, mirrored_joint(joint), first.flip(-1), reading)
+    first = question.first_view_as_given(first_view(reading))
+    return Answer(question, question.joint_as_given(joint), first, reading)
 
 
 def first_view(reading: Reading) -> Float[Tensor, "side side"]:
@@ -233,7 +289,7 @@ class Consultation:
     inputs: NetworkInput
     """The sample [b = 1] as given."""
     question: Question
-    """The one that the surest answer in full is of."""
+    """The one that the answer in full is of."""
     output: NetworkOutput
     """The network's [b = 1] to that question."""
     best: Answer
@@ -248,8 +304,8 @@ def consult(
 ) -> list[Consultation]:
     """Ask about several samples [b = 1] in one batch, then all their other questions in one batch.
 
-    The other questions show the network the given view alone, which tells the joint as well and costs a quarter. One
-    that finds another joint, and is surer, is asked again in full.
+    The other questions show the network the given view alone, which tells the joint as well and costs a quarter. Where
+    :func:`leading` answers find another joint than the one as given, the first of them is asked again in full.
 
     Args:
         network: the weights.
@@ -268,10 +324,12 @@ def consult(
         rest[row].append(answer)
     for own in rest:
         own.sort(key=lambda answer: -answer.joint.confidence)
-    doubted = [row for row, own in enumerate(rest) if own and _surer(own[0], best[row])]
-    again = _asked(network, [samples[row] for row in doubted], [rest[row][0].question for row in doubted])
+    leaders = [[one, *own][leading([a.joint for a in (one, *own)])] for one, own in zip(best, rest, strict=True)]
+    doubted = [row for row, lead in enumerate(leaders) if lead is not best[row] and differ(lead.joint, best[row].joint)]
+    asked_again = [replace(leaders[row].question, size=1.0) for row in doubted]
+    again = _asked(network, [samples[row] for row in doubted], asked_again)
     for row, (answer, output) in zip(doubted, again, strict=True):
-        if answer.joint.confidence > best[row].joint.confidence:
+        if not differ(answer.joint, leaders[row].joint):
             rest[row] = [best[row], *rest[row]]
             best[row], outputs[row], questions[row] = answer, output, answer.question
     told = zip(samples, questions, outputs, best, rest, strict=True)
@@ -300,21 +358,43 @@ def _questions_of(samples: Sequence[NetworkInput], questions: Sequence[Question]
     return NetworkInput.cat([question.asked_of(inputs) for inputs, question in zip(padded, questions, strict=True)])
 
 
-def _surer(other: Answer, best: Answer) -> bool:
-    """Whether an answer is so much surer than the best one, and of another joint, that it is worth asking in full."""
-    return other.joint.confidence > best.joint.confidence + MARGIN and differ(other.joint, best.joint)
+def leading(joints: Sequence[JointMotion]) -> int:
+    """The number of the joint that most of the answers' confidence finds; of equal ones the first."""
+
+    def found_by(joint: JointMotion) -> float:
+        return sum(max(other.confidence, LEAST_VOTE) for other in joints if other is joint or not differ(joint, other))
+
+    support = [found_by(joint) for joint in joints]
+    return support.index(max(support))
+
+
+def mean_joint(joints: Sequence[JointMotion]) -> JointMotion:
+    """The leading joint, with axis, pivot and amount the means of those that do not differ from it."""
+    lead = joints[leading(joints)]
+    alike = [joint for joint in joints if joint is lead or not differ(joint, lead)]
+    votes = torch.tensor([max(joint.confidence, LEAST_VOTE) for joint in alike])
+    votes = votes / votes.sum()
+    axes = torch.stack([normalize(joint.axis, dim=0) for joint in alike])
+    signs = torch.where(axes @ lead.axis >= 0, 1.0, -1.0)
+    axis = normalize((axes * (signs * votes)[:, None]).sum(0), dim=0)
+    # Where each axis passes the leading pivot.
+    pivots = torch.stack([joint.pivot for joint in alike])
+    along = ((lead.pivot - pivots) @ axis) / (axes @ axis)
+    pivot = ((pivots + along[:, None] * axes) * votes[:, None]).sum(0)
+    amounts = torch.tensor([joint.amount for joint in alike], dtype=torch.float64)
+    return replace(lead, axis=axis, pivot=pivot, amount=float((amounts * signs * votes).sum()))
 
 
 def conclude(consultation: Consultation, refine: Refine | None = None, close: bool = False) -> tuple[Answer, ...]:
-    """The surest answer, then the others.
+    """The answer in full with the :func:`mean_joint` of all, then the others.
 
-    Where the first view shows the part is the mean of the answers that agree with the surest on the joint, in which the
-    claim counts.
+    Where the first view shows the part is the mean of the answers that agree with the leading one on the joint, in
+    which the claim counts.
 
     Args:
         consultation: what the network said.
         refine: applied to that mean; which seen splats move follows it.
-        close: whether the surest answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
+        close: whether the first answer's surfaces are closed (:func:`partrm.inference.decode.reading_of`).
     """
     (answers,) = conclude_all([consultation], refine, close)
     return answers
@@ -333,14 +413,23 @@ def conclude_all(
     asked = _questions_of(samples, questions)
     output = with_first_view(NetworkOutput.cat([c.output for c in consultations]), told)
     best = _answers(reading_of(output, asked, close), asked, samples, questions)
-    return [(one, *c.rest) for one, c in zip(best, consultations, strict=True)]
+    return [_with_mean_joint(one, c.rest) for one, c in zip(best, consultations, strict=True)]
+
+
+def _with_mean_joint(best: Answer, rest: Sequence[Answer]) -> tuple[Answer, ...]:
+    """The answer in full with the joint that all find, then the others, and its own where that is another."""
+    joint = mean_joint([best.joint, *(answer.joint for answer in rest)])
+    led = replace(best, joint=joint)
+    return (led, best, *rest) if differ(best.joint, joint) else (led, *rest)
 
 
 def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
-    """Where the first view shows the part, by the answers that agree with the surest on the joint, and the claim."""
-    agreeing = [c.best, *(answer for answer in c.rest if not differ(answer.joint, c.best.joint))]
+    """Where the first view shows the part, by the answers that find the leading one's joint, and the claim."""
+    answers = [c.best, *c.rest]
+    lead = answers[leading([answer.joint for answer in answers])]
+    agreeing = [answer for answer in answers if answer is lead or not differ(answer.joint, lead.joint)]
     mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
-    return mean if c.claim is None else c.claim.heard(mean, c.best.joint)
+    return mean if c.claim is None else c.claim.heard(mean, lead.joint)
 
 
 CHANCE = (-3.19, 0.89, 1.14)
