@@ -414,9 +414,9 @@ def test_wall_of_examples_opens_one_and_uploads_are_taken_or_refused(box_page, t
     (tmp_path / "fake.png").write_bytes(b"no picture at all" * 10)
     chooser.set_input_files(str(tmp_path / "fake.png"))
     tab.says("not an image that can be read here")
-    (tmp_path / "huge.png").write_bytes(b"\0" * 20_100_000)
+    (tmp_path / "huge.png").write_bytes(b"\0" * 32_100_000)
     chooser.set_input_files(str(tmp_path / "huge.png"))
-    tab.says("at most 20 MB")
+    tab.says("at most 32 MB")
     tab.page.get_by_text("Uploading").first.wait_for(state="detached")
     assert tab.page.get_by_role("button", name="Upload").first.is_enabled(), "another upload may begin"
     tab.dismiss()

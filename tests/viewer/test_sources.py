@@ -91,13 +91,25 @@ def test_an_upload_with_any_background_is_cut_out(tmp_path):
 
 
 def test_uploads_are_limited_before_they_are_decoded(tmp_path, monkeypatch):
-    with pytest.raises(ViewError, match="larger than 20 MB"):
-        open_upload("a.png", bytes(20_000_001), tmp_path, SIZE)
+    with pytest.raises(ViewError, match="larger than 32 MB"):
+        open_upload("a.png", bytes(32_000_001), tmp_path, SIZE)
     bomb = encoded("PNG", (8000, 8000), "RGB")
     assert len(bomb) < 10**6
     monkeypatch.setattr(sources, "open_photo", None)
     with pytest.raises(ViewError, match="8000x8000 pixels are too many"):
         open_upload("a.png", bomb, tmp_path, SIZE)
+
+
+def test_a_phones_photograph_of_48_megapixels_is_opened_small(tmp_path):
+    image = Image.new("RGB", (8000, 6000), "white")
+    image.paste((120, 70, 40), (2000, 1500, 6000, 4500))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG")
+    picture = open_upload("a.jpg", buffer.getvalue(), tmp_path, SIZE)
+    assert picture.rgba.shape == (4, 1536, 2048)
+    assert float(picture.rgba[3].mean()) == pytest.approx(0.25, abs=0.01)
+    with pytest.raises(ViewError, match="at most 64 megapixels of a JPEG file"):
+        open_upload("a.jpg", encoded("JPEG", (9000, 8000), "RGB"), tmp_path, SIZE)
 
 
 def test_posed_views_open_with_their_first_picture(tmp_path):

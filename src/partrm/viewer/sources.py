@@ -21,7 +21,7 @@ from partrm.geometry.framing import nominal_crops
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError, NoObjectError
-from partrm.imaging.decoding import decode
+from partrm.imaging.decoding import MAX_PIXELS, decode
 from partrm.imaging.grabcut import Box, Stroke
 from partrm.imaging.images import FramedImage, crop_square, load_image
 from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
@@ -36,9 +36,10 @@ RENDER_SIDE_PX = 512
 RENDER_AZIMUTH_DEG, RENDER_ELEVATION_DEG = -28.0, 20.0
 """Where that picture is taken from, about the object's front."""
 
-MAX_UPLOAD_BYTES = 20_000_000
+MAX_UPLOAD_BYTES = 32_000_000
 
 MAX_UPLOAD_PIXELS = 16_000_000
+"""Of formats that are decoded whole; JPEG files, as phones write them, are decoded small: :data:`MAX_PIXELS`."""
 
 UPLOAD_FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 """Image formats taken from the page, by their content, and the names that they get on disk."""
@@ -288,8 +289,9 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
                 suffix, (width, height) = UPLOAD_FORMATS[kind], image.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ViewError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
-    if width * height > MAX_UPLOAD_PIXELS:
-        raise ViewError(f"{width}x{height} pixels are too many, at most {MAX_UPLOAD_PIXELS // 10**6} megapixels")
+    most = MAX_PIXELS if kind == "JPEG" else MAX_UPLOAD_PIXELS
+    if width * height > most:
+        raise ViewError(f"{width}x{height} pixels are too many, at most {most // 10**6} megapixels of a {kind} file")
     title = "".join(c for c in Path(name).name if c.isprintable())[:60] or "upload"
     with tempfile.NamedTemporaryFile(dir=folder, suffix=suffix) as file:
         file.write(content)
