@@ -2,10 +2,10 @@
 
 Front-to-back blending of 3D Gaussian Splatting (Kerbl et al. 2023) with gsplat's constants: alpha at most 0.999,
 contributions below 1/255 skipped, a pixel closed before its transmittance falls to 1e-4. Array layouts are those of
-``projection``. The loops over the pixels of a tile are written so that LLVM vectorises them: one flat
-induction variable, unsigned indices into one buffer, selections instead of branches. What becomes a float is cut to int32
-first: numba widens every sum to int64, for whose conversion AVX2 has no vector instruction. No value is stored that is
-perhaps the one loaded: LLVM would make masked stores of that, which are slow.
+``projection``. The loops over the pixels of a tile are written so that LLVM vectorises them: one flat induction
+variable, unsigned indices into one buffer, selections instead of branches. What becomes a float is cut to int32 first:
+numba widens every sum to int64, for whose conversion AVX2 has no vector instruction. No value is stored that is perhaps
+the one loaded: LLVM would make masked stores of that, which are slow.
 """
 
 import math
