@@ -1,6 +1,8 @@
 """The command line: ``partrm COMMAND ...``. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong."""
 
+import atexit
 import errno
+import gc
 import importlib
 import os
 import signal
@@ -83,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"partrm {__version__}")
         return 0
     name, rest = arguments[0], arguments[1:]
+    atexit.register(gc.freeze)  # the end of the process frees all there is: no looking for cycles in it first
     _show_our_warnings(name)
     try:
         with stopped_by_signals():

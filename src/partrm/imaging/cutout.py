@@ -208,7 +208,7 @@ def _beside(rgb: Float[Tensor, "3 h w"], behind: Bool[np.ndarray, "h w"]) -> Flo
 
 def _soft_edge(foreground: Bool[np.ndarray, "h w"], distance: Float[np.ndarray, "h w"]) -> Float[Tensor, "h w"]:
     """Alpha: 1 inside, 0 outside, and beside the background the colour's distance over that of the object nearby."""
-    rim = foreground & ~ndimage.minimum_filter(foreground, 5, mode="nearest")
+    rim = foreground & (np.asarray(ndimage.minimum_filter(foreground, 5, mode="nearest")) == 0)
     nearby = ndimage.maximum_filter(distance * foreground, 7, mode="nearest")
     share = (distance / nearby.clip(1e-6)).clip(0, 1)
     return torch.from_numpy(np.where(rim & (nearby > FAINT), share, foreground.astype(np.float32)))
