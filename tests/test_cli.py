@@ -260,12 +260,16 @@ _tyro_partrm && echo "${{COMPREPLY[@]}}"
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_garbage_is_collected_again_after_a_short_job_however_it_ends():
-    assert gc.isenabled()
-    with pytest.raises(KeyboardInterrupt), without_collecting():
+    def interrupted():
         with without_collecting():
+            with without_collecting():
+                assert not gc.isenabled()
             assert not gc.isenabled()
-        assert not gc.isenabled()
-        raise KeyboardInterrupt
+            raise KeyboardInterrupt
+
+    assert gc.isenabled()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert gc.isenabled()
 
 
