@@ -163,6 +163,8 @@ def run(name: str, arguments: list[str]) -> int:
     """
     if name not in COMMANDS:
         raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
+    # Threads of torch that spin while they wait take the cores from ours, and from all who share the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import tyro
     from rich.console import Console
 
