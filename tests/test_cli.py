@@ -1,3 +1,4 @@
+import gc
 import importlib
 import itertools
 import json
@@ -15,6 +16,7 @@ from PIL import Image
 
 from partrm import __version__
 from partrm.cli import COMMANDS, main
+from partrm.commands import without_collecting
 from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.imaging.images import save_image
 from partrm.model.checkpoints import save_checkpoint
@@ -257,6 +259,20 @@ _tyro_partrm && echo "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_garbage_is_collected_again_after_a_short_job_however_it_ends():
+    def interrupted():
+        with without_collecting():
+            with without_collecting():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            raise KeyboardInterrupt
+
+    assert gc.isenabled()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert gc.isenabled()
+
+
 def test_bash_completes_commands_and_options(tmp_path, capsys):
     assert main(["--tyro-print-completion", "bash"]) == 0
     script = tmp_path / "partrm.bash"

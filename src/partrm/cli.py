@@ -1,6 +1,8 @@
 """The command line: ``partrm COMMAND ...``. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong."""
 
+import atexit
 import errno
+import gc
 import importlib
 import os
 import signal
@@ -83,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"partrm {__version__}")
         return 0
     name, rest = arguments[0], arguments[1:]
+    atexit.register(gc.freeze)  # the end of the process frees all there is: no looking for cycles in it first
     _show_our_warnings(name)
     try:
         with stopped_by_signals():
@@ -160,6 +163,8 @@ def run(name: str, arguments: list[str]) -> int:
     """
     if name not in COMMANDS:
         raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
+    # Threads of torch that spin while they wait take the cores from ours, and from all who share the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import tyro
     from rich.console import Console
 

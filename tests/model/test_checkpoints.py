@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from partrm.model import checkpoints
-from partrm.model.checkpoints import DROPPED_FIELDS, CheckpointError, load_model, save_checkpoint
+from partrm.model.checkpoints import DROPPED_FIELDS, CheckpointError, all_finite, load_model, save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
 
@@ -178,3 +178,15 @@ def test_weights_that_are_not_finite_or_no_regular_file_are_refused(saved):
     shard.symlink_to("/dev/zero")
     with pytest.raises(CheckpointError, match="not a regular file"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_value_that_is_not_finite_is_found_wherever_it_stands(dtype):
+    assert all_finite(torch.zeros(0, dtype=dtype))
+    for place in range(67):  # beyond the widest vector, and its rest
+        values = torch.zeros(67, dtype=dtype)
+        values[place] = torch.finfo(dtype).max
+        assert all_finite(values)
+        for bad in (torch.nan, torch.inf, -torch.inf):
+            values[place] = bad
+            assert not all_finite(values), (place, bad)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from partrm.commands import UsageError
+from partrm.commands import UsageError, without_collecting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from partrm.api import PartRM
     from partrm.imaging.photos import CutoutRequest
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
+    from partrm.paper.pipeline import StatePrediction
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
 
@@ -167,46 +169,57 @@ def predict(
         if alone != (None, (), None, "auto", "auto", True, None, False, Photograph(), Extra()):
             raise UsageError("--jobs goes with --model and its own options; the rest stands in the file's lines")
         return predict_jobs(many, many.jobs, out, model)
-    source, drags = check_single(source, many, detail), parse_drags(drag)
-    box = check_photograph(photo, source, framing)
-    check_extra(extra, source)
+    with without_collecting():
+        source, drags = check_single(source, many, detail), parse_drags(drag)
+        box = check_photograph(photo, source, framing)
+        check_extra(extra, source)
 
-    # Heavy imports stay below what can be said without them.
-    from partrm.api import PartRM, cutout_request
-    from partrm.commands.console import plain_console
-    from partrm.files import check_writable
-    from partrm.geometry.cameras import load_cameras
+        # Heavy imports stay below what can be said without them.
+        from partrm.api import PartRM, cutout_request
+        from partrm.commands.console import plain_console
+        from partrm.files import check_writable
+        from partrm.geometry.cameras import load_cameras
+        from partrm.inference.source import check_drags
+        from partrm.rendering.splats import load_kernels
+
+        target = None if cameras is None else load_cameras(cameras)
+        check_writable(out, RESULTS, "prediction.json")
+        console = plain_console(stderr=json)
+        kernels = ThreadPoolExecutor(1).submit(load_kernels)
+        loaded = PartRM.from_pretrained(model, device)
+        request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
+        views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
+        console.print(CUT_BY[views.cut_by])
+        checked = check_drags(drags, views)
+        if extra != Extra():
+            with console.status("other models look at the image"):
+                views, checked = _add(views, checked, source, framing, extra, device, request)
+        prediction, shown, found = _answer(loaded, views, checked, ensemble, detail, console)
+        kernels.result()
+        prediction.save(out, target)
+        console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
+        say_what_is_there(console, out, shown, json)
+        return 0
+
+
+def _answer(
+    loaded: "PartRM",
+    views: "SourceViews",
+    drags: "DragPixels",
+    ensemble: bool,
+    detail: int | None,
+    console: "Console",
+) -> tuple["Prediction | StatePrediction", tuple[str, ...], str]:
+    """What the weights say, the pictures that are written of it, and what they found in words."""
     from partrm.inference.prediction import ADVICE
-    from partrm.inference.source import check_drags
-    from partrm.rendering.splats import load_kernels
 
-    target = None if cameras is None else load_cameras(cameras)
-    check_writable(out, RESULTS, "prediction.json")
-    console = plain_console(stderr=json)
-    kernels = ThreadPoolExecutor(1).submit(load_kernels)
-    loaded = PartRM.from_pretrained(model, device)
-    request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
-    views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
-    console.print(CUT_BY[views.cut_by])
-    checked = check_drags(drags, views)
-    if extra != Extra():
-        with console.status("other models look at the image"):
-            views, checked = _add(views, checked, source, framing, extra, device, request)
     if loaded.gives_state_alone:
-        prediction = loaded.predict_state(views, checked)
-        shown = "before_after.png", "views"
         found = f"the state after the drag ({loaded.model.name} tells no joint)"
-    else:
-        prediction = loaded.predict(views, checked, ensemble=ensemble, detail_px=detail)
-        shown = "before_after.png", "motion.mp4", "views"
-        found = _found(prediction)
-        if prediction.uncertain:
-            console.print(ADVICE)
-    kernels.result()
-    prediction.save(out, target)
-    console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
-    say_what_is_there(console, out, shown, json)
-    return 0
+        return loaded.predict_state(views, drags), ("before_after.png", "views"), found
+    prediction = loaded.predict(views, drags, ensemble=ensemble, detail_px=detail)
+    if prediction.uncertain:
+        console.print(ADVICE)
+    return prediction, ("before_after.png", "motion.mp4", "views"), _found(prediction)
 
 
 def say_what_is_there(console: "Console", out: Path, shown: tuple[str, ...], json: bool) -> None:

@@ -4,6 +4,7 @@ Pixel coordinates are those of docs/conventions.md: x right, y down, the centre 
 """
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -136,7 +137,13 @@ def save_image(image: Float[Tensor, "channels h w"], path: str | Path) -> None:
     """Write an image of 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha) channels in [0, 1] with 8 bits a channel."""
     pixels = (image.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     rows = pixels[0] if len(pixels) == 1 else rearrange(pixels, "c h w -> h w c")
-    Image.fromarray(rows.contiguous().numpy()).save(path)
+    save_png(rows.contiguous().numpy(), path)
+
+
+def save_png(pixels: UInt8[np.ndarray, "h w *channels"], path: str | Path) -> None:
+    """Write pixels of 8 bits a channel as a PNG file."""
+    # Runs alone compress renders and masks as well as the usual search for repeats does, in half the time.
+    Image.fromarray(pixels).save(path, compress_type=zlib.Z_RLE)
 
 
 ROWS_AT_ONCE = 256

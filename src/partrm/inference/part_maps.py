@@ -20,7 +20,7 @@ from partrm.geometry.drags import Drags
 from partrm.geometry.joints import JointMotion
 from partrm.inference.ensemble import Claim, first_view_alone
 from partrm.inference.joint_fit import joints_from_votes
-from partrm.model.checkpoints import CheckpointError, checkpoint_folder, load_tensors, misfit
+from partrm.model.checkpoints import CheckpointError, Unfilled, checkpoint_folder, load_tensors, misfit
 from partrm.model.inputs import NetworkInput
 from partrm.model.network import BASE, PartRMNetwork
 from partrm.model.part_network import OPENED_RAD, PartNetwork, features_without_drags, shape_of_features
@@ -140,9 +140,11 @@ def read_part_network(path: Path) -> PartNetwork:
     Raises:
         CheckpointError: a missing or damaged file, or weights of another network.
     """
-    weights, network = load_tensors(path), PartNetwork(*shape_of_features(BASE))
+    weights = load_tensors(path)
+    with Unfilled():
+        network = PartNetwork(*shape_of_features(BASE))
     try:
-        network.load_state_dict(weights)
+        network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: not the small network's weights ({misfit(error)}); install it again") from error
     return network.eval()

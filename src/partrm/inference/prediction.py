@@ -14,7 +14,6 @@ import numpy as np
 import scipy.linalg
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from partrm import __version__
@@ -30,7 +29,7 @@ from partrm.geometry.gaussians import Gaussians, save_moved_plys
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
-from partrm.imaging.images import FramedImage, save_image
+from partrm.imaging.images import FramedImage, save_image, save_png
 from partrm.imaging.video import save_video
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
@@ -304,7 +303,7 @@ def save_prediction(
         if "input" in outputs:
             described["source"]["input"] = _save_input(prediction, folder)
         if "before_after" in outputs:
-            Image.fromarray(before_after(prediction)).save(folder / "before_after.png")
+            save_png(before_after(prediction), folder / "before_after.png")
         if video is not None:
             video.result()
         if timings:
@@ -410,7 +409,7 @@ def picture_view(source: SourceViews) -> tuple[FramedImage, Cameras]:
 def before_after(prediction: Prediction) -> UInt8[np.ndarray, "h w 3"]:
     """Three pictures on white, all from the first input camera: input with part and drags, before, after."""
     first, camera = picture_view(prediction.source)
-    states = [composite_on_white(render_rgba(state, camera))[0] for state in (prediction.before, prediction.after)]
+    states = [render_splats(state, camera).rgb[0] for state in (prediction.before, prediction.after)]
     panels = [to_bytes(image) for image in (composite_on_white(first.image), *states)]
     tinted = draw_mask(panels[0], _mask_in_framed_px(first, prediction.part_mask), opacity=TINT)
     drawn = with_joint(with_drags(tinted, first, prediction.drags), prediction, camera[0])
@@ -462,5 +461,5 @@ def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
     states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
-    pictures = (to_bytes(composite_on_white(s.rgba().clamp(0, 1))[0]) for s in render_states(states, camera))
+    pictures = (to_bytes(shown.rgb[0]) for shown in render_states(states, camera))
     save_video(pictures, (camera.width, camera.height), FRAMES_PER_SECOND, path)

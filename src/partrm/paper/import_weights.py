@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from partrm.model.checkpoints import CheckpointError, save_checkpoint
+from partrm.model.checkpoints import CheckpointError, all_finite, save_checkpoint
 from partrm.model.hub import hub_errors
 from partrm.model.reference import REFERENCE_PRESETS, ReferenceConfig, ReferenceDragEmbedding, ReferenceNetwork
 
@@ -101,7 +101,7 @@ def convert_weights(weights: Mapping[str, Tensor], config: ReferenceConfig) -> d
         raise CheckpointError(f"not the weights of {config.name!r}: {'; '.join(problems)}")
     given = {name: weights[_public_name(name)] for name in expected if _public_name(name) in weights}
     for name, value in given.items():
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
+        if not value.is_floating_point() or not all_finite(value):
             raise CheckpointError(f"{_public_name(name)}: holds values that are not finite numbers")
     initial = {} if len(given) == len(expected) else initial_drag_modules(config)
     return {name: (given[name] if name in given else initial[name]).float() for name in expected}

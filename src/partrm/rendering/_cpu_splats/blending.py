@@ -2,8 +2,10 @@
 
 Front-to-back blending of 3D Gaussian Splatting (Kerbl et al. 2023) with gsplat's constants: alpha at most 0.999,
 contributions below 1/255 skipped, a pixel closed before its transmittance falls to 1e-4. Array layouts are those of
-``_cpu_splat_projection``. The loops over the pixels of a tile are written so that LLVM vectorises them: one flat
-induction variable, unsigned indices into one buffer, selections instead of branches.
+``projection``. The loops over the pixels of a tile are written so that LLVM vectorises them: one flat induction
+variable, unsigned indices into one buffer, selections instead of branches. What becomes a float is cut to int32 first:
+numba widens every sum to int64, for whose conversion AVX2 has no vector instruction. No value is stored that is perhaps
+the one loaded: LLVM would make masked stores of that, which are slow.
 """
 
 import math
@@ -48,7 +50,7 @@ _FAST = {"contract", "nsz", "arcp", "reassoc"}
 @no_type_check
 def _exp2(p):
     """2**p of a float32 between -100 and 100, relative error below 3e-7: exponent bits times a polynomial."""
-    whole = np.int32(p + _f(1000.5)) - np.int32(1000)
+    whole = np.int32(np.int32(p + _f(1000.5)) - np.int32(1000))
     r = p - _f(whole)
     y = _f(1.5403530e-4)
     y = y * r + _f(1.3333558e-3)
@@ -155,7 +157,7 @@ def blend(splats, colors, starts, ids, tiles_x, chosen, first, step, image):
             first_row, last_row = _rows(splat, tile_y)
             for lane in range(first_row * TILE, last_row * TILE):
                 j = np.uintp(lane)
-                dx, dy = _f(lane & 7) - x, _f(lane >> 3) - y
+                dx, dy = _f(np.int32(lane & 7)) - x, _f(np.int32(lane >> 3)) - y
                 p = (a * dx + b * dy) * dx + c * dy * dy + log2_opacity
                 p = p if p > _f(-20.0) else _f(-20.0)
                 alpha = _exp2(p)
@@ -165,12 +167,13 @@ def blend(splats, colors, starts, ids, tiles_x, chosen, first, step, image):
                 stop = buffer[_STOP + j]
                 following = t * (_f(1.0) - alpha)
                 is_open = following > stop
-                weight = alpha * t if is_open else _f(0.0)
+                alpha = alpha if is_open else _f(0.0)
+                weight = alpha * t
                 buffer[j] += weight * red
                 buffer[_GREEN + j] += weight * green
                 buffer[_BLUE + j] += weight * blue
-                buffer[_T + j] = following if is_open else t
-                buffer[_STOP + j] = stop if is_open else _CLOSED
+                buffer[_T + j] = t * (_f(1.0) - alpha)
+                buffer[_STOP + j] = stop + (_f(0.0) if is_open else _CLOSED)
             if pair & 7 == 7 and _all_closed(buffer):
                 break
         for plane in range(5):
@@ -229,7 +232,7 @@ def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, ima
             first_row, last_row = _rows(splat, tile_y)
             for lane in range(first_row * TILE, last_row * TILE):
                 j = np.uintp(lane)
-                dx, dy = _f(lane & 7) - x, _f(lane >> 3) - y
+                dx, dy = _f(np.int32(lane & 7)) - x, _f(np.int32(lane >> 3)) - y
                 p = (a * dx + b * dy) * dx + c * dy * dy + log2_opacity
                 p = p if p > _f(-20.0) else _f(-20.0)
                 raw = _exp2(p)
@@ -238,12 +241,13 @@ def blend_backward(splats, colors, starts, ids, tiles_x, first, step, image, ima
                 t, stop = buffer[_T + j], buffer[_STOP + j]
                 following = t * (_f(1.0) - alpha)
                 is_open = following > stop
-                weight = alpha * t if is_open else _f(0.0)
+                alpha = alpha if is_open else _f(0.0)
+                weight = alpha * t
                 v_red, v_green, v_blue = buffer[j], buffer[_GREEN + j], buffer[_BLUE + j]
                 along = v_red * red + v_green * green + v_blue * blue + buffer[_V_ALPHA + j]
                 rest = buffer[_REST + j] - weight * along
-                buffer[_T + j] = following if is_open else t
-                buffer[_STOP + j] = stop if is_open else _CLOSED
+                buffer[_T + j] = t * (_f(1.0) - alpha)
+                buffer[_STOP + j] = stop + (_f(0.0) if is_open else _CLOSED)
                 buffer[_REST + j] = rest
                 v_log_alpha = alpha * (t * along - rest / (_f(1.0) - alpha))
                 v_log_alpha = v_log_alpha if is_open and raw < _MAX_ALPHA else _f(0.0)

@@ -99,15 +99,13 @@ def rasterize_states(
     """
     job = _Job(_array(camera.T_camera_world)[None], _array(camera.focal_px)[None], camera.width, camera.height,
                low_pass_px, near)  # fmt: skip
-    threads, last = _threads(), None
+    threads, last, tiles = _threads(), None, _empty_image(job)
     with ThreadPoolExecutor(threads) as pool:
         for state in states:
             fields = (state.means, state.quats, state.scales, state.opacities, state.colors)
             values = [_array(value[None]) for value in fields]
-            view, colors = _prepare(job, values, (0, 0)), values[-1][0]
+            view, colors = _prepare(job, values, (0, 0), tiles), values[-1][0]
             chosen = _all_tiles(job) if last is None else _changed_tiles(job, *last, view, colors)
-            if last is not None:
-                view.image[:] = last[0].image
 
             def blend(part: int, view: _View = view, colors: np.ndarray = colors, chosen: np.ndarray = chosen) -> None:
                 arrays = (view.splats, colors, view.starts, view.ids, job.tiles_x, chosen)
@@ -140,8 +138,14 @@ def _changed_tiles(
     return np.flatnonzero(marks)
 
 
-def _prepare(job: _Job, values: list[np.ndarray], index: tuple[int, int]) -> _View:
-    """The Gaussians of a batch element projected to one of its cameras and binned; the image is still empty."""
+def _empty_image(job: _Job) -> Float[np.ndarray, "5 ty tx px"]:
+    return np.empty((5, job.tiles_y, job.tiles_x, projection.TILE**2), np.float32)
+
+
+def _prepare(
+    job: _Job, values: list[np.ndarray], index: tuple[int, int], image: Float[np.ndarray, "5 ty tx px"]
+) -> _View:
+    """The Gaussians of a batch element projected to one of its cameras and binned; the image is still to be blended."""
     means, quats, scales, opacities, _ = (value[index[0]] for value in values)
     splats = np.empty((len(means), projection.SPLAT_WIDTH), np.float32)
     tiles = np.empty((len(means), 4), np.int32)
@@ -149,7 +153,6 @@ def _prepare(job: _Job, values: list[np.ndarray], index: tuple[int, int]) -> _Vi
     projection.project(means, quats, scales, opacities, *camera, job.low_pass_px, job.near, splats, tiles)
     order = blending.sort_by_depth(np.ascontiguousarray(splats[:, projection.DEPTH]).view(np.uint32))
     starts, ids = blending.bin_tiles(order, tiles, job.tiles_x, job.tiles_y)
-    image = np.empty((5, job.tiles_y, job.tiles_x, projection.TILE**2), np.float32)
     return _View(splats, tiles, starts, ids, image)
 
 
@@ -165,7 +168,7 @@ def _render(job: _Job, values: list[np.ndarray]) -> list[list[_View]]:
 
     indices = [(b, v) for b in range(batch) for v in range(count)]
     with ThreadPoolExecutor(threads) as pool:
-        views = list(pool.map(lambda index: _prepare(job, values, index), indices))
+        views = list(pool.map(lambda index: _prepare(job, values, index, _empty_image(job)), indices))
         _run(pool, blend, range(threads))
     return [views[b * count : (b + 1) * count] for b in range(batch)]
 
