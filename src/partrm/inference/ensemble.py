@@ -432,7 +432,7 @@ def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
     return mean if c.claim is None else c.claim.heard(mean, lead.joint)
 
 
-CHANCE = (-3.19, 0.89, 1.14)
+CHANCE = (-3.13, 0.61, 1.55)
 """Of a logistic function: constant, logit of the surest answer's confidence, each other answer that finds its joint.
 Fitted on pictures like photographs (docs/photos.md)."""
 
