@@ -1,14 +1,12 @@
 """What asking the network in several ways, and following the image's edges, is worth: joints, masks, confidence.
 
     python benchmarks/ensemble.py --data real --out real.json
-    python benchmarks/ensemble.py --data procedural --first 100 --count 100 --out procedural.json
+    python benchmarks/ensemble.py --set procedural.safetensors --count 500 --device cuda --out procedural.json
     python benchmarks/ensemble.py --read real.json procedural.json --plot docs/images/reliability.png
 
-Both are the questions that `predict` asks beside the one as given: mirrored and smaller, further and a little smaller.
 A joint is right when its type is, its axis is within 15 degrees and a hinge within a tenth of the object's diagonal.
 Prints, for a single pass and for ensembles, joints right, mean IoU of the part's mask, and the network's cost in passes
-(images seen); then how often the ensemble's answers of each confidence are right. The threshold was chosen on the real
-samples and on the first hundred procedural ones: ``--first 100`` leaves those out. ``--plot`` needs matplotlib.
+(images seen); then how often the ensemble's answers of each chance are right. ``--plot`` needs matplotlib.
 """
 
 import argparse
@@ -30,7 +28,7 @@ from partrm.evaluation.planning import ProceduralPlan
 from partrm.evaluation.samples import OPAQUE, GroundTruth, RunSettings
 from partrm.evaluation.scoring import score_joint
 from partrm.evaluation.session import plan_procedural_set, plan_real_set
-from partrm.inference.ensemble import OTHERS, REACH, Answer, Question, Refine, chance_right, conclude, consult
+from partrm.inference.ensemble import REACH, Answer, Question, Refine, chance_right, conclude, consult
 from partrm.inference.part_maps import claims_on
 from partrm.inference.pipeline import refined_parts
 from partrm.metrics.motion import mask_iou, motion_error_ratio
@@ -39,22 +37,20 @@ from partrm.model.network import NetworkOutput, PartRMNetwork
 
 BINS = (0.0, 0.6, 0.8, 0.9, 0.95, 1.0001)
 
-SMALLER, FURTHER = OTHERS
+MIRRORED, FURTHER, BOTH = Question(mirror=True), Question(reach=REACH), Question(mirror=True, reach=REACH)
 
 WAYS: dict[str, tuple[Sequence[Question], bool, bool]] = {
     "single": ((), False, False),
-    "mirrored": ((Question(mirror=True),), False, False),
-    "mirrored, further": ((Question(mirror=True), Question(reach=REACH)), False, False),
-    "mirrored and smaller": ((SMALLER,), False, False),
-    "both": (OTHERS, False, False),
-    "both, refined": (OTHERS, False, True),
-    "both, claimed": (OTHERS, True, False),
-    "both, claimed, refined": (OTHERS, True, True),
+    "mirrored": ((MIRRORED,), False, False),
+    "mirrored, further": ((MIRRORED, FURTHER), False, False),
+    "mirrored, further, both": ((MIRRORED, FURTHER, BOTH), False, False),
+    "mirrored, further, refined": ((MIRRORED, FURTHER), False, True),
+    "mirrored, further, claimed, refined": ((MIRRORED, FURTHER), True, True),
 }
 """The other questions, whether what the small network says of the part counts, and whether the mask follows the image's
 edges."""
 
-READ = "both, claimed, refined"
+READ = "mirrored, further, claimed, refined"
 """The way that `predict` asks, whose confidence is told."""
 
 

@@ -1,4 +1,4 @@
-"""The network asked several times: as given, mirrored, smaller, with longer drags; the mean of the answers counts.
+"""The network asked several times: as given, mirrored, with the drags pulled further; their mean counts.
 
 The mirror is the plane x = 0 of the canonical frame, which swaps left and right in the first image.
 """
@@ -12,11 +12,10 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample, normalize
+from torch.nn.functional import normalize
 
-from partrm.geometry.cameras import INPUT_FOVY_RAD, Cameras
+from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import Drags
-from partrm.geometry.framing import first_crops
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.inference.decode import read_joints, reading_of, splats_of
@@ -85,44 +84,6 @@ def longer_drags(drags: Drags, times: float) -> Drags:
     return replace(drags, end=drags.start + times * (drags.end - drags.start))
 
 
-def shown_smaller(inputs: NetworkInput, size: float) -> NetworkInput:
-    """The samples, their first views so many times as large about the middle; drags with them.
-
-    A first camera that is not the nominal one sees more by as much; others stay.
-    """
-    first = inputs.images[:, 0]
-    premultiplied = torch.cat([first[:, :3] * first[:, 3:], first[:, 3:]], 1)
-    small = _about_the_middle(premultiplied, size)
-    alpha = small[:, 3:]
-    shown = torch.cat([torch.where(alpha > 0, small[:, :3] / alpha.clamp(min=1e-4), 0.0).clamp(0, 1), alpha], 1)
-    images = torch.cat([shown[:, None], inputs.images[:, 1:]], 1)
-    return replace(inputs, images=images, cameras=_wider(inputs.cameras, size), drags=_nearer(inputs.drags, size))
-
-
-def _about_the_middle(values: Float[Tensor, "b c h w"], size: float) -> Float[Tensor, "b c h w"]:
-    """The same, so many times as large; zero where nothing was."""
-    theta = values.new_tensor([[1 / size, 0.0, 0.0], [0.0, 1 / size, 0.0]]).expand(len(values), 2, 3)
-    grid = affine_grid(theta, list(values.shape), align_corners=False)
-    return grid_sample(values, grid, align_corners=False)
-
-
-def _wider(cameras: Cameras, size: float) -> Cameras:
-    """The cameras [b, v] of which the first, if its lens is known, sees more."""
-    fovy = cameras.fovy_rad[:, 0]
-    known = (fovy - INPUT_FOVY_RAD).abs() > 1e-6
-    wider = first_crops(2 * torch.atan(torch.tan(fovy / 2) / size), cameras.width)
-    T, all_fovy = cameras.T_world_camera.clone(), cameras.fovy_rad.clone()
-    T[:, 0] = torch.where(known[:, None, None], wider.T_world_camera[:, 0], T[:, 0])
-    all_fovy[:, 0] = torch.where(known, wider.fovy_rad[:, 0], fovy)
-    return replace(cameras, T_world_camera=T, fovy_rad=all_fovy)
-
-
-def _nearer(drags: Drags, size: float) -> Drags:
-    """The drags as the smaller first view shows them."""
-    start, end = (0.5 + size * (point - 0.5) for point in (drags.start, drags.end))
-    return replace(drags, start=start, end=end)
-
-
 @dataclass(frozen=True)
 class Question:
     """One way to show the network the same sample."""
@@ -130,38 +91,20 @@ class Question:
     mirror: bool = False
     reach: float = 1.0
     """How many times as far its drags go."""
-    size: float = 1.0
-    """How many times as large the first view is; other than 1 only where it is shown alone."""
 
     def asked_of(self, inputs: NetworkInput) -> NetworkInput:
         """The sample as this question shows it."""
         further = pulled_further(inputs, self.reach)
-        shown = further if self.size == 1 else shown_smaller(further, self.size)
-        return mirrored_input(shown) if self.mirror else shown
+        return mirrored_input(further) if self.mirror else further
 
     def drags_of(self, drags: Drags) -> Drags:
         """A sample's drags as this question shows them."""
         further = longer_drags(drags, self.reach)
-        shown = further if self.size == 1 else _nearer(further, self.size)
-        return mirrored_drags(shown) if self.mirror else shown
-
-    def joint_as_given(self, joint: JointMotion) -> JointMotion:
-        """What the answer's joint is in the frame of the sample as given."""
-        known = mirrored_joint(joint) if self.mirror else joint
-        slides = joint.type == JointType.PRISMATIC
-        return replace(
-            known, pivot=known.pivot / self.size, amount=known.amount / self.size if slides else known.amount
-        )
-
-    def first_view_as_given(self, values: Float[Tensor, "side side"]) -> Float[Tensor, "side side"]:
-        """What the answer says of the first view's pixels, as the sample as given shows them."""
-        known = values.flip(-1) if self.mirror else values
-        return known if self.size == 1 else _about_the_middle(known[None, None], 1 / self.size)[0, 0]
+        return mirrored_drags(further) if self.mirror else further
 
 
 AS_GIVEN = Question()
-OTHERS = (Question(mirror=True, size=0.8), Question(reach=REACH, size=0.9))
-"""Chosen among twenty on 45 real and 500 procedural samples (docs/experiments/run-13.md)."""
+OTHERS = (Question(mirror=True), Question(reach=REACH))
 
 
 @dataclass(frozen=True)
@@ -174,7 +117,7 @@ class Answer:
     probability: Float[Tensor, "side side"]
     """That what a pixel of the first view shows belongs to the part."""
     reading: Reading
-    """[b = 1] in the frame of the question; the rest is made of it once it is asked for, of questions of size 1."""
+    """[b = 1] in the frame of the question; the rest is made of it once it is asked for."""
 
     @cached_property
     def _splats(self) -> tuple[Gaussians, Bool[Tensor, " n"]]:
@@ -227,8 +170,10 @@ def _answers(
 
 
 def _answer(reading: Reading, joint: JointMotion, question: Question) -> Answer:
-    first = question.first_view_as_given(first_view(reading))
-    return Answer(question, question.joint_as_given(joint), first, reading)
+    first = first_view(reading)
+    if not question.mirror:
+        return Answer(question, joint, first, reading)
+    return Answer(question, mirrored_joint(joint), first.flip(-1), reading)
 
 
 def first_view(reading: Reading) -> Float[Tensor, "side side"]:
@@ -326,8 +271,7 @@ def consult(
         own.sort(key=lambda answer: -answer.joint.confidence)
     leaders = [[one, *own][leading([a.joint for a in (one, *own)])] for one, own in zip(best, rest, strict=True)]
     doubted = [row for row, lead in enumerate(leaders) if lead is not best[row] and differ(lead.joint, best[row].joint)]
-    asked_again = [replace(leaders[row].question, size=1.0) for row in doubted]
-    again = _asked(network, [samples[row] for row in doubted], asked_again)
+    again = _asked(network, [samples[row] for row in doubted], [leaders[row].question for row in doubted])
     for row, (answer, output) in zip(doubted, again, strict=True):
         if not differ(answer.joint, leaders[row].joint):
             rest[row] = [best[row], *rest[row]]
@@ -432,7 +376,7 @@ def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
     return mean if c.claim is None else c.claim.heard(mean, lead.joint)
 
 
-CHANCE = (-3.13, 0.61, 1.55)
+CHANCE = (-3.19, 0.89, 1.14)
 """Of a logistic function: constant, logit of the surest answer's confidence, each other answer that finds its joint.
 Fitted on pictures like photographs (docs/photos.md)."""
 
