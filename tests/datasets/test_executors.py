@@ -8,25 +8,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from support.boxes import cabinet
+from support.jobs import tree
 from support.tasks import dying, fail_beside_a_writer, failing, process_of
 
 from partrm.datasets.build import build
-from partrm.datasets.executors import DIED, ExecutorError, Workers, device_slots, run_local, run_tasks
+from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks
 from partrm.datasets.object_writer import BuildConfig
 from partrm.objects.partnet import save_partnet
 
 pytest.importorskip("warp")
 
 SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
-
-
-def tree(root):
-    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
 
 
 def folders(tmp_path: Path, count: int = 3) -> tuple[str, ...]:
@@ -134,33 +130,6 @@ def test_the_number_of_processes_does_not_show(tmp_path):
     build(words, tmp_path / "one", SMALL)
     build(words, tmp_path / "two", SMALL, workers=Workers(count=2))
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
-
-
-def test_a_ray_cluster_writes_the_same_bytes(tmp_path):
-    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
-    from ray.cluster_utils import Cluster
-
-    words = folders(tmp_path, 4)
-    build(words, tmp_path / "one", SMALL)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        nodes = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=nodes)
-        assert ray.cluster_resources()["CPU"] == 2
-        on_ray = Workers("ray")
-        assert sum(run_tasks(process_of, [str(tmp_path)] * 6, on_ray)) == 6
-        assert len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) >= 2
-        build(words, tmp_path / "ray", SMALL, workers=on_ray)
-        assert tree(tmp_path / "one") == tree(tmp_path / "ray")
-        with pytest.raises(OSError, match="No space left"):
-            list(run_tasks(failing, ["a"], on_ray))
-        assert list(run_tasks(dying, ["a"], on_ray, lambda task, reason: f"{task} {reason}")) == [f"a {DIED}"]
-        with pytest.raises(ExecutorError, match="the Ray cluster has 0"):
-            list(run_tasks(failing, ["a"], Workers("ray", gpus=1)))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
