@@ -1,6 +1,7 @@
 import gc
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import jaxtyping
@@ -57,6 +58,17 @@ def tiny(tmp_path_factory):
     return PartRM.from_pretrained(folder, "cpu")
 
 
+@pytest.fixture(scope="session")
+def forking():
+    """The process that forks others is up, and has imported for all of them what the tests' processes need."""
+    from multiprocessing import forkserver, get_context
+
+    get_context("forkserver").set_forkserver_preload(["partrm.datasets.forkserver", "support.preloaded"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11 does not tell it where to look
+        forkserver.ensure_running()
+
+
 @pytest.fixture
 def disk(tmp_path):
     """Lays a tmpfs of so many KiB over a folder."""
@@ -79,11 +91,15 @@ def disk(tmp_path):
 
 @pytest.fixture(scope="session")
 def draw_small():
-    """Draws pictures of predictions small, for time, by a patch."""
+    """Draws pictures of predictions and textures of assets small, for time, by a patch."""
 
     def draw(patch: pytest.MonkeyPatch) -> None:
         from partrm import api
+        from partrm.assets import asset
         from partrm.inference import pipeline, prediction
+
+        baked = asset.bake_texture
+        patch.setattr(asset, "bake_texture", lambda *about: baked(*about[:3], min(about[3], 256)))
 
         patch.setattr(pipeline, "GUIDE_PX", 128)
         patch.setitem(api.DETAIL_PX, "cpu", 64)

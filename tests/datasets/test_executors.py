@@ -22,6 +22,8 @@ from partrm.objects.partnet import save_partnet
 
 pytest.importorskip("warp")
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
 
 
@@ -80,31 +82,26 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_workers_end_with_the_build_that_started_them(tmp_path):
-    code = f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
-    run = start(tmp_path / "main.py", code)
-    while run.poll() is None and len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) < 2:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    workers = {int(p.name.split("-")[0]) for p in tmp_path.glob("*-*")}
-    assert len(workers) == 2
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_build_leaves_nothing_among_the_temporary_files(how, tmp_path):
+def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(how, tmp_path):
     """multiprocessing keeps a socket there, which the killed process cannot remove."""
     done, temporary = tmp_path / "done", tmp_path / "tmp"
     done.mkdir()
     temporary.mkdir()
+
+    def workers():
+        return {int(path.name.split("-")[0]) for path in done.iterdir()}
+
     code = f"list(run_local(process_of, [{str(done)!r}] * 999, ('cpu', 'cpu')))"
     run = start(tmp_path / "main.py", code, TMPDIR=str(temporary))
-    wait_for(lambda: len(list(done.iterdir())) >= 2 or run.poll() is not None, 60)
+    wait_for(lambda: len(workers()) == 2 or run.poll() is not None, 60)
     assert list(temporary.iterdir())
     run.send_signal(how)
     run.wait()
+    started = workers()
+    assert len(started) == 2
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 30)
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     wait_for(lambda: not list(temporary.iterdir()), 20)
     assert list(temporary.iterdir()) == []
 

@@ -14,7 +14,7 @@ from partrm.model.network import TINY, PartRMNetwork
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Weights, a picture, and a file of seven jobs of which one must fail."""
+    """Weights, a picture, and a file of five jobs of which one must fail."""
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("jobs")
     save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, root / "tiny")
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     pixels[..., 3] = 0
     pixels[30:90, 30:90, 3] = 255
     Image.fromarray(pixels).save(root / "a.png")
-    jobs = [{"name": f"j{n}", "image": "a.png", "drags": [[60, 60, 40 + n, 60]], "detail": 0} for n in range(7)]
+    jobs = [{"name": f"j{n}", "image": "a.png", "drags": [[60, 60, 40 + n, 60]], "detail": 0} for n in range(5)]
     jobs[3]["image"] = "none.png"
     (root / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
     return root
