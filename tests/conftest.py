@@ -13,6 +13,7 @@ def pytest_configure(config):
     # pytest-xdist runs one worker a core: more threads in each, or in the commands that tests start, only fight.
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.disable()  # nothing of what is imported goes: see pytest_collection_finish
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,6 +30,8 @@ def pytest_collection_finish():
     # What has been imported stays: no collection of garbage, and tests and commands ask for many, reads it anew.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -56,6 +59,14 @@ def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "tiny"
     save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, folder)
     return PartRM.from_pretrained(folder, "cpu")
+
+
+@pytest.fixture
+def remembered(monkeypatch):
+    """What was asked before is not asked again; tests/test_base_weights.py and tests/test_api.py ask each time."""
+    from support.remembered import remember
+
+    remember(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ BASE = Path(__file__).parents[2] / "src" / "partrm" / "model" / "weights" / "bas
 MAX_LINES = 60
 
 
-pytestmark = pytest.mark.whole_run
+pytestmark = [pytest.mark.whole_run, pytest.mark.usefixtures("remembered")]
 
 
 def run(name: str, *arguments: str) -> str:
