@@ -14,7 +14,7 @@ DRAG_CABINET := --drag 548,402,473,420
 # Python keeps what it has compiled, once for all workers and commands of a test run, whatever the shell says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-fast lint docs dist eval-objects fuzz real-files clean
+.PHONY: demo test test-fast kernels lint docs dist eval-objects fuzz real-files clean
 
 # Re-made whenever the dependencies change.
 .venv/pyvenv.cfg: pyproject.toml constraints.txt
@@ -49,7 +49,11 @@ lint: .venv/made-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: lint eval-objects
+# While pyright has one core, the other compiles what else every worker of pytest would: make --jobs=2 test.
+kernels: eval-objects
+	PYTHONPATH=tests $(BIN)/python tools/compile_kernels.py
+
+test: lint kernels
 	$(PYTEST)
 
 # Damaged files by the hundred thousand, in half an hour on two cores.

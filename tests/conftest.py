@@ -1,6 +1,7 @@
 import gc
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import jaxtyping
@@ -12,6 +13,7 @@ def pytest_configure(config):
     # pytest-xdist runs one worker a core: more threads in each, or in the commands that tests start, only fight.
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    gc.disable()  # nothing of what is imported goes: see pytest_collection_finish
 
 
 @pytest.hookimpl(wrapper=True)
@@ -28,6 +30,8 @@ def pytest_collection_finish():
     # What has been imported stays: no collection of garbage, and tests and commands ask for many, reads it anew.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -58,6 +62,25 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
+def remembered(monkeypatch):
+    """What was asked before is not asked again; tests/test_base_weights.py and tests/test_api.py ask each time."""
+    from support.remembered import remember
+
+    remember(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def forking():
+    """The process that forks others is up, and has imported for all of them what the tests' processes need."""
+    from multiprocessing import forkserver, get_context
+
+    get_context("forkserver").set_forkserver_preload(["partrm.datasets.forkserver", "support.preloaded"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Python 3.11 does not tell it where to look
+        forkserver.ensure_running()
+
+
+@pytest.fixture
 def disk(tmp_path):
     """Lays a tmpfs of so many KiB over a folder."""
     mounted: list[Path] = []
@@ -79,11 +102,15 @@ def disk(tmp_path):
 
 @pytest.fixture(scope="session")
 def draw_small():
-    """Draws pictures of predictions small, for time, by a patch."""
+    """Draws pictures of predictions and textures of assets small, for time, by a patch."""
 
     def draw(patch: pytest.MonkeyPatch) -> None:
         from partrm import api
+        from partrm.assets import asset
         from partrm.inference import pipeline, prediction
+
+        baked = asset.bake_texture
+        patch.setattr(asset, "bake_texture", lambda *about: baked(*about[:3], min(about[3], 256)))
 
         patch.setattr(pipeline, "GUIDE_PX", 128)
         patch.setitem(api.DETAIL_PX, "cpu", 64)

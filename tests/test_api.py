@@ -46,6 +46,7 @@ def same(a: Gaussians, b: Gaussians) -> bool:
     return all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("means", "quats", "scales", "opacities", "colors"))
 
 
+@pytest.mark.whole_run
 def test_api_and_command_agree_to_the_bit(tmp_path):
     """With the shipped weights: every file but the video, whose encoder writes no times either, is the same."""
     model = PartRM.from_pretrained("base", "cpu")
@@ -65,6 +66,7 @@ def test_api_and_command_agree_to_the_bit(tmp_path):
             assert ours.read_bytes() == theirs.read_bytes(), file
 
 
+@pytest.mark.whole_run
 def test_all_kinds_of_images_give_the_same_answer(tiny, picture):
     expected = tiny.predict(str(picture), [SMALL_DRAG])
     pixels = np.array(Image.open(picture, formats=["PNG"]))

@@ -264,12 +264,14 @@ def test_dataclasses_are_frozen(name):
 
 @of_every_module
 def test_no_hidden_inputs(name):
-    """No environment variables, but of a launcher that says nothing otherwise, and no module globals that functions
-    rebind."""
+    """No environment variables, but of a launcher that says nothing otherwise and defaults for other packages, and no
+    module globals that functions rebind."""
     rebound = [name for n in nodes(name) if isinstance(n, ast.Global) for name in n.names]
     if name == "partrm.training.torchrun":
         return rebound
-    attributes = {n.attr for n in nodes(name) if isinstance(n, ast.Attribute)}
+    found = [n for n in nodes(name) if isinstance(n, ast.Attribute)]
+    defaults = [n.value for n in found if n.attr == "setdefault"]
+    attributes = {n.attr for n in found if n not in defaults}
     return [*rebound, *(attributes & {"environ", "getenv", "putenv"})]
 
 

@@ -13,7 +13,7 @@ import partrm
 from partrm.cli import main
 from partrm.commands.parts import parts
 from partrm.imaging.images import save_image
-from partrm.inference import part_maps, part_search
+from partrm.inference import part_maps, part_search, pipeline
 
 DRAWERS = Path(partrm.__file__).parent / "example_images" / "drawers.png"
 
@@ -21,6 +21,7 @@ DRAWERS = Path(partrm.__file__).parent / "example_images" / "drawers.png"
 @pytest.mark.whole_run
 def test_parts_are_numbered_written_and_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(part_search, "MAX_PROPOSALS", 2)
+    monkeypatch.setattr(pipeline, "OTHERS", ())  # asked once
     out = tmp_path / "found"
     arguments = ["--min-confidence", "0.1", "--formats", "glb", "--range", "predicted", "--device", "cpu"]
     assert main(["parts", str(DRAWERS), *arguments, "--out", str(out)]) == 0

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.boxes import cabinet
+from support.tasks import die_of_bad
 
 from partrm.cli import main
-from partrm.datasets.build import BuildError, _build_whole, build
+from partrm.datasets.build import BuildError, build
 from partrm.datasets.check import check_dataset
 from partrm.datasets.executors import Workers
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter
@@ -264,12 +264,7 @@ def test_notes_of_objects_are_in_the_manifest_and_paths_that_are_not_utf8_refuse
             plan_sources((f"x.{ending}",), None, 0)
 
 
-def die_on_bad(root, config, task, device):
-    if task[0].mesh == "bad":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return _build_whole(root, config, task, device)
-
-
+@pytest.mark.usefixtures("forking")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_object_that_raises_anything_or_kills_its_worker_is_refused(tmp_path, monkeypatch, workers):
     save_urdf(cabinet(), tmp_path / "good.urdf")
@@ -285,7 +280,7 @@ def test_an_object_that_raises_anything_or_kills_its_worker_is_refused(tmp_path,
 
         monkeypatch.setattr(ObjectWriter, "__init__", broken)
     else:
-        monkeypatch.setattr("partrm.datasets.build._build_whole", die_on_bad)
+        monkeypatch.setattr("partrm.datasets.build._build_whole", die_of_bad)
     result = build(words, tmp_path / "data", SMALL, workers=Workers(count=workers))
     assert result.objects == 1
     ((where, reason),) = result.refused

@@ -3,9 +3,6 @@
 import json
 import math
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from hashlib import sha256
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.boxes import cabinet
+from support.ranks import begun
 
 from partrm.cli import main
 from partrm.datasets.build import BuildError, build, load_records, split_checksum, split_objects
@@ -215,19 +213,15 @@ def test_points_are_in_correspondence_and_where_the_joints_bring_them(tmp_path, 
     assert moved.max() == pytest.approx(motion[1]["states"][2] - motion[1]["states"][0], abs=1e-5)
 
 
+@pytest.mark.usefixtures("forking")
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(built, tmp_path):
     root, words, _ = built
     out = tmp_path / "data"
-    code = (
-        "from pathlib import Path; from partrm.datasets.build import build;"
-        "from partrm.datasets.object_writer import BuildConfig; from partrm.datasets.executors import Workers;"
-        f"build({words!r}, Path({str(out)!r}), {SMALL!r}, workers=Workers())"
-    )
-    run = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2] / "src")
-    while run.poll() is None and len(list((out / RENDERS).glob("[!.]*"))) < 8:
+    run = begun(build, words, out, SMALL)
+    while run.is_alive() and len(list((out / RENDERS).glob("[!.]*"))) < 8:
         time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
+    run.kill()
+    run.join()
     assert not (out / "manifest.json").exists()
     left = len(list((out / RENDERS).glob("[!.]*")))
     result = build(words, out, SMALL)

@@ -8,25 +8,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from support.boxes import cabinet
+from support.jobs import tree
 from support.tasks import dying, fail_beside_a_writer, failing, process_of
 
 from partrm.datasets.build import build
-from partrm.datasets.executors import DIED, ExecutorError, Workers, device_slots, run_local, run_tasks
+from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks
 from partrm.datasets.object_writer import BuildConfig
 from partrm.objects.partnet import save_partnet
 
 pytest.importorskip("warp")
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 SMALL = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
-
-
-def tree(root):
-    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
 
 
 def folders(tmp_path: Path, count: int = 3) -> tuple[str, ...]:
@@ -84,31 +82,26 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_workers_end_with_the_build_that_started_them(tmp_path):
-    code = f"list(run_local(process_of, [{str(tmp_path)!r}] * 999, ('cpu', 'cpu')))"
-    run = start(tmp_path / "main.py", code)
-    while run.poll() is None and len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) < 2:
-        time.sleep(0.02)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    workers = {int(p.name.split("-")[0]) for p in tmp_path.glob("*-*")}
-    assert len(workers) == 2
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)
-    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_build_leaves_nothing_among_the_temporary_files(how, tmp_path):
+def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(how, tmp_path):
     """multiprocessing keeps a socket there, which the killed process cannot remove."""
     done, temporary = tmp_path / "done", tmp_path / "tmp"
     done.mkdir()
     temporary.mkdir()
+
+    def workers():
+        return {int(path.name.split("-")[0]) for path in done.iterdir()}
+
     code = f"list(run_local(process_of, [{str(done)!r}] * 999, ('cpu', 'cpu')))"
     run = start(tmp_path / "main.py", code, TMPDIR=str(temporary))
-    wait_for(lambda: len(list(done.iterdir())) >= 2 or run.poll() is not None, 60)
+    wait_for(lambda: len(workers()) == 2 or run.poll() is not None, 60)
     assert list(temporary.iterdir())
     run.send_signal(how)
     run.wait()
+    started = workers()
+    assert len(started) == 2
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 30)
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     wait_for(lambda: not list(temporary.iterdir()), 20)
     assert list(temporary.iterdir()) == []
 
@@ -134,33 +127,6 @@ def test_the_number_of_processes_does_not_show(tmp_path):
     build(words, tmp_path / "one", SMALL)
     build(words, tmp_path / "two", SMALL, workers=Workers(count=2))
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
-
-
-def test_a_ray_cluster_writes_the_same_bytes(tmp_path):
-    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
-    from ray.cluster_utils import Cluster
-
-    words = folders(tmp_path, 4)
-    build(words, tmp_path / "one", SMALL)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        nodes = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", runtime_env=nodes)
-        assert ray.cluster_resources()["CPU"] == 2
-        on_ray = Workers("ray")
-        assert sum(run_tasks(process_of, [str(tmp_path)] * 6, on_ray)) == 6
-        assert len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) >= 2
-        build(words, tmp_path / "ray", SMALL, workers=on_ray)
-        assert tree(tmp_path / "one") == tree(tmp_path / "ray")
-        with pytest.raises(OSError, match="No space left"):
-            list(run_tasks(failing, ["a"], on_ray))
-        assert list(run_tasks(dying, ["a"], on_ray, lambda task, reason: f"{task} {reason}")) == [f"a {DIED}"]
-        with pytest.raises(ExecutorError, match="the Ray cluster has 0"):
-            list(run_tasks(failing, ["a"], Workers("ray", gpus=1)))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

@@ -186,6 +186,7 @@ RUN_WHOLE = {
 
 
 @pytest.mark.whole_run
+@pytest.mark.usefixtures("remembered")
 @pytest.mark.parametrize("page", RUN_WHOLE, ids=str)
 def test_a_page_runs_as_it_stands(page: Path, clone, capsys):
     if page.name in ("first_walk.md", "export.md"):

@@ -268,6 +268,7 @@ def test_textures_and_materials_survive_the_file(tmp_path):
     assert images[0][0, 0, :3].std() > 0.1
 
 
+@pytest.mark.whole_run
 def test_packed_and_direct_runs_give_the_same_rows_and_files(evalset, checkpoint, tmp_path):
     save_eval_set(evalset, tmp_path / "set.safetensors")
     rows = evaluate(evalset, load_model(checkpoint), RunSettings(limit=2, novel_size_px=48), lambda count: None)
@@ -435,9 +436,11 @@ def test_command_refuses_bad_arguments_before_it_works(arguments, code, words, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.whole_run
 def test_command_writes_the_results_of_procedural_samples(checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["--data", "procedural", "--limit", "1", "--model", str(checkpoint), "--device", "cpu"]
+    arguments = ["--data", "procedural", "--limit", "1", "--novel-size-px", "48"]
+    arguments += ["--model", str(checkpoint), "--device", "cpu"]
     assert main(["eval", *arguments, "--out", str(out), "--json"]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["contact_sheet.png", "metrics.json", "report.html", "report.md"]
     content = json.loads((out / "metrics.json").read_text())

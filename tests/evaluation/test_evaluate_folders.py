@@ -228,6 +228,7 @@ def test_lines_behind_the_stray_one_read_another_states_views(root, tmp_path):
     assert 156 in seen
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("protocol", ["corrected", "reference"])
 def test_command_evaluates_a_folder_under_both_protocols(root, checkpoint, protocol, tmp_path):
     lines = [line for line in (root / "train_filelist.txt").read_text().splitlines() if "microwave" in line]
@@ -271,6 +272,7 @@ def to_simple(sample, folder):
     np.save(folder / "part_points.npy", sample.points.numpy())
 
 
+@pytest.mark.whole_run
 def test_the_simple_layout_gives_the_same_figures(corrected, checkpoint, tmp_path):
     """What PartDrag-4D's reader finds out is what a user writes down: same rows, but for what was not written."""
     model = load_model(checkpoint)

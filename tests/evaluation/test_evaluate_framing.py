@@ -24,6 +24,8 @@ from partrm.geometry.transforms import transform_points
 from partrm.imaging.images import frame_object
 from partrm.metrics.images import composite_on_white
 
+pytestmark = pytest.mark.whole_run  # tests/evaluation/test_evaluate.py calls the same functions with checks
+
 SIZE = 256
 CANONICAL = RunSettings(limit=2, novel_size_px=48)
 MASK_BOX = replace(CANONICAL, framing="mask-box")

@@ -4,6 +4,7 @@ import html.parser
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -201,7 +202,7 @@ def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_p
 
 @pytest.mark.whole_run
 def test_thread_counts_do_not_change_the_figures(evalset, checkpoint):
-    model, settings = load_model(checkpoint), replace(SETTINGS, limit=2)
+    model, settings = load_model(checkpoint), replace(SETTINGS, limit=1)
     threads = torch.get_num_threads(), numba.get_num_threads()
     runs = []
     try:
@@ -261,6 +262,7 @@ def test_comparison_pairs_by_sample(finished, tmp_path, capsys):
 def test_grid_puts_every_setting_in_one_table(evalset, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "GRID_VIEWS", (1, 2))
     monkeypatch.setattr(session, "GRID_DRAGS", (1, 3))
+    monkeypatch.setattr(session, "RunSettings", partial(RunSettings, novel_size_px=48))
     cells = session.evaluate_grid(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), 1)
     assert [(c.identity.settings.views, c.identity.settings.drags) for c in cells] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     lines = [line for line in (tmp_path / "grid.md").read_text().splitlines() if line.startswith("| model")]

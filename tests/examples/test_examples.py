@@ -3,10 +3,8 @@
 import ast
 import io
 import json
-import os
 import re
 import runpy
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from importlib.util import find_spec
@@ -27,7 +25,7 @@ BASE = Path(__file__).parents[2] / "src" / "partrm" / "model" / "weights" / "bas
 MAX_LINES = 60
 
 
-pytestmark = pytest.mark.whole_run
+pytestmark = [pytest.mark.whole_run, pytest.mark.usefixtures("remembered")]
 
 
 def run(name: str, *arguments: str) -> str:
@@ -37,15 +35,6 @@ def run(name: str, *arguments: str) -> str:
     with mock.patch.object(sys, "argv", [str(script), *arguments]), redirect_stdout(printed):
         runpy.run_path(str(script), run_name="__main__")
     return printed.getvalue()
-
-
-def run_alone(name: str, *arguments: str) -> str:
-    """The same in a process of its own."""
-    (script,) = EXAMPLES.glob(f"{name}_*.py")
-    command = [sys.executable, str(script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_examples_are_numbered_short_and_say_how_they_are_called():
@@ -107,7 +96,7 @@ def test_an_arm_opens_what_was_predicted(tmp_path):
     pytest.importorskip("skimage", reason="the asset is meshed with scikit-image (extra `export`)")
     if find_spec("genesis") is None:
         pytest.skip("the arm's model lies in the wheel genesis-world")
-    printed = run_alone("06", "--out", str(tmp_path), "--no-video", "--device", "cpu")
+    printed = run("06", "--out", str(tmp_path), "--no-video", "--device", "cpu")
     opened = int(re.findall(r"opened (-?\d+)%", printed)[0])
     assert opened >= 90
     assert printed.strip().endswith("open")
@@ -132,7 +121,7 @@ def test_your_urdfs_are_packed_and_trained_on_from_the_bundled_weights(tmp_path)
     mine = tmp_path / "mine" / "drawers.urdf"
     mine.parent.mkdir()
     save_urdf(generate("drawers", 5), mine)
-    printed = run("07", str(mine), "--out", str(tmp_path), "--steps", "1", "--device", "cpu")
+    printed = run("07", str(mine), "--out", str(tmp_path), "--steps", "1", "--batch", "1", "--device", "cpu")
     assert "1 objects of 1 categories" in printed
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (step,) = [row for row in rows if row["group"] == "fine"]

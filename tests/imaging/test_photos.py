@@ -7,10 +7,11 @@ from PIL import Image
 from support.kitchens import BOX, kitchen
 from torch.testing import assert_close
 
+from partrm.imaging import photos
 from partrm.imaging.cutout import ImageError, NoObjectError
 from partrm.imaging.decoding import FILM_DIAGONAL_MM, decode
 from partrm.imaging.grabcut import Stroke, grab_cut, guided_filter, painted
-from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
+from partrm.imaging.photos import CutoutRequest, open_photo
 
 
 def iou(alpha, mask):
@@ -124,17 +125,18 @@ def test_heic_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "array", "floats"])
-def test_large_photographs_are_worked_on_in_small(kind, tmp_path):
+def test_large_photographs_are_worked_on_in_small(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "WORK_SIDE_PX", 512)
     picture, mask = kitchen()
-    factor = 10
+    factor = 3
     large = np.repeat(np.repeat(picture, factor, 0), factor, 1)
     box = tuple(factor * v for v in BOX)
     image = {"array": large, "floats": large.astype(np.float32) / 255}.get(kind, tmp_path / f"a.{kind}")
     if kind in ("jpg", "png"):
         Image.fromarray(large).save(image, **({"quality": 80} if kind == "jpg" else {"compress_level": 1}))
     photo = open_photo(image, CutoutRequest(box_px=(box[0], box[1], box[2], box[3])))
-    assert (photo.width, photo.height) == (2800, 2400)
-    assert max(photo.rgba.shape) == WORK_SIDE_PX
+    assert (photo.width, photo.height) == (840, 720)
+    assert max(photo.rgba.shape) == 512
     small = np.asarray(Image.fromarray(mask).resize((photo.rgba.shape[2], photo.rgba.shape[1])))
     assert iou(photo.rgba[3], small) > 0.95
 

@@ -1,77 +1,30 @@
 """Files of jobs: errors by line; every job once, with the same bytes however often the work is killed."""
 
 import json
-import os
-import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+from support.jobs import arguments, tree
+from support.ranks import begun, command
 
 import partrm
 from partrm.assets import export
 from partrm.cli import main
-from partrm.files import OutputError
-from partrm.inference import part_search
-from partrm.jobs import running
+from partrm.inference import part_search, pipeline
 from partrm.jobs.jobs_file import read_jobs
-from partrm.model.checkpoints import save_checkpoint
-from partrm.model.network import TINY, PartRMNetwork
 
-pytestmark = pytest.mark.whole_run
+pytestmark = [pytest.mark.whole_run, pytest.mark.usefixtures("forking")]
 
 DRAGS = [[60, 60, 40, 60]]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Weights, a picture, and a file of seven jobs of which one must fail."""
-    torch.manual_seed(0)
-    root = tmp_path_factory.mktemp("jobs")
-    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, root / "tiny")
-    pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 4), dtype=np.uint8)
-    pixels[..., 3] = 0
-    pixels[30:90, 30:90, 3] = 255
-    Image.fromarray(pixels).save(root / "a.png")
-    jobs = [{"name": f"j{n}", "image": "a.png", "drags": [[60, 60, 40 + n, 60]], "detail": 0} for n in range(7)]
-    jobs[3]["image"] = "none.png"
-    (root / "jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
-    return root
-
-
-def arguments(folder, out, *more):
-    words = ["--jobs", folder / "jobs.jsonl", "--out", out, "--model", folder / "tiny", "--save", "json", "ply"]
-    return ["predict", *map(str, words), "--batch", "2", *more]
-
-
-def tree(root):
-    return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def in_this_process(monkeypatch):
-    """The worker's part done here: a process of its own takes seconds to start."""
-    monkeypatch.setattr(running, "run_tasks", lambda work, tasks, *_: (work(task, "cpu") for task in tasks))
-
-
-@pytest.fixture(scope="module")
-def whole(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        in_this_process.__wrapped__(patch)
-        assert main(arguments(folder, folder / "whole")) == 1
-    return tree(folder / "whole")
-
-
 def test_every_job_has_a_folder_and_the_failed_one_a_line(folder, whole):
-    names = {f"j{n}" for n in range(7)} - {"j3"}
+    names = {f"j{n}" for n in range(5)} - {"j3"}
     files = {f"{n}/{f}" for n in names for f in ("prediction.json", "gaussians.ply", "gaussians_before.ply")}
     assert set(whole) == files | {"batch.json", "failures.jsonl"}
     (failure,) = map(json.loads, (folder / "whole" / "failures.jsonl").read_text().splitlines())
@@ -82,44 +35,22 @@ def test_every_job_has_a_folder_and_the_failed_one_a_line(folder, whole):
 @pytest.mark.full_size_pictures  # as the processes see them that the fixtures and this test start
 def test_killed_work_ends_with_the_same_bytes(folder, whole, tmp_path, in_this_process):
     out = tmp_path / "torn"
-    run = subprocess.Popen([sys.executable, "-m", "partrm", *arguments(folder, out)], stderr=subprocess.DEVNULL)
-    while run.poll() is None and not list(out.glob("j*")):
+    run = begun(command, *arguments(folder, out))
+    while run.is_alive() and not list(out.glob("j*")):
         time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
+    run.kill()
+    run.join()
+    assert run.exitcode == -signal.SIGKILL
     made = {path: path.stat().st_mtime_ns for path in out.glob("j*")}
-    assert 1 <= len(made) < 6
+    assert 1 <= len(made) < 4
     assert main(arguments(folder, out)) == 1
     assert tree(out) == whole
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    """Ray on this machine, whose workers find what the tests do."""
-    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
-    pytest.importorskip("ray.data", reason="Ray Data is an extra: pip install 'partrm[ray]'")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield ray
-    ray.shutdown()
-
-
-def test_ray_data_writes_the_same_bytes(folder, whole, tmp_path, cluster):
-    assert main(arguments(folder, tmp_path / "ray", "--executor", "ray", "--workers", "1")) == 1
-    assert tree(tmp_path / "ray") == whole
-
-
-def test_without_ray_data_the_extra_is_named(folder, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert main(arguments(folder, tmp_path / "o", "--executor", "ray")) == 1
-    assert "pip install 'partrm[ray]'" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
 def test_parts_are_found_and_found_again_to_the_same_bytes(tmp_path, monkeypatch, in_this_process):
     monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
+    monkeypatch.setattr(pipeline, "OTHERS", ())  # asked once
     monkeypatch.setattr(part_search, "BIAS", 0.0)  # sure of it, however few are looked at
     monkeypatch.setattr(
         export, "export_prediction", lambda _, folder, *__, **told: folder.mkdir() or told_of(folder, told)
@@ -156,16 +87,6 @@ def test_parts_are_found_and_found_again_to_the_same_bytes(tmp_path, monkeypatch
 
 def told_of(folder, told):
     (folder / "told.json").write_text(json.dumps(told))
-
-
-def full_disk(task, device):
-    raise OutputError(f"no space left for {task}")
-
-
-def test_what_is_raised_on_ray_comes_back_whole():
-    done = running.RayWorker(full_disk, "cpu")({"number": [3], "task": [pickle.dumps("a")]})
-    assert done["number"] == [3]
-    assert str(pickle.loads(done["done"][0])) == "no space left for a"
 
 
 @pytest.mark.parametrize(
@@ -243,9 +164,9 @@ def test_a_job_whose_image_no_file_can_be_fails_alone(folder, tmp_path, in_this_
     assert (tmp_path / "o" / "c" / "prediction.json").is_file()
 
 
-def test_a_file_in_the_place_of_a_job_is_not_replaced(folder, tmp_path, in_this_process, capsys):
+def test_a_file_in_the_place_of_a_job_is_not_replaced(folder, whole, tmp_path, in_this_process, capsys):
     out = tmp_path / "o"
-    assert main(arguments(folder, out)) == 1
+    shutil.copytree(folder / "whole", out)
     shutil.rmtree(out / "j1")
     (out / "j1").write_text("mine")
     assert main(arguments(folder, out)) == 1

@@ -57,11 +57,11 @@ def test_by_hand(images, tmp_path):
     features = [x / torch.tensor([0.458, 0.448, 0.45])[:, None, None] for x in features]
     for stage, weight in zip(ours.stages, ours.linear, strict=True):
         features = [stage(x) for x in features]
-        _, channels, height, width = features[0].shape
+        _, _, height, width = features[0].shape
         for y in range(height):
             for x in range(width):
                 one, other = (f[0, :, y, x] / f[0, :, y, x].norm() for f in features)
-                total += sum(float(weight[c] * (one[c] - other[c]) ** 2) for c in range(channels)) / (height * width)
+                total += float((weight * (one - other) ** 2).sum()) / (height * width)
     assert float(ours.distances([a], b)[0]) == pytest.approx(total, rel=1e-3)
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.plain_reference import PlainReference
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.drags import Drags
@@ -64,11 +63,12 @@ def test_presets_have_grids_of_their_sizes() -> None:
         "small": 64,
         "tiny": 64,
     }
-    config, side = TINY_REFERENCE, 256
-    with FakeTensorMode():  # shapes alone
-        drags = PixelDrags(torch.rand(1, 4, 2, 2), torch.rand(1, 4, 2, 2), torch.ones(1, 4, 2, dtype=torch.bool))
+    config, smaller = TINY_REFERENCE, 4  # the grid shrinks with the images
+    side = config.image_size_px // smaller
+    drags = PixelDrags(torch.rand(1, 4, 2, 2), torch.rand(1, 4, 2, 2), torch.ones(1, 4, 2, dtype=torch.bool))
+    with torch.no_grad():
         gaussians = ReferenceNetwork(config).reconstruct(torch.rand(1, 4, 9, side, side), drags)
-    assert len(gaussians) == 4 * config.splat_size_px**2
+    assert len(gaussians) == 4 * (config.splat_size_px // smaller) ** 2
 
 
 def test_small_is_big_without_its_last_up_block() -> None:

@@ -1,4 +1,4 @@
-"""Ranks as the agent of ``torchrun`` starts them, forked from a process that has imported PyTorch.
+"""Ranks as the agent of ``torchrun`` starts them, and single processes, forked from one that has imported PyTorch.
 
 Nobody imports PyTorch anew, as ``torchrun`` and each of its processes do; what the ranks see is the same.
 """
@@ -6,6 +6,7 @@ Nobody imports PyTorch anew, as ``torchrun`` and each of its processes do; what 
 import signal
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess, current_process
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
@@ -37,8 +38,21 @@ def run_ranks(count: int, logs: Path, work: Callable[..., None], *arguments: str
     return "".join(path.read_text() for path in sorted(logs.rglob("stdout.log")))
 
 
+def begun(work: Callable[..., object], *arguments: object) -> BaseProcess:
+    """A process of its own that does ``work(*arguments)``, already started."""
+    process = worker_context("partrm.evaluation.parallel").Process(target=_as_a_command, args=(work, *arguments))
+    process.start()
+    return process
+
+
+def _as_a_command(work: Callable[..., object], *arguments: object) -> None:
+    # The folder of sockets that it inherits is of the process of the tests, which needs it longer.
+    current_process()._config.pop("tempdir", None)  # pyright: ignore[reportAttributeAccessIssue]
+    work(*arguments)
+
+
 def command(*words: str) -> None:
-    """``partrm WORDS`` by one rank."""
+    """``partrm WORDS`` by one rank, or a process of its own."""
     import torch
 
     from partrm.cli import main

@@ -14,11 +14,11 @@ pytest.importorskip("accelerate", reason="training needs accelerate (extra `trai
 from support.ranks import run_ranks
 from support.tiny_training import run_and_die, run_and_resume, steps
 
-pytestmark = pytest.mark.whole_run
+pytestmark = [pytest.mark.whole_run, pytest.mark.usefixtures("forking")]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, forking) -> Path:
     """What one process, this one, has left in ``1``, and two in ``2``: those have trained and resumed before."""
     folder = tmp_path_factory.mktemp("processes")
     steps(str(folder / "1"))

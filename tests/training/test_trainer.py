@@ -88,6 +88,7 @@ def test_the_best_weights_are_kept_when_later_ones_are_worse(pool: Path, tmp_pat
     assert kept()["a/iou"] == 0.6, "a resumed run remembers what it has reached"
 
 
+@pytest.mark.whole_run
 def test_a_stopped_run_goes_on_to_the_same_weights(pool: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(trainer, "CLOCK_STEPS", 5)
     train(tiny(pool, tmp_path / "whole", 8))
@@ -106,7 +107,7 @@ def test_weights_know_the_image_size_of_the_last_phase(pool: Path, tmp_path: Pat
 
 
 def test_the_appearance_stage_trains(pool: Path, tmp_path: Path) -> None:
-    appearance = Phase("appearance", 10, 2, 32, 1e-3, 1e-4, appearance=True, novel_size_px=64)
+    appearance = Phase("appearance", 5, 2, 32, 1e-3, 1e-4, appearance=True, novel_size_px=64)
     train(tiny(pool, tmp_path, 0, appearance=appearance))
     assert {"image", "alpha", "similarity"} <= set(rows(tmp_path)[-1])
 

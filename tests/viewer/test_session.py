@@ -250,6 +250,7 @@ def test_a_drag_begun_before_the_last_ones_prediction_does_not_drop_it(session, 
     assert session._result is not None
 
 
+@pytest.mark.whole_run
 def test_memory_stays_over_many_drags(session, client):
     def drag():
         drag_on_picture(session, client, (120, 75), (140, 70), phases=("start", "end"))

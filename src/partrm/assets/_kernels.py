@@ -1,8 +1,9 @@
-"""Numba kernels of the assets: Gaussians on a grid, triangles on an image, cells that boxes meet.
+"""Numba kernels of the assets: Gaussians on a grid, triangles on an image, boxes of cells and cells that boxes meet.
 
 ``no_type_check`` keeps the shape checks of the test run out of what numba compiles.
 """
 
+from itertools import permutations
 from typing import no_type_check
 
 import numpy as np
@@ -10,6 +11,9 @@ from numba import njit
 
 REACH = 3.0
 """Standard deviations after which a Gaussian ends."""
+
+ORDERS = np.array(list(permutations(range(3))))
+"""Of the axes along which a box grows."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -102,3 +106,59 @@ def cells_hit(points, reach, centres, halves, inverse):
                     found[s, n] = True
                     break
     return found
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def grown_boxes(free, found):
+    """Boxes of free cells [x, y, z], which are taken from it: how many, their corners in ``found`` [most, 2, 3].
+
+    The first free cell grows along the axes in the order that makes it largest, and so on.
+    """
+    count, high, end = 0, np.empty(3, np.int64), np.empty(3, np.int64)
+    for x in range(free.shape[0]):
+        for y in range(free.shape[1]):
+            for z in range(free.shape[2]):
+                if not free[x, y, z]:
+                    continue
+                largest = 0
+                for n in range(ORDERS.shape[0]):
+                    high[0], high[1], high[2] = x + 1, y + 1, z + 1
+                    for m in range(3):
+                        axis = ORDERS[n, m]
+                        for i in range(3):
+                            end[i] = high[i]
+                        while end[axis] < free.shape[axis] and _free_behind(free, x, y, z, end, axis):
+                            end[axis] += 1
+                        high[axis] = end[axis]
+                    size = (high[0] - x) * (high[1] - y) * (high[2] - z)
+                    if size > largest:
+                        largest = size
+                        for i in range(3):
+                            found[count, 1, i] = high[i]
+                found[count, 0, 0], found[count, 0, 1], found[count, 0, 2] = x, y, z
+                for a in range(x, found[count, 1, 0]):
+                    for b in range(y, found[count, 1, 1]):
+                        for c in range(z, found[count, 1, 2]):
+                            free[a, b, c] = False
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _free_behind(free, x, y, z, end, axis):
+    """Whether the layer of cells behind a box, from x, y, z to ``end``, is free along an axis."""
+    a, b, c = end[0], end[1], end[2]
+    if axis == 0:
+        x, a = a, a + 1
+    elif axis == 1:
+        y, b = b, b + 1
+    else:
+        z, c = c, c + 1
+    for i in range(x, a):
+        for j in range(y, b):
+            for k in range(z, c):
+                if not free[i, j, k]:
+                    return False
+    return True

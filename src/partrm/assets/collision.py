@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
-from partrm.assets._kernels import cells_hit
+from partrm.assets._kernels import cells_hit, grown_boxes
 from partrm.assets.part_meshes import SURFACE, SolidPart, large_pieces, missing
 
 CELLS = 40
@@ -129,22 +128,5 @@ def convex_hulls(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3
 def greedy_boxes(occupied: Bool[np.ndarray, "x y z"]) -> Int[np.ndarray, "n 2 3"]:
     """Lowest and highest corners of boxes: the first free cell grows along the axes in the order that makes it
     largest, and so on."""
-    free, found = occupied.copy(), []
-    for cell in np.argwhere(occupied):
-        if free[tuple(cell)]:
-            high = max((_grown(free, cell, order) for order in permutations(range(3))), key=lambda h: (h - cell).prod())
-            free[tuple(slice(a, b) for a, b in zip(cell, high, strict=True))] = False
-            found.append((cell, high))
-    return np.array(found, dtype=np.int64).reshape(-1, 2, 3)
-
-
-def _grown(free: Bool[np.ndarray, "x y z"], cell: Int[np.ndarray, "3"], order: Sequence[int]) -> Int[np.ndarray, "3"]:
-    """The highest corner of the box that grows from a cell along one axis after the other."""
-    high = cell + 1
-    for axis in order:
-        ahead = [slice(a, b) for a, b in zip(cell, high, strict=True)]
-        ahead[axis] = slice(high[axis], None)
-        others = tuple(i for i in range(3) if i != axis)
-        blocked = np.atleast_1d(~free[tuple(ahead)].all(axis=others))
-        high[axis] += int(blocked.argmax()) if blocked.any() else len(blocked)
-    return high
+    found = np.empty((np.count_nonzero(occupied), 2, 3), dtype=np.int64)
+    return found[: grown_boxes(occupied.copy(), found)]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -42,6 +43,10 @@ TASKS_A_WORKER = 4
 
 RAY_RETRIES = 3
 """Times that Ray begins a task anew whose actor or node died."""
+
+RAY_PATIENCE = "RAY_DATA_AUTOSCALING_COORDINATOR_MAX_CONSECUTIVE_FAILURES", "120"
+"""How often Ray Data asks, 5 s each, for the process that it shares out cores by, before it ends a batch: its own 10
+are less than that process needs to start on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,7 @@ def _by_ray_data(work: Work[Ended], tasks: Sequence[Any], workers: Workers, give
         return
     lost = dict(enumerate(tasks))
     with on_ray(workers) as ray:
+        os.environ.setdefault(*RAY_PATIENCE)  # it is read at the import
         from ray import data
 
         at_once = ray_tasks_at_once(workers, ray.cluster_resources())
