@@ -172,7 +172,7 @@ class PartRM:
             cutout: ``auto`` takes a plain background where there is one, else GrabCut; ``sam`` needs
                 ``partrm[sam]``.
             fovy_deg: vertical field of view of a photograph; by default what its EXIF data tell, if anything.
-            ensemble: ask in three ways (as given, mirrored, pulled further) and take the surest answer.
+            ensemble: ask in three ways (as given, mirrored, pulled further) and take the mean of those that agree.
             detail_px: side of the grid of splats of what the first image shows; 0 leaves the network's own. By default
                 384 on a CPU, 512 on a GPU.
 

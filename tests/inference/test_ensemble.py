@@ -21,6 +21,8 @@ from partrm.inference.ensemble import (
     differ,
     distinct_joints,
     first_view_alone,
+    leading,
+    mean_joint,
     mirrored_gaussians,
     mirrored_input,
     mirrored_joint,
@@ -173,6 +175,25 @@ def test_a_surer_answer_with_another_joint_wins(network, inputs, monkeypatch):
     assert best.question == Question(mirror=True)
     assert best.joint.type == JointType.REVOLUTE
     assert others[0].question == AS_GIVEN
+
+
+def test_two_that_agree_lead_a_surer_one_and_their_mean_is_the_joint():
+    hinge, slide = some_joint(JointType.REVOLUTE), replace(some_joint(JointType.PRISMATIC), confidence=0.95)
+    turned = torch.nn.functional.normalize(hinge.axis + 0.1 * torch.tensor([0.8, -0.3, 0.0]), dim=0)
+    # The other way about, and its pivot elsewhere along its axis.
+    other = replace(hinge, axis=-turned, pivot=hinge.pivot + 0.02 + 5 * turned, amount=-0.8, confidence=0.6)
+    joints = [slide, hinge, other]
+    assert leading(joints) == 1
+    mean = mean_joint(joints)
+    assert mean.type == JointType.REVOLUTE
+    assert float(mean.axis @ hinge.axis) > float(hinge.axis @ turned)
+    assert float(mean.axis @ turned) > float(hinge.axis @ turned)
+    assert mean.amount == pytest.approx(0.6 * 0.6 + 0.8 * 0.4, abs=1e-6)
+    assert float((mean.pivot - hinge.pivot).norm()) < 0.03
+    assert mean_joint([slide, hinge]).type == JointType.PRISMATIC, "each finds its own: the surest leads"
+    alone = mean_joint([hinge])
+    assert_close(alone.pivot, hinge.pivot)
+    assert_close(alone.axis, hinge.axis)
 
 
 def test_the_refined_mask_decides_which_seen_splats_move(network, inputs):

@@ -155,7 +155,7 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        ensemble: ask in three ways (as given, mirrored, pulled further) and take the surest answer.
+        ensemble: ask in three ways (as given, mirrored, pulled further) and take the mean of those that agree.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
         json: print the joint as prediction.json has it, one line of JSON (null: no joint), and all else on standard
