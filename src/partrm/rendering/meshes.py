@@ -210,6 +210,10 @@ LAMPS = 3
 """Of the lights that this package makes."""
 
 
+REFERENCE_SKY = tuple(torch.nn.functional.normalize(torch.tensor([0.4, -0.25, 0.88]), dim=0).tolist())
+"""Where the reference's ambient light comes from, object frame."""
+
+
 @dataclass(frozen=True)
 class Lights(TensorRecord):
     """One point light (no fall-off), a world whose brightness varies over the sky, and lamps in it, per batch item."""
@@ -240,7 +244,8 @@ class Lights(TensorRecord):
     def reference(count: int, device: torch.device | str = "cpu") -> "Lights":
         """White world and one light at (5, 5, 5) of an object frame (z up), as in the reference's renders."""
         ones = torch.ones(count, device=device)
-        sky = torch.nn.functional.normalize(torch.tensor([0.4, -0.25, 0.88], device=device), dim=0)
+        # Filled in, not copied: a copy waits for the device.
+        sky = torch.stack([torch.full((), value, device=device) for value in REFERENCE_SKY])
         return Lights(
             position=5 * torch.ones(count, 3, device=device),
             intensity=0.45 * ones,

@@ -101,7 +101,8 @@ def rough_boxes(boxes: Float[Tensor, "b 4"], config: SampleConfig, generator: to
     side = torch.nn.functional.one_hot(torch.randint(4, (b,), generator=generator, device=device), 4)
     lost = uniform((b, 1), 0.05, 0.35, generator) * size.repeat(1, 2) * side
     cuts = (uniform((b, 1), 0.0, 1.0, generator) < config.cut).float()
-    inwards = torch.tensor([1.0, 1.0, -1.0, -1.0], device=device)
+    inwards = torch.ones(4, device=device)
+    inwards[2:] = -1.0
     return boxes + off + cuts * lost * inwards
 
 
