@@ -15,12 +15,13 @@ from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_row
 from partrm.evaluation.tables import Table, with_interval
 from partrm.inference.decode import read_motion, run_network
 from partrm.model.checkpoints import LoadedModel
-from partrm.robotics.arm import FAILURES, ArmResult, ArmSettings, open_with_arm
+from partrm.robotics.arm import FAILURES, ArmResult, open_with_arm
 from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import as_believed, true_object
 from partrm.robotics.manipulation import task_of
 from partrm.robotics.panda import Kinematics
 from partrm.robotics.report import SUCCESS_SHARES, save_rows, success
+from partrm.robotics.simulated_arm import ArmSettings
 
 SCHEMA = "partrm.arm/1"
 

@@ -94,11 +94,16 @@ class Grasp:
     T_object_gripper: Float[np.ndarray, "4 4"]
     """Object frame, metres."""
     opening: float
-    """Between the fingers before they close."""
+    """Between the fingers before they close; 0 of a push, which they make closed."""
     overlap: float
     """How deep the part lies between them."""
     score: float
     """The more the better."""
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it is a push with closed fingers."""
+        return self.opening == 0
 
     @property
     def flipped(self) -> "Grasp":
