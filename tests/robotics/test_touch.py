@@ -10,7 +10,7 @@ from partrm.robotics.arm import open_with_arm
 from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import true_object
 from partrm.robotics.panda import Kinematics, panda_file
-from partrm.robotics.simulated_arm import TouchSettings
+from partrm.robotics.simulated_arm import TouchSettings, arm_xml
 from partrm.robotics.simulated_object import DRAGGED, SimulationError, Task
 from partrm.robotics.touch import touched
 
@@ -44,7 +44,7 @@ def test_a_surface_believed_too_far_or_too_near_is_found(part, farther, kinemati
     def watch(model, data):
         moved.append(abs(float(data.joint(DRAGGED).qpos[0])))
 
-    found = touched(task, shifted(true, farther), TOUCHING, kinematics, watch=watch)
+    found = touched(arm_xml(task, TOUCHING, 0), shifted(true, farther), TOUCHING, kinematics, watch=watch)
     assert found.probes == 3
     assert found.met >= 2
     assert max(moved) < 0.02, "the joint is held: a touch does not move the part"
@@ -60,7 +60,7 @@ def test_where_nothing_is_met_the_prediction_stays(kinematics):
     aside = np.array([0.0, 1.0, 0.0])
     moved = {name: getattr(true, name) + aside for name in ("points", "start", "pivot", "seen_from")}
     elsewhere = replace(true, **moved)
-    found = touched(task, elsewhere, TOUCHING, kinematics)
+    found = touched(arm_xml(task, TOUCHING, 0), elsewhere, TOUCHING, kinematics)
     assert (found.probes, found.met) == (3, 0)
     assert found.seconds > 1
     assert found.believed is elsewhere
@@ -69,8 +69,8 @@ def test_where_nothing_is_met_the_prediction_stays(kinematics):
 def test_no_part_and_no_probes_are_no_touch(kinematics):
     task, true = case(DRAWER)
     bare = replace(true, moving=np.zeros_like(true.moving))
-    assert touched(task, bare, TOUCHING, kinematics).probes == 0
-    assert touched(task, true, SETTINGS, kinematics).probes == 0
+    assert touched(arm_xml(task, TOUCHING, 0), bare, TOUCHING, kinematics).probes == 0
+    assert touched(arm_xml(task, TOUCHING, 0), true, SETTINGS, kinematics).probes == 0
 
 
 def test_a_drawer_that_nothing_can_hold_is_pushed_shut(kinematics):

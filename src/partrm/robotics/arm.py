@@ -15,9 +15,9 @@ from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, plan
 from partrm.robotics.grasps import Grasp
 from partrm.robotics.guides import Guide, Plan
 from partrm.robotics.panda import Kinematics
-from partrm.robotics.simulated_arm import ArmSettings, SimulatedArm, Watcher
+from partrm.robotics.simulated_arm import ArmSettings, ObjectState, SimulatedArm, Watcher, arm_xml
 from partrm.robotics.simulated_object import SimulationError, Task
-from partrm.robotics.touch import touched
+from partrm.robotics.touch import Touched, touched
 
 Ending = Literal["open", "no grasp", "out of reach", "missed", "came off", "stuck", "arm at its end", "timeout"]
 
@@ -48,6 +48,17 @@ class ArmResult:
     met: int = 0
     """Of these, that met something."""
 
+    def then(self, other: "ArmResult", felt: Touched) -> "ArmResult":
+        """Both, one after the other, with what was felt between them."""
+        return ArmResult(
+            other.opened,
+            other.ending,
+            self.seconds + felt.seconds + other.seconds,
+            self.grasps + other.grasps,
+            self.probes + felt.probes,
+            self.met + felt.met,
+        )
+
     @property
     def left(self) -> float:
         """Share of the remaining range that is left, at least 0."""
@@ -72,13 +83,23 @@ def open_with_arm(
     Raises:
         SimulationError: MuJoCo, mink or the arm's model is not there, or the simulation diverged.
     """
-    felt = touched(task, believed, settings, kinematics, seed, watch)
-    plan = plan_arm(felt.believed, kinematics, settings.plan)
-    if isinstance(plan, ArmPlan):
-        found = ArmRun(task, plan, settings, kinematics, seed, watch).open(felt.believed)
-    else:
-        found = ArmResult(0.0, plan, 0.0)
-    return replace(found, seconds=found.seconds + felt.seconds, probes=felt.probes, met=felt.met)
+    xml, state = arm_xml(task, settings, seed), None
+    found = ArmResult(0.0, "missed", 0.0)
+    for number in range(settings.rounds):
+        felt = touched(xml, believed, settings, kinematics, watch, state)
+        plan = plan_arm(felt.believed, kinematics, settings.plan)
+        if isinstance(plan, ArmPlan):
+            believed = felt.believed
+        elif felt.met:  # what was felt may be something else
+            plan = plan_arm(believed, kinematics, settings.plan)
+        if not isinstance(plan, ArmPlan):
+            return found.then(ArmResult(found.opened, found.ending if number else plan, 0.0), felt)
+        run = ArmRun(task, xml, plan, settings, kinematics, seed, watch)
+        found = found.then(run.open(believed, state), felt)
+        if found.ending in ("open", "timeout"):
+            break
+        believed, state = run.believed, run.arm.state
+    return found
 
 
 class ArmRun:
@@ -87,6 +108,7 @@ class ArmRun:
     def __init__(
         self,
         task: Task,
+        xml: str,
         plan: ArmPlan,
         settings: ArmSettings,
         kinematics: Kinematics,
@@ -94,50 +116,37 @@ class ArmRun:
         watch: Watcher | None = None,
     ) -> None:
         self._task, self._plan, self._settings, self._kinematics, self._seed = task, plan, settings, kinematics, seed
-        self.arm = SimulatedArm(task, plan.T_object_base, settings, kinematics, seed, watch)
-        self._share = 0.0  # of the believed motion, gone by now as far as the arm knows
-        self._T_part = np.eye(4)  # of the part since the source state, as far as the arm knows
+        self.arm = SimulatedArm(xml, plan.T_object_base, settings, kinematics, watch)
+        self.believed: BelievedObject
+        """What the arm has learnt of the joint, and where it then believes the part to be."""
 
-    def open(self, believed: BelievedObject) -> ArmResult:
-        """Try the plan's grasps until the part is open or none is left: take it, follow the motion, release."""
-        arm = self.arm
-        arm.begin(self._plan.grasps[0].q_before, self._plan.grasps[0].grasp.opening)
-        ending: Ending = "missed"
-        tried, opened = 0, 0.0
+    def open(self, believed: BelievedObject, state: ObjectState | None = None) -> ArmResult:
+        """Try the plan's grasps until the part is open, was led and lost, or none is left: take, follow, release."""
+        arm, ending, tried, opened = self.arm, "missed", 0, 0.0
+        self.believed = believed
         for planned in self._plan.grasps:
-            grasp = planned.grasp.carried(self._T_part)
+            if not tried:
+                arm.begin(planned.q_before, planned.grasp.opening, state)
             tried += 1
-            if tried > 1 and not self._move_before(grasp, planned):
-                ending = "arm at its end"
-                continue
-            arm.near, arm.opening = planned.q_after(self._share), grasp.opening
             arm.hold(True)
-            ending = "missed"
-            if self._take(grasp):
+            arm.move_joints(planned.q_before)
+            arm.near, arm.opening = planned.q_along[0], planned.grasp.opening
+            ending: Ending = "missed"
+            gone = 0.0
+            if self._take(planned.grasp):
                 arm.hold(False)
-                ending, believed = self._follow(believed, planned)
+                ending, gone = self._follow(believed, planned)
             opened = arm.moved / self._task.span
             if ending in ("open", "timeout"):
                 break
-            self._release(grasp)
+            self._release(planned.grasp)
+            if gone > self._settings.lost_m:
+                break
         if not np.isfinite(opened) or arm.warnings:
             raise SimulationError(
                 f"{self._task.object.name}: the simulation diverged ({arm.warnings} warnings of MuJoCo)"
             )
         return ArmResult(opened, ending, float(arm.data.time), tried)
-
-    def _move_before(self, grasp: Grasp, planned: PlannedGrasp) -> bool:
-        """Before another grasp, on the part where it is believed to be by now; whether the arm reaches that."""
-        q = planned.q_before
-        if self._share > 0:
-            before = self.arm.T_base_object @ grasp.T_object_gripper
-            before[:3, 3] -= self._settings.plan.pregrasp * before[:3, 2]
-            reached = self._kinematics.reach(before, planned.q_after(self._share))
-            if not reached.there:
-                return False
-            q = reached.q
-        self.arm.move_joints(q)
-        return True
 
     def _take(self, grasp: Grasp) -> bool:
         """Close the fingers at the grasp, or a little deeper or less deep; whether something is between them.
@@ -179,19 +188,19 @@ class ArmRun:
         self.arm.wait(0.8)
         return self.arm.width > 0.0015
 
-    def _follow(self, believed: BelievedObject, planned: PlannedGrasp) -> tuple[Ending, BelievedObject]:
-        """Lead the part along its arc until it is open or something ends it: what, and the joint as it then seems."""
+    def _follow(self, believed: BelievedObject, planned: PlannedGrasp) -> tuple[Ending, float]:
+        """Lead the part along its arc until it is open or something ends it: what, and how far it was led (m)."""
         s, arm, T = self._settings, self.arm, self.arm.hand
         arm.relax()
         guide = Guide(Plan(believed.arc(T[:3, 3]), s.closed_loop), s, self._seed)
-        length, first = believed.length(T[:3, 3]), self._share
+        length = believed.length(T[:3, 3])
         goal, held, lost, away = T.copy(), [T[:3, 3].copy()], 0.0, 0.0
         lasts = 1.0 if planned.grasp.pushes else 0.3  # what is pushed may go ahead for a while
         ending: Ending = "timeout"
         for _ in range(round(s.timeout_s / s.timestep_s)):
             goal[:3, 3] = guide.target(arm.hand[:3, 3])
             goal[:3, :3] = Rotation.from_rotvec(guide.turn).as_matrix() @ T[:3, :3]
-            arm.near = planned.q_after(first + guide.length / length)
+            arm.near = planned.q_after(guide.length / length)
             reached = arm.towards(goal)
             if arm.moved / self._task.span >= s.open_share:
                 ending = "open"
@@ -207,11 +216,11 @@ class ArmRun:
                 ending = "came off" if lost > lasts else "arm at its end" if away > 0.3 else "stuck"
                 break
         gone = max(0.0, float(guide.arc.lengths(np.array(held))[-1]))
-        self._share = first + gone / length
-        self._T_part = guide.arc.motion(gone) @ self._T_part
         joint, axis, pivot = guide.arc.joint()
         amount = length * (1.0 if joint == JointType.PRISMATIC else float(np.linalg.norm(guide.arc.curvature)))
-        return ending, replace(believed, joint=joint, axis=axis, pivot=pivot, amount=amount)
+        learnt = replace(believed, joint=joint, axis=axis, pivot=pivot, amount=amount)
+        self.believed = learnt.moved(guide.arc.motion(gone), gone / length)
+        return ending, gone
 
     def _release(self, grasp: Grasp) -> None:
         """Open the fingers and go back the way that the gripper points."""

@@ -27,6 +27,7 @@ SCHEMA = "partrm.arm/1"
 
 ARMS = {
     "predicted": "prediction",
+    "untouched": "prediction, nothing touched",
     "true_joint": "predicted surface, true joint",
     "true_object": "true surface, true joint",
 }
@@ -130,13 +131,17 @@ class ArmOperator:
         truth = true_object(task, start, predicted.seen_from, number)
         knowledge = {
             "predicted": predicted,
+            "untouched": predicted,
             "true_joint": replace(
                 predicted, joint=truth.joint, axis=truth.axis, pivot=truth.pivot, amount=truth.amount
             ),
             "true_object": truth,
         }
+        untouched = replace(arm, touch=replace(arm.touch, probes=0))
+        settings = {"untouched": untouched, "true_object": untouched}
         pulls = {
-            name: open_with_arm(task, knowledge[name], arm, self.kinematics, number) for name in self.job.knowledge
+            name: open_with_arm(task, knowledge[name], settings.get(name, arm), self.kinematics, number)
+            for name in self.job.knowledge
         }
         return ArmRow(self.stage.label(number), task.span, pulls)
 

@@ -21,6 +21,9 @@ from partrm.robotics.panda import HOME, Kinematics, Reached
 SHOULDER_M, WRIST_M, ARM_M = 0.333, 0.21, 0.80
 """Height of the shoulder; from between the finger tips back to the last joint; the straight arm between the two."""
 
+LEFT = 0.25
+"""Of a motion that should be over at least so much is believed to be left."""
+
 Unplanned = Literal["no grasp", "out of reach"]
 """Why there is no plan."""
 
@@ -68,6 +71,13 @@ class BelievedObject:
             T[:3, :3] = Rotation.from_rotvec(share * self.amount * self.axis).as_matrix()
             T[:3, 3] = self.pivot - T[:3, :3] @ self.pivot
         return T
+
+    def moved(self, T_object_object: Float[np.ndarray, "4 4"], share: float) -> "BelievedObject":
+        """The same after a motion of the part, which was a share of what is believed; some of it is always left."""
+        points = self.points.copy()
+        points[self.moving] = points[self.moving] @ T_object_object[:3, :3].T + T_object_object[:3, 3]
+        start = T_object_object[:3, :3] @ self.start + T_object_object[:3, 3]
+        return replace(self, points=points, start=start, amount=self.amount * max(1 - share, LEFT))
 
     def grasp_scene(self) -> GraspScene:
         """What grasps are chosen by."""
@@ -136,8 +146,8 @@ class ArmPlan:
     """A place for the base, and grasps from which it can follow the predicted motion."""
 
     T_object_base: Float[np.ndarray, "4 4"]
-    grasps: tuple[PlannedGrasp, ...]
-    """The best first."""
+    grasps: Iterator[PlannedGrasp]
+    """The best first; each next one is looked for when it is asked for."""
 
 
 def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> ArmPlan | Unplanned:
@@ -154,26 +164,27 @@ def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSet
             for T in places(believed, settings):
                 best = planner.feasible(grasp, T, beyond)
                 if best is not None:
-                    return ArmPlan(T, tuple(_and_others(best, grasp, grasps, T, planner)))
+                    return ArmPlan(T, _and_others(best, grasp, grasps, T, planner))
     return "out of reach"
 
 
 def _and_others(
     best: PlannedGrasp, grasp: Grasp, grasps: Sequence[Grasp], T: Float[np.ndarray, "4 4"], planner: "Planner"
-) -> list[PlannedGrasp]:
+) -> Iterator[PlannedGrasp]:
     """A grasp, and those that are tried after it from the same place."""
-    settings, found = planner.settings, [best]
+    settings, found = planner.settings, 1
+    yield best
     # Another grasp, or this one beside its place: what is predicted is wrong by centimetres.
     for other in [*grasps, *(grasp.shifted(along) for along in settings.shifts)]:
-        if len(found) == settings.tries:
-            break
+        if found == settings.tries:
+            return
         for beyond in settings.beyond if other is not grasp else ():
             again = planner.feasible(other, T, beyond)
             if again is not None:
                 if np.abs(again.q_before - best.q_before).max() < settings.retry_turn:
-                    found.append(again)
+                    found += 1
+                    yield again
                 break
-    return found
 
 
 def places(believed: BelievedObject, settings: PlanSettings) -> Iterator[Float[np.ndarray, "4 4"]]:

@@ -27,6 +27,9 @@ HAND_FREE_M = 0.03
 BEFORE_M = 0.012
 """So far before the believed surface a push is planned to begin: it is uneven."""
 
+NEAR_M = 0.2
+"""Nothing farther from a point is looked at."""
+
 PLANE_M = 0.03
 """Radius about a point in which the part's plane is laid."""
 
@@ -41,27 +44,32 @@ class Probe:
     """Of that surface there, away from the camera."""
 
 
-def probes_at(scene: GraspScene, point: Vector) -> Iterator[Probe]:
+def probes_at(
+    scene: GraspScene, point: Vector, wanted: Callable[[Vector], bool] = lambda normal: True
+) -> Iterator[Probe]:
     """Ways of closed fingers that meet the believed part, and nothing else, near a point of it, the hand well behind.
 
     Along the line of sight; where the hand would meet something first, between it and the surface's normal, or along
-    that.
+    that. Nowhere if the surface's normal is not wanted.
     """
     gripper, sight = Gripper(), point - scene.seen_from
     sight = sight / np.linalg.norm(sight)
-    near = scene.points[scene.moving]
-    near = near[np.linalg.norm(near - point, axis=1) < PLANE_M]
-    normal = np.linalg.svd(near - near.mean(0), full_matrices=False)[2][-1] if len(near) >= 3 else sight
+    away = np.linalg.norm(scene.points - point, axis=1)
+    points, moving = scene.points[away < NEAR_M] - point, scene.moving[away < NEAR_M]
+    plane = points[moving & (away[away < NEAR_M] < PLANE_M)]
+    normal = np.linalg.svd(plane - plane.mean(0), full_matrices=False)[2][-1] if len(plane) >= 3 else sight
     normal = normal if normal @ sight > 0 else -normal
+    if not wanted(normal):
+        return
     for z in (sight, sight + normal, normal):
         z = z / np.linalg.norm(z)
         for y in turned(*across(z), TURNS, np.pi):
             T = np.eye(4)
             T[:3, :3] = np.stack([np.cross(y, z), y, z], 1)
-            local = (scene.points - point) @ T[:3, :3]
+            local = points @ T[:3, :3]
             beside = np.abs(local[:, :2]) - gripper.finger_half_width  # closed tips are square
             column, fingers = (beside < MARGIN_M).all(1), (beside < 0).all(1)
-            only_part = scene.moving[column][local[column, 2] < local[column, 2].min() + DEEP_M].all()
+            only_part = moving[column][local[column, 2] < local[column, 2].min() + DEEP_M].all()
             ahead = local[fingers, 2]
             meets = float(np.quantile(ahead[ahead < ahead.min() + DEEP_M], FOREMOST))
             hand = (np.abs(local[:, :2]) < [gripper.palm_half_width, gripper.palm_half_length]).all(1)
@@ -96,11 +104,9 @@ def find_pushes(
     part, found = np.flatnonzero(scene.moving), []
     for index in part[spread(scene.points[part], settings.places)] if len(part) else ():
         way = way_at(scene.points[index])
-        for probe in probes_at(scene, scene.points[index]):
-            along = float(probe.normal @ way)
-            if along > settings.along:
-                score = along + float(scene.lever[index]) + float(probe.T_object_gripper[:3, 2] @ way)
-                T = probe.T_object_gripper.copy()
-                T[:3, 3] -= BEFORE_M * T[:3, 2]
-                found.append(Grasp(T, 0.0, 0.0, score))
+        for probe in probes_at(scene, scene.points[index], lambda normal, way=way: normal @ way > settings.along):
+            score = float((probe.normal + probe.T_object_gripper[:3, 2]) @ way + scene.lever[index])
+            T = probe.T_object_gripper.copy()
+            T[:3, 3] -= BEFORE_M * T[:3, 2]
+            found.append(Grasp(T, 0.0, 0.0, score))
     return distinct(found, settings.count, allowed)

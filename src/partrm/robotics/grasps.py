@@ -118,10 +118,6 @@ class Grasp:
         T[:3, 3] += along * T[:3, 1]
         return Grasp(T, self.opening, self.overlap, self.score)
 
-    def carried(self, T_object_object: Float[np.ndarray, "4 4"]) -> "Grasp":
-        """The same on the part after a motion of it."""
-        return Grasp(T_object_object @ self.T_object_gripper, self.opening, self.overlap, self.score)
-
     @property
     def approach(self) -> Vector:
         """Unit direction."""

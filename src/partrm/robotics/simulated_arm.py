@@ -54,7 +54,11 @@ class ArmSettings:
     deeper: tuple[float, ...] = (0.0, 0.015, 0.03, -0.012, -0.024)
     """Than planned: so deep the fingers close, one after the other, until something is between them; what the gripper
     meets on its way ends it."""
-    push_m: float = 0.05
+    rounds: int = 4
+    """Of touching, planning and trying, each from where the part is believed to be by then."""
+    lost_m: float = 0.015
+    """A part that was led so far and lost is felt for anew."""
+    push_m: float = 0.1
     """So far behind the believed surface a push is looked for."""
     contact_n: float = 8.0
     """Against the approach: it has met something."""
@@ -87,31 +91,38 @@ Watcher = Callable[[Any, Any], None]
 """Is shown ``mujoco.MjModel`` and ``MjData`` after each step of control."""
 
 
+def arm_xml(task: Task, settings: ArmSettings, seed: int) -> str:
+    """MJCF of an object that arms meet; its joint's resistance is drawn from the seed."""
+    share = settings.variation
+    damping, friction, density = np.random.default_rng(seed).uniform(1 - share, 1 + share, 3)
+    resistance = settings.resistance.scaled(float(damping), float(friction), float(density))
+    return task_xml(task, resistance, settings.simulation_s, robot=True)
+
+
+ObjectState = Float[np.ndarray, " joints"]
+
+
 class SimulatedArm:
     """One arm beside one true object, under way; it knows the object by what it feels alone."""
 
     def __init__(
         self,
-        task: Task,
+        xml: str,
         T_object_base: Float[np.ndarray, "4 4"],
         settings: ArmSettings,
         kinematics: Kinematics,
-        seed: int,
         watch: Watcher | None = None,
     ) -> None:
         self._mujoco = mujoco_package()
         self.settings, self.kinematics, self.watch = settings, kinematics, watch
-        damping, friction, density = np.random.default_rng(seed).uniform(
-            1 - settings.variation, 1 + settings.variation, 3
-        )
-        resistance = settings.resistance.scaled(float(damping), float(friction), float(density))
-        self.model = joined(task_xml(task, resistance, settings.simulation_s, robot=True), T_object_base)
+        self.model = joined(xml, T_object_base)
         self.data = self._mujoco.MjData(self.model)
         self.T_base_object = np.linalg.inv(T_object_base)
         m = self.model
         self._qpos = [m.joint(f"{PREFIX}joint{n + 1}").qposadr[0] for n in range(JOINTS)]
         self._dofs = [m.joint(f"{PREFIX}joint{n + 1}").dofadr[0] for n in range(JOINTS)]
         self._fingers = [m.joint(f"{PREFIX}finger_joint{n}").qposadr[0] for n in (1, 2)]
+        self._of_object = [m.jnt_qposadr[j] for j in range(m.njnt) if not m.joint(j).name.startswith(PREFIX)]
         self._controls = [m.actuator(f"{PREFIX}actuator{n + 1}").id for n in range(JOINTS + 1)]
         self._tcp = m.site(f"{PREFIX}tcp").id
         self._dragged = m.body(DRAGGED).id
@@ -121,14 +132,27 @@ class SimulatedArm:
         self.q = self.near = np.array(HOME)
         self.opening: float | None = None
 
-    def begin(self, q: Float[np.ndarray, "7"], opening: float) -> None:
-        """Stand at joint positions, at rest, with the fingers so far open; the joint is held."""
+    def begin(self, q: Float[np.ndarray, "7"], opening: float, state: ObjectState | None = None) -> None:
+        """Stand at joint positions, at rest, with the fingers so far open; the joint is held.
+
+        Args:
+            q: joint positions.
+            opening: between the fingers (m).
+            state: of the object's joints; without it, the source state.
+        """
         self._mujoco.mj_resetData(self.model, self.data)
+        if state is not None:
+            self.data.qpos[self._of_object] = state
         self.q = self.near = q
         self.opening = opening
         self.data.qpos[self._qpos] = q
         self.data.qpos[self._fingers] = 0.5 * opening
         self.hold(True)
+
+    @property
+    def state(self) -> ObjectState:
+        """Of the object's joints: the world's, which stays when the arm is placed elsewhere."""
+        return self.data.qpos[self._of_object].copy()
 
     def hold(self, held: bool) -> None:
         """Whether the joint is held where it is (:data:`HELD`)."""

@@ -18,8 +18,7 @@ from partrm.robotics.arm_plan import BelievedObject, Planner, places, seeds
 from partrm.robotics.closed_fingers import Probe, probes_at
 from partrm.robotics.grasps import spread
 from partrm.robotics.panda import Kinematics
-from partrm.robotics.simulated_arm import ArmSettings, SimulatedArm, TouchSettings, Watcher
-from partrm.robotics.simulated_object import Task
+from partrm.robotics.simulated_arm import ArmSettings, ObjectState, SimulatedArm, TouchSettings, Watcher
 
 CANDIDATES = 24
 """Points that are looked at for a probe."""
@@ -50,16 +49,24 @@ class PlannedProbe:
 
 
 def touched(
-    task: Task,
+    xml: str,
     believed: BelievedObject,
     settings: ArmSettings,
     kinematics: Kinematics,
-    seed: int = 0,
     watch: Watcher | None = None,
+    state: ObjectState | None = None,
 ) -> Touched:
     """What is believed of an object after the arm has felt the true one.
 
     The joint is held meanwhile. Where no probe can be made, or none meets anything, nothing is believed otherwise.
+
+    Args:
+        xml: the true object (:func:`partrm.robotics.simulated_arm.arm_xml`).
+        believed: before.
+        settings: of the protocol.
+        kinematics: of the arm.
+        watch: is shown every step.
+        state: of the object's joints; without it, the source state.
 
     Raises:
         SimulationError: MuJoCo, mink or the arm's model is not there.
@@ -68,8 +75,8 @@ def touched(
     if planned is None:
         return Touched(believed)
     T_object_base, probes = planned
-    s, arm, found = settings.touch, SimulatedArm(task, T_object_base, settings, kinematics, seed, watch), []
-    arm.begin(probes[0].q_before, 0.0)
+    s, arm, found = settings.touch, SimulatedArm(xml, T_object_base, settings, kinematics, watch), []
+    arm.begin(probes[0].q_before, 0.0, state)
     for planned_probe in probes:
         probe, start = planned_probe.probe, -s.before
         arm.move_joints(planned_probe.q_before)
