@@ -103,8 +103,9 @@ def find_pushes(
     """
     part, found = np.flatnonzero(scene.moving), []
     for index in part[spread(scene.points[part], settings.places)] if len(part) else ():
-        way = way_at(scene.points[index])
-        for probe in probes_at(scene, scene.points[index], lambda normal, way=way: normal @ way > settings.along):
+        place = scene.points[index]
+        way = way_at(place)
+        for probe in probes_at(scene, place, lambda normal, way=way: float(normal @ way) > settings.along):
             score = float((probe.normal + probe.T_object_gripper[:3, 2]) @ way + scene.lever[index])
             T = probe.T_object_gripper.copy()
             T[:3, 3] -= BEFORE_M * T[:3, 2]
