@@ -83,31 +83,22 @@ def open_with_arm(
     Raises:
         SimulationError: MuJoCo, mink or the arm's model is not there, or the simulation diverged.
     """
-    xml, found = arm_xml(task, settings, seed), ArmResult(0.0, "missed", 0.0)
-    state: ObjectState | None = None
-    before: BelievedObject | None = None  # a touch that has not helped so far
+    xml, state = arm_xml(task, settings, seed), None
+    found = ArmResult(0.0, "missed", 0.0)
     for number in range(settings.rounds):
-        felt = touched(xml, believed, settings, kinematics, watch, state) if before is None else Touched(before)
+        felt = touched(xml, believed, settings, kinematics, watch, state)
         plan = plan_arm(felt.believed, kinematics, settings.plan)
-        if felt.met and not isinstance(plan, ArmPlan):  # what was felt may be something else
-            felt = replace(felt, believed=believed)
+        if isinstance(plan, ArmPlan):
+            believed = felt.believed
+        elif felt.met:  # what was felt may be something else
             plan = plan_arm(believed, kinematics, settings.plan)
-        if not isinstance(plan, ArmPlan) and before is not None:
-            before = None
-            continue
         if not isinstance(plan, ArmPlan):
             return found.then(ArmResult(found.opened, found.ending if number else plan, 0.0), felt)
         run = ArmRun(task, xml, plan, settings, kinematics, seed, watch)
-        found = found.then(run.open(felt.believed, state), felt)
+        found = found.then(run.open(believed, state), felt)
         if found.ending in ("open", "timeout"):
             break
-        state = run.arm.state
-        if run.led:
-            believed, before = run.believed, None
-        elif before is None:
-            believed, before = run.believed, believed if felt.met else None
-        else:
-            before = None
+        believed, state = run.believed, run.arm.state
     return found
 
 
@@ -128,8 +119,6 @@ class ArmRun:
         self.arm = SimulatedArm(xml, plan.T_object_base, settings, kinematics, watch)
         self.believed: BelievedObject
         """What the arm has learnt of the joint, and where it then believes the part to be."""
-        self.led = False
-        """Whether it has led the part some way."""
 
     def open(self, believed: BelievedObject, state: ObjectState | None = None) -> ArmResult:
         """Try the plan's grasps until the part is open, was led and lost, or none is left: take, follow, release."""
@@ -151,8 +140,7 @@ class ArmRun:
             if ending in ("open", "timeout"):
                 break
             self._release(planned.grasp)
-            self.led = gone > self._settings.lost_m
-            if self.led:
+            if gone > self._settings.lost_m:
                 break
         if not np.isfinite(opened) or arm.warnings:
             raise SimulationError(
