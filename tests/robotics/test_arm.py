@@ -85,14 +85,15 @@ def test_a_part_that_slips_is_taken_again_where_it_is_by_then(kinematics, monkey
     assert found.grasps == 2
     assert found.opened > 0.9
     moved = taken[1][:3, 3] - taken[0][:3, 3]
-    np.testing.assert_allclose(moved, [max(slipped), 0, 0], atol=0.02)
+    assert moved[0] == pytest.approx(max(slipped), abs=0.02), "somewhere on the bar, where that is by then"
 
 
 def test_a_locked_joint_fails_with_a_finite_state(kinematics):
     states = []
     task, believed = case(DRAWER, locked=True)
     found = open_with_arm(task, believed, SETTINGS, kinematics, watch=lambda model, data: states.append(data.qpos))
-    assert found.ending in ("stuck", "came off")
+    assert found.ending in ("stuck", "came off", "missed")
+    assert found.grasps > 1
     assert found.reachable
     assert abs(found.opened) < 0.05
     assert np.isfinite(states).all()
