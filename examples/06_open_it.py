@@ -17,10 +17,11 @@ import partrm
 from partrm import PartRM
 from partrm.assets.asset import AssetSettings
 from partrm.assets.export import export_prediction
-from partrm.robotics.arm import ArmSettings, open_with_arm
+from partrm.robotics.arm import open_with_arm
 from partrm.robotics.beliefs import believed_asset
 from partrm.robotics.film import Film
 from partrm.robotics.panda import Kinematics
+from partrm.robotics.simulated_arm import ArmSettings
 from partrm.robotics.simulated_object import Task
 
 IMAGES = Path(partrm.__file__).parent / "example_images"

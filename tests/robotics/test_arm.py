@@ -4,15 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.boxes import box, cabinet
+from support.armed_cabinet import DOOR, DRAWER, QUICK, SETTINGS, case
 
-from partrm.objects.articulated_object import ArticulatedObject
-from partrm.robotics.arm import ArmRun, ArmSettings, open_with_arm
-from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlanSettings, plan_arm
-from partrm.robotics.beliefs import true_object
-from partrm.robotics.grasps import GraspSettings
+from partrm.robotics.arm import ArmRun, open_with_arm
+from partrm.robotics.arm_plan import ArmPlan, plan_arm
 from partrm.robotics.panda import HOME, JOINTS, LIMIT_MARGIN_RAD, PREFIX, Kinematics, panda_file
-from partrm.robotics.simulated_object import DRAGGED, SimulationError, Task
+from partrm.robotics.simulated_object import DRAGGED, SimulationError
 
 pytest.importorskip("mink", reason="the arm's kinematics are solved by mink (extra `robot`)")
 try:
@@ -20,41 +17,10 @@ try:
 except SimulationError as error:
     pytest.skip(str(error), allow_module_level=True)
 
-QUICK = PlanSettings(tries=2, grasps=GraspSettings(places=12))
-SETTINGS = ArmSettings(approach_m_per_s=0.1, simulation_s=0.004, timestep_s=0.012, plan=QUICK)
-DOOR, DRAWER = 1, 2
-HANDLES = {DOOR: ([0.055, -0.24, 0.1], [0.07, -0.225, 0.24]), DRAWER: ([0.055, -0.08, -0.2], [0.07, 0.08, -0.185])}
-"""Bars before the fronts, object of diagonal 1; the fronts end at 0.28 before the object is normalised."""
-
-
-def with_handles() -> ArticulatedObject:
-    obj = cabinet()
-    parts = list(obj.parts)
-    for number, (low, high) in HANDLES.items():
-        part = parts[number]
-        front = part.vertices[:, 0].max()
-        vertices, faces = box([front + low[0] - 0.02, *low[1:]], [front + high[0] - 0.02, *high[1:]])
-        parts[number] = replace(
-            part,
-            vertices=np.concatenate([part.vertices, vertices]),
-            faces=np.concatenate([part.faces, faces + len(part.vertices)]),
-            face_material=np.concatenate([part.face_material, np.zeros(len(faces), part.face_material.dtype)]),
-        )
-    return replace(obj, parts=tuple(parts)).rescaled(0.6, np.zeros(3))
-
-
-OBJECT = with_handles()
-
 
 @pytest.fixture(scope="module")
 def kinematics():
     return Kinematics()
-
-
-def case(part: int, locked: bool = False, seed: int = 0) -> tuple[Task, BelievedObject]:
-    task = Task(OBJECT, part, OBJECT.closed_q(), float(OBJECT.joint_limits[part, 1]), locked)
-    start = OBJECT.parts[part].vertices[-8:].mean(0)
-    return task, true_object(task, start, np.array([1.4, -0.3, 0.5]), seed)
 
 
 def test_inverse_kinematics_reach_what_is_near_and_say_what_is_not(kinematics):
@@ -102,34 +68,32 @@ def test_a_part_that_slips_is_taken_again_where_it_is_by_then(kinematics, monkey
 
     def take(run, grasp):
         taken.append(grasp.T_object_gripper)
+        runs.append(run)
         return close(run, grasp)
 
     taken: list[np.ndarray] = []
+    runs: list[ArmRun] = []
     monkeypatch.setattr(ArmRun, "_take", take)
-    task, believed = case(DRAWER)
-    plan = plan_arm(believed, kinematics, QUICK)
-    assert isinstance(plan, ArmPlan)
-    run = ArmRun(task, plan, SETTINGS, kinematics, 0)
 
     def watch(model, data):
         if len(taken) == 1 and data.joint(DRAGGED).qpos[0] > 0.04:
-            run._opening = 0.08
+            runs[0].arm.opening = 0.08
             slipped.append(float(data.joint(DRAGGED).qpos[0]))
 
-    run._watch = watch
-    found = run.open(believed)
+    found = open_with_arm(*case(DRAWER), SETTINGS, kinematics, watch=watch)
     assert slipped
     assert found.grasps == 2
     assert found.opened > 0.9
-    moved = taken[1][:3, 3] - plan.grasps[1].grasp.T_object_gripper[:3, 3]
-    np.testing.assert_allclose(moved, [max(slipped), 0, 0], atol=0.02)
+    moved = taken[1][:3, 3] - taken[0][:3, 3]
+    assert moved[0] == pytest.approx(max(slipped), abs=0.02), "somewhere on the bar, where that is by then"
 
 
 def test_a_locked_joint_fails_with_a_finite_state(kinematics):
     states = []
     task, believed = case(DRAWER, locked=True)
     found = open_with_arm(task, believed, SETTINGS, kinematics, watch=lambda model, data: states.append(data.qpos))
-    assert found.ending in ("stuck", "came off")
+    assert found.ending in ("stuck", "came off", "missed")
+    assert found.grasps > 1
     assert found.reachable
     assert abs(found.opened) < 0.05
     assert np.isfinite(states).all()

@@ -15,10 +15,11 @@ from PIL import Image
 from partrm.evaluation.eval_set import load_eval_set
 from partrm.evaluation.samples import RunSettings
 from partrm.model.checkpoints import load_model
-from partrm.robotics.arm import ArmSettings, open_with_arm
+from partrm.robotics.arm import open_with_arm
 from partrm.robotics.arm_evaluation import ArmJob
 from partrm.robotics.film import Film
 from partrm.robotics.manipulation import task_of
+from partrm.robotics.simulated_arm import ArmSettings
 
 COLUMNS = 3
 FRAME_MS = 120

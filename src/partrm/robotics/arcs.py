@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
 
 from partrm.geometry.joints import JointType
 
@@ -66,6 +67,13 @@ class Arc:
         if k < 1e-9:
             return ahead
         return np.unwrap(np.arctan2(k * ahead, 1 - away @ self.curvature)) / k
+
+    def motion(self, length: float) -> Float[np.ndarray, "4 4"]:
+        """The rigid motion of what goes along with the point, after some length of its way (m)."""
+        T = np.eye(4)
+        T[:3, :3] = Rotation.from_rotvec(length * np.cross(self.tangent, self.curvature)).as_matrix()
+        T[:3, 3] = self.points(np.array([length]))[0] - T[:3, :3] @ self.start
+        return T
 
     def joint(self) -> tuple[JointType, Vector, Vector]:
         """Type, axis and a point of the axis of the joint that carries a point along the arc."""

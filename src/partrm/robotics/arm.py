@@ -4,20 +4,20 @@ It is told a plan that was made without the true object. On its way it knows its
 and how far its fingers are closed, nothing else; that the part is open, or lost, is said by who judges.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from partrm.robotics.arcs import ArcPrior, Vector
-from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, PlanSettings, plan_arm
+from partrm.geometry.joints import JointType
+from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, plan_arm
 from partrm.robotics.grasps import Grasp
 from partrm.robotics.guides import Guide, Plan
-from partrm.robotics.panda import GRIP_N, JOINTS, PREFIX, Kinematics, joined
-from partrm.robotics.simulated_object import DRAGGED, JointResistance, SimulationError, Task, mujoco_package, task_xml
+from partrm.robotics.panda import Kinematics
+from partrm.robotics.simulated_arm import ArmSettings, ObjectState, SimulatedArm, Watcher, arm_xml
+from partrm.robotics.simulated_object import SimulationError, Task
+from partrm.robotics.touch import Touched, touched
 
 Ending = Literal["open", "no grasp", "out of reach", "missed", "came off", "stuck", "arm at its end", "timeout"]
 
@@ -32,51 +32,6 @@ FAILURES: dict[Ending, str] = {
 }
 
 
-HELD = 1e3
-"""Dry friction (N or N m) of the joint until fingers have closed on its part: what the picture shows at rest, such as a
-lid half open, does not fall before the arm is there."""
-
-
-@dataclass(frozen=True)
-class ArmSettings:
-    """Everything that the protocol fixes; metres, newtons, seconds."""
-
-    diagonal_m: float = 0.6
-    """Objects have no size of their own: the closed object's bounding box gets this diagonal."""
-    speed_m_per_s: float = 0.1
-    """Of the gripper along its way, at most."""
-    turn_rad_per_s: float = 0.6
-    """About its arc's centre, at most."""
-    approach_m_per_s: float = 0.05
-    deeper: tuple[float, ...] = (0.0, 0.015, 0.03, -0.012, -0.024)
-    """Than planned: so deep the fingers close, one after the other, until something is between them; what the gripper
-    meets on its way ends it."""
-    contact_n: float = 8.0
-    """Against the approach: it has met something."""
-    turned_rad: float = 0.8
-    """So far may the hand stay behind the part's turn, where the arm reaches no farther."""
-    lag: float = 0.08
-    """It gives up when it is so far behind its guide."""
-    timeout_s: float = 30.0
-    """Of the following, simulated."""
-    simulation_s: float = 0.002
-    """Timestep of the simulation."""
-    timestep_s: float = 0.01
-    """Of the arm's control."""
-    open_share: float = 0.995
-    """The pull ends here."""
-    closed_loop: bool = True
-    """Whether the arc is estimated anew from the way that the gripper has gone."""
-    refit_m: float = 0.01
-    sensor_noise_m: float = 0.0005
-    """Standard deviation of the gripper's measured place, per coordinate."""
-    prior: ArcPrior = field(default_factory=ArcPrior)
-    resistance: JointResistance = field(default_factory=JointResistance)
-    variation: float = 0.3
-    """Damping, friction and weight of each object are drawn, from its seed, within this share of their values."""
-    plan: PlanSettings = field(default_factory=PlanSettings)
-
-
 @dataclass(frozen=True)
 class ArmResult:
     """How far an arm got."""
@@ -88,6 +43,21 @@ class ArmResult:
     """Simulated."""
     grasps: int = 0
     """That were tried."""
+    probes: int = 0
+    """That the closed fingers made before, to feel where the part is."""
+    met: int = 0
+    """Of these, that met something."""
+
+    def then(self, other: "ArmResult", felt: Touched) -> "ArmResult":
+        """Both, one after the other, with what was felt between them."""
+        return ArmResult(
+            other.opened,
+            other.ending,
+            self.seconds + felt.seconds + other.seconds,
+            self.grasps + other.grasps,
+            self.probes + felt.probes,
+            self.met + felt.met,
+        )
 
     @property
     def left(self) -> float:
@@ -100,10 +70,6 @@ class ArmResult:
         return self.ending not in ("no grasp", "out of reach")
 
 
-Watcher = Callable[[Any, Any], None]
-"""Is shown ``mujoco.MjModel`` and ``MjData`` after each step of control."""
-
-
 def open_with_arm(
     task: Task,
     believed: BelievedObject,
@@ -112,172 +78,91 @@ def open_with_arm(
     seed: int = 0,
     watch: Watcher | None = None,
 ) -> ArmResult:
-    """Plan by what is believed, and open the true object.
+    """Touch, plan by what is believed by then, and open the true object.
 
     Raises:
         SimulationError: MuJoCo, mink or the arm's model is not there, or the simulation diverged.
     """
-    plan = plan_arm(believed, kinematics, settings.plan)
-    if not isinstance(plan, ArmPlan):
-        return ArmResult(0.0, plan, 0.0)
-    return ArmRun(task, plan, settings, kinematics, seed, watch).open(believed)
+    xml, state = arm_xml(task, settings, seed), None
+    found = ArmResult(0.0, "missed", 0.0)
+    for number in range(settings.rounds):
+        felt = touched(xml, believed, settings, kinematics, watch, state)
+        plan = plan_arm(felt.believed, kinematics, settings.plan)
+        if isinstance(plan, ArmPlan):
+            believed = felt.believed
+        elif felt.met:  # what was felt may be something else
+            plan = plan_arm(believed, kinematics, settings.plan)
+        if not isinstance(plan, ArmPlan):
+            return found.then(ArmResult(found.opened, found.ending if number else plan, 0.0), felt)
+        run = ArmRun(task, xml, plan, settings, kinematics, seed, watch)
+        found = found.then(run.open(believed, state), felt)
+        if found.ending in ("open", "timeout"):
+            break
+        believed, state = run.believed, run.arm.state
+    return found
 
 
 class ArmRun:
-    """One arm beside one object, under way."""
+    """One arm that tries the grasps of its plan."""
 
     def __init__(
         self,
         task: Task,
+        xml: str,
         plan: ArmPlan,
         settings: ArmSettings,
         kinematics: Kinematics,
         seed: int,
         watch: Watcher | None = None,
     ) -> None:
-        self._mujoco = mujoco_package()
-        self._task, self._plan, self._settings, self._kinematics = task, plan, settings, kinematics
-        self._seed, self._watch = seed, watch
-        damping, friction, density = np.random.default_rng(seed).uniform(
-            1 - settings.variation, 1 + settings.variation, 3
-        )
-        resistance = settings.resistance.scaled(float(damping), float(friction), float(density))
-        self.model = joined(task_xml(task, resistance, settings.simulation_s, robot=True), plan.T_object_base)
-        self.data = self._mujoco.MjData(self.model)
-        self._T_base_object = np.linalg.inv(plan.T_object_base)
-        m = self.model
-        self._qpos = [m.joint(f"{PREFIX}joint{n + 1}").qposadr[0] for n in range(JOINTS)]
-        self._dofs = [m.joint(f"{PREFIX}joint{n + 1}").dofadr[0] for n in range(JOINTS)]
-        self._fingers = [m.joint(f"{PREFIX}finger_joint{n}").qposadr[0] for n in (1, 2)]
-        self._controls = [m.actuator(f"{PREFIX}actuator{n + 1}").id for n in range(JOINTS + 1)]
-        self._tcp = m.site(f"{PREFIX}tcp").id
-        self._dragged = m.body(DRAGGED).id
-        self._of_arm = np.array([m.body(b).name.startswith(PREFIX) for b in range(m.nbody)])
-        self._dof = int(m.joint(DRAGGED).dofadr[0])
-        self._friction = float(m.dof_frictionloss[self._dof])
-        self._share = 0.0  # of the believed motion, gone by now as far as the arm knows
-        self._q = self._near = plan.grasps[0].q_before
-        self._opening: float | None = plan.grasps[0].grasp.opening
+        self._task, self._plan, self._settings, self._kinematics, self._seed = task, plan, settings, kinematics, seed
+        self.arm = SimulatedArm(xml, plan.T_object_base, settings, kinematics, watch)
+        self.believed: BelievedObject
+        """What the arm has learnt of the joint, and where it then believes the part to be."""
 
-    def open(self, believed: BelievedObject) -> ArmResult:
-        """Try the plan's grasps until one holds, follow the motion, release."""
-        self._mujoco.mj_resetData(self.model, self.data)
-        self.data.qpos[self._qpos] = self._q
-        self.data.qpos[self._fingers] = 0.5 * self._plan.grasps[0].grasp.opening
-        ending: Ending = "missed"
-        tried, opened = 0, 0.0
+    def open(self, believed: BelievedObject, state: ObjectState | None = None) -> ArmResult:
+        """Try the plan's grasps until the part is open, was led and lost, or none is left: take, follow, release."""
+        arm, ending, tried, opened = self.arm, "missed", 0, 0.0
+        self.believed = believed
         for planned in self._plan.grasps:
-            grasp = planned.grasp.carried(believed.carried(self._share))
+            if not tried:
+                arm.begin(planned.q_before, planned.grasp.opening, state)
             tried += 1
-            if tried > 1 and not self._move_before(grasp, planned):
-                ending = "arm at its end"
-                continue
-            self._near = planned.q_after(self._share)
-            self._opening = grasp.opening
-            self.model.dof_frictionloss[self._dof] = HELD
-            ending = "missed"
-            if self._take(grasp):
-                self.model.dof_frictionloss[self._dof] = self._friction
-                ending = self._follow(believed, planned)
-            opened = self._moved
-            self._release(grasp)
-            if ending not in ("missed", "came off", "stuck"):
+            arm.hold(True)
+            arm.move_joints(planned.q_before)
+            arm.near, arm.opening = planned.q_along[0], planned.grasp.opening
+            ending: Ending = "missed"
+            gone = 0.0
+            if self._take(planned.grasp):
+                arm.hold(False)
+                ending, gone = self._follow(believed, planned)
+            opened = arm.moved / self._task.span
+            if ending in ("open", "timeout"):
                 break
-        warnings = int(self.data.warning.number.sum())
-        if not np.isfinite(opened) or warnings:
-            raise SimulationError(f"{self._task.object.name}: the simulation diverged ({warnings} warnings of MuJoCo)")
-        return ArmResult(opened, ending, float(self.data.time), tried)
-
-    @property
-    def _moved(self) -> float:
-        return float(self.data.joint(DRAGGED).qpos[0]) / self._task.span
-
-    @property
-    def _hand(self) -> Float[np.ndarray, "4 4"]:
-        """Measured pose of the gripper, object frame."""
-        T = np.eye(4)
-        T[:3, :3] = self.data.site_xmat[self._tcp].reshape(3, 3)
-        T[:3, 3] = self.data.site_xpos[self._tcp]
-        return T
-
-    @property
-    def _width(self) -> float:
-        return float(self.data.qpos[self._fingers].sum())
-
-    @property
-    def _push(self) -> Vector:
-        """Force of the motors at the gripper, object frame (N)."""
-        jacobian, angular = np.zeros((3, self.model.nv)), np.zeros((3, self.model.nv))
-        self._mujoco.mj_jacSite(self.model, self.data, jacobian, angular, self._tcp)
-        both = np.concatenate([jacobian, angular])[:, self._dofs]
-        return np.linalg.lstsq(both.T, self.data.qfrc_actuator[self._dofs], rcond=None)[0][:3]
-
-    @property
-    def _touches(self) -> bool:
-        """Whether any of the arm touches the part."""
-        for i in range(self.data.ncon):
-            bodies = self.model.geom_bodyid[self.data.contact.geom[i]]
-            if self._dragged in bodies and self._of_arm[bodies].any():
-                return True
-        return False
-
-    def _step(self, q: Float[np.ndarray, "7"]) -> None:
-        """One step of control."""
-        self._q = q
-        self.data.ctrl[self._controls[:JOINTS]] = q
-        for _ in range(round(self._settings.timestep_s / self._settings.simulation_s)):
-            force = -2 * GRIP_N
-            if self._opening is not None:
-                force = float(np.clip(4000 * (self._opening - self._width), -2 * GRIP_N, 2 * GRIP_N))
-            self.data.ctrl[self._controls[JOINTS]] = force
-            self._mujoco.mj_step(self.model, self.data)
-        self._mujoco.mj_kinematics(self.model, self.data)
-        self._mujoco.mj_comPos(self.model, self.data)
-        if self._watch is not None:
-            self._watch(self.model, self.data)
-
-    def _wait(self, seconds: float) -> None:
-        for _ in range(round(seconds / self._settings.timestep_s)):
-            self._step(self._q)
-
-    def _move_joints(self, q: Float[np.ndarray, "7"]) -> None:
-        start = self._q
-        count = max(1, int(np.abs(q - start).max() / (1.0 * self._settings.timestep_s)))
-        for share in np.linspace(0, 1, count + 1)[1:]:
-            self._step(start + share * (q - start))
-
-    def _move_before(self, grasp: Grasp, planned: PlannedGrasp) -> bool:
-        """Before another grasp, on the part where it is believed to be by now; whether the arm reaches that."""
-        q = planned.q_before
-        if self._share > 0:
-            before = self._T_base_object @ grasp.T_object_gripper
-            before[:3, 3] -= self._settings.plan.pregrasp * before[:3, 2]
-            reached = self._kinematics.reach(before, planned.q_after(self._share))
-            if not reached.there:
-                return False
-            q = reached.q
-        self._move_joints(q)
-        return True
-
-    def _towards(self, T_object_gripper: Float[np.ndarray, "4 4"]) -> Any:
-        T_base_gripper, dt = self._T_base_object @ T_object_gripper, self._settings.timestep_s
-        reached = self._kinematics.follow(T_base_gripper, self._q, self._near, dt)
-        self._step(reached.q)
-        return reached
+            self._release(planned.grasp)
+            if gone > self._settings.lost_m:
+                break
+        if not np.isfinite(opened) or arm.warnings:
+            raise SimulationError(
+                f"{self._task.object.name}: the simulation diverged ({arm.warnings} warnings of MuJoCo)"
+            )
+        return ArmResult(opened, ending, float(arm.data.time), tried)
 
     def _take(self, grasp: Grasp) -> bool:
         """Close the fingers at the grasp, or a little deeper or less deep; whether something is between them.
 
-        Pads are short: a bar behind them, or before them, is free.
+        Pads are short: a bar behind them, or before them, is free. A push needs something before the fingers only.
         """
         s, met = self._settings, np.inf
         depth = -s.plan.pregrasp
+        if grasp.pushes:
+            return self._advance(grasp, depth, s.push_m)[1]
         for goal in s.deeper:
             if goal >= met:
                 continue
-            self._opening = grasp.opening
+            self.arm.opening = grasp.opening
             if depth > -s.plan.pregrasp:
-                self._wait(0.6)
+                self.arm.wait(0.6)
             depth, meets = self._advance(grasp, depth, goal)
             if meets:
                 met = depth
@@ -288,63 +173,59 @@ class ArmRun:
     def _advance(self, grasp: Grasp, start: float, goal: float) -> tuple[float, bool]:
         """Straight from one depth to another (m, beyond the grasp), or until it meets something: where, and whether."""
         s, T = self._settings, grasp.T_object_gripper.copy()
-        at, meets, step = T[:3, 3].copy(), False, s.approach_m_per_s * s.timestep_s
-        depth = start
-        for depth in np.linspace(start, goal, max(2, 1 + round(abs(goal - start) / step))):
-            T[:3, 3] = at + depth * grasp.approach
-            self._towards(T)
-            meets = bool(depth > -0.5 * s.plan.pregrasp and goal > start and self._push @ grasp.approach > s.contact_n)
-            if meets:
-                break
+        deaf = max(0.0, -0.5 * s.plan.pregrasp - start)
+        depth, meets = self.arm.advance(T, (start, goal), s.approach_m_per_s, deaf)
         if meets:
-            depth = float((self._hand[:3, 3] - at) @ grasp.approach) - 0.003
-            T[:3, 3] = at + depth * grasp.approach
+            depth -= 0.003
+        T[:3, 3] += depth * grasp.approach
         for _ in range(20):
-            self._towards(T)
-        return float(depth), meets
+            self.arm.towards(T)
+        return depth, meets
 
     def _close(self) -> bool:
         """Close the fingers; whether something is between them."""
-        self._opening = None
-        self._wait(0.8)
-        return self._width > 0.0015
+        self.arm.opening = None
+        self.arm.wait(0.8)
+        return self.arm.width > 0.0015
 
-    def _follow(self, believed: BelievedObject, planned: PlannedGrasp) -> Ending:
-        s, T = self._settings, self._hand
-        self._q = self.data.qpos[self._qpos].copy()
-        arc = believed.arc(T[:3, 3])
-        guide = Guide(Plan(arc, s.closed_loop), s, self._seed)
-        length, first = believed.length(T[:3, 3]), self._share
-        goal, lost, away = T.copy(), 0.0, 0.0
+    def _follow(self, believed: BelievedObject, planned: PlannedGrasp) -> tuple[Ending, float]:
+        """Lead the part along its arc until it is open or something ends it: what, and how far it was led (m)."""
+        s, arm, T = self._settings, self.arm, self.arm.hand
+        arm.relax()
+        guide = Guide(Plan(believed.arc(T[:3, 3]), s.closed_loop), s, self._seed)
+        length = believed.length(T[:3, 3])
+        goal, held, lost, away = T.copy(), [T[:3, 3].copy()], 0.0, 0.0
+        lasts = 1.0 if planned.grasp.pushes else 0.3  # what is pushed may go ahead for a while
+        ending: Ending = "timeout"
         for _ in range(round(s.timeout_s / s.timestep_s)):
-            point = self._hand[:3, 3]
-            goal[:3, 3] = guide.target(point)
+            goal[:3, 3] = guide.target(arm.hand[:3, 3])
             goal[:3, :3] = Rotation.from_rotvec(guide.turn).as_matrix() @ T[:3, :3]
-            self._near = planned.q_after(first + guide.length / length)
-            reached = self._towards(goal)
-            if self._moved >= s.open_share:
-                return "open"
-            if self._touches:
-                gone = float(arc.lengths(self._hand[None, :3, 3])[0])
-                lost, self._share = 0.0, float(np.clip(first + gone / length, 0, 1))
+            arm.near = planned.q_after(guide.length / length)
+            reached = arm.towards(goal)
+            if arm.moved / self._task.span >= s.open_share:
+                ending = "open"
+                break
+            if arm.touches:
+                lost = 0.0
+                held.append(arm.hand[:3, 3])
             else:
                 lost += s.timestep_s
             away = away + s.timestep_s if reached.position_m > 0.02 or reached.angle_rad > s.turned_rad else 0.0
-            if lost > 0.3:
-                return "came off"
-            if away > 0.3:
-                return "arm at its end"
-            if float(np.linalg.norm(goal[:3, 3] - self._hand[:3, 3])) > s.lag:
-                return "stuck"
-        return "timeout"
+            behind = float(np.linalg.norm(goal[:3, 3] - arm.hand[:3, 3])) > s.lag
+            if lost > lasts or away > 0.3 or behind:
+                ending = "came off" if lost > lasts else "arm at its end" if away > 0.3 else "stuck"
+                break
+        gone = max(0.0, float(guide.arc.lengths(np.array(held))[-1]))
+        joint, axis, pivot = guide.arc.joint()
+        amount = length * (1.0 if joint == JointType.PRISMATIC else float(np.linalg.norm(guide.arc.curvature)))
+        learnt = replace(believed, joint=joint, axis=axis, pivot=pivot, amount=amount)
+        self.believed = learnt.moved(guide.arc.motion(gone), gone / length)
+        return ending, gone
 
     def _release(self, grasp: Grasp) -> None:
         """Open the fingers and go back the way that the gripper points."""
-        self._opening = grasp.opening
-        self._wait(0.6)
-        T = self._hand
-        inward, start = T[:3, 2].copy(), T[:3, 3].copy()
-        step = 2 * self._settings.approach_m_per_s * self._settings.timestep_s
-        for back in np.arange(0, self._settings.plan.pregrasp, step):
-            T[:3, 3] = start - back * inward
-            self._towards(T)
+        arm = self.arm
+        arm.opening = grasp.opening
+        arm.wait(0.6)
+        back = (0.0, -self._settings.plan.pregrasp)
+        arm.advance(arm.hand, back, 2 * self._settings.approach_m_per_s)

@@ -15,17 +15,19 @@ from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_row
 from partrm.evaluation.tables import Table, with_interval
 from partrm.inference.decode import read_motion, run_network
 from partrm.model.checkpoints import LoadedModel
-from partrm.robotics.arm import FAILURES, ArmResult, ArmSettings, open_with_arm
+from partrm.robotics.arm import FAILURES, ArmResult, open_with_arm
 from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import as_believed, true_object
 from partrm.robotics.manipulation import task_of
 from partrm.robotics.panda import Kinematics
 from partrm.robotics.report import SUCCESS_SHARES, save_rows, success
+from partrm.robotics.simulated_arm import ArmSettings
 
 SCHEMA = "partrm.arm/1"
 
 ARMS = {
     "predicted": "prediction",
+    "untouched": "prediction, nothing touched",
     "true_joint": "predicted surface, true joint",
     "true_object": "true surface, true joint",
 }
@@ -129,13 +131,17 @@ class ArmOperator:
         truth = true_object(task, start, predicted.seen_from, number)
         knowledge = {
             "predicted": predicted,
+            "untouched": predicted,
             "true_joint": replace(
                 predicted, joint=truth.joint, axis=truth.axis, pivot=truth.pivot, amount=truth.amount
             ),
             "true_object": truth,
         }
+        untouched = replace(arm, touch=replace(arm.touch, probes=0))
+        settings = {"untouched": untouched, "true_object": untouched}
         pulls = {
-            name: open_with_arm(task, knowledge[name], arm, self.kinematics, number) for name in self.job.knowledge
+            name: open_with_arm(task, knowledge[name], settings.get(name, arm), self.kinematics, number)
+            for name in self.job.knowledge
         }
         return ArmRow(self.stage.label(number), task.span, pulls)
 

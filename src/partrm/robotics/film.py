@@ -36,6 +36,7 @@ class Film:
         self._middle, self._seen_from = middle, seen_from
         self._size_px, self._every_s, self._distance_m = size_px, every_s, distance_m
         self._renderer: Any = None
+        self._model: Any = None
         self._next_s = 0.0
         self.pictures: list[UInt8[np.ndarray, "h w 3"]] = []
 
@@ -45,10 +46,14 @@ class Film:
         Raises:
             SimulationError: MuJoCo cannot render here.
         """
+        if model is not self._model and self._renderer is not None:  # the same arm at another place
+            self._renderer.close()
+            self._renderer, self._next_s = None, 0.0
         if data.time < self._next_s:
             return
         mujoco = mujoco_package()
         if self._renderer is None:
+            self._model = model
             width, height = self._size_px
             try:
                 self._renderer = mujoco.Renderer(model, height, width)

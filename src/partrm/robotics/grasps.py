@@ -94,11 +94,16 @@ class Grasp:
     T_object_gripper: Float[np.ndarray, "4 4"]
     """Object frame, metres."""
     opening: float
-    """Between the fingers before they close."""
+    """Between the fingers before they close; 0 of a push, which they make closed."""
     overlap: float
     """How deep the part lies between them."""
     score: float
     """The more the better."""
+
+    @property
+    def pushes(self) -> bool:
+        """Whether it is a push with closed fingers."""
+        return self.opening == 0
 
     @property
     def flipped(self) -> "Grasp":
@@ -112,10 +117,6 @@ class Grasp:
         T = self.T_object_gripper.copy()
         T[:3, 3] += along * T[:3, 1]
         return Grasp(T, self.opening, self.overlap, self.score)
-
-    def carried(self, T_object_object: Float[np.ndarray, "4 4"]) -> "Grasp":
-        """The same on the part after a motion of it."""
-        return Grasp(T_object_object @ self.T_object_gripper, self.opening, self.overlap, self.score)
 
     @property
     def approach(self) -> Vector:

@@ -75,6 +75,11 @@ class Guide:
         """How far the part has turned by then, as a rotation vector (rad)."""
         return self._length * np.cross(self._arc.tangent, self._arc.curvature)
 
+    @property
+    def arc(self) -> Arc:
+        """As it is estimated by then."""
+        return self._arc
+
     def target(self, point: Vector) -> Vector:
         """Where it is led next, one timestep on, while it holds ``point``."""
         s = self._settings
