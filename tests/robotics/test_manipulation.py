@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from support.boxes import cabinet
 from support.small_evaluation import cabinet_set, untrained_checkpoint
 
@@ -14,14 +13,12 @@ from partrm.cli import main
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import RowsError, RunOptions
-from partrm.geometry.joints import JointMotion, JointType
 from partrm.robotics import manipulation
 from partrm.robotics.manipulation import (
     GUIDES,
     ManipulationJob,
     ManipulationRow,
     evaluate_manipulation,
-    farther,
     object_of,
     task_of,
 )
@@ -121,16 +118,6 @@ def test_the_command_takes_packed_sets(evalset, options, tmp_path, capsys, monke
     assert main(["eval", *arguments, "--model", options.model, "--device", "cpu", "--out", str(out)]) == 0
     assert "true joint: 1.000 opened to 90%" in capsys.readouterr().out
     assert (out / "manipulation.json").is_file()
-
-
-def test_the_contact_moves_a_joint_along_the_line_of_sight_by_half_of_the_error():
-    axis, pivot = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.3, 0.0, 0.0])
-    joint = JointMotion(JointType.REVOLUTE, axis, pivot, 0.5, 1.0)
-    eye, held = torch.tensor([2.0, 0.0, 0.0]).double(), torch.tensor([0.5, 0.0, 0.0]).double()
-    contact = torch.tensor([0.3, 0.04, 0.0]).double()
-    moved = farther(joint, held, contact, eye)
-    torch.testing.assert_close(moved.pivot, torch.tensor([0.2, 0.0, 0.0]))
-    torch.testing.assert_close(moved.axis, axis)
 
 
 @pytest.mark.parametrize("more", [["--grid"], ["--lpips", "none"], ["--novel-size-px", "64"]])

@@ -1,28 +1,23 @@
 """How far predictions get a robot: every sample's true object, pulled open by guides that know more or less of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
 from partrm.evaluation.results import Identity
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
-from partrm.geometry.framing import Framing, joint_to_object
-from partrm.geometry.gaussians import Gaussians
+from partrm.geometry.framing import joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.inference.decode import read_motion, run_network
-from partrm.inference.trajectory import TrajectoryError, gripper_at
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.inputs import NetworkInput
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
@@ -37,18 +32,10 @@ GUIDES = {
     "true_joint": "true joint",
     "predicted_closed_loop": "predicted joint, closed loop",
     "predicted_joint": "predicted joint",
-    "predicted_by_contact": "predicted joint, its distance mended by the contact",
     "straight_closed_loop": "straight pull along the drag, closed loop",
     "straight_pull": "straight pull along the drag",
 }
 """What leads the cup, and what it is called."""
-
-
-Point = Float[Tensor, "3"]
-
-CONTACT_SHARE = 0.5
-"""Of the distance by which the dragged point was believed too near or too far, so much is taken for the joint's error
-too: the rest is the point's own."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +110,12 @@ class Manipulator:
         output, plan = run_network(self.model.articulated, inputs), self.stage.evalset.plan
         found = []
         for row, number in enumerate(numbers):
-            answer, start = read_motion(output, inputs, row), plan.drag_point[number, :1].double()
-            predicted = joint_to_object(posed.framing[row].to("cpu"), answer[2])
-            nearer = by_contact(answer, inputs, row, posed.framing[row].to("cpu"), start[0])
+            _, _, joint = read_motion(output, inputs, row)
+            predicted = joint_to_object(posed.framing[row].to("cpu"), joint)
+            start = plan.drag_point[number, :1].double()
             chord = (transform_points(posed.T_motion[row].cpu().double(), start) - start)[0].numpy()
             task = task_of(self.stage.evalset, number, self.suction.diagonal_m)
-            plans = plans_of(task, (predicted, nearer), start[0].numpy(), chord, self.suction.diagonal_m)
+            plans = plans_of(task, predicted, start[0].numpy(), chord, self.suction.diagonal_m)
             found.append(PlannedSample(self.stage.label(number), task, plans))
         return found
 
@@ -189,53 +176,14 @@ def object_of(evalset: EvalSet, index: int) -> ArticulatedObject:
     return ArticulatedObject(evalset.object_names[index], evalset.categories[index], tuple(parts), plain)
 
 
-def by_contact(
-    answer: tuple[Gaussians, Bool[Tensor, " n"], JointMotion],
-    inputs: NetworkInput,
-    row: int,
-    framing: Framing,
-    contact: Float[Tensor, "3"],
-) -> JointMotion:
-    """The predicted joint, nearer or farther by :data:`CONTACT_SHARE` of what its dragged point was believed to be.
-
-    Args:
-        answer: Gaussians, which are the part's, and the joint; canonical frame.
-        inputs: what the network saw.
-        row: of the inputs.
-        framing: of the canonical frame.
-        contact: the true place of the dragged point, object frame and units.
-    """
-    camera, joint = inputs.cameras[row][0].to("cpu"), answer[2]
-    try:
-        T = gripper_at(*answer, camera, inputs.drags.start[row, 0].cpu() * camera.width)
-    except TrajectoryError:  # no part is shown whose distance could be wrong
-        return joint_to_object(framing, joint)
-    true = framing.scale * (framing.R_canonical_object.double() @ (contact - framing.target))
-    return joint_to_object(framing, farther(joint, T[:3, 3], true, camera.positions.double()))
-
-
-def farther(joint: JointMotion, held: Point, contact: Point, eye: Point) -> JointMotion:
-    """A joint moved along the line of sight, by :data:`CONTACT_SHARE` of the way from where a point was believed.
-
-    Args:
-        joint: to be moved.
-        held: where the point was believed.
-        contact: where it is.
-        eye: where the camera stands; all in one frame.
-    """
-    sight = torch.nn.functional.normalize(held - eye, dim=0)
-    more = CONTACT_SHARE * ((contact - held) @ sight) * sight
-    return replace(joint, pivot=joint.pivot + more.to(joint.pivot.dtype))
-
-
 def plans_of(
-    task: Task, predicted: tuple[JointMotion, JointMotion], start: np.ndarray, chord: np.ndarray, diagonal_m: float
+    task: Task, predicted: JointMotion, start: np.ndarray, chord: np.ndarray, diagonal_m: float
 ) -> dict[str, Plan]:
     """What each guide plans.
 
     Args:
         task: what is to be opened.
-        predicted: joint, object frame and units; and the same with its distance mended.
+        predicted: joint, object frame and units.
         start: point of the part where the cup sits, object units.
         chord: from there to where the drag ends in space, object units.
         diagonal_m: metres of an object unit.
@@ -243,25 +191,19 @@ def plans_of(
     point = start * diagonal_m
     truth = task.joint_at_source(task.part)
     true = Arc.of_joint(truth.type, np.sign(task.span) * np.array(truth.axis), np.array(truth.pivot), point)
-    arc, nearer = (arc_of(joint, point, diagonal_m) for joint in predicted)
+    axis, pivot = predicted.axis.double().numpy(), predicted.pivot.double().numpy() * diagonal_m
+    sense = 1.0 if predicted.amount >= 0 else -1.0
+    arc = Arc.of_joint(predicted.type, sense * axis / np.linalg.norm(axis), pivot, point)
     straight = Arc(point, chord / np.linalg.norm(chord), np.zeros(3))
     plans = {
         "true_joint": Plan(true),
         "predicted_closed_loop": Plan(arc, closed_loop=True),
         "predicted_joint": Plan(arc),
-        "predicted_by_contact": Plan(nearer),
         "straight_closed_loop": Plan(straight, closed_loop=True),
         "straight_pull": Plan(straight),
     }
     assert set(plans) == set(GUIDES)
     return plans
-
-
-def arc_of(joint: JointMotion, point: np.ndarray, diagonal_m: float) -> Arc:
-    """The way of a point (metres) under a joint (object units) in the sense of its motion."""
-    axis, pivot = joint.axis.double().numpy(), joint.pivot.double().numpy() * diagonal_m
-    sense = 1.0 if joint.amount >= 0 else -1.0
-    return Arc.of_joint(joint.type, sense * axis / np.linalg.norm(axis), pivot, point)
 
 
 def evaluate_manipulation(
