@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -82,12 +83,18 @@ def wait_for(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """Names of sockets have at most 107 characters, which pytest's own folders leave no room for."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(how, tmp_path):
+def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(how, tmp_path, short_folder):
     """multiprocessing keeps a socket there, which the killed process cannot remove."""
-    done, temporary = tmp_path / "done", tmp_path / "tmp"
+    done, temporary = tmp_path / "done", short_folder
     done.mkdir()
-    temporary.mkdir()
 
     def workers():
         return {int(path.name.split("-")[0]) for path in done.iterdir()}
