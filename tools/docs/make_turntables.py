@@ -1,7 +1,4 @@
-"""docs/images/turntables.gif: six predictions turn once about their upright while their joints open and close.
-
-python tools/docs/make_turntables.py
-"""
+"""Make ``docs/images/turntables.gif``, six predictions turned once about: ``python tools/docs/make_turntables.py``."""
 
 import math
 from pathlib import Path
@@ -17,6 +14,8 @@ from partrm import PartRM
 from partrm.assets.orientation import estimate_orientation
 from partrm.geometry.cameras import INPUT_FOVY_RAD, Cameras, canonical_orbit
 from partrm.geometry.transforms import skew
+from partrm.imaging.drawing import to_bytes
+from partrm.metrics.images import composite_on_white
 from partrm.viewer.gallery import load_examples
 
 SHOWN = ("cabinet_photo.jpg", "microwave.png", "drawers.png", "oven.png", "laptop.png", "washing_machine.png")
@@ -46,9 +45,8 @@ def turning(model: PartRM, name: str, frames: int, size_px: int) -> list[np.ndar
     pictures = []
     for index in range(frames):
         opened = 0.5 - 0.5 * math.cos(4 * math.pi * index / frames)
-        image = moved.render(cameras[index : index + 1], opened)[0]
-        rgb = image[:3] * image[3:] + 1 - image[3:]
-        pictures.append((255 * rgb).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        image = moved.render(cameras[index : index + 1], opened)
+        pictures.append(to_bytes(composite_on_white(image)[0]))
     return pictures
 
 

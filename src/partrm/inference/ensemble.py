@@ -250,7 +250,8 @@ def consult(
     """Ask about several samples [b = 1] in one batch, then all their other questions in one batch.
 
     The other questions show the network the given view alone, which tells the joint as well and costs a quarter. Where
-    :func:`leading` answers find another joint than the one as given, the first of them is asked again in full.
+    :func:`leading` answers find another joint than the one as given, the first of them is asked again in full, and
+    counts twice if it finds it again.
 
     Args:
         network: the weights.
@@ -312,10 +313,16 @@ def leading(joints: Sequence[JointMotion]) -> int:
     return support.index(max(support))
 
 
+def agreeing(joints: Sequence[JointMotion]) -> tuple[int, list[int]]:
+    """The number of the :func:`leading` joint, and those of all that do not differ from it, its own among them."""
+    lead = leading(joints)
+    return lead, [n for n, joint in enumerate(joints) if n == lead or not differ(joint, joints[lead])]
+
+
 def mean_joint(joints: Sequence[JointMotion]) -> JointMotion:
     """The leading joint, with axis, pivot and amount the means of those that do not differ from it."""
-    lead = joints[leading(joints)]
-    alike = [joint for joint in joints if joint is lead or not differ(joint, lead)]
+    number, alike = agreeing(joints)
+    lead, alike = joints[number], [joints[n] for n in alike]
     votes = torch.tensor([max(joint.confidence, LEAST_VOTE) for joint in alike])
     votes = votes / votes.sum()
     axes = torch.stack([normalize(joint.axis, dim=0) for joint in alike])
@@ -370,14 +377,13 @@ def _with_mean_joint(best: Answer, rest: Sequence[Answer]) -> tuple[Answer, ...]
 def _mean_probability(c: Consultation) -> Float[Tensor, "side side"]:
     """Where the first view shows the part, by the answers that find the leading one's joint, and the claim."""
     answers = [c.best, *c.rest]
-    lead = answers[leading([answer.joint for answer in answers])]
-    agreeing = [answer for answer in answers if answer is lead or not differ(answer.joint, lead.joint)]
-    mean = torch.stack([answer.probability for answer in agreeing]).mean(0)
-    return mean if c.claim is None else c.claim.heard(mean, lead.joint)
+    lead, numbers = agreeing([answer.joint for answer in answers])
+    mean = torch.stack([answers[number].probability for number in numbers]).mean(0)
+    return mean if c.claim is None else c.claim.heard(mean, answers[lead].joint)
 
 
 CHANCE = (-3.19, 0.89, 1.14)
-"""Of a logistic function: constant, logit of the surest answer's confidence, each other answer that finds its joint.
+"""Of a logistic function: constant, logit of the leading answer's confidence, each other answer that finds its joint.
 Fitted on pictures like photographs (docs/photos.md)."""
 
 
@@ -387,7 +393,7 @@ def chance_right(answers: Sequence[Answer]) -> float | None:
     Right is the type, the axis within 15 degrees and a hinge within a tenth of what the image shows.
 
     Args:
-        answers: the surest first, as :func:`conclude` gives them.
+        answers: as :func:`conclude` gives them, the one with the joint of all first.
 
     Returns:
         None where not all questions were asked.

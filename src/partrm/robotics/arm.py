@@ -122,7 +122,8 @@ class ArmRun:
 
     def open(self, believed: BelievedObject, state: ObjectState | None = None) -> ArmResult:
         """Try the plan's grasps until the part is open, was led and lost, or none is left: take, follow, release."""
-        arm, ending, tried, opened = self.arm, "missed", 0, 0.0
+        arm, tried, opened = self.arm, 0, 0.0
+        ending: Ending = "missed"
         self.believed = believed
         for planned in self._plan.grasps:
             if not tried:
@@ -131,8 +132,7 @@ class ArmRun:
             arm.hold(True)
             arm.move_joints(planned.q_before)
             arm.near, arm.opening = planned.q_along[0], planned.grasp.opening
-            ending: Ending = "missed"
-            gone = 0.0
+            ending, gone = "missed", 0.0
             if self._take(planned.grasp):
                 arm.hold(False)
                 ending, gone = self._follow(believed, planned)
