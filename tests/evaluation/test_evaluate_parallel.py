@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import subprocess
 import time
 from importlib import resources
+from pathlib import Path
 
 import jsonschema
 import psutil
@@ -16,6 +18,7 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 import partrm
 from partrm.cli import main
+from partrm.errors import PartRMError
 from partrm.evaluation import report
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.mesh_samples import EvalSet
@@ -107,6 +110,27 @@ def test_a_worker_that_dies_is_told(evalset, checkpoint):
     deadly = DeadlySet(**{field.name: getattr(evalset, field.name) for field in dataclasses.fields(evalset)})
     with pytest.raises(WorkerError, match="a worker died"):
         evaluate_on_workers(Job(deadly, str(checkpoint), SETTINGS, None), 1, lambda row: None)
+
+
+class TellingSet(EvalSet):
+    """A set whose opening fails with the named semaphores that its process has and the one above it has not."""
+
+    def open(self, device):
+        def named(process):
+            lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+            return {line.split()[4] for line in lines if "/dev/shm/sem." in line}  # inodes: one may have two names
+
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        raise PartRMError(f"of its own: {sorted(named('self') - named(parent.pid))}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="what a process has open is in /proc on Linux alone")
+def test_a_worker_has_nothing_that_its_death_leaves_behind(evalset, checkpoint):
+    """Python's tracker of resources would say two lines of each semaphore after the one line of the command."""
+    telling = TellingSet(**{field.name: getattr(evalset, field.name) for field in dataclasses.fields(evalset)})
+    with pytest.raises(WorkerError, match=r"of its own: \[\]"):
+        evaluate_on_workers(Job(telling, str(checkpoint), SETTINGS, None), 1, lambda row: None)
 
 
 def test_two_ranks_gather_every_row(evalset, checkpoint, alone, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from partrm.datasets.executors import NOT_STARTED, end_with_parent, worker_context
+from partrm.datasets.executors import NOT_STARTED, end_with_parent, why_not_started, worker_context
 from partrm.errors import PartRMError
 from partrm.evaluation.results import Row
 from partrm.evaluation.runner import AnyRow, Scorer, add_rows, batches, check_complete, sample_count
@@ -97,7 +97,8 @@ def _given_out(pool: ProcessPoolExecutor, todo: Sequence[Sequence[int]]) -> Iter
     try:
         return pool.map(_score, todo)
     except NOT_STARTED as error:
-        raise WorkerError("workers cannot be started (out of memory?): run again, with fewer --workers") from error
+        message = f"workers cannot be started ({why_not_started(error)}): run again, with fewer --workers"
+        raise WorkerError(message) from error
 
 
 _JOBS: list[AnyJob] = []
@@ -105,11 +106,8 @@ _JOBS: list[AnyJob] = []
 
 
 def _start_worker(job: AnyJob, threads: int) -> None:
-    import numba
-
     end_with_parent()
     torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore[reportAttributeAccessIssue]
     _JOBS.append(job)
 
 
