@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 import pytest
 from support.boxes import cabinet
 from support.jobs import tree
+from support.ranks import begun
 from support.tasks import dying, fail_beside_a_writer, failing, process_of
 
+from partrm.datasets import executors
 from partrm.datasets.build import build
-from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks
+from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks, worker_context
 from partrm.datasets.object_writer import BuildConfig
 from partrm.objects.partnet import save_partnet
 
@@ -113,6 +116,36 @@ def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(
     assert list(temporary.iterdir()) == []
 
 
+def bind_a_socket(folder: str, answer: str) -> None:
+    """Have multiprocessing name a socket where ``folder`` is that of temporary files; writes where it lies."""
+    tempfile.tempdir = folder
+    worker_context("support.tasks")
+    with Listener(family="AF_UNIX") as listener:
+        Path(answer).write_text(f"{listener.address} {tempfile.gettempdir()}")
+
+
+@pytest.mark.parametrize("letters", [10, 100])
+def test_sockets_go_elsewhere_where_the_temporary_folder_has_too_long_a_name(letters, short_folder, tmp_path):
+    """A name of a socket has at most 107 bytes; the temporary files stay where they were."""
+    (folder := short_folder / ("x" * letters)).mkdir()
+    begun(bind_a_socket, str(folder), str(tmp_path / "answer")).join()
+    address, temporary = (tmp_path / "answer").read_text().split()
+    assert address.startswith(f"{folder}/") == (letters == 10)
+    assert temporary == str(folder)
+
+
+def test_without_any_folder_for_sockets_the_cause_is_told(short_folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder / ("x" * 100)))
+    monkeypatch.setattr(executors, "SHORT_FOLDERS", (str(short_folder / "nothing"),))
+    with pytest.raises(ExecutorError, match=r"TMPDIR=.*xxx leaves no room for their names: .* at most 71 bytes"):
+        worker_context("support.tasks")
+    monkeypatch.setattr(executors, "SHORT_FOLDERS", (str(short_folder),))
+    monkeypatch.setattr(executors, "get_temp_dir", lambda: failing("", ""))
+    with pytest.raises(ExecutorError, match=r"workers cannot keep sockets in .* \(No space left on device\)"):
+        worker_context("support.tasks")
+    assert tempfile.tempdir == str(short_folder / ("x" * 100))
+
+
 def test_workers_are_started_anew_where_the_process_that_forks_them_has_died(tmp_path, monkeypatch):
     started = ProcessPoolExecutor.submit
     deaths = iter([EOFError("unexpected EOF")])
@@ -146,6 +179,17 @@ def test_an_address_without_a_cluster_is_named_at_once():
     pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
     with pytest.raises(ExecutorError, match=r"no Ray cluster at 127\.0\.0\.1:9"):
         list(run_tasks(failing, ["a"], Workers("ray", ray_address="127.0.0.1:9")))
+
+
+def test_a_folder_too_long_for_sockets_of_ray_is_named(monkeypatch):
+    ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
+
+    def init(**_):
+        raise OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /xxx")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ExecutorError, match=r"107 bytes: /xxx\); set RAY_TMPDIR"):
+        list(run_tasks(failing, ["a"], Workers("ray")))
 
 
 @pytest.mark.gpu

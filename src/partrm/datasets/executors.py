@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
 from multiprocessing.context import BaseContext
+from multiprocessing.util import get_temp_dir
 from types import FrameType
 from typing import Any, Generic, Literal, TypeVar
 
@@ -171,16 +173,62 @@ def worker_context(module: str) -> BaseContext:
 
     Args:
         module: of the work; what counts is the first one that a process asks for.
+
+    Raises:
+        ExecutorError: there is no folder for the sockets of these processes.
     """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload([forkserver.__name__, "torch", module])
+    _choose_folder_of_sockets()
     return context
+
+
+SOCKET_NAME_BYTES = 103
+"""Most bytes of the name of a Unix socket; Linux takes four more."""
+
+SOCKET_BELOW = "/pymp-12345678/listener-12345678"
+"""Where multiprocessing puts a socket below the folder of temporary files."""
+
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where sockets go instead if the name of that folder leaves them too little room."""
+
+
+def _choose_folder_of_sockets() -> None:
+    """Let multiprocessing keep its sockets elsewhere if the folder of temporary files has too long a name.
+
+    Raises:
+        ExecutorError: there is no folder for them.
+    """
+    try:
+        usual = tempfile.gettempdir()
+    except OSError as error:
+        raise ExecutorError(f"workers need a folder for temporary files ({error.strerror})") from error
+    room = SOCKET_NAME_BYTES - len(SOCKET_BELOW)
+    if len(os.fsencode(usual)) <= room:
+        return
+    short = next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)
+    if short is None:
+        message = f"workers keep sockets among the temporary files, and TMPDIR={usual} leaves no room for their names"
+        raise ExecutorError(f"{message}: give a folder whose name has at most {room} bytes")
+    try:
+        tempfile.tempdir = short
+        get_temp_dir()  # what it says once is kept for the whole process
+    except OSError as error:
+        raise ExecutorError(f"workers cannot keep sockets in {short} ({error.strerror})") from error
+    finally:
+        tempfile.tempdir = usual
 
 
 NOT_STARTED = (EOFError, OSError, BrokenProcessPool)
 """What giving work to a process raises where it, or the one that forks it, has just died; the next is a new one."""
+
+
+def why_not_started(error: BaseException) -> str:
+    """The cause of an error of :data:`NOT_STARTED`, in a few words."""
+    words = error.strerror or str(error) if isinstance(error, OSError) else ""
+    return words or "the process that forks them died"
 
 
 class _SoleWorker(Generic[Made]):
@@ -209,8 +257,8 @@ class _SoleWorker(Generic[Made]):
         try:
             return self._pool.submit(_do, work, task, self._device)
         except NOT_STARTED as error:
-            reason = getattr(error, "strerror", None) or "the process that forks them died"
-            raise ExecutorError(f"workers cannot be started ({reason}); run again, with fewer workers") from error
+            message = f"workers cannot be started ({why_not_started(error)}); run again, with fewer workers"
+            raise ExecutorError(message) from error
 
 
 def _start_worker(device: str) -> None:
@@ -267,9 +315,10 @@ def on_ray(workers: Workers) -> Iterator[Any]:
     if ours:
         try:
             ray.init(address=workers.ray_address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = workers.ray_address or "this machine"
-            raise ExecutorError(f"no Ray cluster at {where} ({' '.join(str(error).split())[:200]})") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            where, words = workers.ray_address or "this machine", " ".join(str(error).split())
+            advice = "; set RAY_TMPDIR to a folder with a shorter name" if "AF_UNIX path" in words else ""
+            raise ExecutorError(f"no Ray cluster at {where} ({words[:200]}){advice}") from error
     try:
         yield ray
     finally:
