@@ -13,8 +13,10 @@ import trimesh
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from partrm.cli import main
+from partrm.datasets.partdrag4d import load_rgba
 from partrm.imaging.formats import IMAGE_FORMATS, open_image, postscript_disabled
 from partrm.objects.articulated_object import ObjectError
+from partrm.objects.mtl_format import read_image
 from partrm.objects.urdf import load_urdf
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\nshowpage\n"
@@ -56,6 +58,15 @@ def test_predict(gs_started, tmp_path, capsys):
     assert code == 1
     assert "photo.png" in capsys.readouterr().err
     assert not gs_started.exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "ppm"])
+def test_grey_of_16_bits_is_scaled_wherever_images_of_8_are_needed(suffix, tmp_path):
+    """Textures and the images of data sets; Pillow cuts it off at 255."""
+    grey = np.arange(64 * 32, dtype=np.uint16).reshape(32, 64) * 32
+    Image.fromarray(grey).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_allclose(read_image(tmp_path / f"a.{suffix}")[..., 0], grey / 257, atol=0.51)
+    np.testing.assert_allclose(load_rgba(tmp_path / f"a.{suffix}")[0] * 255, grey / 257, atol=0.51)
 
 
 def test_texture_of_an_mtl(gs_started, tmp_path):

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, MASK_BOX_FILL, Cameras, orbit_poses
 from partrm.imaging.cutout import ImageError, cut_out
+from partrm.imaging.decoding import decode
 from partrm.imaging.images import (
     CANONICAL_BOX_DIAGONAL,
     crop_square,
@@ -120,6 +121,30 @@ def test_exif_orientation_is_applied(tmp_path):
     loaded = load_image(tmp_path / "a.png")
     assert loaded.shape == upright.shape
     assert (loaded[3] - upright[3]).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+def test_exif_orientation_is_applied_to_tiff_files_too(orientation, mode, tmp_path):
+    """Pillow would map some of them into memory with their sides exchanged."""
+    rows = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    picture, exif = Image.fromarray(rows).convert(mode), Image.Exif()
+    exif[0x0112] = orientation
+    for suffix in ("png", "tif"):
+        picture.save(tmp_path / f"a.{suffix}", exif=exif)
+    expected, found = (decode(tmp_path / f"a.{suffix}") for suffix in ("png", "tif"))
+    assert (found.width, found.height) == (expected.width, expected.height)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+
+
+def test_a_tiff_file_that_is_cut_short_is_refused_silently(tmp_path, recwarn):
+    Image.new("RGB", (64, 48), (200, 20, 20)).save(tmp_path / "a.tif", compression="jpeg")
+    content = (tmp_path / "a.tif").read_bytes()
+    for tenth in range(1, 10):
+        (tmp_path / "a.tif").write_bytes(content[: len(content) * tenth // 10])
+        with pytest.raises(ImageError, match=r"a\.tif"):
+            decode(tmp_path / "a.tif")
+    assert [str(w.message) for w in recwarn] == []
 
 
 def test_a_phones_photo_with_a_second_picture_behind_it_is_taken(tmp_path):

@@ -162,6 +162,14 @@ def test_exif_tells_the_focal_length(tags, expected, tmp_path):
     assert found == (None if expected is None else pytest.approx(expected, rel=1e-3))
 
 
+@pytest.mark.parametrize("film_mm", [1, 65535])
+def test_a_lens_that_cannot_be_is_taken_for_unknown(film_mm, tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = film_mm
+    Image.fromarray(kitchen()[0]).save(tmp_path / "a.jpg", exif=exif)
+    assert decode(tmp_path / "a.jpg").fovy_rad is None
+
+
 def test_the_guided_filter_follows_the_guide():
     rng = np.random.default_rng(0)
     guide = np.repeat((np.arange(60) >= 31).astype(np.float32)[None], 40, 0)

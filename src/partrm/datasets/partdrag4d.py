@@ -23,7 +23,7 @@ from partrm.errors import PartRMError
 from partrm.files import read_array, read_bytes, read_json, read_text
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
 from partrm.geometry.ply import PlyError, ply_content, read_vertices
-from partrm.imaging.formats import IMAGE_ERRORS, open_image
+from partrm.imaging.formats import IMAGE_ERRORS, in_8_bits, open_image
 
 RENDERS = "render_PartDrag4D"
 PROCESSED = "processed_data_partdrag4d"
@@ -127,7 +127,7 @@ def load_rgba(path: Path) -> Float[Tensor, "4 h w"]:
         with open_image(BytesIO(read_bytes(path, MAX_IMAGE_BYTES))) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise DatasetError(f"{path}: {image.width}x{image.height} pixels are too many")
-            pixels = np.asarray(image.convert("RGBA"))
+            pixels = np.asarray(in_8_bits(image).convert("RGBA"))
     except DatasetError:
         raise
     except UnidentifiedImageError as error:

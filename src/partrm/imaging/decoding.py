@@ -28,6 +28,9 @@ MIN_SIDE_PX = 16
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded."""
 
+FOVY_DEG = 3.0, 140.0
+"""Least and greatest vertical field of view of a photograph; cameras write other ones for an unknown lens."""
+
 FILM_DIAGONAL_MM = math.hypot(36, 24)
 """What a focal length in 35 mm terms refers to (CIPA DCG-001)."""
 
@@ -56,8 +59,10 @@ class DecodedImage:
 
     @property
     def fovy_rad(self) -> float | None:
-        """Vertical field of view, where the file tells the lens."""
-        return None if self.focal_px is None else 2 * math.atan(self.height / 2 / self.focal_px)
+        """Vertical field of view, where the file tells a lens that can be (:data:`FOVY_DEG`)."""
+        fovy_rad = None if self.focal_px is None else 2 * math.atan(self.height / 2 / self.focal_px)
+        least, most = FOVY_DEG
+        return fovy_rad if fovy_rad is not None and least <= math.degrees(fovy_rad) <= most else None
 
 
 def decode(image: ImageInput, name: str = "the image", max_side_px: int | None = None) -> DecodedImage:
@@ -103,9 +108,8 @@ def _decode_file(path: Path, max_side_px: int | None) -> DecodedImage:
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         raise ImageError(f"{path}: HEIC and AVIF photographs are not read, save it as JPEG or PNG")
     with _told_as_image_errors(str(path)), warnings.catch_warnings():
-        # The limit below is ours, lower than the one that Pillow warns about.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        warnings.filterwarnings("ignore", "Corrupt EXIF data")  # its orientation is then taken as upright
+        # What Pillow warns about is checked below, raised, or of no weight: damaged EXIF data mean upright.
+        warnings.simplefilter("ignore")
         with open_image(path) as image:
             _check_header(str(path), image)
             return _decode_picture(str(path), image, max_side_px)

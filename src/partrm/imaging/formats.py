@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 # Where no program has set logging up, Pillow's remarks on damaged files would be printed beside our one line.
@@ -39,12 +40,21 @@ def open_image(file: Path | BytesIO) -> Image.Image:
     if image.format == "TIFF":
         if image.width * image.height > MAX_TIFF_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+        image.filename = ""  # else Pillow maps the file into memory, and takes lying pixels for standing ones
         with _quiet_stderr():
             image.load()
     return image
 
 
 MAX_TIFF_PIXELS = 2**26
+
+
+def in_8_bits(image: Image.Image) -> Image.Image:
+    """An image, grey of 16 bits reduced to 8, which Pillow's ``convert`` cuts off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    grey = np.asarray(image, dtype=np.float32).clip(0, 65535)
+    return Image.fromarray((grey / 257).round().astype(np.uint8))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from partrm.geometry.cameras import Cameras, canonical_orbit, canonical_pose, ca
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.framing import Framing, first_crops, framing_of_crops, nominal_crops
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.decoding import ImageInput
+from partrm.imaging.decoding import FOVY_DEG, ImageInput
 from partrm.imaging.images import (
     FramedImage,
     as_rgba,
@@ -198,8 +198,9 @@ def check_fovy(fovy_deg: float | None) -> None:
     Raises:
         ImageError: outside of 3 to 140 degrees.
     """
-    if fovy_deg is not None and not 3 <= fovy_deg <= 140:
-        raise ImageError(f"a vertical field of view of {fovy_deg:g} degrees: give 3 to 140")
+    least, most = FOVY_DEG
+    if fovy_deg is not None and not least <= fovy_deg <= most:
+        raise ImageError(f"a vertical field of view of {fovy_deg:g} degrees: give {least:g} to {most:g}")
 
 
 def _refuse_photo_options(what: str, cutout: CutoutRequest, fovy_deg: float | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from partrm.imaging.formats import IMAGE_FORMATS, postscript_disabled
+from partrm.imaging.formats import IMAGE_FORMATS, in_8_bits, postscript_disabled
 from partrm.objects.articulated_object import Joint, ObjectError, PackageMissingError, Part, distinct_name
 from partrm.objects.materials import Material, Role
 from partrm.objects.mtl_format import GREY, OPAQUE, read_image
@@ -256,7 +256,7 @@ def _trimesh_material(visual: Any, file: Path) -> Material | None:
         factor = [255, 255, 255, 255] if image is not None else [int(255 * c) for c in GREY.color] + [255]
     scale = 255.0 if np.asarray(factor).dtype.kind in "iu" else 1.0
     rgba = np.clip(np.asarray(factor, np.float64) / scale, 0, 1).tolist()
-    texture = None if image is None else np.asarray(image.convert("RGB")).copy()
+    texture = None if image is None else np.asarray(in_8_bits(image).convert("RGB")).copy()
     role = Role.GLASS if len(rgba) > 3 and rgba[3] < OPAQUE else Role.BODY
     return Material(getattr(material, "name", None) or "material", (rgba[0], rgba[1], rgba[2]), role, texture=texture)
 

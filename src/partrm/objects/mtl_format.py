@@ -39,12 +39,12 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """
     from PIL import UnidentifiedImageError
 
-    from partrm.imaging.formats import IMAGE_ERRORS, IMAGE_FORMATS, open_image
+    from partrm.imaging.formats import IMAGE_ERRORS, IMAGE_FORMATS, in_8_bits, open_image
 
     content = read_named(path, MAX_TEXTURE_BYTES, "texture")
     try:
         with open_image(BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB")).copy()
+            return np.asarray(in_8_bits(image).convert("RGB")).copy()
     except UnidentifiedImageError as error:
         message = f"{path}: the texture cannot be read: no image of the formats {', '.join(IMAGE_FORMATS)}"
         raise ObjectError(message) from error

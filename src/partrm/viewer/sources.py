@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from partrm.errors import PartRMError, PartRMWarning
@@ -22,6 +22,7 @@ from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.imaging.cutout import ImageError, NoObjectError
 from partrm.imaging.decoding import MAX_PIXELS, decode
+from partrm.imaging.formats import IMAGE_ERRORS
 from partrm.imaging.grabcut import Box, Stroke
 from partrm.imaging.images import FramedImage, crop_square, load_image
 from partrm.imaging.photos import WORK_SIDE_PX, CutoutRequest, open_photo
@@ -283,11 +284,11 @@ def open_upload(name: str, content: bytes, folder: Path, size_px: int) -> Opened
         raise ViewError(f"the file is larger than {MAX_UPLOAD_BYTES // 10**6} MB")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=list(UPLOAD_FORMATS)) as image:
                 kind = "JPEG" if image.format == "MPO" else str(image.format)  # a phone's JPEG with a second picture
                 suffix, (width, height) = UPLOAD_FORMATS[kind], image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*IMAGE_ERRORS, EOFError) as error:
         raise ViewError(f"not an image that can be read here; give one of {', '.join(UPLOAD_FORMATS)}") from error
     most = MAX_PIXELS if kind == "JPEG" else MAX_UPLOAD_PIXELS
     if width * height > most:
