@@ -270,3 +270,93 @@ def test_our_comment_is_checked_when_it_is_read(tmp_path, key, value):
     path.write_text(f"newmtl a\n# partrm {json.dumps(COMMENT | {key: value})}\n")
     with pytest.raises(ObjectError, match="line 2 is malformed"):
         load_mtl(path)
+
+
+COLLADA = """<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+<asset><unit meter="1"/><up_axis>Z_UP</up_axis></asset><library_geometries><geometry id="g"><mesh><source id="p">
+<float_array id="a" count="12">{points}</float_array><technique_common><accessor source="#a" count="4" stride="3">
+<param name="X" type="float"/><param name="Y" type="float"/><param name="Z" type="float"/></accessor></technique_common>
+</source><vertices id="v"><input semantic="POSITION" source="#p"/></vertices><triangles count="2">
+<input semantic="VERTEX" source="#v" offset="0"/><p>{faces}</p></triangles></mesh></geometry></library_geometries>
+<library_nodes>{nodes}</library_nodes><library_visual_scenes><visual_scene id="s">{scene}</visual_scene>
+</library_visual_scenes><scene><instance_visual_scene url="#s"/></scene></COLLADA>"""
+POINTS, TRIANGLES = "0 0 0 1 0 0 0 1 0 0 0 1", "0 1 2 0 1 3"
+LEAF = '<node id="n0"><instance_geometry url="#g"/></node>'
+DOUBLING = LEAF + "".join(f'<node id="n{n + 1}">' + f'<instance_node url="#n{n}"/>' * 2 + "</node>" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"points": POINTS.replace("1", "NaN", 1)}, "not finite"),
+        ({"faces": TRIANGLES.replace("3", "-1")}, "a vertex that does not exist"),
+        ({"nodes": DOUBLING, "scene": '<node><instance_node url="#n40"/></node>'}, "written out, are larger than 512"),
+        ({"nodes": '<node id="n"><instance_node url="#n"/></node>', "scene": '<node><instance_node url="#n"/></node>'},
+         "within themselves"),
+        ({"scene": "<node>" * 2000 + LEAF + "</node>" * 2000}, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_collada_is_what_it_says_or_refused(changed, words, tmp_path):
+    """pycollada takes NaN for zero and counts -1 from the end; instances of instances double without bound."""
+    pytest.importorskip("collada")
+    content = COLLADA.format(**{"points": POINTS, "faces": TRIANGLES, "nodes": "", "scene": LEAF} | changed)
+    (tmp_path / "m.dae").write_text(content)
+    path = saved(tmp_path, robot(mesh("m.dae")))
+    if words is None:
+        assert load_urdf(path).movable
+    else:
+        with pytest.raises(ObjectError, match=words):
+            load_urdf(path)
+
+
+def test_gltf_that_trimesh_would_misread_is_refused(tmp_path):
+    """It takes packed points for zeros, base values for sparse ones, and integers for the fractions they mean."""
+    trimesh = pytest.importorskip("trimesh")
+    path = saved(tmp_path, robot(mesh("m.gltf")))
+    for name, content in trimesh.Scene(trimesh.creation.box()).export(file_type="gltf").items():
+        (tmp_path / name.replace("model", "m")).write_bytes(content)
+    text = (tmp_path / "m.gltf").read_text()
+
+    def refused(change, words):
+        document = json.loads(text)
+        points = document["accessors"][document["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
+        change(document, points)
+        (tmp_path / "m.gltf").write_text(json.dumps(document))
+        with pytest.raises(ObjectError, match=words):
+            load_urdf(path)
+
+    draco = "KHR_draco_mesh_compression"
+    refused(lambda document, points: document.update(extensionsRequired=[draco]), f"packed by {draco}")
+    refused(lambda document, points: points.update(sparse={"count": 1}), "sparse")
+    refused(lambda document, points: points.update(componentType=5122, normalized=True), "quantized")
+
+
+def test_a_mesh_that_many_nodes_name_is_counted_as_often(tmp_path, monkeypatch):
+    trimesh = pytest.importorskip("trimesh")
+    scene = trimesh.Scene()
+    for number in range(9):
+        scene.add_geometry(trimesh.creation.box(), geom_name=None if number else "box", node_name=f"n{number}")
+    (tmp_path / "m.glb").write_bytes(scene.export(file_type="glb"))
+    path = saved(tmp_path, robot(mesh("m.glb")))
+    assert load_urdf(path).movable
+    monkeypatch.setattr("partrm.objects._description_meshes.MAX_FACES", 100)
+    monkeypatch.setattr(trimesh.Scene, "dump", None)  # which would copy them all
+    with pytest.raises(ObjectError, match="more than 100 faces"):
+        load_urdf(path)
+
+
+def test_an_obj_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "m.obj").write_text(CUBE, encoding="utf-8-sig")
+    assert len(load_obj(tmp_path / "m.obj", {}).vertices) == 8
+
+
+def test_huge_numbers_are_told_in_one_line(tmp_path, recwarn):
+    for text in (
+        robot('<geometry><sphere radius="1e308"/></geometry>'),
+        robot('<geometry><box size="1 1e200 1"/></geometry>'),
+    ):
+        with pytest.raises(ObjectError, match="larger than 1e"):
+            load_urdf(saved(tmp_path, text))
+    assert load_urdf(saved(tmp_path, robot().replace('axis xyz="0 0 1"', 'axis xyz="0 0 1e300"'))).movable
+    assert [str(w.message) for w in recwarn] == []

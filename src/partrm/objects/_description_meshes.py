@@ -16,10 +16,24 @@ import numpy as np
 from jaxtyping import Float
 
 from partrm.imaging.formats import IMAGE_FORMATS, in_8_bits, postscript_disabled
-from partrm.objects.articulated_object import Joint, ObjectError, PackageMissingError, Part, distinct_name
+from partrm.objects.articulated_object import (
+    MAX_EXTENT,
+    Joint,
+    ObjectError,
+    PackageMissingError,
+    Part,
+    distinct_name,
+)
 from partrm.objects.materials import Material, Role
 from partrm.objects.mtl_format import GREY, OPAQUE, read_image
-from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named, refuse_entities
+from partrm.objects.named_files import (
+    MAX_MESH_BYTES,
+    NamedFiles,
+    read_named,
+    refuse_entities,
+    refuse_misread_collada,
+    refuse_misread_gltf,
+)
 from partrm.objects.obj_format import MAX_FACES, Libraries, load_obj
 from partrm.objects.primitives import box_uv, solid_box, solid_capsule, solid_cylinder, solid_ellipsoid
 from partrm.objects.surface import Surface
@@ -99,6 +113,8 @@ def _require_sizes(what: str, sizes: list[float], count: int, path: Path) -> lis
     if len(sizes) != count or not all(0 < size < math.inf for size in sizes):
         listed = " ".join(f"{size:g}" for size in sizes)
         raise ObjectError(f"{path}: a {what} of size {listed}; it needs {count} finite, above zero")
+    if max(sizes) >= MAX_EXTENT:
+        raise ObjectError(f"{path}: a {what} is larger than {MAX_EXTENT:g}")
     return sizes
 
 
@@ -179,6 +195,9 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
     _refuse_huge(file, content)
     if kind == "dae":
         refuse_entities(content, file)
+        refuse_misread_collada(file, content)
+    elif kind in ("gltf", "glb"):
+        refuse_misread_gltf(file, content)
     try:
         trimesh = importlib.import_module("trimesh")
     except ImportError as error:
@@ -188,10 +207,11 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
     try:
         with postscript_disabled(), quiet_libraries():
             scene = trimesh.load_scene(BytesIO(content), file_type=kind, resolver=resolver, process=False)
+            _refuse_many_copies(file, scene)
             found = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
     except ImportError as error:
         raise PackageMissingError(f"{file}: trimesh lacks a package for such meshes ({error}); install it") from error
-    except MemoryError:
+    except (MemoryError, ObjectError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -203,6 +223,13 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
     for name in resolver.missing:
         files.note(f"{file.name}: {files.missing('texture', name, file.parent)}; left plain")
     return _joined(found, file)
+
+
+def _refuse_many_copies(file: Path, scene: Any) -> None:
+    """Refuse a scene whose meshes would fill the memory once they stand wherever a node names them."""
+    copies = {name: len(nodes) for name, nodes in scene.graph.geometry_nodes.items()}
+    if sum(len(getattr(scene.geometry[name], "faces", ())) * count for name, count in copies.items()) > MAX_FACES:
+        raise ObjectError(f"{file}: more than {MAX_FACES} faces; simplify the mesh first")
 
 
 def _joined(found: list[Any], file: Path) -> Surface:

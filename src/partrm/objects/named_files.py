@@ -1,12 +1,15 @@
 """Files that the description of an object names: where they are looked for, and which ones may be read.
 
 An archive from the internet may name any file of this machine. Only regular files of bounded size are read, below the
-object's own folder or one that the user names; what is not there, or is there under another name, is noted.
+object's own folder or one that the user names; what is not there, or is there under another name, is noted. What
+libraries would read as something else than it says is refused.
 """
 
+import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -183,3 +186,90 @@ def refuse_entities(content: bytes, path: Path) -> None:
     for encoding in ("ascii", "utf-16-le", "utf-16-be"):
         if "<!ENTITY".encode(encoding) in content:
             raise ObjectError(f"{path}: declares XML entities, which are not read; write them out")
+
+
+PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
+"""Extensions of glTF without which trimesh reads a mesh's points as zeros."""
+
+NODE_BYTES = 2**14
+"""What an instance in a COLLADA scene counts beside the text of its geometry."""
+
+
+def refuse_misread_gltf(file: Path, content: bytes) -> None:
+    """Refuse geometry that trimesh would take for another: packed, sparse, or of integers that mean fractions.
+
+    Raises:
+        ObjectError: it is.
+    """
+    try:
+        # A glb file has 20 bytes before its JSON, which its second and third number bound.
+        text = content[20 : 20 + int.from_bytes(content[12:16], "little")] if content[:4] == b"glTF" else content
+        document = json.loads(text)
+        required = document.get("extensionsRequired", [])
+        primitives = [primitive for mesh in document.get("meshes", []) for primitive in mesh["primitives"]]
+        points = [document["accessors"][p["attributes"]["POSITION"]] for p in primitives]
+        faces = [document["accessors"][p["indices"]] for p in primitives if "indices" in p]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return  # trimesh says what is wrong with it
+    if packed := next((name for name in PACKED if name in required), None):
+        raise ObjectError(f"{file}: its meshes are packed by {packed}, which is not read; export it without")
+    if any("sparse" in accessor for accessor in (*points, *faces)):
+        raise ObjectError(f"{file}: its meshes have sparse accessors, which are not read; export it without")
+    if any(accessor.get("normalized") for accessor in points):
+        raise ObjectError(f"{file}: its vertices are quantized, which is not read; export it without")
+
+
+def refuse_misread_collada(file: Path, content: bytes) -> None:
+    """Refuse what pycollada takes for zero or counts from the end, and scenes whose instances grow without bound.
+
+    Raises:
+        ObjectError: there is something of the kind.
+    """
+    try:
+        root = ET.fromstring(content)
+    except (ET.ParseError, ValueError, LookupError):
+        return  # pycollada says what is wrong with it
+    named: dict[str, list[ET.Element]] = {}
+    for element in root.iter():
+        named.setdefault(element.tag.rpartition("}")[2], []).append(element)
+    if any("-" in (indices.text or "") for indices in named.get("p", [])):
+        raise ObjectError(f"{file}: a face indexes a vertex that does not exist")
+    inputs = [one for vertices in named.get("vertices", []) for one in vertices if one.get("semantic") == "POSITION"]
+    positions = {one.get("source", "")[1:] for one in inputs}
+    for source in named.get("source", []):
+        if source.get("id") in positions and re.search("nan|#", "".join(source.itertext()), re.IGNORECASE):
+            raise ObjectError(f"{file}: the mesh has vertices that are not finite")
+    try:
+        size = sum(_Instances(named).size(scene) for scene in named.get("visual_scene", []))
+    except RecursionError as error:
+        raise ObjectError(f"{file}: its nodes are nested too deeply, or within themselves") from error
+    if size > MAX_MESH_BYTES:
+        raise ObjectError(f"{file}: its instances, written out, are larger than {MAX_MESH_BYTES / 2**20:.0f} MiB")
+
+
+class _Instances:
+    """How large a COLLADA scene is once each node and geometry stands wherever it is named."""
+
+    def __init__(self, named: Mapping[str, Sequence[ET.Element]]) -> None:
+        self.nodes = {f"#{node.get('id')}": node for node in named.get("node", [])}
+        self.geometries = {f"#{one.get('id')}": one for one in named.get("geometry", [])}
+        self.known: dict[str, int] = {}
+
+    def size(self, element: ET.Element) -> int:
+        """Bytes of a node with all below it."""
+        return NODE_BYTES + sum(self._below(child) for child in element)
+
+    def _below(self, child: ET.Element) -> int:
+        kind, url = child.tag.rpartition("}")[2], child.get("url", "")
+        if kind == "node":
+            return self.size(child)
+        if kind not in ("instance_node", "instance_geometry"):
+            return 0
+        if url not in self.known:
+            node, geometry = self.nodes.get(url), self.geometries.get(url)
+            if kind == "instance_node" and node is not None:
+                self.known[url] = self.size(node)
+            else:
+                text = "" if geometry is None else "".join(geometry.itertext())
+                self.known[url] = NODE_BYTES + len(text)
+        return self.known[url]

@@ -153,7 +153,7 @@ def load_obj(path: Path, libraries: Libraries, files: NamedFiles | None = None) 
             that cannot be read. A file without faces gives an empty surface.
     """
     builder = _SurfaceBuilder(path, libraries, NamedFiles(path) if files is None else files)
-    text = read_named(path, MAX_MESH_BYTES, "mesh").decode("utf-8", errors="replace")
+    text = read_named(path, MAX_MESH_BYTES, "mesh").decode("utf-8-sig", errors="replace")
     for number, words in _lines(text):
         if words[0] in ("v", "vt", "f", "usemtl", "mtllib"):
             try:

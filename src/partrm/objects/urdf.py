@@ -234,7 +234,7 @@ def _limits(joint: Any, path: Path) -> tuple[float, float]:
 
 def _axis(joint: Any, path: Path) -> Float[np.ndarray, "3"]:
     axis = np.asarray(joint.axis, dtype=np.float64)
-    length = np.linalg.norm(axis)
+    length = math.hypot(*axis.ravel())
     if axis.shape != (3,) or not 1e-9 < length < math.inf:
         raise ObjectError(f"{path}: the axis of joint {joint.name!r} has no length")
     return axis / length
