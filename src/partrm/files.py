@@ -10,6 +10,7 @@ import socket
 import stat
 import tempfile
 import tokenize
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -78,12 +79,29 @@ def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:
 
     Raises:
         OSError: as :func:`read_bytes`.
-        ValueError: not UTF-8, not JSON, nested too deeply, or numbers of too many digits.
+        ValueError: not UTF-8, or as :func:`parse_json`.
+    """
+    return parse_json(read_text(path, most))
+
+
+def parse_json(text: str) -> Any:
+    """What a JSON text says; no key of an object may say it twice.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, a key twice, or numbers of too many digits.
     """
     try:
-        return json.loads(read_text(path, most))
+        return json.loads(text, object_pairs_hook=_distinct)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return found
 
 
 def read_array(path: str | Path, most: int = 2**30) -> "np.ndarray":

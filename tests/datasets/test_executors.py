@@ -185,8 +185,10 @@ def test_a_folder_too_long_for_sockets_of_ray_is_named(monkeypatch):
     ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
 
     def init(**_):
+        assert os.environ[setting] == "0", "else a worker that dies at the start is waited for without end"
         raise OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /xxx")
 
+    monkeypatch.delenv(setting := "RAY_prestart_worker_first_driver", raising=False)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(ExecutorError, match=r"107 bytes: /xxx\); set RAY_TMPDIR"):
         list(run_tasks(failing, ["a"], Workers("ray")))

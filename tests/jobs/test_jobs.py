@@ -129,6 +129,7 @@ def test_wrong_lines_are_named_before_any_work(change, words, tmp_path, capsys):
         (b"\xff\n", "cannot be read"),
         (b"[" * 100_000, "line 1: nested too deeply"),
         (b'{"name": ' + b"9" * 5000 + b"}", "line 1: Exceeds the limit"),
+        (b'{"name": "a", "drags": [[1, 2, 3, 4]], "drags": [[5, 6, 7, 8]]}', "line 1: the key 'drags' is there twice"),
         (b"\n \n", "holds no job"),
     ],
 )

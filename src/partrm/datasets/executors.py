@@ -313,6 +313,8 @@ def on_ray(workers: Workers) -> Iterator[Any]:
 
     ours = not ray.is_initialized()
     if ours:
+        # Else it waits for its first workers, and without end if one of them dies meanwhile.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         try:
             ray.init(address=workers.ray_address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:

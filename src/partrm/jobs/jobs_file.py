@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from partrm.errors import PartRMError
-from partrm.files import read_text
+from partrm.files import parse_json, read_text
 from partrm.imaging.photos import Method, check_box
 from partrm.inference.batch import Job
 from partrm.inference.detail import check_detail
@@ -75,9 +75,7 @@ def read_jobs(path: Path) -> list[JobLine]:
         if not line.strip():
             continue
         try:
-            job = _job(json.loads(line), number, path.parent)
-        except RecursionError as error:
-            raise JobsError(f"{path}, line {number}: nested too deeply") from error
+            job = _job(parse_json(line), number, path.parent)
         except (ValueError, TypeError, OverflowError) as error:
             raise JobsError(f"{path}, line {number}: {str(error)[:300]}") from error
         if job.name in seen:
