@@ -360,3 +360,26 @@ def test_huge_numbers_are_told_in_one_line(tmp_path, recwarn):
             load_urdf(saved(tmp_path, text))
     assert load_urdf(saved(tmp_path, robot().replace('axis xyz="0 0 1"', 'axis xyz="0 0 1e300"'))).movable
     assert [str(w.message) for w in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('<replicate count="99999"><geom size="1"/></replicate>', "more than 50000 elements"),
+        ('<replicate count="300"><replicate count="300"><geom size="1"/></replicate></replicate>', "more than 50000"),
+        ('<body><composite type="grid" count="1000 1000 1" spacing="1"/></body>', "more than 50000"),
+        ('<body><flexcomp name="f" type="grid" count="500 500 500" spacing="1 1 1"/></body>', "more than 50000"),
+        ('<geom type="box" size="1 1 1" rgba="nan 0 0 1"/>', "colour of a geom of body 'world' is not finite"),
+        ('<replicate count="many"><geom size="1"/></replicate>', "MuJoCo cannot read it"),
+        ('<replicate count="3" offset="3 0 0"><geom size="1"/></replicate>', None),
+    ],
+)
+def test_mujoco_models_grow_within_bounds_and_have_colours(more, words, tmp_path):
+    pytest.importorskip("mujoco")
+    body = '<body><joint range="0 90"/><geom type="box" size="1 1 1"/></body>'
+    path = saved(tmp_path, f"<mujoco><worldbody>{body}{more}</worldbody></mujoco>", "x.xml")
+    if words is None:
+        assert load_mjcf(path).movable
+    else:
+        with pytest.raises(ObjectError, match=words):
+            load_mjcf(path)

@@ -1,5 +1,6 @@
 """The files that a MuJoCo model names, looked at before MuJoCo opens them."""
 
+import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles
 
 MAX_INCLUDES = 256
 
+GROWING = ("replicate", "composite", "flexcomp")
+"""Elements that make ``count`` copies, or a grid of ``count`` by ``count`` by ``count`` points."""
+
+MAX_ELEMENTS = 50_000
+"""Of a model; MuJoCo compiles more for minutes."""
+
 FOLDERS = ("meshdir", "texturedir", "assetdir")
 """Attributes of <compiler> that say where files lie."""
 
@@ -21,10 +28,13 @@ def checked_roots(path: Path, files: NamedFiles) -> list[ET.Element]:
     Files that are missing are left to MuJoCo.
 
     Raises:
-        ObjectError: the model or an include is not well-formed XML or no MuJoCo model; a file that is there lies
-            outside of the object's folder, is no regular file or too large.
+        ObjectError: the model or an include is not well-formed XML or no MuJoCo model, or grows without bound; a file
+            that is there lies outside of the object's folder, is no regular file or too large.
     """
     roots = _with_includes(path, files)
+    for root in roots.values():
+        if _written_out(root) > MAX_ELEMENTS:
+            raise ObjectError(f"{path}: more than {MAX_ELEMENTS} elements once copies and grids are written out")
     folders = {path.parent} | {root_path.parent for root_path in roots}
     for root in list(roots.values()):
         for compiler in root.iter("compiler"):
@@ -38,6 +48,18 @@ def checked_roots(path: Path, files: NamedFiles) -> list[ET.Element]:
                     for folder in sorted(folders):
                         _check(folder / name.replace("\\", "/"), element.tag, name, files)
     return list(roots.values())
+
+
+def _written_out(element: ET.Element) -> int:
+    """How many elements there are once MuJoCo has copied what is to be copied, and filled grids."""
+    inside = 1 + sum(_written_out(child) for child in element)
+    if element.tag not in GROWING:
+        return inside
+    try:
+        counts = [int(word) for word in element.get("count", "").split()]
+    except ValueError:
+        return inside  # MuJoCo says what is wrong with it
+    return inside * math.prod(max(count, 1) for count in counts)
 
 
 def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:

@@ -296,6 +296,10 @@ class _ObjectBuilder:
         model, part = self.model, self.parts[number]
         for geom in visible_geoms(model, body):
             rgba = geom_rgba(model, geom)
+            if not np.isfinite(rgba).all():
+                raise ObjectError(
+                    f"{self.where}: the colour of a geom of body {_name(model, 'BODY', body)!r} is not finite"
+                )
             vertices, faces, uv = geom_triangles(model, geom)
             R, t = self.data.geom_xmat[geom].reshape(3, 3), self.data.geom_xpos[geom]
             slots = np.full(len(faces), self._slot(geom, rgba, moving=part.joint is not None))
