@@ -111,6 +111,7 @@ def put(key, value):
     *[(lambda stored, key=key: stored.pop(key), f"{key}.* is missing") for key in ("axis", "faces", "roles", "seed")],
     *[(put(key, np.nan), f"{key} holds values") for key in ("axis", "pivot", "lower", "weights", "reach")],
     (put("faces", 255), "faces index"), (put("category", 99), "category"), (put("parent", 99), "parent"),
+    (put("reach", 0), "reach is"),
     (put("object_parts", 0), "object_parts"), (lambda s: s.update(lower=s["lower"][:1, :1]), "lower has the shape"),
     (lambda s: s.update(axis=s["axis"].astype("U8")), "axis has the shape"), (put("lower", 1e9), "reversed"),
 ])  # fmt: skip

@@ -188,10 +188,10 @@ def worker_context(module: str) -> BaseContext:
 SOCKET_NAME_BYTES = 103
 """Most bytes of the name of a Unix socket; Linux takes four more."""
 
-SOCKET_BELOW = "/pymp-12345678/listener-12345678"
+SOCKET_BELOW = os.path.join("", "pymp-12345678", "listener-12345678")
 """Where multiprocessing puts a socket below the folder of temporary files."""
 
-SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+SHORT_FOLDERS = ("/tmp", "/dev/shm")
 """Where sockets go instead if the name of that folder leaves them too little room."""
 
 
@@ -205,7 +205,7 @@ def _choose_folder_of_sockets() -> None:
         usual = tempfile.gettempdir()
     except OSError as error:
         raise ExecutorError(f"workers need a folder for temporary files ({error.strerror})") from error
-    room = SOCKET_NAME_BYTES - len(SOCKET_BELOW)
+    room = SOCKET_NAME_BYTES - len(f"/{SOCKET_BELOW}")
     if len(os.fsencode(usual)) <= room:
         return
     short = next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)

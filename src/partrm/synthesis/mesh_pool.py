@@ -315,6 +315,8 @@ def _check_counts(stored: dict[str, np.ndarray], count: int, parts: int, slots: 
     for name, whole in sums:
         if int(plain[name].sum()) != whole or plain[name].min(initial=0) < 0:
             raise ValueError(f"{name} does not add up to {whole}")
+    if not (stored["reach"] > 0).all():
+        raise ValueError("reach is the size of an object, above zero")
     if not count or plain["object_parts"].min() < 1 or plain["object_parts"].max() > parts:
         raise ValueError("object_parts does not fit the tables")
     if (plain["faces"] >= plain["part_vertices"][face_part][:, None]).any() or plain["faces"].min(initial=0) < 0:
