@@ -65,11 +65,13 @@ class ArmIdentity:
 
     evaluation: Identity
     arm: ArmSettings
+    knowledge: tuple[str, ...]
+    """Of :data:`ARMS`."""
 
     def to_json(self) -> dict[str, Any]:
         """The head of ``arm.json``, but for the commit."""
         plain = asdict(self.arm) | {"plan": asdict(self.arm.plan)}
-        return self.evaluation.to_json() | {"schema": SCHEMA, "arm": listed(plain)}
+        return self.evaluation.to_json() | {"schema": SCHEMA, "arm": listed(plain), "knowledge": list(self.knowledge)}
 
 
 def listed(value: Any) -> Any:
@@ -167,7 +169,7 @@ def evaluate_arm(
     job = ArmJob(evalset, options.model, settings, arm, tuple(knowledge))
 
     def identity(model: LoadedModel, device: str) -> ArmIdentity:
-        return ArmIdentity(identify(evalset, model, settings, None, device), arm)
+        return ArmIdentity(identify(evalset, model, settings, None, device), arm, job.knowledge)
 
     done = complete_rows(job, out, options, identity, ArmRow.from_json, listener)
     if done.main:
