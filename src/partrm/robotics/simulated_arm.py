@@ -34,8 +34,12 @@ class TouchSettings:
     """On this way from its start nothing is felt: the arm has yet to come to an even speed."""
     aside: float = 0.015
     """A hand that has yielded so far has met something else."""
+    shift: float = 0.04
+    """Standard deviation of the believed surface's distance along the lines of sight, all of it."""
     tilt: float = 0.2
-    """Standard deviation of the believed surface's slope against the line of sight."""
+    """Of its slope across them."""
+    beside: float = 0.01
+    """Of its place across them: what is seen edge-on tells little of its distance."""
     surface: float = 0.008
     """Of its distance at one point, beside shift and slope."""
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import least_squares
 
 from partrm.geometry.joints import JointType
 from partrm.robotics.arcs import across
@@ -22,6 +21,12 @@ from partrm.robotics.simulated_arm import ArmSettings, ObjectState, SimulatedArm
 
 CANDIDATES = 24
 """Points that are looked at for a probe."""
+
+AGREES = 2.5
+"""Standard deviations within which a probe agrees with shift and slope."""
+
+STEPS = 20
+"""Of reweighting."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +145,12 @@ def _reached(
 def mend(believed: BelievedObject, found: list[tuple[Probe, float]], settings: TouchSettings) -> BelievedObject:
     """Move all that is believed along the lines of sight, by a shift and a slope that fit what was felt.
 
+    Nothing moves where most probes do not agree on these.
+
     Args:
         believed: before.
         found: probes, and how much farther along its way than expected each met something (m).
-        settings: how firmly the slope is believed, and how rough the surface.
+        settings: what is known of shift and slope before, and how rough and how sure the surface is.
     """
     eye = believed.seen_from
     away = believed.start - eye
@@ -156,25 +163,67 @@ def mend(believed: BelievedObject, found: list[tuple[Probe, float]], settings: T
 
     met = np.array([probe.T_object_gripper[:3, 3] for probe, _ in found])
     places, rays = beside(met), (met - eye) / np.linalg.norm(met - eye, axis=1, keepdims=True)
-    # Surfaces that are seen at a slant say less of the distance.
-    slant = np.array([probe.normal for probe, _ in found])
-    across_it = (rays * slant).sum(1)
+    cosines = (rays * np.array([probe.normal for probe, _ in found])).sum(1)
     farther = np.array([depth * probe.T_object_gripper[:3, 2] @ probe.normal for probe, depth in found])
     middle = places.mean(0)
-
-    def errors(values: np.ndarray) -> np.ndarray:
-        off = (values[0] + (places - middle) @ values[1:]) * across_it - farther
-        return np.concatenate([off / settings.surface, values[1:] / settings.tilt])
-
-    first = float(np.median(farther / np.maximum(across_it, 0.2)))
-    shift, *slope = least_squares(errors, [first, 0.0, 0.0], loss="cauchy").x
+    felt = Felt(places - middle, cosines, farther, settings)
+    fitted = felt.shift_and_slope()
+    if fitted is None:
+        return believed
     low, high = places.min(0), places.max(0)
 
     def moved(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-        more = shift + (np.clip(beside(points), low, high) - middle) @ np.array(slope)
+        more = fitted[0] + (np.clip(beside(points), low, high) - middle) @ fitted[1:]
         return eye + (points - eye) * (1 + more / distance)[:, None]
 
     return _carried_by(believed, moved)
+
+
+@dataclass(frozen=True)
+class Felt:
+    """How much farther than believed a surface is, at places across the lines of sight."""
+
+    places: Float[np.ndarray, "n 2"]
+    """Beside the middle of all, metres."""
+    cosines: Float[np.ndarray, " n"]
+    """Between the line of sight and the surface's normal."""
+    farther: Float[np.ndarray, " n"]
+    """Along that normal (m)."""
+    settings: TouchSettings
+
+    def shift_and_slope(self) -> Float[np.ndarray, "3"] | None:
+        """The most probable shift (m) and slope along the lines of sight; None where most places do not agree on them.
+
+        Errors are Cauchy's. Probable values can lie apart, so that it is looked for from no shift and from each place's
+        own.
+        """
+        own = self.farther / np.maximum(self.cosines, 0.2)
+        found = [self._from(shift) for shift in (0.0, *own)]
+        best = found[int(np.argmin([self._cost(values) for values in found]))]
+        agree = np.abs(self._errors(best)) < AGREES
+        return best if agree.mean() > 0.5 else None
+
+    def _errors(self, values: Float[np.ndarray, "3"]) -> Float[np.ndarray, " n"]:
+        """In standard deviations: beside what is rough, a surface may lie aside, which tells most where it is seen
+        edge-on."""
+        s = self.settings
+        deviation = np.hypot(s.surface, s.beside * np.sqrt(1 - np.minimum(self.cosines, 1) ** 2))
+        return ((values[0] + self.places @ values[1:]) * self.cosines - self.farther) / deviation
+
+    def _prior(self) -> Float[np.ndarray, "3"]:
+        return np.array([self.settings.shift, self.settings.tilt, self.settings.tilt])
+
+    def _cost(self, values: Float[np.ndarray, "3"]) -> float:
+        return float(np.log1p(self._errors(values) ** 2).sum() + ((values / self._prior()) ** 2).sum())
+
+    def _from(self, shift: float) -> Float[np.ndarray, "3"]:
+        """Iteratively reweighted least squares, with the prior, from one shift on."""
+        values, nothing = np.array([shift, 0.0, 0.0]), self._errors(np.zeros(3))
+        slopes = np.stack([self._errors(one) for one in np.eye(3)], 1) - nothing[:, None]
+        for _ in range(STEPS):
+            weighted = slopes.T / (1 + self._errors(values) ** 2)
+            values = np.linalg.solve(weighted @ slopes + np.diag(self._prior() ** -2.0), -weighted @ nothing)
+        return values
 
 
 def _carried_by(believed: BelievedObject, moved: Callable[[np.ndarray], np.ndarray]) -> BelievedObject:
