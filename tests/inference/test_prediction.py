@@ -190,6 +190,8 @@ def test_trajectory_moves_as_the_part_does(prediction):
     seen = prediction.trajectory(5, frame="camera", size_m=0.6)
     assert (seen.frame, seen.unit) == ("camera", "m")
     assert bool((seen.T_frame_gripper[0, 2, 3] > 0).all()), "before the camera"
+    measured = prediction.trajectory(5, frame="camera", depth_m=0.8)
+    assert float(measured.T_frame_gripper[0, 2, 3]) == pytest.approx(0.8)
 
 
 def test_an_answer_likelier_wrong_than_right_is_uncertain_and_another_joint_has_no_chance(prediction):

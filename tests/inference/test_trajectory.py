@@ -11,7 +11,14 @@ from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import invert_rigid, pose, rotation_from_axis_angle
-from partrm.inference.trajectory import TrajectoryError, box_diagonal, gripper_at, gripper_trajectory
+from partrm.inference.trajectory import (
+    TrajectoryError,
+    box_diagonal,
+    depth_in,
+    gripper_at,
+    gripper_trajectory,
+    metres_per_unit,
+)
 
 HINGE = JointMotion(JointType.REVOLUTE, torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-0.3, 0.0, 0.2]), 1.2, 0.9)
 SLIDE = JointMotion(JointType.PRISMATIC, torch.tensor([0.0, 0.6, 0.8]), torch.tensor([0.0, 0.0, 0.2]), 0.3, 0.9)
@@ -91,3 +98,18 @@ def test_json_says_frames_and_units(tmp_path):
 def test_what_is_no_trajectory_is_refused(n, reach, size):
     with pytest.raises(TrajectoryError):
         gripper_trajectory(HELD, HINGE, n, reach, metres_per_unit=size)
+
+
+def test_a_measured_depth_puts_the_held_point_there():
+    camera = canonical_orbit(3, 64).T_world_camera[1]
+    unit_m = metres_per_unit(None, 0.83, diagonal=1.1, depth=depth_in(camera, HELD))
+    seen = gripper_trajectory(HELD, HINGE, 4, T_canonical_camera=camera, metres_per_unit=unit_m)
+    assert float(seen.T_frame_gripper[0, 2, 3]) == pytest.approx(0.83)
+    assert metres_per_unit(0.6, None, diagonal=1.2, depth=2.0) == pytest.approx(0.5)
+    assert metres_per_unit(None, None, diagonal=1.2, depth=2.0) is None
+
+
+@pytest.mark.parametrize(("size", "depth"), [(0.6, 0.8), (None, 0.0), (None, math.nan), (-1.0, None), (math.inf, None)])
+def test_scales_that_cannot_be_are_refused(size, depth):
+    with pytest.raises(TrajectoryError):
+        metres_per_unit(size, depth, diagonal=1.0, depth=2.0)

@@ -33,7 +33,15 @@ from partrm.imaging.images import FramedImage, save_image, save_png
 from partrm.imaging.video import save_video
 from partrm.inference.decode import apply_joint_motion
 from partrm.inference.source import DragPixels, SourceViews
-from partrm.inference.trajectory import Trajectory, TrajectoryFrame, box_diagonal, gripper_at, gripper_trajectory
+from partrm.inference.trajectory import (
+    Trajectory,
+    TrajectoryFrame,
+    box_diagonal,
+    depth_in,
+    gripper_at,
+    gripper_trajectory,
+    metres_per_unit,
+)
 from partrm.metrics.images import composite_on_white
 from partrm.rendering.splats import render_splats, render_states
 
@@ -168,7 +176,13 @@ class Prediction:
         return render_rgba(self.at(t), default_cameras(self.source) if cameras is None else cameras)
 
     def trajectory(
-        self, n: int = 16, frame: TrajectoryFrame = "canonical", size_m: float | None = None, reach: float = 1.0
+        self,
+        n: int = 16,
+        frame: TrajectoryFrame = "canonical",
+        size_m: float | None = None,
+        reach: float = 1.0,
+        *,
+        depth_m: float | None = None,
     ) -> Trajectory:
         """Poses of a gripper that holds the part where the first drag starts, from before the motion to after it.
 
@@ -182,16 +196,19 @@ class Prediction:
                 else canonical units (about the object's diagonal). Where posed views were given in metres, a canonical
                 unit is ``1 / source.world_scale`` metres.
             reach: the last pose's share of the predicted motion; beyond 1 the motion goes on.
+            depth_m: in place of ``size_m``, what a depth camera that took the first image measures at the pixel where
+                the first drag starts: metres along its optical axis. With ``frame="camera"`` the first pose lies there.
 
         Raises:
-            TrajectoryError: fewer than 2 poses, a reach or size that is not positive, or nothing opaque moves.
+            TrajectoryError: fewer than 2 poses; a reach, size or depth that is not positive; both of the latter; or
+                nothing opaque moves.
         """
         source = self.source
         pixel = source.framed[0].to_framed_px(self.drags.start[0])
         held = gripper_at(self.before, self.moving, self.joint, source.cameras[0], pixel)
-        T_camera = torch.tensor(describe_camera(source)["T_canonical_camera"]) if frame == "camera" else None
-        unit_m = None if size_m is None else size_m / box_diagonal(self.before)
-        return gripper_trajectory(held, self.joint, n, reach, T_camera, unit_m)
+        T_camera = torch.tensor(describe_camera(source)["T_canonical_camera"])
+        unit_m = metres_per_unit(size_m, depth_m, box_diagonal(self.before), depth_in(T_camera, held))
+        return gripper_trajectory(held, self.joint, n, reach, T_camera if frame == "camera" else None, unit_m)
 
     def save(self, folder: str | Path, cameras: Cameras | None = None) -> None:
         """Write what ``partrm predict`` writes into ``folder``; see :func:`save_prediction`."""

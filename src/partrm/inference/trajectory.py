@@ -159,6 +159,34 @@ def gripper_at(
     return pose(torch.stack([torch.linalg.cross(y, z), y, z], 1), held)
 
 
+def depth_in(T_canonical_camera: Float[Tensor, "4 4"], T_canonical_gripper: Float[Tensor, "4 4"]) -> float:
+    """How far along a camera's optical axis a gripper lies, canonical units."""
+    away = T_canonical_gripper[:3, 3].double() - T_canonical_camera[:3, 3].double()
+    return float(away @ T_canonical_camera[:3, 2].double())
+
+
+def metres_per_unit(size_m: float | None, depth_m: float | None, diagonal: float, depth: float) -> float | None:
+    """Metres of a canonical unit by one of two measures; None by neither.
+
+    Args:
+        size_m: metres of the diagonal of the object's box.
+        depth_m: metres from the camera, along its axis, to the held point.
+        diagonal: of that box, canonical units.
+        depth: of that point, canonical units.
+
+    Raises:
+        TrajectoryError: both are given, or one that is not positive and finite.
+    """
+    if size_m is not None and depth_m is not None:
+        raise TrajectoryError("size and depth are both given: either tells the scale")
+    for name, value in (("size", size_m), ("depth", depth_m)):
+        if value is not None and not 0 < value < float("inf"):
+            raise TrajectoryError(f"{name} {value:g} m: must be positive and finite")
+    if depth_m is not None:
+        return depth_m / depth
+    return None if size_m is None else size_m / diagonal
+
+
 def box_diagonal(gaussians: Gaussians) -> float:
     """Diagonal of the box about the opaque Gaussians, along the axes of their frame.
 
