@@ -1,13 +1,11 @@
 """`partrm eval --task manipulation` on the cabinet, with an untrained model."""
 
 import json
-import math
 import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from support.boxes import cabinet
 from support.small_evaluation import cabinet_set, untrained_checkpoint
 
@@ -15,22 +13,12 @@ from partrm.cli import main
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import RowsError, RunOptions
-from partrm.geometry.cameras import Cameras, canonical_orbit
-from partrm.geometry.drags import Drags
-from partrm.geometry.framing import Framing
-from partrm.geometry.gaussians import Gaussians
-from partrm.geometry.joints import JointMotion, JointType
-from partrm.geometry.transforms import rotation_from_axis_angle
-from partrm.inference.ensemble import Answer, Question
-from partrm.inference.reading import Reading
-from partrm.model.inputs import NetworkInput
 from partrm.robotics import manipulation
 from partrm.robotics.manipulation import (
     GUIDES,
     ManipulationJob,
     ManipulationRow,
     evaluate_manipulation,
-    joint_as_measured,
     object_of,
     task_of,
 )
@@ -142,49 +130,3 @@ def test_options_of_images_are_refused(more, tmp_path):
 def test_a_folder_of_images_is_refused(tmp_path):
     arguments = ["eval", "--data", str(tmp_path), "--task", "manipulation", "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
-
-
-HINGE = JointMotion(JointType.REVOLUTE, torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-0.3, 0.0, 0.2]), 0.9, 1.0)
-OBJECT = Framing(
-    rotation_from_axis_angle(torch.tensor([0.6, 0.0, 0.8]), torch.tensor(1.1)), torch.tensor([0.1, -0.2, 0.3]),
-    torch.tensor(1.5),
-)  # fmt: skip
-
-
-def asked(moving: float, start: tuple[float, float]) -> tuple[Reading, NetworkInput]:
-    """One view of a wall 0.1 before the origin, and a drag that starts on it."""
-    orbit, side = canonical_orbit(1, 64), 32
-    origins, directions = orbit.resized(side).rays()
-    forward = orbit.T_world_camera[:, None, None, :3, 2]
-    wall = origins[:, None, None] + 2.3 / (directions * forward).sum(-1, keepdim=True) * directions
-    means, ones, there = wall.reshape(1, -1, 3), torch.ones(1, side * side), torch.ones(1, 1, dtype=torch.bool)
-    round_ones = torch.tensor([1.0, 0, 0, 0]).expand(1, side * side, 4)
-    gaussians = Gaussians(means, round_ones, ones[..., None].expand(1, -1, 3), ones, means)
-    begin = torch.tensor([[start]])
-    drags = Drags(begin, begin + 0.1, torch.zeros(1, 1, dtype=torch.long), there)
-    cameras = Cameras(orbit.T_world_camera[None], orbit.fovy_rad[None], 64, 64)
-    return Reading(gaussians, None, moving * ones, means, None, there), NetworkInput(
-        torch.zeros(1, 1, 4, 64, 64), cameras, there, drags
-    )
-
-
-@pytest.mark.parametrize("mirror", [False, True])
-def test_a_joint_goes_where_the_dragged_point_is_measured(mirror):
-    reading, inputs = asked(9.0, (0.2, 0.4))
-    answer = Answer(Question(mirror=mirror), HINGE, torch.ones(32, 32), reading)
-    half = 2.3 * math.tan(float(inputs.cameras.fovy_rad[0, 0]) / 2)
-    point = torch.tensor([-0.6 * half, 0.2 * half, 0.1])
-
-    def to_object(points):
-        return OBJECT.R_canonical_object.mT @ points / OBJECT.scale + OBJECT.target
-
-    farther = torch.tensor([0.02, 0.0, -0.15])
-    joint = joint_as_measured(answer, inputs, OBJECT, to_object(point + farther))
-    torch.testing.assert_close(joint.pivot, to_object(HINGE.pivot + farther), atol=1e-5, rtol=0)
-    torch.testing.assert_close(joint.axis, OBJECT.R_canonical_object.mT @ HINGE.axis)
-
-
-def test_a_joint_stays_where_the_drag_touches_nothing_that_moves():
-    reading, inputs = asked(-9.0, (0.2, 0.4))
-    joint = joint_as_measured(Answer(Question(), HINGE, torch.ones(32, 32), reading), inputs, OBJECT, torch.zeros(3))
-    torch.testing.assert_close(joint.pivot, OBJECT.R_canonical_object.mT @ HINGE.pivot / 1.5 + OBJECT.target)

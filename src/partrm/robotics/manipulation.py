@@ -1,27 +1,23 @@
 """How far predictions get a robot: every sample's true object, pulled open by guides that know more or less of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
 from partrm.evaluation.results import Identity
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
-from partrm.geometry.framing import Framing, joint_to_object
+from partrm.geometry.framing import joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
-from partrm.inference.drag_constraint import drag_anchors
-from partrm.inference.ensemble import OTHERS, Answer, conclude_all, consult, mirrored_points
+from partrm.inference.ensemble import OTHERS, conclude_all, consult
 from partrm.model.checkpoints import LoadedModel
-from partrm.model.inputs import NetworkInput
 from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
@@ -108,7 +104,8 @@ class Manipulator:
         return [pulled(sample, self.suction) for sample in self.planned(numbers)]
 
     def planned(self, numbers: Sequence[int]) -> "list[PlannedSample]":
-        """What every guide plans for some samples."""
+        """What every guide plans for some samples; the prediction is that of :func:`partrm.inference.pipeline.predict`,
+        of all questions together."""
         posed = self.stage.posed(numbers)
         inputs = network_input(self.stage, posed, numbers, self.settings, self.model.config.image_size_px)
         samples, plan = [inputs[[row]] for row in range(len(numbers))], self.stage.evalset.plan
@@ -116,7 +113,7 @@ class Manipulator:
         found = []
         for row, (number, (answer, *_)) in enumerate(zip(numbers, answers, strict=True)):
             start = plan.drag_point[number, :1].double()
-            predicted = joint_as_measured(answer, samples[row], posed.framing[row].to("cpu"), start[0].float())
+            predicted = joint_to_object(posed.framing[row].to("cpu"), answer.joint)
             chord = (transform_points(posed.T_motion[row].cpu().double(), start) - start)[0].numpy()
             task = task_of(self.stage.evalset, number, self.suction.diagonal_m)
             plans = plans_of(task, predicted, start[0].numpy(), chord, self.suction.diagonal_m)
@@ -140,26 +137,6 @@ def pulled(sample: PlannedSample, suction: SuctionSettings) -> ManipulationRow:
     simulated = simulate(task, suction.drawn(seed), suction.timestep_s)
     pulls = {name: pull_in(simulated, task, plan, suction, seed) for name, plan in sample.plans.items()}
     return ManipulationRow(sample.label, task.span, pulls)
-
-
-def joint_as_measured(answer: Answer, inputs: NetworkInput, framing: Framing, start: Float[Tensor, "3"]) -> JointMotion:
-    """An answer's joint, its pivot moved as far as the dragged point lies off where it is measured; object frame.
-
-    One picture does not tell how far away an object is; a depth camera's reading at the drag's start does.
-
-    Args:
-        answer: to one sample.
-        inputs: that sample [b = 1]; of its drags the first counts.
-        framing: unbatched, from the object frame to the one that the answer is in.
-        start: where the first drag starts, object frame.
-    """
-    joint = joint_to_object(framing, answer.joint)
-    points, _, _, touched = drag_anchors(answer.reading, answer.question.asked_of(inputs))
-    if not bool(touched[0, 0]):
-        return joint
-    point = mirrored_points(points[0, 0]) if answer.question.mirror else points[0, 0]
-    believed = framing.R_canonical_object.mT @ point.cpu() / framing.scale + framing.target
-    return replace(joint, pivot=joint.pivot + start - believed)
 
 
 def task_of(evalset: EvalSet, number: int, diagonal_m: float) -> Task:
