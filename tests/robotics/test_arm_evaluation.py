@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 from partrm.evaluation.samples import RunSettings, SampleLabel
-from partrm.evaluation.session import RowsError, RunOptions
+from partrm.evaluation.session import RowsError
 from partrm.geometry.joints import JointType
 from partrm.robotics import arm_evaluation
 from partrm.robotics.arm import FAILURES, ArmResult
@@ -46,18 +45,6 @@ def arm(monkeypatch):
     monkeypatch.setattr(arm_evaluation, "open_with_arm", told)
     monkeypatch.setattr(ArmOperator, "kinematics", "kinematics")
     return told
-
-
-@pytest.fixture(scope="module")
-def evalset():
-    """The door and the drawer are to be opened."""
-    whole = cabinet_set([])
-    return replace(whole, plan=whole.plan[[0, 3]], transitions=("opening", "opening"))
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory):
-    return RunOptions(str(untrained_checkpoint(tmp_path_factory.mktemp("model") / "tiny")), "cpu")
 
 
 def row(number: int, joint_type: str, **pulls: ArmResult) -> ArmRow:

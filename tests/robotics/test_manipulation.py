@@ -2,17 +2,16 @@
 
 import json
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.boxes import cabinet
-from support.small_evaluation import cabinet_set, untrained_checkpoint
+from support.small_evaluation import cabinet_set
 
 from partrm.cli import main
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.samples import RunSettings
-from partrm.evaluation.session import RowsError, RunOptions
+from partrm.evaluation.session import RowsError
 from partrm.robotics import manipulation
 from partrm.robotics.manipulation import (
     GUIDES,
@@ -26,18 +25,6 @@ from partrm.robotics.suction import SuctionSettings
 
 QUICK = SuctionSettings(speed_m_per_s=0.4, turn_rad_per_s=4.0, timestep_s=0.005, timeout_s=2.0, refit_m=0.04)
 SETTINGS = RunSettings()
-
-
-@pytest.fixture(scope="module")
-def evalset():
-    """The door and the drawer are to be opened."""
-    whole = cabinet_set([])
-    return replace(whole, plan=whole.plan[[0, 3]], transitions=("opening", "opening"))
-
-
-@pytest.fixture(scope="module")
-def options(tmp_path_factory):
-    return RunOptions(str(untrained_checkpoint(tmp_path_factory.mktemp("model") / "tiny")), "cpu")
 
 
 @pytest.fixture(scope="module")
