@@ -2,12 +2,14 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from partrm.api import PartRM
 from partrm.cli import main
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
@@ -116,3 +118,13 @@ def test_what_cannot_be_used_is_refused_in_one_line(arguments, code, words, fold
 def test_a_folder_of_posed_views_takes_no_box(folder, tmp_path, capsys):
     assert predict(folder, tmp_path / "out", "--box", BOX, source="tiny") == 2
     assert "folder of posed views" in capsys.readouterr().err
+
+
+def test_a_missing_ffmpeg_is_told_before_the_network_runs(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr(PartRM, "predict", lambda *_, **__: pytest.fail("the network ran"))
+    assert predict(folder, tmp_path / "out", "--box", BOX) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "pip install imageio-ffmpeg" in said[0]
+    assert not (tmp_path / "out").exists()

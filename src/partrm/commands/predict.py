@@ -179,13 +179,14 @@ def predict(
         from partrm.commands.console import plain_console
         from partrm.files import check_writable
         from partrm.geometry.cameras import load_cameras
+        from partrm.imaging.video import require_video
         from partrm.inference.source import check_drags
         from partrm.rendering.splats import load_kernels
 
         target = None if cameras is None else load_cameras(cameras)
         check_writable(out, RESULTS, "prediction.json")
         console = plain_console(stderr=json)
-        kernels = ThreadPoolExecutor(1).submit(load_kernels)
+        kernels, video = (ThreadPoolExecutor(1).submit(prepare) for prepare in (load_kernels, require_video))
         loaded = PartRM.from_pretrained(model, device)
         request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
         views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
@@ -194,6 +195,8 @@ def predict(
         if extra != Extra():
             with console.status("other models look at the image"):
                 views, checked = _add(views, checked, source, framing, extra, device, request)
+        if not loaded.gives_state_alone:  # which has no motion to show
+            video.result()
         prediction, shown, found = _answer(loaded, views, checked, ensemble, detail, console)
         kernels.result()
         prediction.save(out, target)
@@ -243,6 +246,7 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.executors import Workers
     from partrm.errors import require_ranges
+    from partrm.imaging.video import require_video
     from partrm.inference.prediction import OUTPUTS, Output
     from partrm.jobs.jobs_file import read_jobs
     from partrm.jobs.running import FAILURES, BatchSettings, run_jobs
@@ -253,6 +257,8 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     outputs: tuple[Output, ...] = tuple(
         name for name in OUTPUTS if name == "json" or name in many.save or "all" in many.save
     )
+    if "motion" in outputs and not all(job.parts for job in jobs):
+        require_video()
     settings = BatchSettings(model, outputs, many.batch, bool({"asset", "all"} & set(many.save)))
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())

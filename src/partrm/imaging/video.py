@@ -1,10 +1,31 @@
 """Pictures as a video."""
 
+import errno
+import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import UInt8
+
+from partrm.errors import PartRMError, first_line
+from partrm.files import TOLD_FULL
+
+
+class VideoError(PartRMError):
+    """A video that cannot be written here; the message says what to install."""
+
+
+def require_video() -> None:
+    """Find out before the work that videos can be written.
+
+    Raises:
+        VideoError: the package or its ffmpeg is missing, or does not run.
+    """
+    _writer()
 
 
 def save_video(
@@ -17,17 +38,68 @@ def save_video(
         size_px: their width and height.
         frames_per_second: pictures shown a second.
         path: of the file.
-    """
-    import imageio_ffmpeg
 
+    Raises:
+        VideoError: as :func:`require_video`, or an ffmpeg that cannot write it.
+    """
     width, height = size_px[0] + size_px[0] % 2, size_px[1] + size_px[1] % 2
-    video = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
-    )
-    video.send(None)
+    writer = _writer()
     try:
-        for picture in pictures:
-            padding = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
-            video.send(np.pad(picture, padding, constant_values=255))
-    finally:
-        video.close()
+        video = writer.write_frames(
+            str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
+        )
+        video.send(None)
+        try:
+            for picture in pictures:
+                padding = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
+                video.send(np.pad(picture, padding, constant_values=255))
+        finally:
+            video.close()
+    except OSError as error:
+        if TOLD_FULL.search(str(error)):
+            raise
+        words = " ".join(str(error).split())[-200:]
+        raise VideoError(f"{path}: ffmpeg cannot write it (... {words}); {ANOTHER}") from error
+    _require_whole(Path(path))
+
+
+def _require_whole(path: Path) -> None:
+    """The package does not say how its ffmpeg ended: a video that was cut short lacks its index, the box ``moov``.
+
+    Raises:
+        OSError: the disk is full.
+        VideoError: something else kept ffmpeg from it.
+    """
+    if path.exists() and b"moov" in path.read_bytes():
+        return
+    if shutil.disk_usage(path.parent).free < 2**20:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    raise VideoError(f"{path}: ffmpeg did not finish it; {ANOTHER}")
+
+
+ANOTHER = "for another ffmpeg pip install --upgrade imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"
+
+
+def _writer() -> ModuleType:
+    """imageio-ffmpeg, whose ffmpeg runs.
+
+    Raises:
+        VideoError: it is missing, or does not run.
+    """
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+        if "IMAGEIO_FFMPEG_EXE" in os.environ:  # which the package takes untried
+            imageio_ffmpeg.get_ffmpeg_version()
+    except ImportError as error:
+        raise VideoError(
+            f"videos need the package imageio-ffmpeg ({first_line(error)}): pip install imageio-ffmpeg"
+        ) from error
+    except RuntimeError as error:
+        raise VideoError(
+            "videos need a program ffmpeg, and imageio-ffmpeg brings none for this platform: install ffmpeg"
+        ) from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise VideoError(f"IMAGEIO_FFMPEG_EXE: no program ffmpeg ({first_line(error)}): {ANOTHER}") from error
+    return imageio_ffmpeg

@@ -1,0 +1,68 @@
+"""Videos, and an ffmpeg that is missing, foreign or broken: one line, before the work."""
+
+import importlib
+import sys
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from partrm.cli import main
+from partrm.imaging.video import VideoError, require_video, save_video
+
+PICTURES = [np.zeros((48, 48, 3), np.uint8)] * 2
+
+
+def no_package(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+
+
+def no_binary(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.import_module("imageio_ffmpeg._utils"), "_get_ffmpeg_exe", lambda: None)
+
+
+def no_such_program(monkeypatch, tmp_path):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
+
+
+def another_program(monkeypatch, tmp_path):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+
+
+WITHOUT = [no_package, no_binary, no_such_program, another_program]
+
+
+@pytest.mark.parametrize("without", WITHOUT)
+def test_what_keeps_videos_from_being_written_is_one_line(without, monkeypatch, tmp_path):
+    without(monkeypatch, tmp_path)
+    with pytest.raises(VideoError, match="install"):
+        require_video()
+    with pytest.raises(VideoError, match="install"):
+        save_video(PICTURES, (48, 48), 12, tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("script", ["exit 1", "cat > /dev/null; exit 1"])
+def test_an_ffmpeg_that_fails_while_it_writes_is_told(script, monkeypatch, tmp_path):
+    program = tmp_path / "ffmpeg"
+    program.write_text(f'#!/bin/sh\nif [ "$1" = -version ]; then echo ffmpeg version 1; exit; fi\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(VideoError, match=r"a\.mp4: ffmpeg .*install"):
+        save_video(PICTURES, (48, 48), 12, tmp_path / "a.mp4")
+
+
+def test_a_video_has_all_its_pictures(tmp_path):
+    save_video(PICTURES, (48, 48), 12, tmp_path / "a.mp4")
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))[0] == 2
+
+
+def test_jobs_without_videos_need_no_ffmpeg(monkeypatch, tmp_path, capsys):
+    """With videos it is told before the weights are looked for, without them the weights are."""
+    no_package(monkeypatch, tmp_path)
+    (tmp_path / "jobs.jsonl").write_text('{"name": "a", "image": "a.png", "drags": [[1, 2, 9, 9]]}\n')
+    jobs = ["predict", "--jobs", str(tmp_path / "jobs.jsonl"), "--out", str(tmp_path / "out"), "--model", "no-such"]
+    assert main([*jobs, "--save", "all"]) == 1
+    assert "pip install imageio-ffmpeg" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*jobs, "--save", "json", "ply"]) == 1
+    assert "imageio-ffmpeg" not in capsys.readouterr().err
