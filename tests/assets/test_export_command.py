@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.gaussian_cabinet import cabinet
 from torch.testing import assert_close
 
 from partrm.assets import density
@@ -116,10 +117,17 @@ def edited(result, tmp_path, **changes):
         ({"joint": lambda j: j | {"type": "ball"}}, "'BALL'"),
         ({"joint": lambda j: {"type": "revolute"}}, "'axis'"),
         ({"gaussians": lambda g: g | {"moving": 3}}, "its Gaussians are not those of its prediction.json"),
+        ({"gaussians": lambda g: g | {"count": 3}}, "its Gaussians are not those of its prediction.json"),
+        ({"joint": lambda j: j | {"confidence": 1.5}}, "its confidence 1.5, a share"),
+        ({"joint": lambda j: j | {"amount": "1.0"}}, "numbers that are missing"),
+        ({"joint": lambda j: j | {"amount": True}}, "numbers that are missing"),
+        ({"joint": lambda j: j | {"amount": -j["amount"]}}, "does not move its Gaussians as they do"),
+        ({"source": lambda s: []}, "the source, an object"),
+        ({"source": lambda s: s | {"input": s["input"] | {"fovy_deg": True}}}, "name or field of view"),
         ({"model": lambda m: None}, "'model'"),
         ({"joint": lambda j: j | {"axis": ["a", "b", "c"]}}, "lacks or garbles"),
         ({"joint": lambda j: j | {"axis": [[1, 0], [0]]}}, "lacks or garbles"),
-        ({"joint": lambda j: j | {"amount": 10**400}}, "int too large"),
+        ({"joint": lambda j: j | {"amount": 10**400}}, "lacks or garbles"),
         ({"joint": lambda j: j | {"type": "fixed"}}, "its type 'fixed'"),
         ({"source": lambda s: s | {"input": s["input"] | {"file": "no.png"}}}, "no.png: there is no such image file"),
         ({"source": lambda s: s | {"input": s["input"] | {"file": "../r/input.png"}}}, "a file of the same folder"),
@@ -159,6 +167,26 @@ def test_gaussians_apart_or_unseen_are_refused_before_they_fill_the_memory(lapto
     unseen = replace(given, before=replace(given.before, opacities=opacities))
     with pytest.raises(AssetError, match="cannot be seen"):
         build_asset(unseen)
+
+
+def test_states_that_changed_places_are_refused(laptop_result, tmp_path):
+    folder = edited(laptop_result[1], tmp_path)
+    before, after = folder / "gaussians_before.ply", folder / "gaussians.ply"
+    before.rename(folder / "x")
+    after.rename(before)
+    (folder / "x").rename(after)
+    with pytest.raises(AssetError, match="does not move its Gaussians as they do"):
+        load_predicted(folder)
+
+
+@pytest.mark.parametrize(("scale", "stray", "said"), [(1e-3, 0.0, "as a point"), (1.0, 9.9, "lie far from all others")])
+def test_objects_of_no_size_and_strays_are_refused_before_they_fill_the_memory(scale, stray, said):
+    """Grids of cells of one size were made about them, or figures of other libraries' rounding."""
+    given = cabinet().predicted
+    means = scale * given.before.means
+    means[0] += stray
+    with pytest.raises(AssetError, match=said):
+        replace(given, before=replace(given.before, means=means, scales=scale * given.before.scales))
 
 
 def test_an_uncertain_result_needs_force(laptop_result, tmp_path, capsys):

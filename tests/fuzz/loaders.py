@@ -183,11 +183,13 @@ def _records(work: Path) -> dict[str, Target]:
     cameras = {"cameras.json": (work / "cameras.json").read_bytes()}
     shape = {"means": (9, 3), "quats": (9, 4), "scales": (9, 3), "opacities": (9,), "colors": (9, 3)}
     gaussians = Gaussians(**{name: torch.full(size, 0.5) for name, size in shape.items()})
+    places = torch.linspace(0, 1, 9)[:, None].repeat(1, 3)
+    gaussians, after = replace(gaussians, means=places), work / "after.ply"
     save_ply(gaussians, work / "g.ply")
     ply = (work / "g.ply").read_bytes()
-    after = work / "after.ply"
-    save_ply(replace(gaussians, means=gaussians.means + (torch.arange(9) > 5)[:, None]), after)
-    joint = {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 0.5, "confidence": 0.9}
+    slid = 0.5 * (torch.arange(9) > 5)[:, None] * torch.tensor([0.0, 0.0, 1.0])
+    save_ply(replace(gaussians, means=places + slid), after)
+    joint = {"type": "prismatic", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 0.5, "confidence": 0.9}
     prediction = {"prediction.json": json.dumps({"partrm_version": "1", "joint": joint}).encode()}
     seen = {"file": "input.png", "T_canonical_camera": torch.eye(4).tolist(), "fovy_deg": 20.0}
     about = {"joint": joint, "model": {"name": "a", "hash": "b"}, "gaussians": {"moving": 3}, "source": {"input": seen}}

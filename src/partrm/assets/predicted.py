@@ -14,6 +14,7 @@ from partrm.files import read_json
 from partrm.geometry.cameras import Cameras, check_poses
 from partrm.geometry.gaussians import Gaussians, load_ply
 from partrm.geometry.joints import JointMotion, JointType
+from partrm.geometry.transforms import transform_points
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.decoding import decode
 
@@ -22,7 +23,14 @@ RESULT = "prediction.json"
 
 
 FARTHEST, MOST_RAD = 10.0, 4 * math.pi
-"""Canonical units that a part slides and that anything lies off, and radians that a part turns, at most."""
+"""Canonical units that a part slides, that anything lies off and that all extends, and radians that a part turns, at
+most."""
+
+SMALLEST, SEEN = 0.02, 0.1
+"""Extent of what is more opaque than the second, canonical units, at least."""
+
+OFF = 0.01
+"""Canonical units that a Gaussian of the part may lie off the place to which the joint moves it."""
 
 
 class AssetError(PartRMError):
@@ -66,12 +74,20 @@ class PredictedObject:
             raise AssetError("everything moves in this prediction: an asset needs a body that stays; drag a part of it")
         if not (math.isfinite(self.joint.amount) and abs(self.joint.amount) > 1e-4):
             raise AssetError("the joint of this prediction does not move: give a longer drag")
-        if float(self.before.means.abs().max()) > FARTHEST or float(self.before.scales.max()) > FARTHEST:
+        means, seen = self.before.means, self.before.opacities > SEEN
+        if max(float(means.abs().max()), float(self.before.scales.max()), _extent(means)) > FARTHEST:
             raise AssetError("single Gaussians of this prediction lie far from all others, or are huge: predict again")
+        if bool(seen.any()) and _extent(means[seen]) < SMALLEST:
+            raise AssetError("what can be seen of this prediction is as small as a point: predict again")
         slides = self.joint.type == JointType.PRISMATIC
         away = 0.0 if slides else float(torch.linalg.cross(self.joint.axis, self.joint.pivot).norm())
         if abs(self.joint.amount) > (FARTHEST if slides else MOST_RAD) or away > FARTHEST:
             raise AssetError("the joint of this prediction is no part's: it moves too far, or lies far from the object")
+
+
+def _extent(points: Float[Tensor, "n 3"]) -> float:
+    """Diagonal of the box around some points."""
+    return float((points.amax(0) - points.amin(0)).norm())
 
 
 def load_predicted(folder: str | Path) -> PredictedObject:
@@ -101,37 +117,53 @@ def load_predicted(folder: str | Path) -> PredictedObject:
     moving = (before.means != after.means).any(-1) | (before.quats != after.quats).any(-1)
     try:
         joint, model = _joint(content["joint"]), content["model"]
-        if int(moving.sum()) != content["gaussians"]["moving"]:
+        told = content["gaussians"]
+        if (len(before), int(moving.sum())) != (told.get("count", len(before)), told["moving"]):
             raise AssetError(f"{folder}: its Gaussians are not those of its {RESULT}; run partrm predict again")
-        return PredictedObject(
+        predicted = PredictedObject(
             before, moving, joint, _photo(folder, content["source"]), str(model["name"]), str(model["hash"])
         )
     except PartRMError:
         raise
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError) as error:
         raise AssetError(f"{path}: lacks or garbles {str(error)[:200]}; run partrm predict again") from error
+    moved = transform_points(joint.T_after_before, before.means[moving])
+    if float((moved - after.means[moving]).norm(dim=-1).max()) > OFF:
+        raise AssetError(f"{folder}: the joint of its {RESULT} does not move its Gaussians as they do; predict again")
+    return predicted
 
 
 def _joint(content: dict[str, Any]) -> JointMotion:
     axis, pivot = (torch.tensor(content[key], dtype=torch.float32) for key in ("axis", "pivot"))
-    amount, confidence = float(content["amount"]), float(content["confidence"])
-    numbers = [*axis.tolist(), *pivot.tolist(), amount, confidence]
-    if axis.shape != (3,) or pivot.shape != (3,) or not all(math.isfinite(value) for value in numbers):
+    amount, confidence = content["amount"], content["confidence"]
+    numbers = [*content["axis"], *content["pivot"], amount, confidence]
+    if axis.shape != (3,) or pivot.shape != (3,) or not all(map(_is_number, numbers)):
         raise TypeError("the joint: numbers that are missing or not finite")
+    if not 0 <= confidence <= 1:
+        raise TypeError(f"the joint: its confidence {confidence:g}, a share")
     if not math.isclose(float(axis.norm()), 1.0, abs_tol=1e-3):
         raise TypeError("the joint: its axis has not the length 1")
     kind = JointType[content["type"].upper()]
     if kind == JointType.FIXED:
         raise TypeError("the joint: its type 'fixed'")
-    return JointMotion(kind, axis, pivot, amount, confidence)
+    return JointMotion(kind, axis, pivot, float(amount), float(confidence))
 
 
-def _photo(folder: Path, source: dict[str, Any]) -> PosedImage | None:
+def _is_number(value: Any) -> bool:
+    """Whether JSON says a finite number; ``true`` and ``"1"`` are none."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def _photo(folder: Path, source: Any) -> PosedImage | None:
     """The cut-out that was predicted from; None in results of versions that did not keep it."""
+    if not isinstance(source, dict):
+        raise TypeError("the source, an object")
     if "input" not in source:
         return None
     about = source["input"]
-    name, fovy_deg = str(about["file"]), float(about["fovy_deg"])
+    name, fovy_deg = about["file"], about["fovy_deg"]
+    if not isinstance(name, str) or not _is_number(fovy_deg):
+        raise TypeError("the image's name or field of view")
     if Path(name).name != name:
         raise ValueError(f"the image {name!r}: a file of the same folder is named without one")
     T = torch.tensor([about["T_canonical_camera"]], dtype=torch.float32)
