@@ -15,6 +15,7 @@ from partrm.errors import PartRMError
 from partrm.files import (
     OutputError,
     atomic_write,
+    check_file,
     check_path,
     check_writable,
     read_bytes,
@@ -259,3 +260,15 @@ def test_nothing_is_removed_behind_a_link(tmp_path):
     with staged_folder(out, without=("asset/object.*",), record="a.json") as folder:
         (folder / "a.json").write_text('{"partrm_version": "1"}')
     assert names(tmp_path / "mine") == ["object.glb"]
+
+
+def test_a_pipe_is_no_place_for_a_file(tmp_path):
+    """It was replaced, and so would a device have been."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="no regular file is there"):
+        atomic_write(tmp_path / "pipe", "x")
+    with pytest.raises(OutputError, match="no regular file"):
+        check_file(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    check_file(tmp_path / "new" / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

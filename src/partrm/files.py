@@ -186,6 +186,19 @@ def check_writable(folder: str | Path, names: Sequence[str] = (), record: str = 
         raise OutputError(f"{folder}: cannot write there ({error.strerror})") from error
 
 
+def check_file(path: str | Path) -> None:
+    """Find out before the work that :func:`staged_file` can write there; leaves nothing behind.
+
+    Raises:
+        OutputError: it cannot, or a folder, a device or a pipe stands there.
+    """
+    check_path(path)
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path}: cannot write there, it is no regular file")
+    check_writable(path.parent)
+
+
 def _check_ours(folder: Path, names: Sequence[str], record: str) -> None:
     """Refuse to replace what is no earlier result: all that stands in a folder without a record of ours."""
     if not _has_record(folder / record):
@@ -283,10 +296,12 @@ def staged_file(path: str | Path) -> Iterator[Path]:
     """A temporary name beside ``path``; what the block writes there takes the place of ``path`` if it succeeds.
 
     Raises:
-        OSError: from the block, or where the file cannot take its place; ``path`` is then as it was. On a full disk it
-            says so.
+        OSError: from the block, or where the file cannot take its place, a device's or a pipe's among them; ``path`` is
+            then as it was. On a full disk it says so.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file is there", str(path))
     # One name, so that the next writer replaces what a killed one left; hidden, so that it counts nowhere as a result.
     part = path.with_name(f".{path.name}.part")
     try:

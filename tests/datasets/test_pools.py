@@ -1,6 +1,7 @@
 """``partrm data pool``: objects of every source in one file, what words mean, refusals; a fine-tune on own objects."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +47,33 @@ def test_words_and_numbers_that_mean_nothing_are_refused() -> None:
     for words, said in (
         ((), "at least one SOURCE"),
         (("procedural:unicorn",), "no such category"),
+        (("procedural:",), "behind the colon"),
         (("x.urdf",), "x.urdf"),
     ):
         with pytest.raises(SourceError, match=said):
             plan_pool(words, ProceduralCounts())
     with pytest.raises(ConfigError, match="--per-category -1"):
         ProceduralCounts(per_category=-1)
+    with pytest.raises(ConfigError, match="--seed 4239"):
+        ProceduralCounts(seed=9**30)
     assert main(["data", "pool", "procedural", "--per-category", "-1", "--out", "x.npz"]) == 2
     with pytest.raises(PoolError, match="no object"):
         pack_sources(plan_pool(["procedural:chest"], ProceduralCounts(per_category=0)))
+
+
+@pytest.mark.parametrize("name", ["source.urdf", "folder", "pipe", "file/pool.npz"])
+def test_a_pool_takes_no_place_but_another_pools(name, tmp_path, monkeypatch, capsys):
+    """A source was written over, and what cannot be written was found out after the work."""
+    monkeypatch.setattr("partrm.datasets.pools.pack_sources", lambda *_: pytest.fail("it was packed"))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("mine")
+    save_urdf(cabinet(), tmp_path / "source.urdf")
+    given = (tmp_path / "source.urdf").read_bytes()
+    assert main(["data", "pool", str(tmp_path / "source.urdf"), "--out", str(tmp_path / name)]) in (1, 2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path) in line
+    assert (tmp_path / "source.urdf").read_bytes() == given
 
 
 def assert_holds(pool: Pool, index: int, obj) -> None:

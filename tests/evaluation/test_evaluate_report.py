@@ -15,6 +15,7 @@ from support.small_evaluation import cabinet_set, untrained_checkpoint
 
 from partrm.cli import main
 from partrm.datasets.sources import GENERATORS
+from partrm.errors import ConfigError
 from partrm.evaluation import parallel, session
 from partrm.evaluation.eval_set import differing_samples, published_digests, sample_digests
 from partrm.evaluation.html_report import HISTOGRAMS, histogram_svg
@@ -198,6 +199,29 @@ def test_rows_of_a_damaged_file_are_refused(evalset, checkpoint, finished, tmp_p
     (tmp_path / "rows.jsonl").write_text(json.dumps(finished[1].identity.to_json()) + '\n{"sample": 3}\n')
     with pytest.raises(RowsError, match="rows are missing"):
         session.evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), SETTINGS)
+
+
+def test_more_rows_than_samples_are_refused(evalset, checkpoint, finished, tmp_path):
+    rows = [replace(finished[1].samples[0].label, sample=number) for number in range(9)]
+    lines = [finished[1].identity.to_json(), *(replace(finished[1].samples[0], label=row).to_json() for row in rows)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RowsError, match="9 rows of 6 samples"):
+        session.evaluate_into(evalset, tmp_path, RunOptions(str(checkpoint), "cpu"), SETTINGS)
+
+
+@pytest.mark.parametrize("side", [-1, 0, 15, 10**9])
+def test_images_of_no_size_and_endless_ones_are_refused(side):
+    with pytest.raises(ConfigError, match="--novel-size-px"):
+        RunSettings(novel_size_px=side)
+
+
+def test_a_set_is_packed_to_no_place_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("partrm.commands.eval._open_meshes", lambda *_: pytest.fail("it was planned"))
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path, tmp_path / "file" / "set.safetensors"):
+        assert main(["eval", "--data", "real", "--pack", str(place)]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "cannot write there" in line
 
 
 @pytest.mark.whole_run

@@ -176,7 +176,7 @@ def _pool(command: Pool) -> int:
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.pools import plan_pool, save_pools
-    from partrm.files import check_path
+    from partrm.files import check_file, check_path
 
     if command.workers < 1:
         raise UsageError("--workers: out of range")
@@ -187,6 +187,9 @@ def _pool(command: Pool) -> int:
         raise UsageError(f"--out {command.out}: no such folder {command.out.parent}; make it first")
     if command.shard_objects is not None and command.out.exists():
         raise UsageError(f"--out {command.out}: is there already; shards get a folder of their own")
+    if command.shard_objects is None:
+        check_file(command.out)
+        _require_replaceable(command.out)
     try:
         sources = plan_pool(command.sources, command.counts, command.allow_outside)
     except SourceError as error:
@@ -206,6 +209,21 @@ def _pool(command: Pool) -> int:
     files = "" if command.shard_objects is None else f", {packed.files} files"
     console.print(f"{packed.objects} objects of {packed.categories} categories in {command.out}{files}")
     return 0
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse to write over what is no pool, such as a source.
+
+    Raises:
+        OutputError: it is none.
+    """
+    from partrm.files import NOT_OURS, OutputError
+    from partrm.synthesis.mesh_pool import MAGIC
+
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise OutputError(f"{path}: {NOT_OURS.replace('folder', 'name')}")
 
 
 def _check(folder: Path) -> int:
@@ -231,13 +249,14 @@ def _show(command: Show) -> int:
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console
     from partrm.datasets.contact_sheet import contact_sheet
-    from partrm.files import atomic_write, check_path
+    from partrm.files import atomic_write, check_file, check_path
 
     if command.limit < 1:
         raise UsageError("--limit: out of range")
     if command.out is not None:
         check_path(command.out)
         _require_picture_name(command.out)
+        check_file(command.out)
     target = command.out or command.folder / "contact_sheet.png"
     picture = io.BytesIO()
     kind = Image.registered_extensions()[target.suffix.lower()]

@@ -292,7 +292,9 @@ def _run(
 def _pack(data: str, plan: "ProceduralPlan", path: Path) -> None:
     from partrm.commands.console import evaluation_listener
     from partrm.evaluation.eval_set import save_eval_set
+    from partrm.files import check_file
 
+    check_file(path)  # before the planning
     listener = evaluation_listener()
     evalset = _open_meshes(data, plan, listener)
     save_eval_set(evalset, path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
-from partrm.errors import ConfigError
+from partrm.errors import ConfigError, require_ranges
 from partrm.files import staged_folder
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
 from partrm.objects.real_objects import real_object_names
@@ -37,11 +37,12 @@ class ProceduralCounts:
         """Refuse numbers that no pool has.
 
         Raises:
-            ConfigError: a negative one.
+            ConfigError: a negative one, or a seed beyond 32 bits.
         """
         for name, value in vars(self).items():
             if value is not None and value < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: give 0 or more")
+        require_ranges({"--seed": (self.seed, 0, 2**31)})
 
     def of(self, generator: str) -> int:
         """Number of objects of a generator."""
@@ -90,6 +91,8 @@ def plan_pool(words: Sequence[str], counts: ProceduralCounts, allow_outside: tup
     for word in words:
         if word == "real":
             found = [Source(name, "real", name) for name in real_object_names()]
+        elif word == "procedural:":
+            raise SourceError("procedural: give a category behind the colon, or leave it out")
         elif word == "procedural" or word.startswith("procedural:"):
             found = list(_procedural(word.partition(":")[2], counts))
         else:

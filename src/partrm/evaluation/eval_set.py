@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays
-from partrm.files import staged_file
+from partrm.files import check_file, staged_file
 from partrm.geometry.joints import JointType
 from partrm.objects.materials import MaterialTable, Pattern
 from partrm.synthesis.scenarios import JointTables
@@ -32,9 +32,14 @@ POINT_STEP = 1e-3
 
 
 def save_eval_set(evalset: EvalSet, path: Path) -> None:
-    """Write a set as one safetensors file, its names in the metadata; the file appears when it is complete."""
+    """Write a set as one safetensors file, its names in the metadata; the file appears when it is complete.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
     from safetensors.torch import save_file
 
+    check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"format": FORMAT, "record": json.dumps(evalset.record())}
     with staged_file(path) as part:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from partrm.errors import PartRMError
+from partrm.errors import PartRMError, require_ranges
 from partrm.geometry.cameras import Cameras
 from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.gaussians import Gaussians
@@ -22,6 +22,9 @@ OPAQUE = 0.5
 
 DRAG_SIZE_PX = 256
 """Side of the image in whose pixels drag errors are given."""
+
+NOVEL_SIZES_PX = (16, 2048)
+"""Least and greatest side of the images from around: SSIM's window is 11 wide."""
 
 SURFACE_POINTS = 2000
 """Points of the moving part that the motion error is taken on."""
@@ -51,6 +54,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):
             raise PartRMError(f"views must be 1 to {VIEWS}, drags 1 to {MAX_DRAGS}, a limit at least 1")
+        require_ranges({"--novel-size-px": (self.novel_size_px, *NOVEL_SIZES_PX)})
         if self.framing not in get_args(InputFraming):
             raise PartRMError(f"framing {self.framing!r}: must be {' or '.join(get_args(InputFraming))}")
         if self.framing == "mask-box" and self.views > 1:

@@ -203,6 +203,8 @@ def complete_rows(
             pass  # The folder is there now, and results can be written.
     earlier = ranks.first(load_rows(path, known, row_of) if ranks.main else [])
     count = sample_count(evalset, settings)
+    if len(earlier) > count:
+        raise RowsError(f"{path}: {len(earlier)} rows of {count} samples; delete it or choose another folder")
     if earlier and ranks.main:
         listener.note(f"going on after {len(earlier)} of {count} samples")
     started = time.perf_counter()

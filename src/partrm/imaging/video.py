@@ -1,9 +1,7 @@
 """Pictures as a video."""
 
 import errno
-import os
 import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -89,9 +87,7 @@ def _writer() -> ModuleType:
     try:
         import imageio_ffmpeg
 
-        imageio_ffmpeg.get_ffmpeg_exe()
-        if "IMAGEIO_FFMPEG_EXE" in os.environ:  # which the package takes untried
-            imageio_ffmpeg.get_ffmpeg_version()
+        program = imageio_ffmpeg.get_ffmpeg_exe()
     except ImportError as error:
         raise VideoError(
             f"videos need the package imageio-ffmpeg ({first_line(error)}): pip install imageio-ffmpeg"
@@ -100,6 +96,6 @@ def _writer() -> ModuleType:
         raise VideoError(
             "videos need a program ffmpeg, and imageio-ffmpeg brings none for this platform: install ffmpeg"
         ) from error
-    except (OSError, subprocess.SubprocessError) as error:
-        raise VideoError(f"IMAGEIO_FFMPEG_EXE: no program ffmpeg ({first_line(error)}): {ANOTHER}") from error
+    if shutil.which(program) is None:  # the package takes what the environment names untried
+        raise VideoError(f"{program}: there is no such program ffmpeg; {ANOTHER}")
     return imageio_ffmpeg

@@ -7,6 +7,7 @@ a :class:`Pool` go straight into ``MeshScene.from_arrays``.
 
 import io
 import lzma
+import math
 import struct
 import tokenize
 import zipfile
@@ -25,6 +26,7 @@ from partrm.files import atomic_write, read_bytes
 from partrm.geometry.joints import JointType
 from partrm.geometry.tensor_record import TensorRecord
 from partrm.objects.articulated_object import ArticulatedObject
+from partrm.objects.materials import Role
 from partrm.procedural.simplify import visible_shares
 from partrm.rendering.meshes import MeshScene
 from partrm.synthesis.scenarios import JointTables
@@ -32,6 +34,8 @@ from partrm.synthesis.scenarios import JointTables
 QUANTA = 32767
 """Steps of a 16-bit vertex coordinate from the object's centre to its farthest coordinate."""
 FORMAT = "partrm-pool-1"
+MAGIC = b"\xfd7zXZ\0"
+"""What an lzma file, and so a pool, begins with."""
 
 
 class PoolError(PartRMError):
@@ -323,7 +327,7 @@ def _check_counts(stored: dict[str, np.ndarray], count: int, parts: int, slots: 
         raise ValueError("faces index vertices that do not exist")
     ranges = (
         ("face_material", 0, slots - 1), ("category", 0, stored["category_names"].size - 1),
-        ("joint_type", 0, max(JointType)), ("roles", -1, 2**7),
+        ("joint_type", 0, max(JointType)), ("roles", -1, max(Role)),
     )  # fmt: skip
     for name, least, most in ranges:
         if plain[name].size and not least <= plain[name].min() <= plain[name].max() <= most:
@@ -331,6 +335,9 @@ def _check_counts(stored: dict[str, np.ndarray], count: int, parts: int, slots: 
     if (plain["parent"] < -1).any() or (plain["parent"] >= np.arange(parts)).any():
         raise ValueError("parent names a part that does not come before its child")
     moves = (stored["weights"] > 0) & (plain["joint_type"] != JointType.FIXED)
+    length = np.linalg.norm(stored["axis"].astype(np.float64), axis=-1)
+    if (np.abs(length - 1) > 0.01)[moves].any():
+        raise ValueError("axis: a joint's has not the length 1")
     if (stored["weights"] < 0).any() or not moves.any(1).all() or (stored["lower"] > stored["upper"]).any():
         raise ValueError("weights, lower or upper: an object of which nothing moves, or reversed limits")
 
@@ -373,7 +380,7 @@ def pool_odds(pools: Sequence[Pool], shares: Sequence[float]) -> Float[Tensor, "
     Raises:
         PoolError: not one positive share for each pool.
     """
-    if len(shares) != len(pools) or min(shares) <= 0:
+    if len(shares) != len(pools) or not all(0 < share < math.inf for share in shares):
         raise PoolError(f"{len(pools)} pools need as many shares, all positive")
     whole, device = sum(shares), pools[0].category.device
     odds = [torch.full((pool.count,), share / whole / pool.count) for pool, share in zip(pools, shares, strict=True)]

@@ -99,6 +99,10 @@ class Phase:
             raise ConfigError(f"--{self.name}.view-odds {odds}: give 1 to 4 numbers of 0 or more, not all 0")
 
 
+SHARES = (1e-6, 1e6)
+"""Least and greatest share of a pool, relative to the others."""
+
+
 def _require_ranges(config: object, ranges: dict[str, tuple[int | float, int | float]], prefix: str) -> None:
     """Refuse what lies outside of its range, or is no number."""
     for name, (least, most) in ranges.items():
@@ -115,6 +119,17 @@ class NetworkChanges:
     """1: the surface that each pixel shows; 2: what stays and the dragged part, each whole."""
     down_channels: tuple[int, ...] = ()
     """Width of each level, multiples of 32, as many as the preset has; empty: the preset's."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no network has.
+
+        Raises:
+            ConfigError: another number of layers, or widths that are no multiples of 32.
+        """
+        if self.layers not in (1, 2):
+            raise ConfigError(f"--network.layers {self.layers}: give 1 or 2")
+        if not all(type(width) is int and width > 0 and width % 32 == 0 for width in self.down_channels):
+            raise ConfigError(f"--network.down-channels {self.down_channels}: give multiples of 32")
 
 
 @dataclass(frozen=True)
@@ -177,8 +192,13 @@ class TrainConfig:
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"--weights.{name.replace('_', '-')} {weight}: give 0 or more")
-        if self.pool_shares and (len(self.pool_shares) != len(self.pool) or min(self.pool_shares) <= 0):
-            raise ConfigError(f"--pool-shares {self.pool_shares}: one positive number for each of the pools")
+        shares, (least, most) = self.pool_shares, SHARES
+        if shares and (len(shares) != len(self.pool) or not all(least <= share <= most for share in shares)):
+            raise ConfigError(f"--pool-shares {shares}: one number, {least:g} to {most:g}, for each of the pools")
+        if self.device not in ("auto", "cpu"):
+            raise ConfigError(f"--device {self.device}: give auto or cpu")
+        if not all(isinstance(path, Path) for path in self.val_pools):
+            raise ConfigError(f"--val-pools {self.val_pools}: give files or folders")
         if self.pool_shares and self.pool_steps:
             raise ConfigError("--pool-steps gives every file as many steps: leave --pool-shares out")
         if self.compile and (self.fused_norms or self.graphs):

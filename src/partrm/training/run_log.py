@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from partrm.files import AppendedLines, atomic_write, read_text
+from partrm.files import AppendedLines, OutputError, atomic_write, parse_json, read_text
+from partrm.training.config import TrainingError
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class RunLog:
 
         Raises:
             OutputError: they cannot be opened.
+            TrainingError: the log of the earlier run is none.
         """
         self.listener = listener
         if active and taken_up is not None:
@@ -65,7 +67,10 @@ class RunLog:
                 listener.note("tensorboard is not installed: logging to log.jsonl only")
             else:
                 later = None if taken_up is None else taken_up + 1
-                self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=later)
+                try:
+                    self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=later)
+                except OSError as error:
+                    raise OutputError(f"{folder / 'tensorboard'}: cannot be written ({error.strerror})") from error
 
     def write(self, step: int, group: str, values: dict[str, float]) -> None:
         """One row of numbers."""
@@ -87,10 +92,28 @@ class RunLog:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Remove the last rows of a log as far as they are of steps after ``step``, and a line that was cut short."""
-    lines = read_text(path, 2**30).splitlines(keepends=True) if path.exists() else []
-    whole = len(lines)
-    while lines and (not lines[-1].endswith("\n") or json.loads(lines[-1])["step"] > step):
-        lines.pop()
-    if len(lines) < whole:
-        atomic_write(path, "".join(lines))
+    """Remove the last rows of a log as far as they are of steps after ``step``, and a line that was cut short.
+
+    Raises:
+        TrainingError: what is no row of a log stands there.
+    """
+    if not path.exists():
+        return
+    try:
+        *lines, rest = read_text(path, 2**30).split("\n")
+        whole = len(lines)
+        while lines and _step_of(lines[-1]) > step:
+            lines.pop()
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read ({error.strerror}); move it away") from error
+    except ValueError as error:
+        raise TrainingError(f"{path}: its last lines are no rows of a log ({error}); move it away") from error
+    if rest or len(lines) < whole:
+        atomic_write(path, "".join(line + "\n" for line in lines))
+
+
+def _step_of(line: str) -> int:
+    row = parse_json(line)
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        raise ValueError(f"{line[:60]!r} tells no step")
+    return row["step"]

@@ -88,6 +88,8 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises:
         TrainingError: missing, damaged, or something else.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise TrainingError(f"{path}: missing, or no regular file; start without --resume")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError) as error:

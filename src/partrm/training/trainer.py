@@ -53,13 +53,18 @@ def network_config(config: TrainConfig) -> NetworkConfig:
     """What the run trains, for images of the size that its last phase has.
 
     Raises:
-        TrainingError: no such preset.
+        TrainingError: no such preset, or changes that do not fit it.
     """
     if config.preset not in PRESETS:
         raise TrainingError(f"preset {config.preset!r} is none of {', '.join(PRESETS)}")
     changes = {k: v for k, v in vars(config.network).items() if v != ()}
     size = [phase.image_size_px for phase in config.phases if phase.steps][-1:]
-    return dataclasses.replace(PRESETS[config.preset], **changes, **({"image_size_px": size[0]} if size else {}))
+    preset, widths = PRESETS[config.preset], config.network.down_channels
+    if widths and len(widths) != len(preset.down_channels):
+        raise TrainingError(
+            f"--network.down-channels {widths}: preset {config.preset} has {len(preset.down_channels)} levels"
+        )
+    return dataclasses.replace(preset, **changes, **({"image_size_px": size[0]} if size else {}))
 
 
 def start_from(network: nn.Module, name_or_path: str) -> None:
@@ -215,6 +220,9 @@ class Trainer:
         sound = all(bool(torch.isfinite(v).all()) for v in (*state["network"].values(), *state["averaged"].values()))
         if not sound:
             raise ValueError("its weights are not finite")
+        counts, numbers = (own["step"], own["samples_seen"], own["data"]["first_step"]), (own["seconds"], state["best"])
+        if not all(type(n) is int and n >= 0 for n in counts) or not all(type(x) is float for x in numbers):
+            raise ValueError("its counters are no numbers")
         self.network.load_state_dict(state["network"])
         if {k: v.shape for k, v in state["averaged"].items()} != {k: v.shape for k, v in self.averaged.items()}:
             raise ValueError("its averaged weights are those of another network")
