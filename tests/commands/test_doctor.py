@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 
 import pytest
 
@@ -116,3 +117,11 @@ def test_a_report_is_right_only_when_all_of_it_is():
     assert report.ok
     assert not replace(report, packages=(Package("numpy", ">3", "2", False),)).ok
     assert not replace(report, tests=(SelfTest("x", False, "", 0.0),)).ok
+
+
+@pytest.mark.parametrize("name", ["loop", "link", "pipe", "none", "a" * 300])
+def test_a_cache_that_is_none_has_no_size(name, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert doctor._megabytes(tmp_path / name) == 0

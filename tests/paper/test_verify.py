@@ -1,5 +1,6 @@
 """Golden files: the good one passes on this machine, a changed one fails, a broken one gives one clear line."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,3 +86,14 @@ def test_golden_passes_on_cuda_alone():
 def test_a_device_that_is_absent_is_refused():
     with pytest.raises(ValueError, match="no CUDA device"):
         verify_file(GOLDEN, "cuda")
+
+
+@pytest.mark.parametrize(("kind", "words"), [(complex, "an array of complex128"), (np.float64, "is not finite")])
+def test_arrays_of_other_kinds_are_told_without_a_warning(kind, words, tmp_path):
+    with np.load(packaged_goldens()[0]) as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "a.npz", **arrays | {"gaussians": arrays["gaussians"].astype(kind) * 0 + kind(1e300)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(GoldenFileError, match=words):
+            load_splat_golden(tmp_path / "a.npz")

@@ -235,8 +235,11 @@ def _caches() -> tuple[Cache, ...]:
 
 
 def _megabytes(folder: Path) -> float:
-    """Size of what lies below a folder; 0 where there is none."""
-    sizes = (path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    """Size of what lies below a folder; 0 where there is none, or none can be."""
+    try:
+        sizes = [path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    except OSError:  # no path that a disk can have, or files that go meanwhile
+        return 0.0
     return round(sum(sizes) / 1e6, 1)
 
 

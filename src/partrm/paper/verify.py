@@ -147,8 +147,8 @@ def load_splat_golden(path: Path) -> SplatGolden:
     """
     names = tuple(SplatGolden.__dataclass_fields__)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(np.asarray(file[name], dtype=np.float32)) for name in names}
+        with np.load(path, allow_pickle=False) as file, np.errstate(over="ignore"):  # told below as not finite
+            arrays = {name: torch.from_numpy(_real(file[name]).astype(np.float32)) for name in names}
     except KeyError as error:
         raise GoldenFileError(f"{path}: not a splat golden file ({error.args[0]})") from error
     except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:
@@ -164,6 +164,17 @@ def load_splat_golden(path: Path) -> SplatGolden:
         if not torch.isfinite(array).all():
             raise GoldenFileError(f"{path}: '{name}' is not finite")
     return SplatGolden(**arrays)
+
+
+def _real(array: np.ndarray) -> np.ndarray:
+    """The array, if it holds real numbers.
+
+    Raises:
+        TypeError: it does not.
+    """
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"an array of {array.dtype}")
+    return array
 
 
 @dataclass(frozen=True)
