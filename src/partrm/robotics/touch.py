@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import least_squares
 
 from partrm.geometry.joints import JointType
 from partrm.robotics.arcs import across
@@ -24,9 +25,6 @@ CANDIDATES = 24
 
 AGREES = 2.5
 """Standard deviations within which a probe agrees with shift and slope."""
-
-STEPS = 20
-"""Of reweighting."""
 
 
 @dataclass(frozen=True)
@@ -194,12 +192,15 @@ class Felt:
     def shift_and_slope(self) -> Float[np.ndarray, "3"] | None:
         """The most probable shift (m) and slope along the lines of sight; None where most places do not agree on them.
 
-        Errors are Cauchy's. Probable values can lie apart, so that it is looked for from no shift and from each place's
-        own.
+        Errors are Cauchy's, what is known before is normal. Probable values can lie apart, so that it is looked for
+        from no shift and from each place's own.
         """
         own = self.farther / np.maximum(self.cosines, 0.2)
-        found = [self._from(shift) for shift in (0.0, *own)]
-        best = found[int(np.argmin([self._cost(values) for values in found]))]
+        found = [
+            least_squares(self._residuals, [shift, 0, 0], loss=self._loss)  # pyright: ignore[reportArgumentType]
+            for shift in (0.0, *own)
+        ]
+        best = min(found, key=lambda one: one.cost).x
         agree = np.abs(self._errors(best)) < AGREES
         return best if agree.mean() > 0.5 else None
 
@@ -210,20 +211,18 @@ class Felt:
         deviation = np.hypot(s.surface, s.beside * np.sqrt(1 - np.minimum(self.cosines, 1) ** 2))
         return ((values[0] + self.places @ values[1:]) * self.cosines - self.farther) / deviation
 
-    def _prior(self) -> Float[np.ndarray, "3"]:
-        return np.array([self.settings.shift, self.settings.tilt, self.settings.tilt])
+    def _residuals(self, values: Float[np.ndarray, "3"]) -> Float[np.ndarray, " n_and_3"]:
+        """Of the places, then of what is known before."""
+        s = self.settings
+        return np.concatenate([self._errors(values), values / (s.shift, s.tilt, s.tilt)])
 
-    def _cost(self, values: Float[np.ndarray, "3"]) -> float:
-        return float(np.log1p(self._errors(values) ** 2).sum() + ((values / self._prior()) ** 2).sum())
-
-    def _from(self, shift: float) -> Float[np.ndarray, "3"]:
-        """Iteratively reweighted least squares, with the prior, from one shift on."""
-        values, nothing = np.array([shift, 0.0, 0.0]), self._errors(np.zeros(3))
-        slopes = np.stack([self._errors(one) for one in np.eye(3)], 1) - nothing[:, None]
-        for _ in range(STEPS):
-            weighted = slopes.T / (1 + self._errors(values) ** 2)
-            values = np.linalg.solve(weighted @ slopes + np.diag(self._prior() ** -2.0), -weighted @ nothing)
-        return values
+    def _loss(self, squared: Float[np.ndarray, " n_and_3"]) -> Float[np.ndarray, "3 n_and_3"]:
+        """Of each squared residual, and its first two derivatives."""
+        robust = 1 / (1 + squared)
+        rows = np.stack([np.log1p(squared), robust, -(robust**2)])
+        prior = slice(len(self.cosines), None)
+        rows[:, prior] = squared[prior], np.ones(3), np.zeros(3)
+        return rows
 
 
 def _carried_by(believed: BelievedObject, moved: Callable[[np.ndarray], np.ndarray]) -> BelievedObject:
