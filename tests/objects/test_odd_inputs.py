@@ -369,6 +369,7 @@ def test_huge_numbers_are_told_in_one_line(tmp_path, recwarn):
         ('<replicate count="300"><replicate count="300"><geom size="1"/></replicate></replicate>', "more than 50000"),
         ('<body><composite type="grid" count="1000 1000 1" spacing="1"/></body>', "more than 50000"),
         ('<body><flexcomp name="f" type="grid" count="500 500 500" spacing="1 1 1"/></body>', "more than 50000"),
+        ("<body>" * 5000 + "</body>" * 5000, "MuJoCo cannot read it"),
         ('<geom type="box" size="1 1 1" rgba="nan 0 0 1"/>', "colour of a geom of body 'world' is not finite"),
         ('<replicate count="many"><geom size="1"/></replicate>', "MuJoCo cannot read it"),
         ('<replicate count="3" offset="3 0 0"><geom size="1"/></replicate>', None),

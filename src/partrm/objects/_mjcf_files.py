@@ -50,16 +50,24 @@ def checked_roots(path: Path, files: NamedFiles) -> list[ET.Element]:
     return list(roots.values())
 
 
-def _written_out(element: ET.Element) -> int:
+def _written_out(root: ET.Element) -> int:
     """How many elements there are once MuJoCo has copied what is to be copied, and filled grids."""
-    inside = 1 + sum(_written_out(child) for child in element)
-    if element.tag not in GROWING:
-        return inside
+    found, waiting = 0, [(root, 1)]
+    while waiting:
+        element, copies = waiting.pop()
+        if element.tag in GROWING:
+            copies *= _count(element)
+        found += copies
+        waiting += [(child, copies) for child in element]
+    return found
+
+
+def _count(element: ET.Element) -> int:
     try:
         counts = [int(word) for word in element.get("count", "").split()]
     except ValueError:
-        return inside  # MuJoCo says what is wrong with it
-    return inside * math.prod(max(count, 1) for count in counts)
+        return 1  # MuJoCo says what is wrong with it
+    return math.prod(max(count, 1) for count in counts)
 
 
 def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
