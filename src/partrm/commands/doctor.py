@@ -236,10 +236,9 @@ def _caches() -> tuple[Cache, ...]:
 
 def _megabytes(folder: Path) -> float:
     """Size of what lies below a folder; 0 where there is none, or none can be."""
-    try:
-        sizes = [path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    except OSError:  # no path that a disk can have, or files that go meanwhile
+    if not os.path.isdir(folder):  # unlike Path's, it takes names that no disk can have
         return 0.0
+    sizes = (path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return round(sum(sizes) / 1e6, 1)
 
 
