@@ -211,7 +211,7 @@ def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink() and not any(path.iterdir())
 
 
-NOT_OURS = "was not written by partrm and is not replaced; give another folder"
+NOT_OURS = "was not written by partrm and is not replaced; give another name"
 
 
 def _has_record(path: Path) -> bool:

@@ -223,7 +223,7 @@ def _require_replaceable(path: Path) -> None:
     if path.exists():
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise OutputError(f"{path}: {NOT_OURS.replace('folder', 'name')}")
+                raise OutputError(f"{path}: {NOT_OURS}")
 
 
 def _check(folder: Path) -> int:
