@@ -4,7 +4,7 @@
     python benchmarks/batch.py --jobs 16 --device cpu --batch 2 --workers 2
 
 ``batch`` is ``PartRM.each_of`` in this process, a first pass warms it and the loop up and does not count. ``workers``
-is ``partrm predict --jobs`` with so many processes (on CUDA they share the card), on its rate between the first and
+is ``partrm predict --jobs`` with so many processes (on CUDA so many share each card), on its rate between the first and
 the last passes that ended, and with the start of the processes. All jobs drag the packaged microwave, each a little
 further. Each figure is printed as soon as it is known, as a line of JSON; ``parts`` are seconds a job of one job after
 the other (loop), and of each thread's own time (batch), which overlap.
@@ -46,7 +46,7 @@ def main() -> None:
     loop_rate = None if args.only_workers else in_this_process(jobs, args)
     if args.workers:
         cuda = torch.cuda.is_available() and args.device != "cpu"
-        workers = Workers(gpus=1, per_gpu=args.workers) if cuda else Workers(count=args.workers)
+        workers = Workers(gpus=args.gpus, per_gpu=args.workers) if cuda else Workers(count=args.workers)
         rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
         ratio = None if rate is None or loop_rate is None else rate / loop_rate
         say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=ratio)
@@ -107,7 +107,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--workers", type=int, help="processes, a third way")
+    parser.add_argument("--workers", type=int, help="processes, a third way; on CUDA of each card")
+    parser.add_argument("--gpus", type=int, default=1, help="cards of these processes")
     parser.add_argument("--only-workers", action="store_true", help="no loop and no batch in this process")
     parser.add_argument("--folder", help="where results are written for a while, by default the system's")
     parser.add_argument("--no-ensemble", action="store_true")
@@ -201,7 +202,7 @@ def by_workers(
         raise SystemExit(failures[0].error)
     (_, began), (last, finished) = ended[0], ended[-1]
     # So many tasks have ended when all workers have started, or nearly; few tasks more tell no rate.
-    count = workers.count or workers.per_gpu
+    count = workers.count or workers.gpus * workers.per_gpu
     first, all_started = ended[min(count, len(ended) - 1)]
     rate = (last - first) / (finished - all_started) if len(ended) > 3 * count else None
     return rate, last / (finished - began), max(peaks)
