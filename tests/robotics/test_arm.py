@@ -31,6 +31,14 @@ def test_inverse_kinematics_reach_what_is_near_and_say_what_is_not(kinematics):
     assert kinematics.reach(T, np.array(HOME)).position_m > 0.3
 
 
+def test_an_arm_pressed_beyond_its_joints_ends_stays_there(kinematics):
+    q = np.array(HOME)
+    q[1] = kinematics.model.jnt_range[1, 1] + 0.5
+    T = np.eye(4)
+    T[:3, 3] = [0.5, 0.1, 0.4]
+    np.testing.assert_array_equal(kinematics.follow(T, q, np.array(HOME), 0.01).q, q)
+
+
 @pytest.mark.parametrize(("part", "seed"), [(DRAWER, 0), (DRAWER, 1), (DOOR, 0), (DOOR, 1)])
 def test_the_true_joint_opens_whatever_points_are_drawn(part, seed, kinematics):
     states, torques, widths = [], [], []
@@ -60,6 +68,16 @@ def test_the_planned_way_keeps_off_the_joints_ends_and_does_not_jump(kinematics)
         assert np.abs(np.diff(q, axis=0)).max() < QUICK.step_turn
         np.testing.assert_allclose(planned.q_after(0.5 / (len(planned.q_along) - 1)), q[1:3].mean(0))
         assert not any(kinematics.meets_itself(one) for one in q)
+
+
+def test_grasps_like_those_that_have_failed_are_left_out(kinematics):
+    _, believed = case(DRAWER)
+    plan = plan_arm(believed, kinematics, QUICK)
+    assert isinstance(plan, ArmPlan)
+    failed = [next(plan.grasps).grasp]
+    again = plan_arm(believed, kinematics, QUICK, failed)
+    assert isinstance(again, ArmPlan)
+    assert not any(planned.grasp.is_like(failed[0]) for planned in again.grasps)
 
 
 def test_a_part_that_slips_is_taken_again_where_it_is_by_then(kinematics, monkeypatch):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from support.armed_cabinet import DOOR, DRAWER, OBJECT, SETTINGS, case
 
-from partrm.robotics.arm import open_with_arm
+from partrm.robotics.arm import ArmResult, ArmRun, open_with_arm
 from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import true_object
-from partrm.robotics.panda import Kinematics, panda_file
+from partrm.robotics.panda import HOME, Kinematics, panda_file
 from partrm.robotics.simulated_arm import TouchSettings, arm_xml
 from partrm.robotics.simulated_object import DRAGGED, SimulationError, Task
 from partrm.robotics.touch import touched
@@ -71,6 +71,41 @@ def test_no_part_and_no_probes_are_no_touch(kinematics):
     bare = replace(true, moving=np.zeros_like(true.moving))
     assert touched(arm_xml(task, TOUCHING, 0), bare, TOUCHING, kinematics).probes == 0
     assert touched(arm_xml(task, TOUCHING, 0), true, SETTINGS, kinematics).probes == 0
+
+
+def test_what_is_met_speaks_for_where_the_part_is(kinematics):
+    task, true = case(DRAWER)
+    found = touched(arm_xml(task, TOUCHING, 0), true, TOUCHING, kinematics)
+    out = np.eye(4)
+    out[:3, 3] = 0.05 * true.axis
+    pulled = true.moved(out, 0.5)
+    assert len(found.points) == found.met >= 2
+    assert found.speaks_for(true, pulled)
+    assert not found.speaks_for(pulled, true)
+    assert not found.speaks_for(true, shifted(true, 0.002)), "a probe does not tell millimetres"
+    assert not replace(found, points=found.points[:0]).speaks_for(true, pulled)
+
+
+def test_what_slid_along_a_part_that_stayed_is_felt_and_tried_where_the_part_is(kinematics, monkeypatch):
+    """The first round believes that it has led the drawer by 8 cm."""
+    task, true = case(DRAWER)
+    whole, tried = ArmRun.open, []
+
+    def slides(run, believed, state=None):
+        tried.append(believed)
+        if len(tried) > 1:
+            return whole(run, believed, state)
+        run.arm.begin(np.array(HOME), 0.0, state)
+        out = np.eye(4)
+        out[:3, 3] = 0.08 * believed.axis
+        run.believed, run.led = believed.moved(out, 0.4), True
+        return ArmResult(0.0, "came off", 1.0, 1)
+
+    monkeypatch.setattr(ArmRun, "open", slides)
+    found = open_with_arm(task, true, TOUCHING, kinematics)
+    assert np.linalg.norm(tried[1].start - true.start) < 0.02, "not where it was thought to have gone"
+    assert found.opened > 0.9
+    assert found.probes == 9, "three of the first round, three that told, three where the part is"
 
 
 def test_a_drawer_that_nothing_can_hold_is_pushed_shut(kinematics):

@@ -4,6 +4,7 @@ It is told a plan that was made without the true object. On its way it knows its
 and how far its fingers are closed, nothing else; that the part is open, or lost, is said by who judges.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from partrm.geometry.joints import JointType
-from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, plan_arm
+from partrm.robotics.arm_plan import ArmPlan, BelievedObject, PlannedGrasp, Unplanned, plan_arm
 from partrm.robotics.grasps import Grasp
 from partrm.robotics.guides import Guide, Plan
 from partrm.robotics.panda import Kinematics
@@ -84,22 +85,45 @@ def open_with_arm(
         SimulationError: MuJoCo, mink or the arm's model is not there, or the simulation diverged.
     """
     xml, state = arm_xml(task, settings, seed), None
-    found = ArmResult(0.0, "missed", 0.0)
+    found, before = ArmResult(0.0, "missed", 0.0), None
+    failed: list[Grasp] = []
     for number in range(settings.rounds):
         felt = touched(xml, believed, settings, kinematics, watch, state)
-        plan = plan_arm(felt.believed, kinematics, settings.plan)
-        if isinstance(plan, ArmPlan):
-            believed = felt.believed
-        elif felt.met:  # what was felt may be something else
-            plan = plan_arm(believed, kinematics, settings.plan)
+        if before is not None and felt.speaks_for(before, believed):  # what was led was not the part
+            believed, felt = before, touched(xml, before, settings, kinematics, watch, state).after(felt)
+        plan, believed, failed = _planned((felt.believed, believed), failed, kinematics, settings)
         if not isinstance(plan, ArmPlan):
             return found.then(ArmResult(found.opened, found.ending if number else plan, 0.0), felt)
         run = ArmRun(task, xml, plan, settings, kinematics, seed, watch)
         found = found.then(run.open(believed, state), felt)
         if found.ending in ("open", "timeout"):
             break
+        before = believed if run.led else None
+        failed = [] if run.led else [*failed, *run.tried]
         believed, state = run.believed, run.arm.state
     return found
+
+
+def _planned(
+    beliefs: Sequence[BelievedObject], failed: list[Grasp], kinematics: Kinematics, settings: ArmSettings
+) -> tuple[ArmPlan | Unplanned, BelievedObject, list[Grasp]]:
+    """A plan, what it believes, and the failed grasps that it leaves out.
+
+    Args:
+        beliefs: after the arm has felt the part, and before: what was felt may be something else.
+        failed: grasps that are left out while there are others.
+        kinematics: of the arm.
+        settings: of the protocol.
+    """
+    felt, before = beliefs
+    options = [(felt, failed)] if failed else []
+    options += [(felt, []), (before, [])] if before is not felt else [(felt, [])]
+    plan: ArmPlan | Unplanned = "no grasp"
+    for believed, without in options:
+        plan = plan_arm(believed, kinematics, settings.plan, without)
+        if isinstance(plan, ArmPlan):
+            return plan, believed, without
+    return plan, before, []
 
 
 class ArmRun:
@@ -119,6 +143,9 @@ class ArmRun:
         self.arm = SimulatedArm(xml, plan.T_object_base, settings, kinematics, watch)
         self.believed: BelievedObject
         """What the arm has learnt of the joint, and where it then believes the part to be."""
+        self.led = False
+        """Whether its fingers have closed on something, or met it, and led it."""
+        self.tried: list[Grasp] = []
 
     def open(self, believed: BelievedObject, state: ObjectState | None = None) -> ArmResult:
         """Try the plan's grasps until the part is open, was led and lost, or none is left: take, follow, release."""
@@ -129,6 +156,7 @@ class ArmRun:
             if not tried:
                 arm.begin(planned.q_before, planned.grasp.opening, state)
             tried += 1
+            self.tried.append(planned.grasp)
             arm.hold(True)
             arm.move_joints(planned.q_before)
             arm.near, arm.opening = planned.q_along[0], planned.grasp.opening
@@ -219,7 +247,7 @@ class ArmRun:
         joint, axis, pivot = guide.arc.joint()
         amount = length * (1.0 if joint == JointType.PRISMATIC else float(np.linalg.norm(guide.arc.curvature)))
         learnt = replace(believed, joint=joint, axis=axis, pivot=pivot, amount=amount)
-        self.believed = learnt.moved(guide.arc.motion(gone), gone / length)
+        self.believed, self.led = learnt.moved(guide.arc.motion(gone), gone / length), True
         return ending, gone
 
     def _release(self, grasp: Grasp) -> None:

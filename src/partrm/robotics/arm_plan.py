@@ -150,13 +150,17 @@ class ArmPlan:
     """The best first; each next one is looked for when it is asked for."""
 
 
-def plan_arm(believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings) -> ArmPlan | Unplanned:
-    """The first grasp, by score, and place from which the arm reaches the whole predicted motion."""
+def plan_arm(
+    believed: BelievedObject, kinematics: Kinematics, settings: PlanSettings, failed: Sequence[Grasp] = ()
+) -> ArmPlan | Unplanned:
+    """The first grasp, by score, and place from which the arm reaches the whole predicted motion; none like those that
+    have failed."""
     believed = believed.thinned(settings.spacing)
     planner = Planner(believed, kinematics, settings)
     scene = believed.grasp_scene()
     pushes = find_pushes(scene, lambda point: believed.arc(point).tangent, settings.pushes, planner.free)
     grasps = [*pushes, *find_grasps(scene, settings.grasps, planner.free)]
+    grasps = [grasp for grasp in grasps if not any(grasp.is_like(other) for other in failed)]
     if not grasps:
         return "no grasp"
     for grasp in grasps:

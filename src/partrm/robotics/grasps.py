@@ -123,6 +123,15 @@ class Grasp:
         """Unit direction."""
         return self.T_object_gripper[:3, 2]
 
+    def is_like(self, other: "Grasp") -> bool:
+        """Whether the two lie within 2 cm and 30 degrees of each other, the fingers exchanged or not."""
+        T, T_other = self.T_object_gripper, other.T_object_gripper
+        return bool(
+            np.linalg.norm(T_other[:3, 3] - T[:3, 3]) < 0.02
+            and other.approach @ self.approach > 0.87
+            and abs(T_other[:3, 1] @ T[:3, 1]) > 0.87
+        )
+
 
 @dataclass(frozen=True)
 class GraspScene:
@@ -266,18 +275,11 @@ def inside_gripper(
 
 
 def distinct(grasps: list[Grasp], count: int, allowed: Callable[[Grasp], bool]) -> list[Grasp]:
-    """The best grasps that are allowed, none within 2 cm and 30 degrees of a better one."""
+    """The best grasps that are allowed, none like a better one."""
     kept: list[Grasp] = []
     for grasp in sorted(grasps, key=lambda g: -g.score):
         if len(kept) == count:
             break
-        T = grasp.T_object_gripper
-        near = (
-            np.linalg.norm(other.T_object_gripper[:3, 3] - T[:3, 3]) < 0.02
-            and other.approach @ grasp.approach > 0.87
-            and abs(other.T_object_gripper[:3, 1] @ T[:3, 1]) > 0.87
-            for other in kept
-        )
-        if not any(near) and allowed(grasp):
+        if not any(grasp.is_like(other) for other in kept) and allowed(grasp):
             kept.append(grasp)
     return kept

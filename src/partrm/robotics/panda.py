@@ -231,8 +231,12 @@ class Kinematics:
         return self._reached()
 
     def _step(self, dt: float, posture: Any, limit: Any) -> None:
+        """No step where there is none within the limits: contact can press joints beyond them."""
         tasks, limits = [self._goal, posture], [limit, self._slow]
-        velocity = self._mink.solve_ik(self._configuration, tasks, dt, "daqp", damping=1e-6, limits=limits)
+        try:
+            velocity = self._mink.solve_ik(self._configuration, tasks, dt, "daqp", damping=1e-6, limits=limits)
+        except self._mink.NoSolutionFound:
+            return
         self._configuration.integrate_inplace(velocity, dt)
 
     def _reached(self) -> Reached:

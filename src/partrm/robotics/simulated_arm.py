@@ -58,7 +58,7 @@ class ArmSettings:
     deeper: tuple[float, ...] = (0.0, 0.015, 0.03, -0.012, -0.024)
     """Than planned: so deep the fingers close, one after the other, until something is between them; what the gripper
     meets on its way ends it."""
-    rounds: int = 4
+    rounds: int = 8
     """Of touching, planning and trying, each from where the part is believed to be by then."""
     lost_m: float = 0.015
     """A part that was led so far and lost is felt for anew."""

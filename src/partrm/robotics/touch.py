@@ -6,22 +6,29 @@ sight by what was felt: every pixel stays where it is. The arm learns nothing el
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import least_squares
+from scipy.spatial import KDTree
 
 from partrm.geometry.joints import JointType
-from partrm.robotics.arcs import across
+from partrm.robotics.arcs import Vector, across
 from partrm.robotics.arm_plan import BelievedObject, Planner, places, seeds
 from partrm.robotics.closed_fingers import Probe, probes_at
-from partrm.robotics.grasps import spread
+from partrm.robotics.grasps import Gripper, spread
 from partrm.robotics.panda import Kinematics
 from partrm.robotics.simulated_arm import ArmSettings, ObjectState, SimulatedArm, TouchSettings, Watcher
 
 CANDIDATES = 24
 """Points that are looked at for a probe."""
+
+NEARER_M = 0.004
+"""By so much, in the mean, must what is met lie nearer to one belief than to another to speak for it."""
+
+FAR_M = 0.03
+"""What is met farther from a belief speaks no more against it."""
 
 AGREES = 2.5
 """Standard deviations within which a probe agrees with shift and slope."""
@@ -38,6 +45,21 @@ class Touched:
     """Of these, that met something."""
     seconds: float = 0.0
     """Simulated."""
+    points: Float[np.ndarray, "met 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    """Where something was met, object frame."""
+
+    def speaks_for(self, one: BelievedObject, other: BelievedObject) -> bool:
+        """Whether what was met lies on the surfaces of one rather than of the other."""
+        if not len(self.points):
+            return False
+        away_one, away_other = (np.minimum(KDTree(b.points).query(self.points)[0], FAR_M) for b in (one, other))
+        return bool(np.mean(away_other - away_one) > NEARER_M)
+
+    def after(self, other: "Touched") -> "Touched":
+        """These probes, made after others whose belief was given up."""
+        return replace(
+            self, probes=self.probes + other.probes, met=self.met + other.met, seconds=self.seconds + other.seconds
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +100,9 @@ def touched(
     if planned is None:
         return Touched(believed)
     T_object_base, probes = planned
-    s, arm, found = settings.touch, SimulatedArm(xml, T_object_base, settings, kinematics, watch), []
+    s, arm = settings.touch, SimulatedArm(xml, T_object_base, settings, kinematics, watch)
+    found: list[tuple[Probe, float]] = []
+    points: list[Vector] = []
     arm.begin(probes[0].q_before, 0.0, state)
     for planned_probe in probes:
         probe, start = planned_probe.probe, -s.before
@@ -88,9 +112,10 @@ def touched(
         aside = (arm.hand[:3, 3] - probe.T_object_gripper[:3, 3]) @ probe.T_object_gripper[:3, :2]
         if meets and float(np.linalg.norm(aside)) < s.aside:
             found.append((probe, depth))
+            points.append(arm.hand[:3, 3] + Gripper().tip_m * arm.hand[:3, 2])
         arm.advance(probe.T_object_gripper, (depth, start), 3 * s.speed_m_per_s)
     mended = mend(believed, found, s) if found else believed
-    return Touched(mended, len(probes), len(found), float(arm.data.time))
+    return Touched(mended, len(probes), len(found), float(arm.data.time), np.reshape(points, (-1, 3)))
 
 
 def plan_probes(
