@@ -14,7 +14,7 @@ from support.boxes import box, cabinet
 
 QUICK = PlanSettings(tries=2, grasps=GraspSettings(places=12))
 NO_TOUCH = TouchSettings(probes=0)
-SETTINGS = ArmSettings(approach_m_per_s=0.1, simulation_s=0.004, timestep_s=0.012, plan=QUICK, touch=NO_TOUCH)
+SETTINGS = ArmSettings(approach_m_per_s=0.1, rounds=3, simulation_s=0.004, timestep_s=0.012, plan=QUICK, touch=NO_TOUCH)
 DOOR, DRAWER = 1, 2
 HANDLES = {DOOR: ([0.055, -0.24, 0.1], [0.07, -0.225, 0.24]), DRAWER: ([0.055, -0.08, -0.2], [0.07, 0.08, -0.185])}
 """Bars before the fronts, object of diagonal 1; the fronts end at 0.28 before the object is normalised."""
