@@ -53,10 +53,12 @@ def read_bytes(path: str | Path, most: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
         raise OSError(errno.EINVAL, "no file has such a name", repr(str(path))) from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        folder = stat.S_ISDIR(status.st_mode)
+        raise OSError(errno.EINVAL, "a folder, not a file" if folder else "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         # Not up to ``most``: that much would be set aside at once.
         content = file.read(status.st_size + 1) if status.st_size <= most else None
     if content is None or len(content) > most:

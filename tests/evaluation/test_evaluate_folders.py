@@ -383,7 +383,14 @@ def test_folders_of_no_layout_are_refused(tmp_path, corrected):
         ({"drags": [[900, 1, 9, 9]]}, "lies outside of the image"),
         ({"drags": [[1, 1, 9, 9]]}, "lies on the background"),
         ({"part": "door"}, "part must be a whole number, found 'door'"),
+        ({"drags": [["1", 1, 9, 9]]}, "needs drags.*not a number"),
+        ({"object": "\ud800"}, "object must be a name"),
+        ({"category": ["Door"]}, "category must be a name"),
+        ({"transition": "a\nb"}, "transition must be a name"),
         ({"joint": {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": float("inf")}}, "finite"),
+        ({"joint": {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 90}}, "radians"),
+        ({"joint": {"type": "revolute", "axis": [0, 0, 1], "pivot": [1e30, 0, 0], "amount": 1}}, "its pivot within"),
+        ({"joint": {"type": "prismatic", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 1e-20}}, "amount must lie"),
     ],
 )
 def test_samples_that_mean_nothing_are_refused_by_name(change, words, corrected, tmp_path):
@@ -392,6 +399,83 @@ def test_samples_that_mean_nothing_are_refused_by_name(change, words, corrected,
     (tmp_path / "one" / "sample.json").write_text(json.dumps(record | change))
     with pytest.raises(DatasetError, match=rf"one/sample\.json: .*{words}"):
         open_folder(tmp_path).samples[0].load()
+
+
+def test_samples_without_a_record_are_not_left_out_silently(corrected, tmp_path):
+    for name in ("one", "two"):
+        to_simple(corrected.samples[0].load(), tmp_path / name)
+    assert len(open_folder(tmp_path)) == 2
+    (tmp_path / "two" / "sample.json").unlink()
+    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(No such file"):
+        open_folder(tmp_path)
+    (tmp_path / "two" / "sample.json").mkdir()
+    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(a folder, not a file"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [(np.full((4, 3), 1e300), "farther than"), (np.zeros((4, 3)), "does not move the points"), (None, "not an array")],
+)
+def test_points_that_no_motion_can_be_measured_by_are_refused(points, words, corrected, tmp_path):
+    to_simple(corrected.samples[0].load(), tmp_path / "one")
+    record = json.loads((tmp_path / "one" / "sample.json").read_text())
+    joint = {"type": "revolute", "axis": [0, 0, 1], "pivot": [0, 0, 0], "amount": 1}
+    (tmp_path / "one" / "sample.json").write_text(json.dumps(record | {"joint": joint}))
+    path = tmp_path / "one" / "part_points.npy"
+    path.unlink()
+    path.symlink_to("nowhere.npy") if points is None else np.save(path, points)
+    with pytest.raises(DatasetError, match=words):
+        open_folder(tmp_path).samples[0].load()
+
+
+def copied(root, tmp_path):
+    shutil.copytree(root, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_entries_of_a_list_without_renders_are_left_out_with_a_word(root, corrected, tmp_path):
+    folder = copied(root, tmp_path)
+    gone = str(corrected.samples[0].source)
+    shutil.rmtree(folder / "render_PartDrag4D" / gone)
+    fewer = open_folder(folder)
+    assert gone not in {str(pair.source) for pair in fewer.samples}
+    assert [reason for reason in fewer.dropped if reason.startswith(f"{gone}: ") and "no such folder" in reason]
+    (folder / "render_PartDrag4D" / "microwave-0_00_7").mkdir()
+    with pytest.raises(DatasetError, match=r"render_PartDrag4D: 'microwave-0_00_7' is called 'microwave-0_0_7'"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"scale": -1}, "the scale above 0"), ({"scale": True}, "not four numbers"), ({"offset": "123"}, "not four numb")],
+)
+def test_manifests_whose_points_have_no_unit_are_refused(change, words, root, tmp_path):
+    folder = copied(root, tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["points"] |= change
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=rf"manifest\.json: not a manifest \(.*{words}"):
+        open_folder(folder)
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").symlink_to("nowhere")
+    with pytest.raises(DatasetError, match=r"manifest\.json: not a manifest"):
+        open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("where", "words"), [(0.0, "stands at the origin"), (1e30, "times the object's size away"), (None, "no object")]
+)
+def test_views_that_show_nothing_are_refused_by_name(where, words, root, corrected, tmp_path):
+    folder = copied(root, tmp_path)
+    entry = folder / "render_PartDrag4D" / str(corrected.samples[0].source)
+    path = entry / "000_camera.json"
+    if where is None:
+        save_image(torch.zeros(4, SIZE, SIZE), entry / "000.png")
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"origin": [where, 0, 0]}))
+    with pytest.raises(DatasetError, match=rf"{entry.name}: .*{words}"):
+        open_folder(folder).samples[0].load()
 
 
 def test_a_first_camera_in_the_object_is_refused(corrected, tmp_path):

@@ -211,7 +211,7 @@ def _records(work: Path) -> dict[str, Target]:
 
 def _sample(folder: Path) -> None:
     for sample in simple_samples(folder):
-        sample._joint()
+        sample._joint(2.4)
         sample._inputs(3)
 
 

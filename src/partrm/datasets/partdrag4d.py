@@ -8,7 +8,10 @@ World: z up, front towards +x. ``<distractors>`` is part and state digits run to
 part 0 in state 3, part 2 in state 0, part 1 in state 0. Points are in correspondence over the states of a mesh.
 """
 
+import os
 import re
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -60,8 +63,9 @@ class EntryName:
     """(part, state) of the distractors that stand open or closed, one digit each."""
 
     def __post_init__(self) -> None:
-        if "_" in self.mesh or not self.mesh or any(not 0 <= d <= 9 for pair in self.distractors for d in pair):
-            raise DatasetError(f"{self.mesh!r} with distractors {self.distractors} has no PartDrag-4D name")
+        named = self.mesh and "_" not in self.mesh and is_plain_name(self.mesh)
+        if not named or any(not 0 <= d <= 9 for pair in self.distractors for d in pair):
+            raise DatasetError(f"{self.mesh[:80]!r} with distractors {self.distractors} has no PartDrag-4D name")
 
     @property
     def motion(self) -> str:
@@ -81,10 +85,82 @@ class EntryName:
         """
         found = re.fullmatch(r"([^_]+)_(\d{1,6})_(\d{1,6})(?:_((?:[0-9][0-9])+))?", text)
         if found is None:
-            raise DatasetError(f"{text!r} is not <mesh>_<part>_<state>[_<distractors>]")
+            raise DatasetError(f"{text[:80]!r} is not <mesh>_<part>_<state>[_<distractors>]")
         digits = found[4] or ""
         pairs = tuple((int(digits[i]), int(digits[i + 1])) for i in range(0, len(digits), 2))
-        return EntryName(found[1], int(found[2]), int(found[3]), pairs)
+        name = EntryName(found[1], int(found[2]), int(found[3]), pairs)
+        if str(name) != text:
+            raise DatasetError(f"{text!r} is called {str(name)!r} in PartDrag-4D")
+        return name
+
+
+MAX_NAME = 200
+"""Characters of a name in reports."""
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether a text can stand in a line of a report: not too long, UTF-8, no control characters."""
+    return len(text) <= MAX_NAME and not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
+def render_folders(root: Path) -> list[str]:
+    """Names of the folders of renders, sorted.
+
+    Raises:
+        DatasetError: they cannot be listed.
+    """
+    return [p.name for p in files_below(root / RENDERS) if p.is_dir() and not p.name.startswith(".")]
+
+
+def entries_of(root: Path) -> list[EntryName]:
+    """All entries that have a folder of renders, by name.
+
+    Raises:
+        DatasetError: the folders cannot be listed, or one has a name that no entry has.
+    """
+    names = render_folders(root)
+    try:
+        return [EntryName.parse(name) for name in names]
+    except DatasetError as error:
+        raise DatasetError(f"{root / RENDERS}: {error}") from error
+
+
+def files_below(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted.
+
+    Raises:
+        DatasetError: it cannot be listed.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be read ({error.strerror})") from error
+
+
+FARTHEST = 1e4
+"""Most that a camera may be away from the origin, in sizes of the object; what is farther is no view of it."""
+
+
+def check_inputs(where: Path, images: Float[Tensor, "views 4 h w"], inputs: Sequence[int], cameras: Cameras) -> None:
+    """Refuse views that a network cannot be shown.
+
+    Args:
+        where: what errors name.
+        images: of all views.
+        inputs: which of them the network may see.
+        cameras: [views] of the images.
+
+    Raises:
+        DatasetError: images that are not square, an input view without an object, a first camera in the object.
+    """
+    height, width = images.shape[-2:]
+    if height != width:
+        raise DatasetError(f"{where}: images must be square, not {width}x{height}")
+    for view in inputs:
+        if not bool((images[view, 3] > 0.5).any()):
+            raise DatasetError(f"{where}: view {view} shows no object: no pixel of its alpha is opaque")
+    if not float(cameras.positions[0].norm()) > 1e-6:
+        raise DatasetError(f"{where}: the first camera stands at the origin, in the object")
 
 
 def camera_record(T_world_camera: Float[Tensor, "4 4"]) -> dict[str, list[float]]:
@@ -156,8 +232,8 @@ def load_points(path: Path) -> Float[np.ndarray, "n 3"]:
         raise DatasetError(str(error)) from error
     except ValueError as error:
         raise DatasetError(f"{path}: not a point cloud ({error})") from error
-    if not np.isfinite(points).all():
-        raise DatasetError(f"{path}: points that are not finite")
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise DatasetError(f"{path}: holds no points, or points that are not finite")
     return points
 
 
@@ -237,16 +313,19 @@ def point_unit(root: Path) -> tuple[float, tuple[float, ...]]:
         DatasetError: a manifest without them.
     """
     path = root / "manifest.json"
-    if not path.is_file():
+    if not os.path.lexists(path):
         return REFERENCE_SCALE, REFERENCE_OFFSET
     try:
         points = read_json(path)["points"]
-        scale, offset = float(points["scale"]), tuple(float(v) for v in points["offset"])
-        if len(offset) != 3 or not np.isfinite([scale, *offset]).all():
-            raise ValueError("points: scale and offset are not four finite numbers")
+        given = [points["scale"], *points["offset"]]
+        if len(given) != 4 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in given):
+            raise ValueError("points: scale and offset are not four numbers")
+        scale, *offset = (float(value) for value in given)
+        if not np.isfinite([scale, *offset]).all() or not scale > 0:
+            raise ValueError("points: scale and offset must be finite, the scale above 0")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DatasetError(f"{path}: not a manifest ({str(error)[:200]})") from error
-    return scale, offset
+    return scale, tuple(offset)
 
 
 class PartDrag4D:

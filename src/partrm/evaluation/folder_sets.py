@@ -1,6 +1,7 @@
 """Evaluation sets that lie in folders: PartDrag-4D (built here or downloaded), or a simple layout of the user's."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from partrm.datasets.partdrag4d import (
     DatasetError,
     EntryName,
     PartDrag4D,
+    entries_of,
     read_file_list,
+    render_folders,
 )
 from partrm.evaluation.folder_samples import FileSample, FolderSamples
 from partrm.evaluation.partdrag4d_pairs import Protocol, StatePair, state_pairs
@@ -75,25 +78,29 @@ def open_folder(
     if protocol is not None or file_list is not None:
         raise DatasetError(f"{root}: --protocol and --file-list are for PartDrag-4D, but it has no folder {RENDERS}")
     samples = simple_samples(root)[:limit]
-    return FolderSet(root.resolve().name, seed, "simple", tuple(samples), (), _checksum(root, samples))
+    return FolderSet(_name(root), seed, "simple", tuple(samples), (), _checksum(root, samples))
 
 
 def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit: int | None, seed: int) -> FolderSet:
     name, lines = _entries(root, file_list)
     dataset = PartDrag4D(root, list(lines.values()))
-    kept: list[StatePair] = []
-    dropped: list[str] = []
+    present, kept = set(render_folders(root)), list[StatePair]()
+    missing = dict.fromkeys(str(entry) for entry in lines.values() if str(entry) not in present)
+    dropped = [f"{entry}: {name} names it, but {RENDERS} has no such folder" for entry in missing]
     for pair in state_pairs(dataset, lines, protocol, seed):
         if limit is not None and len(kept) == limit:
             break
+        if str(pair.source) in missing:
+            continue
         reason = pair.draggable()
         if reason is None:
             kept.append(pair)
         else:
             dropped.append(f"{pair.source} to state {pair.target.state}: {reason}")
     if not kept:
-        raise DatasetError(f"{root}: {name} has no pair of states whose motion the first view shows")
-    label = f"{root.resolve().name} ({name})"
+        first = f" (first left out: {dropped[0]})" if dropped else ""
+        raise DatasetError(f"{root}: {name} has no pair of states whose motion the first view shows{first}")
+    label = f"{_name(root)} ({name})"
     return FolderSet(label, seed, protocol, tuple(kept), tuple(dropped), _checksum(root, kept))
 
 
@@ -105,10 +112,14 @@ def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryNa
             raise DatasetError(f"{file_list}: names no entry")
         return file_list.name, lines
     for name in LISTS:
-        if (root / name).is_file() and (lines := read_file_list(root / name)):
+        if os.path.lexists(root / name) and (lines := read_file_list(root / name)):
             return name, lines
-    folders = sorted(p.name for p in (root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
-    return "all renders", {number: EntryName.parse(folder) for number, folder in enumerate(folders)}
+    return "all renders", dict(enumerate(entries_of(root)))
+
+
+def _name(root: Path) -> str:
+    """Of a folder, as reports can show it."""
+    return os.fsencode(root.resolve().name).decode("utf-8", "replace")
 
 
 MAX_SAMPLE_BYTES = 2**30

@@ -17,7 +17,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from partrm.datasets.partdrag4d import RENDERS, DatasetError, EntryName, PartDrag4D, State
+from partrm.datasets.partdrag4d import (
+    FARTHEST,
+    RENDERS,
+    DatasetError,
+    EntryName,
+    PartDrag4D,
+    State,
+    check_inputs,
+    entries_of,
+    files_below,
+)
 from partrm.evaluation.planning import spread_points
 from partrm.evaluation.samples import SURFACE_POINTS, LabelledMesh, WorldSample
 from partrm.files import read_bytes
@@ -82,7 +92,7 @@ class StatePair:
         """Everything that the sample is read from."""
         found = []
         for name in (self.source, self.target):
-            found += sorted((self.dataset.root / RENDERS / str(name)).iterdir())
+            found += files_below(self.dataset.root / RENDERS / str(name))
             found += [self.dataset.motion_file(name, ending) for ending in (".obj", ".ply")]
         return [*found, self.dataset.motion_file(self.source, "_visible.npy")]
 
@@ -107,6 +117,11 @@ class StatePair:
         before, after = self.dataset.load(self.source), self.dataset.load(self.target)
         if before.images.shape != after.images.shape or len(before.points) != len(after.points):
             raise DatasetError(f"{self.source} and {self.target}: their images or point clouds differ in number")
+        for state in (before, after):
+            folder = self.dataset.root / RENDERS / str(state.name)
+            check_inputs(folder, state.images, INPUTS[: len(state.images)], state.cameras)
+            if float(state.cameras.positions[0].norm()) > FARTHEST * extent_of(state.points):
+                raise DatasetError(f"{folder}: the first camera is more than {FARTHEST:g} times the object's size away")
         moving = moving_points(before.points, after.points)
         T = motion_between(before.points[moving], after.points[moving], self.source)
         points = before.points[moving]
@@ -162,9 +177,8 @@ def state_pairs(dataset: PartDrag4D, lines: dict[int, EntryName], protocol: Prot
     Args:
         lines: entries by line number.
     """
-    renders = (p.name for p in (dataset.root / RENDERS).iterdir() if p.is_dir() and not p.name.startswith("."))
     siblings: dict[tuple, list[EntryName]] = defaultdict(list)
-    for name in sorted((EntryName.parse(text) for text in renders), key=lambda n: n.state):
+    for name in sorted(entries_of(dataset.root), key=lambda entry: entry.state):
         siblings[name.mesh, name.part, name.distractors].append(name)
     states: dict[str, set[int]] = defaultdict(set)
     for name in lines.values():

@@ -415,6 +415,13 @@ def _on_object(x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, 
     return None
 
 
+def _is_finite(value: float | int) -> bool:
+    try:
+        return math.isfinite(value)
+    except (TypeError, ValueError, OverflowError):  # a text, a list, a whole number beyond all floats
+        return False
+
+
 def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
     """What can be said about drags without the image; see :func:`check_drags`."""
     if not 1 <= len(drags) <= MAX_DRAGS:
@@ -422,7 +429,7 @@ def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
     for number, drag in enumerate(drags, start=1):
         if len(drag) != 4:
             raise DragError(f"drag {number}: has {len(drag)} values, needs 4: X0,Y0,X1,Y1")
-        if not all(math.isfinite(value) for value in drag):
+        if not all(_is_finite(value) for value in drag):
             raise DragError(f"drag {number}: its values must be finite numbers")
         if max(abs(value) for value in drag) > FARTHEST_PX:
             raise DragError(f"drag {number}: it leads out of any image, give pixels of at most {FARTHEST_PX:g}")
