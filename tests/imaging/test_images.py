@@ -157,6 +157,32 @@ def test_a_phones_photo_with_a_second_picture_behind_it_is_taken(tmp_path):
     assert (loaded[3] - disc_image()[3]).abs().mean() < 0.01
 
 
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+def test_sizes_are_those_of_the_file_however_a_jpeg_is_reduced(orientation, tmp_path):
+    """Half of 102 x 101 pixels is 51 x 51: not to be taken for a picture that was turned."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (102, 101)).save(tmp_path / "a.jpg", exif=exif)
+    decoded = decode(tmp_path / "a.jpg", max_side_px=50)
+    assert (decoded.width, decoded.height) == ((101, 102) if orientation == 6 else (102, 101))
+    assert decoded.pixels.shape == (50, 50, 4)
+
+
+def test_a_png_with_damaged_exif_data_is_upright(tmp_path):
+    picture = Image.fromarray(np.tile(np.uint8([[[200, 20, 20, 255]] * 31 + [[0, 0, 0, 0]]]), (32, 1, 1)))
+    picture.save(tmp_path / "a.png", exif=b"no TIFF header")
+    assert load_image(tmp_path / "a.png").shape == (4, 32, 32)
+
+
+def test_a_png_without_its_palette_is_damaged(tmp_path):
+    Image.new("P", (32, 32)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    at = content.index(b"PLTE") - 4
+    (tmp_path / "a.png").write_bytes(content[:at] + content[at + 12 + int.from_bytes(content[at : at + 4], "big") :])
+    with pytest.raises(ImageError, match=r"a\.png: not a readable image, or damaged \(AssertionError"):
+        load_image(tmp_path / "a.png")
+
+
 def test_damaged_exif_data_are_passed_over_silently(tmp_path, recwarn):
     Image.new("RGBA", (32, 32), (200, 20, 20, 255)).convert("RGB").save(tmp_path / "a.webp", exif=b"Exif\0\0MM\0*junk")
     rows = (composite(disc_image(), 1.0) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 
+from partrm.errors import first_line
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.formats import IMAGE_ERRORS, open_image
 
@@ -36,6 +38,13 @@ FILM_DIAGONAL_MM = math.hypot(36, 24)
 
 UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}
 """Millimetres of EXIF's units of resolution."""
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+"""What undoes EXIF's orientations; from 5 on width and height change places."""
 
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif")
 """What follows ``ftyp`` in files of phones that Pillow does not read here."""
@@ -124,8 +133,8 @@ def _told_as_image_errors(name: str) -> Iterator[None]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: the image is too large, at most {MAX_PIXELS // 10**6} megapixels") from error
-    except (*IMAGE_ERRORS, EOFError, MemoryError) as error:
-        raise ImageError(f"{name}: not a readable image, or damaged ({error})".replace("\n", " ")) from error
+    except (*IMAGE_ERRORS, EOFError, MemoryError, AssertionError) as error:  # Pillow asserts that palettes are there
+        raise ImageError(f"{name}: not a readable image, or damaged ({first_line(error)})") from error
 
 
 def _check_header(name: str, image: Image.Image) -> None:
@@ -152,17 +161,19 @@ def _decode_picture(name: str, image: Image.Image, max_side_px: int | None) -> D
     if max_side_px is not None and image.mode in ("RGB", "L"):
         image.draft(image.mode, (max_side_px, max_side_px))  # a JPEG decodes to the next size above at once
     image.load()
-    turned = ImageOps.exif_transpose(image)
-    if (turned.width > turned.height) != (width > height):
-        width, height = height, width
-    if turned.mode.startswith("I"):
-        grey = np.asarray(turned, dtype=np.float32) / 65535
+    orientation = _exif(image).get(ExifTags.Base.Orientation)
+    if isinstance(orientation, int) and orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+        if orientation >= 5:
+            width, height = height, width
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, dtype=np.float32) / 65535
         if grey.min() < 0 or grey.max() > 1:
             raise ImageError(f"{name}: 32-bit integer images have no fixed range, give an 8- or 16-bit image")
         pixels = _reduced(np.stack([grey, grey, grey, np.ones_like(grey)], -1), max_side_px)
         return DecodedImage(name, pixels, False, width, height, focal_px)
-    has_alpha = turned.has_transparency_data
-    converted = turned.convert("RGBA" if has_alpha else "RGB")
+    has_alpha = image.has_transparency_data
+    converted = image.convert("RGBA" if has_alpha else "RGB")
     factor = 1.0 if max_side_px is None else max_side_px / max(converted.size)
     if factor < 1:
         size = tuple(max(1, round(side * factor)) for side in converted.size)
@@ -203,14 +214,22 @@ def _reduced(pixels: Float[np.ndarray, "h w 4"], max_side_px: int | None) -> Flo
     return small.clip(0, 1)
 
 
+def _exif(image: Image.Image, ifd: int | None = None) -> dict[int, Any]:
+    """EXIF's tags, or those of one of its parts; none where they are damaged, which spoils no picture."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return dict(image.getexif() if ifd is None else image.getexif().get_ifd(ifd))
+        except IMAGE_ERRORS:
+            return {}
+
+
 def focal_length_px(image: Image.Image) -> float | None:
     """Focal length in pixels as EXIF tells it (35 mm equivalent, or by the sensor's resolution); None if it does not.
 
     A file that has been cropped (its proportions are not those that EXIF names) tells nothing.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tags = image.getexif().get_ifd(0x8769)
+    tags = _exif(image, ExifTags.IFD.Exif)
 
     def number(tag: int) -> float:
         try:
