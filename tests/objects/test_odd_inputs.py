@@ -330,6 +330,19 @@ def test_gltf_that_trimesh_would_misread_is_refused(tmp_path):
     refused(lambda document, points: document.update(extensionsRequired=[draco]), f"packed by {draco}")
     refused(lambda document, points: points.update(sparse={"count": 1}), "sparse")
     refused(lambda document, points: points.update(componentType=5122, normalized=True), "quantized")
+    chain = [{"children": [number + 1]} for number in range(1500)] + [{"mesh": 0}]
+    refused(lambda document, points: document.update(nodes=chain, scenes=[{"nodes": [0]}]), "nested too deeply")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-1], lambda content: content + b"\0", lambda content: b""])
+def test_stl_files_that_are_cut_short_are_told_as_such(damage, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    path, content = saved(tmp_path, robot(mesh("m.stl"))), trimesh.creation.box().export(file_type="stl")
+    (tmp_path / "m.stl").write_bytes(content)
+    assert load_urdf(path).movable
+    (tmp_path / "m.stl").write_bytes(damage(content))
+    with pytest.raises(ObjectError, match=r"m\.stl: damaged, it tells of \d+ faces in \d+ bytes"):
+        load_urdf(path)
 
 
 def test_a_mesh_that_many_nodes_name_is_counted_as_often(tmp_path, monkeypatch):

@@ -142,10 +142,15 @@ def _urdf_material(material: Any, robot: Any, files: NamedFiles) -> Material:
 
 
 def _refuse_huge(file: Path, content: bytes) -> None:
-    """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory."""
+    """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory.
+
+    A binary STL file of another length is cut short; trimesh would take it for one of text, without faces.
+    """
     faces, kind, head = 0, file.suffix.lower(), content[:4096]
-    if kind == ".stl" and len(head) >= 84 and len(content) == 84 + 50 * int.from_bytes(head[80:84], "little"):
+    if kind == ".stl" and b"facet" not in head:
         faces = int.from_bytes(head[80:84], "little")
+        if len(content) != 84 + 50 * faces:
+            raise ObjectError(f"{file}: damaged, it tells of {faces} faces in {len(content)} bytes")
     elif kind == ".ply" and (found := re.search(rb"^element face (\d+)", head, re.MULTILINE)):
         faces = int(found[1])
     if faces > MAX_FACES:

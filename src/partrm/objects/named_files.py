@@ -191,6 +191,9 @@ def refuse_entities(content: bytes, path: Path) -> None:
 PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 """Extensions of glTF without which trimesh reads a mesh's points as zeros."""
 
+MAX_NESTING = 10**6
+"""Of the nodes of a glTF file, in sum: trimesh goes from each one through all above it."""
+
 NODE_BYTES = 2**14
 """What an instance in a COLLADA scene counts beside the text of its geometry."""
 
@@ -209,6 +212,7 @@ def refuse_misread_gltf(file: Path, content: bytes) -> None:
         primitives = [primitive for mesh in document.get("meshes", []) for primitive in mesh["primitives"]]
         points = [document["accessors"][p["attributes"]["POSITION"]] for p in primitives]
         faces = [document["accessors"][p["indices"]] for p in primitives if "indices" in p]
+        nesting = _nesting([node.get("children", []) for node in document.get("nodes", [])])
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return  # trimesh says what is wrong with it
     if packed := next((name for name in PACKED if name in required), None):
@@ -217,6 +221,19 @@ def refuse_misread_gltf(file: Path, content: bytes) -> None:
         raise ObjectError(f"{file}: its meshes have sparse accessors, which are not read; export it without")
     if any(accessor.get("normalized") for accessor in points):
         raise ObjectError(f"{file}: its vertices are quantized, which is not read; export it without")
+    if nesting > MAX_NESTING:
+        raise ObjectError(f"{file}: its nodes are nested too deeply; export it with its transforms applied")
+
+
+def _nesting(children: Sequence[Sequence[int]]) -> int:
+    """Sum over all nodes of how many stand above each."""
+    inner = {child for below in children for child in below}
+    level, seen, total = [node for node in range(len(children)) if node not in inner], set[int](), 0
+    for depth in range(len(children)):
+        total += depth * len(level)
+        seen.update(level)
+        level = list(dict.fromkeys(child for node in level for child in children[node] if child not in seen))
+    return total
 
 
 def refuse_misread_collada(file: Path, content: bytes) -> None:
