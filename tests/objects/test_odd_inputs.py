@@ -385,6 +385,11 @@ def test_huge_numbers_are_told_in_one_line(tmp_path, recwarn):
         ("<body>" * 5000 + "</body>" * 5000, "MuJoCo cannot read it"),
         ('<geom type="box" size="1 1 1" rgba="nan 0 0 1"/>', "colour of a geom of body 'world' is not finite"),
         ('<replicate count="many"><geom size="1"/></replicate>', "MuJoCo cannot read it"),
+        ('</worldbody><asset><hfield nrow="99999" ncol="99999" size="1 1 1 1"/></asset><worldbody>', "nrow=99999"),
+        ('</worldbody><asset><mesh builtin="sphere" params="9999"/></asset><worldbody>', "<mesh> of params 9999"),
+        ('</worldbody><custom><numeric name="a" size="999999999"/></custom><worldbody>', "<numeric> of size=999999999"),
+        ('</worldbody><asset><model name="a" file="x.xml"/></asset><worldbody>', "takes bodies from 'x.xml'"),
+        ('<body><joint type="slide" range="0 1e12"/><geom size="1"/></body>', "has a limit beyond 1e"),
         ('<replicate count="3" offset="3 0 0"><geom size="1"/></replicate>', None),
     ],
 )
@@ -395,5 +400,25 @@ def test_mujoco_models_grow_within_bounds_and_have_colours(more, words, tmp_path
     if words is None:
         assert load_mjcf(path).movable
     else:
+        with pytest.raises(ObjectError, match=words):
+            load_mjcf(path)
+
+
+def test_models_that_a_mujoco_model_takes_bodies_from_are_looked_at_too(tmp_path):
+    pytest.importorskip("mujoco")
+    (tmp_path / "u").mkdir()
+    body = '<body><joint range="0 90"/><geom type="box" size="1 1 1"/></body>'
+    asset = '<asset><model name="a" file="a.xml"/></asset>'
+    path = saved(tmp_path / "u", f"<mujoco>{asset}<worldbody>{body}</worldbody></mujoco>", "x.xml")
+    child = "<mujoco>{}<worldbody><body name='c'><geom size='1'/></body></worldbody></mujoco>"
+    (tmp_path / "u" / "a.xml").write_text(child.format(""))
+    assert load_mjcf(path).movable
+    (tmp_path / "b.xml").write_text("<mujoco/>")
+    for more, words in (
+        ('<include file="../b.xml"/>', "lies outside"),
+        ('<asset><hfield nrow="99999" ncol="99999" size="1 1 1 1"/></asset>', "nrow=99999"),
+        ('<include file="x.xml"/>', "leads back"),
+    ):
+        (tmp_path / "u" / "a.xml").write_text(child.format(more))
         with pytest.raises(ObjectError, match=words):
             load_mjcf(path)

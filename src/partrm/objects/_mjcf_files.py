@@ -3,7 +3,7 @@
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from partrm.objects.articulated_object import ObjectError
@@ -17,6 +17,15 @@ GROWING = ("replicate", "composite", "flexcomp")
 
 MAX_ELEMENTS = 50_000
 """Of a model; MuJoCo compiles more for minutes."""
+
+SIZES = {
+    "hfield": (("nrow", "ncol"), 2**24), "texture": (("width", "height"), 2**26), "numeric": (("size",), 2**20),
+    "user": (("dim",), 2**20),
+}  # fmt: skip
+"""Elements that claim memory by numbers, these attributes, and the greatest product that is taken."""
+
+MAX_FINENESS = 512
+"""Of a mesh that MuJoCo makes by itself."""
 
 FOLDERS = ("meshdir", "texturedir", "assetdir")
 """Attributes of <compiler> that say where files lie."""
@@ -35,6 +44,8 @@ def checked_roots(path: Path, files: NamedFiles) -> list[ET.Element]:
     for root in roots.values():
         if _written_out(root) > MAX_ELEMENTS:
             raise ObjectError(f"{path}: more than {MAX_ELEMENTS} elements once copies and grids are written out")
+        for element in root.iter():
+            _refuse_huge(element, path)
     folders = {path.parent} | {root_path.parent for root_path in roots}
     for root in list(roots.values()):
         for compiler in root.iter("compiler"):
@@ -70,21 +81,61 @@ def _count(element: ET.Element) -> int:
     return math.prod(max(count, 1) for count in counts)
 
 
+def _refuse_huge(element: ET.Element, path: Path) -> None:
+    """Refuse an element that makes MuJoCo fill the memory."""
+    names, most = SIZES.get(element.tag, ((), 0))
+    claimed = {name: _whole(element.get(name, "")) for name in names}
+    if names and math.prod(max(value, 1) for value in claimed.values()) > most:
+        told = " ".join(f"{name}={value}" for name, value in claimed.items())
+        raise ObjectError(f"{path}: a <{element.tag}> of {told}, more than {most} in all")
+    fineness = element.get("params", "").split() if element.tag == "mesh" else []
+    if any(_whole(word) > MAX_FINENESS for word in fineness):
+        raise ObjectError(f"{path}: a <mesh> of params {' '.join(fineness)[:60]}, more than {MAX_FINENESS}")
+
+
+def _whole(word: str) -> int:
+    try:
+        return int(float(word))
+    except (ValueError, OverflowError):
+        return 0  # MuJoCo says what is wrong with it
+
+
 def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
+    """The root elements of a model, of what it includes, and of the models that it takes bodies from."""
     roots = {path: read_description(path, "mujoco")}
+    named: dict[Path, set[Path]] = {path: set()}
+    taken: list[tuple[Path, Path]] = []
     waiting = [path]
     while waiting:
         here = waiting.pop()
-        for include in roots[here].iter("include"):
-            name = include.get("file", "")
+        for element in (*roots[here].iter("include"), *roots[here].iterfind(".//asset/model")):
+            name = element.get("file", "")
             for place in _places(name, {path.parent, here.parent}):
-                if place in roots or not _check(place, "include", name, files):
+                if not _check(place, element.tag, name, files):
                     continue
-                roots[place] = parse_xml(place)
+                named[here].add(place)
+                if element.tag == "model":
+                    taken.append((here, place))
+                if place in roots:
+                    continue
+                roots[place], named[place] = parse_xml(place), set()
                 waiting.append(place)
                 if len(roots) > MAX_INCLUDES:
                     raise ObjectError(f"{path}: more than {MAX_INCLUDES} included files")
+    for here, place in taken:
+        if here in _reached(place, named):
+            raise ObjectError(f"{here}: takes bodies from {place.name!r}, which leads back to it")
     return roots
+
+
+def _reached(path: Path, named: Mapping[Path, set[Path]]) -> set[Path]:
+    """A file, and all that it leads to."""
+    found, waiting = {path}, [path]
+    while waiting:
+        fresh = named[waiting.pop()] - found
+        found |= fresh
+        waiting += fresh
+    return found
 
 
 def _places(name: str, folders: set[Path]) -> Iterator[Path]:

@@ -146,6 +146,9 @@ class ArticulatedObject:
         points = np.concatenate(self.posed_vertices(self.closed_q()))
         if not np.abs(points).max(initial=0.0) < MAX_EXTENT:
             raise ObjectError(f"{self.name}: the object is larger than {MAX_EXTENT:g}")
+        for joint in (part.joint for part in self.parts if part.joint is not None):
+            if not max(abs(joint.lower), abs(joint.upper)) < MAX_EXTENT:
+                raise ObjectError(f"{self.name}: joint {joint.name!r} has a limit beyond {MAX_EXTENT:g}")
         low, high = points.min(0), points.max(0)
         diagonal = float(np.linalg.norm(high - low))
         if not diagonal > 0:

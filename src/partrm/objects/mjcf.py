@@ -107,7 +107,7 @@ def _compile(path: Path, files: NamedFiles) -> Model:
     mujoco.set_mju_user_warning(lambda message: None)
     try:
         return _compiled(path, roots, files)
-    except (ValueError, mujoco.FatalError, mujoco.UnexpectedError) as error:
+    except (ValueError, RuntimeError, mujoco.FatalError, mujoco.UnexpectedError) as error:
         raise ObjectError(f"{path}: MuJoCo cannot read it ({' '.join(str(error).split())})") from error
     finally:
         mujoco.set_mju_user_warning(before)
