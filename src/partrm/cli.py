@@ -208,7 +208,8 @@ def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return f"{error.filename or 'a result'}: cannot be written ({error.strerror})"
+        done = "read or written" if error.errno == errno.EACCES and error.filename else "written"
+        return f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
         return f"{str(error.filename)[:60]}...: no file has such a name ({error.strerror})"
     return text if isinstance(error, PartRMError) and text else f"{type(error).__name__}: {text} (--debug shows where)"

@@ -405,6 +405,13 @@ def test_samples_without_a_record_are_not_left_out_silently(corrected, tmp_path)
     for name in ("one", "two"):
         to_simple(corrected.samples[0].load(), tmp_path / name)
     assert len(open_folder(tmp_path)) == 2
+    (tmp_path / "two" / "part_after").mkdir()
+    with pytest.raises(DatasetError, match="part_after: holds 0 PNG images for 8 cameras"):
+        open_folder(tmp_path).samples[1].load()
+    (tmp_path / "two" / "part_after").rmdir()
+    (tmp_path / "two" / "part_after").symlink_to("nowhere")
+    with pytest.raises(DatasetError, match=r"part_after: cannot be read \(No such file"):
+        open_folder(tmp_path).samples[1].load()
     (tmp_path / "two" / "sample.json").unlink()
     with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(No such file"):
         open_folder(tmp_path)

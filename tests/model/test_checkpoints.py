@@ -29,6 +29,11 @@ def test_round_trip_in_shards(saved) -> None:
     assert not any(p.requires_grad for p in loaded.network.parameters())
 
 
+def test_who_may_read_the_config_may_read_the_weights(saved) -> None:
+    _, folder = saved
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_half_precision_halves_the_size_and_keeps_the_values(saved, tmp_path) -> None:
     network, folder = saved
     save_checkpoint(network.state_dict(), TINY, tmp_path / "h")

@@ -9,6 +9,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from partrm.geometry.kernel_cache import KEEP
+
 REACH = 3.0
 """Standard deviations after which a Gaussian ends."""
 
@@ -16,7 +18,7 @@ ORDERS = np.array(list(permutations(range(3))))
 """Of the axes along which a box grows."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, colors):
     """Add opacity-weighted Gaussians to ``density`` [x, y, z], and their weighted RGB to ``colors`` [x, y, z, 3]."""
@@ -45,7 +47,7 @@ def accumulate(means, rotations, scales, opacities, rgb, low, voxel, density, co
                         colors[x, y, z, c] += weight * rgb[k, c]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def rasterise(corners, width, height):
     """The nearest triangle at each pixel centre.
@@ -81,7 +83,7 @@ def rasterise(corners, width, height):
     return face, depth
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
 def cells_hit(points, reach, centres, halves, inverse):
     """Which cubes (centres [n, 3], half side ``reach``) boxes meet in each pose (inverted) [steps, 4, 4]."""
@@ -108,7 +110,7 @@ def cells_hit(points, reach, centres, halves, inverse):
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def grown_boxes(free, found):
     """Boxes of free cells [x, y, z], which are taken from it: how many, their corners in ``found`` [most, 2, 3].
@@ -145,7 +147,7 @@ def grown_boxes(free, found):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def _free_behind(free, x, y, z, end, axis):
     """Whether the layer of cells behind a box, from x, y, z to ``end``, is free along an axis."""

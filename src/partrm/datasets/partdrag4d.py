@@ -265,7 +265,7 @@ def view_files(folder: Path) -> list[Path]:
     Raises:
         DatasetError: none, or one is missing.
     """
-    files = sorted(folder.glob("[0-9][0-9][0-9].png"))
+    files = [path for path in files_below(folder) if re.fullmatch(r"[0-9]{3}\.png", path.name)]
     if not files:
         raise DatasetError(f"{folder}: holds no images")
     lacking = next((n for n, file in enumerate(files) if int(file.stem) != n), len(files))

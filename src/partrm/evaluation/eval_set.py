@@ -18,6 +18,7 @@ from torch import Tensor
 from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays
 from partrm.files import check_file, staged_file
 from partrm.geometry.joints import JointType
+from partrm.model.checkpoints import save_tensors
 from partrm.objects.materials import MaterialTable, Pattern
 from partrm.synthesis.scenarios import JointTables
 
@@ -37,13 +38,11 @@ def save_eval_set(evalset: EvalSet, path: Path) -> None:
     Raises:
         OutputError: it cannot be written there.
     """
-    from safetensors.torch import save_file
-
     check_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"format": FORMAT, "record": json.dumps(evalset.record())}
     with staged_file(path) as part:
-        save_file({name: value.contiguous().clone() for name, value in evalset.tensors().items()}, part, metadata)
+        save_tensors({name: value.contiguous().clone() for name, value in evalset.tensors().items()}, part, metadata)
 
 
 def load_eval_set(path: Path) -> EvalSet:

@@ -126,12 +126,12 @@ class SimpleSample:
         return torch.cat([drags.start, drags.end], -1)
 
     def _images(self, name: str, count: int, size: int, needed: bool = True) -> Float[Tensor, "views 4 h w"] | None:
+        if not needed and not os.path.lexists(self.folder / name):
+            return None
         try:
-            files = in_order((self.folder / name).glob("*.png"))
+            files = in_order(path for path in files_below(self.folder / name) if path.suffix == ".png")
         except ValueError as error:
             raise DatasetError(f"{self.folder / name}: {error}") from error
-        if not files and not needed:
-            return None
         if len(files) != count:
             raise DatasetError(f"{self.folder / name}: holds {len(files)} PNG images for {count} cameras")
         images = [load_rgba(path) for path in files]

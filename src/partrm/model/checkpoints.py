@@ -6,6 +6,7 @@ A checkpoint is a folder with ``config.json`` (architecture, the network's confi
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,17 @@ def bundled_names() -> list[str]:
     return list(bundled_folders())
 
 
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file with the rights of new files; the library makes one for this user alone."""
+    fresh = path.with_name(f"{path.name}.rights")
+    fresh.touch()
+    try:
+        save_file(tensors, path, metadata)
+        shutil.copymode(fresh, path)
+    finally:
+        fresh.unlink()
+
+
 def save_checkpoint(
     weights: dict[str, Tensor],
     config: NetworkConfig | ReferenceConfig,
@@ -118,7 +130,8 @@ def save_checkpoint(
     content = {"architecture": architecture, "network": asdict(config), "card": card or {}}
     with staged_folder(folder, without=["model-*-of-*.safetensors"]) as part:
         for index, shard in enumerate(shards):
-            save_file(shard, part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors")
+            path = part / f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors"
+            save_tensors(shard, path)
         (part / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
@@ -163,7 +176,7 @@ def load_tensors(path: Path, digest: "hashlib._Hash | None" = None) -> dict[str,
             digest.update(content)
         tensors = load(content)
     except OSError as error:
-        raise CheckpointError(f"{path}: broken weights file ({error.strerror}); fetch or install it again") from error
+        raise CheckpointError(f"{path}: the weights cannot be read ({error.strerror})") from error
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         message = f"{path}: broken weights file ({str(error)[:200]}); fetch or install it again"
         raise CheckpointError(message) from error

@@ -175,7 +175,10 @@ def read_public_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     if path.suffix == ".safetensors":
         try:
+            path.open("rb").close()  # of a file that may not be read safetensors says that there is none
             content: Any = load_file(path)
+        except PermissionError as error:
+            raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise CheckpointError(f"{path}: broken safetensors file ({error})") from error
     elif path.suffix in PICKLE_SUFFIXES:

@@ -8,6 +8,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from partrm.geometry.kernel_cache import KEEP
+
 PAD_CELLS = 4
 """Of a pad along each of its sides."""
 
@@ -15,7 +17,7 @@ BEHIND_M, FLAT_M = 0.004, 0.0015
 """So far go the tips beyond a part that ends between the fingers; so near to a pad is what it touches."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def depths(points, moving, rotations, half, sizes, clearance, strays, deep):
     """How an open gripper fits about one place at several orientations.
@@ -86,7 +88,7 @@ def depths(points, moving, rotations, half, sizes, clearance, strays, deep):
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def _touching(outer):
     """Share of a pad's cells, of those with a surface before them, that touch when it meets the highest."""
@@ -97,7 +99,7 @@ def _touching(outer):
     return near / max(some, 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def _lean(sums):
     """Slope of y over x and z, by least squares from sums of 1, x, y, z, xx, xz, zz, xy, zy; slack of 1 mm."""
@@ -111,7 +113,7 @@ def _lean(sums):
     return np.hypot((zz * xy - xz * zy) / det, (xx * zy - xz * xy) / det)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEEP, nogil=True)
 @no_type_check
 def _insert(smallest, value, last):
     """Keep the ``last + 1`` smallest values, in order."""

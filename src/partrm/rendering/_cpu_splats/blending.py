@@ -14,7 +14,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from partrm.rendering._cpu_splats.caching import KEEP
+from partrm.geometry.kernel_cache import KEEP
 from partrm.rendering._cpu_splats.projection import (
     EXTENT_Y,
     GRAD_A,

@@ -17,7 +17,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from partrm.rendering._cpu_splats.caching import KEEP
+from partrm.geometry.kernel_cache import KEEP
 
 TILE = 8
 """Side of a tile, pixels: two rows of a tile fill one 512-bit vector."""
