@@ -353,3 +353,58 @@ def test_a_users_folder_in_out_is_found_before_the_network_runs(folder, tmp_path
     monkeypatch.setattr("partrm.api.PartRM.from_pretrained", None)
     assert run_predict(folder, folder / "good.png", "--drag", DRAG, out=tmp_path) == 1
     assert "views: was not written by partrm" in only_line(capsys)
+
+
+def help_with(redirection, tmp_path, *words):
+    """``partrm --help``, which imports little, in a shell; exit code and what it says on stderr."""
+    line = " ".join(["exec", sys.executable, "-m", "partrm", *(words or ["--help"]), redirection])
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_output_that_nobody_takes_is_no_fault(tmp_path):
+    assert help_with(">&-", tmp_path) == (0, "")
+    code, words = help_with(">/dev/full", tmp_path)
+    assert code == 1
+    assert words == "partrm --help: a result: cannot be written (No space left on device)\n"
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "partrm", "--help"]
+    done = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_rich_ends_no_command_when_a_pipe_breaks(monkeypatch, capsys):
+    def ends(*arguments, **options):
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            sys.exit(1)  # as rich's Console.on_broken_pipe
+
+    monkeypatch.setattr("tyro.cli", ends)
+    assert main(["verify"]) == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_current_folder_that_is_gone_is_told(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["verify"]) == 2
+    assert capsys.readouterr().err.startswith("partrm verify: the current folder cannot be used (No such file")
+
+
+def test_help_needs_no_wide_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1")
+    assert main(["import", "--help"]) == 0
+    assert "checkpoint" in capsys.readouterr().out
+
+
+def test_memory_that_there_is_not_is_told(monkeypatch, capsys):
+    def fails(*arguments):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr("tyro.cli", lambda *arguments, **options: fails())
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().err.startswith("partrm verify: out of memory (Unable to allocate 9 GiB)")

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -10,6 +11,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import torch
 
 from partrm.errors import PartRMError
 from partrm.files import (
@@ -272,3 +274,19 @@ def test_a_pipe_is_no_place_for_a_file(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
     check_file(tmp_path / "new" / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_files_that_may_not_grow_are_told_by_name(tmp_path):
+    """As under ``ulimit -f``; PyTorch hides the reason."""
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, most))
+    try:
+        words = r"out/a\.bin: cannot be written \(File too large: .*ulimit -f"
+        with pytest.raises(OutputError, match=words), staged_folder(tmp_path / "out") as folder:
+            (folder / "a.bin").write_bytes(b"x" * 4096)
+        with pytest.raises(OSError, match="ulimit -f") as told, staged_file(tmp_path / "a.pt") as part:
+            torch.save({"a": torch.zeros(1000)}, part)
+        assert told.value.filename == str(tmp_path / "a.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+    assert names(tmp_path) == []

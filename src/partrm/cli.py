@@ -5,6 +5,8 @@ import errno
 import gc
 import importlib
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -52,8 +54,15 @@ COMMANDS = {
 }
 
 COMPLETION = "--tyro-print-completion"
+FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+"""Of files that cannot be written, or not be reached."""
+
+NO_MEMORY = re.compile("can't allocate memory|CUDA out of memory|could not create a primitive")
+"""In PyTorch's words for memory that there is not."""
+
 READER_GONE = 141
 """Exit code when what reads a pipe has ended: the one that shells give to SIGPIPE."""
+MIN_COLUMNS = 40
 SHELLS = ("bash", "zsh")
 """Shells whose completion scripts tyro writes without another package."""
 
@@ -75,21 +84,21 @@ example:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; the reason of a failure goes to stderr in one line."""
+    _open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(HELP.format(commands="\n".join(f"  {name:9} {c.summary}" for name, c in COMMANDS.items())), end="")
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"partrm {__version__}")
-        return 0
-    name, rest = arguments[0], arguments[1:]
+    name, rest = (arguments or ["--help"])[0], arguments[1:]
     atexit.register(gc.freeze)  # the end of the process frees all there is: no looking for cycles in it first
     _show_our_warnings(name)
     try:
         with stopped_by_signals():
-            code = print_completion(rest) if name == COMPLETION else run(name, rest)
+            if name in ("-h", "--help", "--version"):
+                print(f"partrm {__version__}" if name == "--version" else help_text())
+                code = 0 if arguments else 2
+            else:
+                _require_current_folder()
+                code = print_completion(rest) if name == COMPLETION else run(name, rest)
             sys.stdout.flush()
             return code
     except Stopped as stop:
@@ -98,15 +107,46 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"partrm {name}: interrupted", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever reads (`head`) has enough; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever reads (`head`) has enough
         return READER_GONE
     except Exception as error:
         if debug:
             raise
         print(f"partrm {name}: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, (UsageError, ConfigError)) else 1
+    finally:
+        _drop_unwritable_output()
+
+
+def help_text() -> str:
+    """What ``partrm --help`` prints."""
+    return HELP.format(commands="\n".join(f"  {name:9} {c.summary}" for name, c in COMMANDS.items())).rstrip("\n")
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of standard streams that the caller has closed: else files take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _drop_unwritable_output() -> None:
+    """Let Python not complain once more, at its exit, of output that nobody takes or that the disk has no room for."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _require_current_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the current folder cannot be used ({error.strerror}): change into another") from error
 
 
 class Stopped(KeyboardInterrupt):
@@ -176,11 +216,30 @@ def run(name: str, arguments: list[str]) -> int:
     if command.by_arguments:
         function = function(arguments)
     try:
-        code = tyro.cli(function, prog=f"partrm {name}", description=module.DESCRIPTION, args=arguments)
+        with _no_narrow_terminal():
+            code = tyro.cli(function, prog=f"partrm {name}", description=module.DESCRIPTION, args=arguments)
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich makes this of it
+            return READER_GONE
         # tyro has printed the help (0) or what is wrong with the arguments (2).
         return int(stop.code or 0)
     return int(code or 0)
+
+
+@contextmanager
+def _no_narrow_terminal() -> Iterator[None]:
+    """While it lasts a terminal counts as :data:`MIN_COLUMNS` wide at least: in fewer tyro never ends."""
+    usual = shutil.get_terminal_size
+
+    def size(*fallback: tuple[int, int]) -> os.terminal_size:
+        columns, lines = usual(*fallback)
+        return os.terminal_size((max(columns, MIN_COLUMNS), lines))
+
+    shutil.get_terminal_size = size
+    try:
+        yield
+    finally:
+        shutil.get_terminal_size = usual
 
 
 def print_completion(shells: list[str]) -> int:
@@ -207,7 +266,9 @@ def print_completion(shells: list[str]) -> int:
 def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
     text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
+        return f"out of memory ({text[:200] or type(error).__name__}); free some, or do less at once"
+    if isinstance(error, OSError) and error.errno in FILE_ERRORS:
         done = "read or written" if error.errno == errno.EACCES and error.filename else "written"
         return f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})"
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:

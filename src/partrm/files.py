@@ -57,7 +57,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         folder = stat.S_ISDIR(status.st_mode)
-        raise OSError(errno.EINVAL, "a folder, not a file" if folder else "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "a folder, not a regular file" if folder else "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
         # Not up to ``most``: that much would be set aside at once.
         content = file.read(status.st_size + 1) if status.st_size <= most else None
@@ -264,9 +264,11 @@ def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None)
         yield
     except Exception as error:
         code = getattr(error, "errno", None)
-        if FULL in str(error):
+        if FULL in str(error) or LIMITED in str(error):
             raise
         told, free = code in (errno.ENOSPC, errno.EDQUOT) or bool(TOLD_FULL.search(str(error))), _free_bytes(path)
+        if code == errno.EFBIG or (TORN in str(error) and free >= 2**20):
+            raise OSError(errno.EFBIG, LIMITED, str(path)) from error
         if not told and not (isinstance(error, RuntimeError) and free < 2**20):
             raise
         free += 0 if staged is None else _size_bytes(staged)
@@ -274,6 +276,10 @@ def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None)
         words = f"{FULL} {_mebibytes(free)} free, {more}; free space and run again"
         raise OSError(code or errno.ENOSPC, words, str(path)) from error
 
+
+LIMITED = "File too large: files are limited in size here (ulimit -f)"
+TORN = "inline_container"
+"""In PyTorch's words for what it could not write."""
 
 FULL = "No space left on device:"
 TOLD_FULL = re.compile(r"No space left|\d+ requested and \d+ written")
@@ -412,7 +418,7 @@ def _named_as_final(staging: Path, folder: Path) -> Iterator[None]:
     except OutputError as error:
         raise OutputError(str(error).replace(str(staging), str(folder))) from error
     except OSError as error:
-        if FULL not in (error.strerror or ""):
+        if not (error.strerror or "").startswith((FULL, LIMITED)):
             raise
         files = [path for path in staging.rglob("*") if path.is_file()]
         latest = max(files, key=lambda path: path.stat().st_mtime_ns, default=staging)

@@ -416,7 +416,7 @@ def test_samples_without_a_record_are_not_left_out_silently(corrected, tmp_path)
     with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(No such file"):
         open_folder(tmp_path)
     (tmp_path / "two" / "sample.json").mkdir()
-    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(a folder, not a file"):
+    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(a folder, not a regular file"):
         open_folder(tmp_path)
 
 
@@ -436,13 +436,8 @@ def test_points_that_no_motion_can_be_measured_by_are_refused(points, words, cor
         open_folder(tmp_path).samples[0].load()
 
 
-def copied(root, tmp_path):
-    shutil.copytree(root, tmp_path / "data")
-    return tmp_path / "data"
-
-
 def test_entries_of_a_list_without_renders_are_left_out_with_a_word(root, corrected, tmp_path):
-    folder = copied(root, tmp_path)
+    folder = broken(root, tmp_path, "nothing")
     gone = str(corrected.samples[0].source)
     shutil.rmtree(folder / "render_PartDrag4D" / gone)
     fewer = open_folder(folder)
@@ -458,7 +453,7 @@ def test_entries_of_a_list_without_renders_are_left_out_with_a_word(root, correc
     [({"scale": -1}, "the scale above 0"), ({"scale": True}, "not four numbers"), ({"offset": "123"}, "not four numb")],
 )
 def test_manifests_whose_points_have_no_unit_are_refused(change, words, root, tmp_path):
-    folder = copied(root, tmp_path)
+    folder = broken(root, tmp_path, "nothing")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["points"] |= change
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -474,7 +469,7 @@ def test_manifests_whose_points_have_no_unit_are_refused(change, words, root, tm
     ("where", "words"), [(0.0, "stands at the origin"), (1e30, "times the object's size away"), (None, "no object")]
 )
 def test_views_that_show_nothing_are_refused_by_name(where, words, root, corrected, tmp_path):
-    folder = copied(root, tmp_path)
+    folder = broken(root, tmp_path, "nothing")
     entry = folder / "render_PartDrag4D" / str(corrected.samples[0].source)
     path = entry / "000_camera.json"
     if where is None:

@@ -23,4 +23,6 @@ def test_kernels_are_there_where_no_cache_can_be_kept(module, monkeypatch):
     with pytest.warns(PartRMWarning, match="compiled anew at each start"):
         assert not runpy.run_path(kernel_cache.__file__)["KEEP"]
     monkeypatch.setattr(kernel_cache, "KEEP", False)
-    runpy.run_path(str(find_spec(module).origin))
+    spec = find_spec(module)
+    assert spec is not None
+    runpy.run_path(str(spec.origin))
