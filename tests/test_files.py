@@ -16,6 +16,7 @@ import torch
 from partrm.errors import PartRMError
 from partrm.files import (
     OutputError,
+    alone_in,
     atomic_write,
     check_file,
     check_path,
@@ -290,3 +291,12 @@ def test_files_that_may_not_grow_are_told_by_name(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
     assert names(tmp_path) == []
+
+
+def test_a_folder_is_held_by_one_command_at_a_time(tmp_path):
+    refused = pytest.raises(OutputError, match="out: another command writes there")
+    with alone_in(tmp_path / "a" / "out"), alone_in(tmp_path / "a" / "b"), refused, alone_in(tmp_path / "a" / "out"):
+        pass
+    with alone_in(tmp_path / "a" / "out"):
+        pass
+    assert names(tmp_path / "a" / "out") == []

@@ -56,8 +56,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
-        folder = stat.S_ISDIR(status.st_mode)
-        raise OSError(errno.EINVAL, "a folder, not a regular file" if folder else "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
         # Not up to ``most``: that much would be set aside at once.
         content = file.read(status.st_size + 1) if status.st_size <= most else None
@@ -278,9 +277,7 @@ def explained_full_disk(path: Path, needed: int = 0, staged: Path | None = None)
 
 
 LIMITED = "File too large: files are limited in size here (ulimit -f)"
-TORN = "inline_container"
-"""In PyTorch's words for what it could not write."""
-
+TORN = "inline_container"  # in PyTorch's words for what it could not write
 FULL = "No space left on device:"
 TOLD_FULL = re.compile(r"No space left|\d+ requested and \d+ written")
 """In words of others; the latter are numpy's, whose error has no number."""
@@ -333,6 +330,24 @@ def atomic_write(path: str | Path, *content: bytes | memoryview | str) -> None:
             file.writelines(pieces)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make a folder of results, or raise OutputError, and hold it; the system frees it however the process ends."""
+    import fcntl
+
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"{folder}: another command writes there; wait, or give another folder") from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class AppendedLines:

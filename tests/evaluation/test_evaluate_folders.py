@@ -416,7 +416,7 @@ def test_samples_without_a_record_are_not_left_out_silently(corrected, tmp_path)
     with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(No such file"):
         open_folder(tmp_path)
     (tmp_path / "two" / "sample.json").mkdir()
-    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(a folder, not a regular file"):
+    with pytest.raises(DatasetError, match=r"two/sample\.json: cannot be read \(not a regular file"):
         open_folder(tmp_path)
 
 

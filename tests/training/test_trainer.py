@@ -16,6 +16,7 @@ from support.boxes import cabinet
 from support.tiny_training import NONE, tiny
 
 from partrm.errors import ConfigError
+from partrm.files import OutputError, alone_in
 from partrm.model.checkpoints import read_checkpoint, save_checkpoint
 from partrm.model.network import TINY, NetworkConfig, PartRMNetwork
 from partrm.synthesis.mesh_pool import Pool, PoolError, save_pool
@@ -134,6 +135,19 @@ class Constant(PartRMNetwork):
     def forward(self, inputs, unet=None):
         Constant.asked += 1
         return super().forward(inputs, unet)
+
+
+def test_a_run_takes_no_checkpoints_folder_and_none_that_another_run_holds(pool: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(PartRMNetwork(TINY).state_dict(), TINY, tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    with pytest.raises(OutputError, match=r"model/config\.json: was not written by a training"):
+        train(tiny(pool, tmp_path / "model", 1))
+    assert (tmp_path / "model" / "config.json").read_bytes() == before
+    with alone_in(tmp_path / "run"), pytest.raises(OutputError, match="run: another command writes there"):
+        train(tiny(pool, tmp_path / "run", 1))
+    train(tiny(pool, tmp_path / "run", 1))
+    train(tiny(pool, tmp_path / "run", 2, resume=True))
 
 
 def test_an_experiment_brings_its_network_and_its_objective(pool: Path, tmp_path: Path) -> None:

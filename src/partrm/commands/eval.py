@@ -2,7 +2,7 @@
 
 import json as json_format
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -251,7 +251,7 @@ def _run(
     from partrm.evaluation.mesh_samples import EvalSet
     from partrm.evaluation.parallel import Ranks
     from partrm.evaluation.session import SILENT, evaluate_grid, evaluate_into
-    from partrm.files import check_writable
+    from partrm.files import alone_in, check_writable
     from partrm.metrics.lpips import find_lpips
     from partrm.model.checkpoints import load_model
     from partrm.model.devices import select_device
@@ -275,18 +275,19 @@ def _run(
         check_writable(out)
     listener = evaluation_listener(json) if ranks.main else SILENT
     evalset = open_data(listener)
-    if task == "manipulation":
-        assert isinstance(evalset, EvalSet)
-        evaluate_manipulation(evalset, out, options, settings, listener=listener)
-    elif task == "arm":
-        assert isinstance(evalset, EvalSet)
-        evaluate_arm(evalset, out, options, settings, listener=listener)
-    elif grid:
-        evaluate_grid(evalset, out, options, settings.limit, listener)
-    else:
-        results = evaluate_into(evalset, out, options, settings, listener)
-        if json and ranks.main:
-            print(json_format.dumps(results.all.to_json(), allow_nan=False))
+    with alone_in(out) if ranks.main else nullcontext():
+        if task == "manipulation":
+            assert isinstance(evalset, EvalSet)
+            evaluate_manipulation(evalset, out, options, settings, listener=listener)
+        elif task == "arm":
+            assert isinstance(evalset, EvalSet)
+            evaluate_arm(evalset, out, options, settings, listener=listener)
+        elif grid:
+            evaluate_grid(evalset, out, options, settings.limit, listener)
+        else:
+            results = evaluate_into(evalset, out, options, settings, listener)
+            if json and ranks.main:
+                print(json_format.dumps(results.all.to_json(), allow_nan=False))
 
 
 def _pack(data: str, plan: "ProceduralPlan", path: Path) -> None:

@@ -246,6 +246,7 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     from partrm.commands.console import plain_console, quiet_progress
     from partrm.datasets.executors import Workers
     from partrm.errors import require_ranges
+    from partrm.files import alone_in
     from partrm.imaging.video import require_video
     from partrm.inference.prediction import OUTPUTS, Output
     from partrm.jobs.jobs_file import read_jobs
@@ -270,7 +271,8 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
             (bar,) = progress.tasks
             progress.update(bar.id, completed=done, rate="" if bar.speed is None else f"{bar.speed:.2f}/s")
 
-        failures = run_jobs(jobs, out, settings, workers, report)
+        with alone_in(out):
+            failures = run_jobs(jobs, out, settings, workers, report)
     plain_console().print(f"{len(jobs) - len(failures)} of {len(jobs)} jobs done: {out}")
     if failures:
         plain_console().print(f"{len(failures)} failed: {out / FAILURES}")

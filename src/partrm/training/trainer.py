@@ -10,13 +10,14 @@ import json
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from partrm.files import atomic_write, check_writable
+from partrm.files import OutputError, alone_in, atomic_write, check_writable, read_json
 from partrm.model.checkpoints import checkpoint_folder, read_checkpoint, save_checkpoint, with_part_layer
 from partrm.model.network import PRESETS, NetworkConfig, PartRMNetwork
 from partrm.model.unet import use_fused_norms
@@ -377,11 +378,27 @@ def train(config: TrainConfig, listener: Listener = SILENT) -> None:
     if not config.phases:
         raise TrainingError("no phase has any steps: give --coarse.steps, --fine.steps or --appearance.steps")
     check_writable(config.out)
+    _require_run_folder(config.out / "config.json")
     for path in config.val_pools:
         for file in pool_files(path):
             load_pool(file)  # found out now rather than at the first validation
     trainer = Trainer(config, listener=listener)
-    if trainer.accelerator.is_main_process:
+    if not trainer.accelerator.is_main_process:
+        return trainer.run()
+    with alone_in(config.out):
         facts = json.dumps(dataclasses.asdict(config), default=str, indent=1)
         atomic_write(config.out / "config.json", facts)
-    trainer.run()
+        trainer.run()
+
+
+NO_RUN = "was not written by a training and is not replaced; give another folder"
+
+
+def _require_run_folder(path: Path) -> None:
+    """Refuse to put a run's config in the place of another file, such as a checkpoint's."""
+    try:
+        found = read_json(path) if path.exists() else {"pool": []}
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: {NO_RUN}") from error
+    if not isinstance(found, dict) or "pool" not in found:
+        raise OutputError(f"{path}: {NO_RUN}")
