@@ -6,6 +6,7 @@ import io
 import socket
 import tempfile
 import threading
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def serving(
     Raises:
         ServerError: the page cannot be served there.
     """
+    # What is told to a tab that has just been closed; for the rest of the process, as other threads warn too.
+    warnings.filterwarnings("ignore", message=r"Queued a \w+ on a closed connection", category=UserWarning)
     port = free_port(host, port)  # viser's thread would die of a port that is none, and be waited for without end
     sessions: dict[int, Session] = {}
     lock = threading.Lock()
