@@ -1,6 +1,7 @@
 """Files appear whole or not at all, whatever stops the writer."""
 
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -300,3 +301,12 @@ def test_a_folder_is_held_by_one_command_at_a_time(tmp_path):
     with alone_in(tmp_path / "a" / "out"):
         pass
     assert names(tmp_path / "a" / "out") == []
+
+
+def test_a_disk_that_cannot_hold_folders_keeps_nobody_from_writing(tmp_path, monkeypatch):
+    def unable(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    with alone_in(tmp_path / "out"):
+        assert (tmp_path / "out").is_dir()

@@ -11,7 +11,7 @@ import stat
 import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from itertools import chain
@@ -122,24 +122,6 @@ def read_array(path: str | Path, most: int = 2**30) -> "np.ndarray":
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise ValueError("not an array of numbers")
     return array
-
-
-def in_order(paths: Iterable[Path]) -> list[Path]:
-    """Files of views in the order of their numbers, or of their names where not all are numbers.
-
-    Raises:
-        ValueError: a number is missing or twice there; they run from 0 (or 1) without a gap.
-    """
-    files = sorted(paths)
-    if not files or not all(file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 10 for file in files):
-        return files
-    files.sort(key=lambda file: int(file.stem))
-    numbers = [int(file.stem) for file in files]
-    first = 1 if numbers[0] == 1 else 0
-    for number, file in enumerate(files, first):
-        if int(file.stem) != number:
-            raise ValueError(f"the image {number:03d} is missing or twice there: numbers run without a gap")
-    return files
 
 
 def check_path(path: str | Path) -> None:
@@ -334,20 +316,35 @@ def atomic_write(path: str | Path, *content: bytes | memoryview | str) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder of results, or raise OutputError, and hold it; the system frees it however the process ends."""
-    import fcntl
+    """Make a folder of results and hold it; the system frees it however the process ends.
 
+    Where the system, or its network disk, cannot hold folders, nothing keeps two commands apart.
+
+    Raises:
+        OutputError: it cannot be written, or another command holds it.
+    """
     check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"{folder}: another command writes there; wait, or give another folder") from error
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                raise OutputError(f"{folder}: another command writes there; wait, or give another folder") from error
+            if error.errno not in NO_LOCKS:
+                raise
         yield
     finally:
         os.close(descriptor)
+
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 
 
 class AppendedLines:

@@ -132,7 +132,7 @@ def _check(folder: Path) -> None:
 def _datasets(work: Path) -> dict[str, Target]:
     config = BuildConfig(size_px=16, views=1, states=2, distractors=0, points=20)
     build((str(work / "urdf" / "x.urdf"),), work / "data", config, limit=1)
-    data = {name: content for name, content in _files(work / "data").items() if name != ".lock"}
+    data = _files(work / "data")
     cloud = next(name for name in data if name.endswith("_0.ply"))
     seen = next(name for name in data if name.endswith("_visible.npy"))
     lists = tuple(name for name in data if name.endswith("_filelist.txt"))

@@ -10,7 +10,6 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +22,7 @@ from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, ent
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError, EntryName
 from partrm.datasets.sources import Source, load_source, plan_sources
 from partrm.errors import PartRMError
-from partrm.files import check_path, read_json, read_text
+from partrm.files import alone_in, check_path, read_json, read_text
 from partrm.objects.articulated_object import PackageMissingError
 from partrm.objects.textures import textured
 from partrm.rendering.meshes import RendererMissingError
@@ -68,24 +67,6 @@ def split_checksum(split: dict[str, str]) -> str:
     return hashlib.sha256("\n".join(sorted(f"{s} {m}" for m, s in split.items())).encode()).hexdigest()
 
 
-@contextmanager
-def _only_build(root: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system frees it however the process ends."""
-    import fcntl
-
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("w")
-    except OSError as error:
-        raise BuildError(f"{root}: cannot write there ({error.strerror})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BuildError(f"{root}: another build is writing there") from error
-        yield
-
-
 def _claim(root: Path, request: dict) -> None:
     """Make the folder this build's, or find that it is."""
     path = root / "build.json"
@@ -98,7 +79,7 @@ def _claim(root: Path, request: dict) -> None:
         if written != text:
             raise BuildError(f"{root}: holds a build of other sources or settings; give another --out")
         return
-    if {p.name for p in root.iterdir()} - {".lock"}:
+    if any(p.name != ".lock" for p in root.iterdir()):  # earlier versions held their folders by such a file
         raise BuildError(f"{root}: is not empty and holds no build; give another --out")
     replace_text(path, text)
 
@@ -141,7 +122,7 @@ def build(
     planned = plan_sources(words, limit, config.seed, allow_outside)
     check_path(root)
     split = split_objects([source.mesh for source in planned], config.seed)
-    with _only_build(root):
+    with alone_in(root):
         request = {"format": FORMAT, "config": asdict(config), "device": workers.device, "limit": limit}
         _claim(root, request | {"plan": [_planned(source) for source in planned]})
         try:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -250,3 +250,21 @@ def focal_length_px(image: Image.Image) -> float | None:
     if lens_mm and resolution and unit and min(taken) > 0:
         return lens_mm * resolution / unit * max(given) / max(taken)
     return None
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Files of views in the order of their numbers, or of their names where not all are numbers.
+
+    Raises:
+        ValueError: a number is missing or twice there; they run from 0 (or 1) without a gap.
+    """
+    files = sorted(paths)
+    if not files or not all(file.stem.isascii() and file.stem.isdigit() and len(file.stem) < 10 for file in files):
+        return files
+    files.sort(key=lambda file: int(file.stem))
+    numbers = [int(file.stem) for file in files]
+    first = 1 if numbers[0] == 1 else 0
+    for number, file in enumerate(files, first):
+        if int(file.stem) != number:
+            raise ValueError(f"the image {number:03d} is missing or twice there: numbers run without a gap")
+    return files

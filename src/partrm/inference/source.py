@@ -19,12 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.files import in_order
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonical_pose, canonicalise, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.framing import Framing, first_crops, framing_of_crops, nominal_crops
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.decoding import FOVY_DEG, ImageInput
+from partrm.imaging.decoding import FOVY_DEG, ImageInput, in_order
 from partrm.imaging.images import (
     FramedImage,
     as_rgba,
