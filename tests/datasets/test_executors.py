@@ -16,7 +16,7 @@ import pytest
 from support.boxes import cabinet
 from support.jobs import tree
 from support.ranks import begun
-from support.tasks import dying, fail_beside_a_writer, failing, process_of
+from support.tasks import dying, fail_beside_a_writer, failing, process_of, stop_with_an_open_pool
 
 from partrm.datasets import executors
 from partrm.datasets.build import build
@@ -60,6 +60,13 @@ def test_what_a_worker_raises_comes_back_and_a_dead_one_is_named():
         list(run_tasks(failing, ["a"], Workers(count=2)))
     with pytest.raises(ExecutorError, match="a worker died"):
         list(run_local(dying, ["a"], ("cpu",)))
+
+
+def test_a_worker_that_is_stopped_waits_for_no_thread_without_work():
+    began = time.perf_counter()
+    with pytest.raises(ExecutorError, match="a worker died"):
+        list(run_local(stop_with_an_open_pool, ["a"], ("cpu",)))
+    assert time.perf_counter() - began < 50
 
 
 @pytest.mark.parametrize("writer", ["itself", "thread"])

@@ -33,6 +33,16 @@ def dying(task: str, device: str) -> int:
     os._exit(9)
 
 
+def stop_with_an_open_pool(task: str, device: str) -> int:
+    """Told to end before the pool of threads, which has done its work, could be closed."""
+    pool = ThreadPoolExecutor(1)
+    pool.submit(time.monotonic).result()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+    pool.shutdown()
+    return 1
+
+
 def fail_beside_a_writer(task: str, device: str) -> int:
     """Of two tasks one writes FILE, ``itself FILE`` or ``thread FILE``, for seconds; ``fail FILE`` fails meanwhile."""
     word, path = task.split()

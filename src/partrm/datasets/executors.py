@@ -1,5 +1,6 @@
 """Who does the work of a build: a pool of processes on this machine (CPU cores or CUDA cards), or a Ray cluster."""
 
+import gc
 import logging
 import os
 import signal
@@ -279,6 +280,9 @@ def _do(work: Work[Made], task: Any, device: str) -> Made:
     try:
         return work(task, device)
     except SystemExit as stop:  # the pool would send it back as an answer
+        # A thread pool that was stopped before it could close waits until nobody knows it, as the stopped frames do.
+        stop.__traceback__ = stop.__context__ = None
+        gc.collect()
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
