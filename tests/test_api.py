@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,13 +18,21 @@ from PIL import Image
 import partrm
 from partrm import Gaussians, PartRM, PartRMError, load_ply
 from partrm.cli import main
+from partrm.datasets.check import load_manifest
+from partrm.evaluation.eval_set import load_eval_set
+from partrm.evaluation.folder_sets import open_folder
 from partrm.geometry.cameras import canonical_orbit, save_cameras
 from partrm.imaging.cutout import ImageError
+from partrm.imaging.decoding import decode
 from partrm.imaging.images import as_rgba, load_image, save_image
 from partrm.inference.batch import Job
 from partrm.inference.source import DragError, check_drags
 from partrm.model.checkpoints import CheckpointError, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
+from partrm.objects.mjcf import load_mjcf
+from partrm.objects.partnet import load_partnet
+from partrm.objects.urdf import load_urdf
+from partrm.synthesis.mesh_pool import load_pool
 
 ROOT = Path(__file__).parents[1]
 MICROWAVE = Path(str(resources.files("partrm"))) / "example_images" / "microwave.png"
@@ -244,3 +253,19 @@ def _noting(jobs, taken):
     for job in jobs:
         taken.append(job.name)
         yield job
+
+
+def test_what_lies_in_a_folder_that_may_not_be_searched_is_refused_by_our_errors(tmp_path):
+    if os.geteuid():
+        pytest.skip("only root can become somebody else")
+    hidden = tmp_path / "hidden"
+    hidden.mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    loaders = (decode, load_urdf, load_mjcf, load_partnet, load_pool, load_eval_set, open_folder, load_manifest)
+    os.seteuid(65534)
+    try:
+        for load in loaders:
+            with pytest.raises(PartRMError, match="hidden"):
+                load(hidden / "inside")
+    finally:
+        os.seteuid(0)

@@ -1,6 +1,7 @@
 """``partrm data check``: every entry there, whole, in one split, its points projecting where they must."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -40,7 +41,7 @@ def load_manifest(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: folder or manifest missing, or broken.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DatasetError(f"{root}: no such folder")
     path = root / "manifest.json"
     try:

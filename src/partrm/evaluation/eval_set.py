@@ -6,6 +6,7 @@ processors round the last digit of ray casting otherwise; the ``checksum`` of a 
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import resources
@@ -53,7 +54,7 @@ def load_eval_set(path: Path) -> EvalSet:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():  # a pipe would be waited for
+    if not os.path.isfile(path):  # a pipe would be waited for
         raise EvalSetError(f"{path}: not an evaluation set (no such file)")
     try:
         with safe_open(path, "pt") as file:

@@ -73,7 +73,7 @@ def open_folder(
     Raises:
         DatasetError: neither layout, a missing or broken file, or no usable sample.
     """
-    if (root / RENDERS).is_dir():
+    if os.path.isdir(root / RENDERS):
         return _open_partdrag(root, protocol or "corrected", file_list, limit, seed)
     if protocol is not None or file_list is not None:
         raise DatasetError(f"{root}: --protocol and --file-list are for PartDrag-4D, but it has no folder {RENDERS}")

@@ -8,6 +8,7 @@ of them. Planes and height fields are scenery and left out.
 """
 
 import math
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -99,7 +100,7 @@ def _compile(path: Path, files: NamedFiles) -> Model:
     except ImportError as error:
         message = f"{path}: MuJoCo models need the mujoco package: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
-    if not path.exists():
+    if not os.path.exists(path):
         raise ObjectError(f"{path}: no such MJCF file")
     roots = checked_roots(path, files)
     before = mujoco.get_mju_user_warning()

@@ -133,7 +133,7 @@ class NamedFiles:
             return []
         around = Path(os.path.realpath(self.description)).parents
         named = [folder for folder in real.parents if folder.name == package[1].strip()]
-        return [f for f in named if f in around or any((f / marker).is_file() for marker in PACKAGE_FILES)]
+        return [f for f in named if f in around or any(os.path.isfile(f / marker) for marker in PACKAGE_FILES)]
 
     def _other_case(self, path: Path) -> Path | None:
         """The one entry that differs from a path below an object's folder only in case."""
@@ -155,7 +155,7 @@ class NamedFiles:
 
 def object_folder(folder: Path) -> Path:
     """The folder of the object whose description lies in ``folder``: the package around it, else ``folder`` itself."""
-    above = [f for f in (folder, *folder.parents)[:4] if any((f / marker).is_file() for marker in PACKAGE_FILES)]
+    above = [f for f in (folder, *folder.parents)[:4] if any(os.path.isfile(f / marker) for marker in PACKAGE_FILES)]
     if above:
         return above[0]
     return folder.parent if folder.name.lower() in DESCRIPTION_FOLDERS else folder

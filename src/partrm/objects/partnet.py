@@ -11,6 +11,7 @@ we turn to +x: our (x, y, z) are PartNet's (z, x, y).
 
 import json
 import math
+import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ MOTION_NAMES = {
 
 def is_partnet_folder(folder: Path | str) -> bool:
     """Whether a folder looks like one object of PartNet-Mobility."""
-    return (Path(folder) / PARTNET_FILE).is_file()
+    return os.path.isfile(Path(folder) / PARTNET_FILE)
 
 
 def load_partnet(folder: Path | str, *, allow_outside: Sequence[Path | str] = ()) -> ArticulatedObject:
@@ -78,7 +79,7 @@ def load_partnet(folder: Path | str, *, allow_outside: Sequence[Path | str] = ()
 
 def _json(path: Path) -> Any:
     """A JSON file's content, None where there is no such file."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         return read_json(path)

@@ -7,6 +7,7 @@ read as a joint of its own.
 
 import importlib
 import math
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -148,7 +149,7 @@ def _parse(path: Path) -> Any:
     except ImportError as error:
         message = f"{path}: URDF files need the package yourdfpy: pip install 'partrm[data]'"
         raise PackageMissingError(message) from error
-    if not path.exists():
+    if not os.path.exists(path):
         raise ObjectError(f"{path}: no such URDF file")
     root = read_description(path, "robot")
     refuse_xacro(root, path)
