@@ -30,6 +30,22 @@ def test_show_writes_every_kind_of_picture_that_it_takes(tmp_path, monkeypatch, 
         assert sheet.size == (6, 4)
 
 
+def test_show_replaces_its_own_sheets_and_no_other_picture(tmp_path, monkeypatch, capsys):
+    from PIL import Image
+
+    monkeypatch.setattr("partrm.datasets.contact_sheet.contact_sheet", lambda *_: np.full((4, 6, 3), 9, np.uint8))
+    for name in ("sheet.png", "sheet.jpg"):
+        assert main(["data", "show", str(tmp_path), "--out", str(tmp_path / name)]) == 0
+        assert main(["data", "show", str(tmp_path), "--out", str(tmp_path / name)]) == 0
+    Image.new("RGB", (6, 4)).save(tmp_path / "photo.png")
+    (tmp_path / "text.png").write_text("mine")
+    for name in ("photo.png", "text.png"):
+        before = (tmp_path / name).read_bytes()
+        assert main(["data", "show", str(tmp_path), "--out", str(tmp_path / name)]) == 1
+        assert f"{name}: was not written by partrm" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == before
+
+
 @pytest.mark.parametrize("command", ["check", "show"])
 def test_a_folder_that_is_not_there_is_named_at_once(tmp_path, capsys, command):
     assert main(["data", command, str(tmp_path / "nosuch")]) == 1

@@ -244,7 +244,7 @@ def _check(folder: Path) -> int:
 
 
 def _show(command: Show) -> int:
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     from partrm.commands import UsageError
     from partrm.commands.console import plain_console
@@ -258,12 +258,39 @@ def _show(command: Show) -> int:
         _require_picture_name(command.out)
         check_file(command.out)
     target = command.out or command.folder / "contact_sheet.png"
-    picture = io.BytesIO()
+    _require_sheet(target)
+    picture, mark = io.BytesIO(), PngImagePlugin.PngInfo()
+    mark.add_text("Comment", SHEET)
     kind = Image.registered_extensions()[target.suffix.lower()]
-    Image.fromarray(contact_sheet(command.folder, command.limit)).save(picture, kind)
+    sheet = Image.fromarray(contact_sheet(command.folder, command.limit))
+    sheet.save(picture, kind, **{"PNG": {"pnginfo": mark}, "JPEG": {"comment": SHEET}}.get(kind, {}))
     atomic_write(target, picture.getvalue())
     plain_console().print(f"contact sheet: {target}")
     return 0
+
+
+SHEET = "a contact sheet of partrm"
+"""By this comment PNG and JPEG files are known as such."""
+
+
+def _require_sheet(path: Path) -> None:
+    """Refuse to write over what is no sheet, such as a photograph.
+
+    Raises:
+        OutputError: it is none.
+    """
+    from partrm.files import NOT_OURS, OutputError
+    from partrm.imaging.formats import IMAGE_ERRORS, open_image
+
+    try:
+        with open_image(path) as image:
+            mark = image.info.get("Comment") or image.info.get("comment", b"")
+    except FileNotFoundError:
+        return
+    except IMAGE_ERRORS:
+        mark = b""
+    if mark not in (SHEET, SHEET.encode()):
+        raise OutputError(f"{path}: {NOT_OURS}")
 
 
 def _require_picture_name(path: Path) -> None:
