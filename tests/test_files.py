@@ -301,6 +301,9 @@ def test_a_folder_is_held_by_one_command_at_a_time(tmp_path):
     with alone_in(tmp_path / "a" / "out"):
         pass
     assert names(tmp_path / "a" / "out") == []
+    with pytest.raises(KeyError), alone_in(tmp_path / "new"):
+        raise KeyError
+    assert not (tmp_path / "new").exists(), "nothing was made"
 
 
 def test_a_disk_that_cannot_hold_folders_keeps_nobody_from_writing(tmp_path, monkeypatch):

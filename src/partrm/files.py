@@ -316,15 +316,25 @@ def atomic_write(path: str | Path, *content: bytes | memoryview | str) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder of results and hold it; the system frees it however the process ends.
-
-    Where the system, or its network disk, cannot hold folders, nothing keeps two commands apart.
+    """Make a folder of results and hold it, where the system can; it is free again however the process ends.
 
     Raises:
         OutputError: it cannot be written, or another command holds it.
     """
     check_writable(folder)
+    fresh = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _held(folder):
+            yield
+    except BaseException:
+        if fresh and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ModuleNotFoundError:  # Windows
@@ -337,14 +347,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         except OSError as error:
             if isinstance(error, BlockingIOError):
                 raise OutputError(f"{folder}: another command writes there; wait, or give another folder") from error
-            if error.errno not in NO_LOCKS:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):
                 raise
         yield
     finally:
         os.close(descriptor)
-
-
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
 
 
 class AppendedLines:
