@@ -16,6 +16,12 @@ class ConfigError(PartRMError):
     """A setting that has no meaning, or that another one excludes; raised where the settings are put together."""
 
 
+BROKEN_PICKLE = (
+    OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError, AssertionError,
+)  # fmt: skip
+"""What ``torch.load`` raises of damaged files, beside its own errors: it takes their bytes at their word."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another library says first, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -330,6 +330,7 @@ def test_gltf_that_trimesh_would_misread_is_refused(tmp_path):
     refused(lambda document, points: document.update(extensionsRequired=[draco]), f"packed by {draco}")
     refused(lambda document, points: points.update(sparse={"count": 1}), "sparse")
     refused(lambda document, points: points.update(componentType=5122, normalized=True), "quantized")
+    refused(lambda document, points: points.update(type="SCALAR"), "too few numbers each")
     chain = [{"children": [number + 1]} for number in range(1500)] + [{"mesh": 0}]
     refused(lambda document, points: document.update(nodes=chain, scenes=[{"nodes": [0]}]), "nested too deeply")
 

@@ -1,7 +1,9 @@
 import dataclasses
+import io
 import json
 import math
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -335,7 +337,24 @@ def test_a_training_of_nothing_is_refused(tmp_path):
         train(TrainConfig(pool=(tmp_path / "a.npz",), out=tmp_path, **none))
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100), b"\x80\x04N."])
+def archive(pickled: bytes) -> bytes:
+    """A checkpoint of such a pickle."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as file:
+        file.writestr("a/data.pkl", pickled)
+        file.writestr("a/byteorder", b"little")
+        file.writestr("a/version", b"3\n")
+    return whole.getvalue()
+
+
+TENSOR_ONE = archive(b"\x80\x02K\x01Q.")
+"""It names a tensor by the number 1."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100), b"\x80\x04N.", pytest.param(TENSOR_ONE, id="tensor 1")],
+)
 def test_damaged_checkpoints_are_refused(tmp_path, content):
     path = tmp_path / "checkpoint-0.pt"
     path.write_bytes(content)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from partrm.errors import PartRMError
+from partrm.errors import BROKEN_PICKLE, PartRMError
 
 Net = Literal["vgg", "alex"]
 
@@ -162,6 +162,6 @@ def _load_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except (*BROKEN_PICKLE, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split())[:160]
         raise LpipsError(f"{path}: cannot be read as weights ({reason})") from error

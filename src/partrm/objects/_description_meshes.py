@@ -265,7 +265,9 @@ def _piece(mesh: Any, file: Path) -> Surface:
     """A trimesh with at most one material."""
     vertices, faces = np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
     uv = getattr(mesh.visual, "uv", None)
-    corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[faces]
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or (uv is not None and (uv.ndim != 2 or uv.shape[1] < 2)):
+        raise ObjectError(f"{file}: damaged, its vertices or texture coordinates have too few numbers each")
+    corner_uv = None if uv is None or len(uv) != len(vertices) else np.asarray(uv[:, :2], np.float64)[faces]
     if getattr(mesh.visual, "kind", None) in ("vertex", "face"):
         surface = Surface(vertices, faces, np.full(len(faces), -1), ())
         return surface.with_colors(np.asarray(mesh.visual.face_colors)[:, :3] / 255.0, np.ones(len(faces), bool))

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from partrm.errors import BROKEN_PICKLE
 from partrm.model.checkpoints import CheckpointError, all_finite, save_checkpoint
 from partrm.model.hub import hub_errors
 from partrm.model.reference import REFERENCE_PRESETS, ReferenceConfig, ReferenceDragEmbedding, ReferenceNetwork
@@ -221,7 +222,7 @@ def _unpickled(path: Path) -> Any:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"refused, it would run or build {named.group(1)}" if named else "broken, or no checkpoint"
         raise CheckpointError(f"{path}: {what}; only plain tensors are read") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except BROKEN_PICKLE as error:
         told = isinstance(error, RuntimeError | OSError) and str(error)
         reason = str(error).splitlines()[0] if told else "its bytes are no pickle of tensors"
         raise CheckpointError(f"{path}: broken checkpoint file ({reason})") from error

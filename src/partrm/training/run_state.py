@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from partrm.errors import BROKEN_PICKLE
 from partrm.files import staged_file
 from partrm.training.config import TrainingError
 from partrm.training.torchrun import restarts
@@ -92,7 +93,7 @@ def load_state(path: Path) -> dict[str, Any]:
         raise TrainingError(f"{path}: missing, or no regular file; start without --resume")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError) as error:
+    except BROKEN_PICKLE as error:
         reason = " ".join(str(error).split())[:200]
         raise TrainingError(f"{path}: damaged ({reason}); start without --resume") from error
     except pickle.UnpicklingError as error:
