@@ -2,10 +2,12 @@
 
     python benchmarks/batch.py --jobs 256 --loop-jobs 16 --device cuda --batch 16 --workers 4
     python benchmarks/batch.py --jobs 16 --device cpu --batch 2 --workers 2
+    python benchmarks/batch.py --only-workers --jobs 5000 --batch 16 --workers 12 --gpus 2 --outputs json
 
 ``batch`` is ``PartRM.each_of`` in this process, a first pass warms it and the loop up and does not count. ``workers``
 is ``partrm predict --jobs`` with so many processes (on CUDA so many share each card), on its rate between the first and
-the last passes that ended, and with the start of the processes. All jobs drag the packaged microwave, each a little
+the last passes that ended, and with the start of the processes; at each fifth of the jobs it says how much memory these
+hold. All jobs drag the packaged microwave, each a little
 further. Each figure is printed as soon as it is known, as a line of JSON; ``parts`` are seconds a job of one job after
 the other (loop), and of each thread's own time (batch), which overlap.
 """
@@ -33,7 +35,7 @@ from partrm.api import PartRM
 from partrm.datasets.executors import Workers
 from partrm.inference import batch as batching
 from partrm.inference.batch import Answer, Job
-from partrm.inference.prediction import Prediction, save_prediction
+from partrm.inference.prediction import OUTPUTS, Prediction, save_prediction
 from partrm.jobs.jobs_file import JobLine
 from partrm.jobs.running import BatchSettings, run_jobs
 
@@ -47,7 +49,8 @@ def main() -> None:
     if args.workers:
         cuda = torch.cuda.is_available() and args.device != "cpu"
         workers = Workers(gpus=args.gpus, per_gpu=args.workers) if cuda else Workers(count=args.workers)
-        rate, rate_with_start, peak = by_workers(jobs, args.batch, workers, args.folder)
+        settings = BatchSettings(outputs=tuple(args.outputs), batch=args.batch)
+        rate, rate_with_start, peak = by_workers(jobs, settings, workers, args.folder)
         ratio = None if rate is None or loop_rate is None else rate / loop_rate
         say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=ratio)
         say(peak_mib_of_a_worker=peak)
@@ -110,6 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, help="processes, a third way; on CUDA of each card")
     parser.add_argument("--gpus", type=int, default=1, help="cards of these processes")
     parser.add_argument("--only-workers", action="store_true", help="no loop and no batch in this process")
+    parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["json", "ply"], help="that processes write")
     parser.add_argument("--folder", help="where results are written for a while, by default the system's")
     parser.add_argument("--no-ensemble", action="store_true")
     parser.add_argument("--detail", type=int)
@@ -173,14 +177,14 @@ def measured(name: str, way: Callable[[list[Job]], None], jobs: list[Job], parts
     return rate
 
 
-def peak_mib(process: int | None) -> float:
-    """Most memory that a process has held, as Linux knows it."""
-    (line,) = [row for row in Path(f"/proc/{process}/status").read_text().splitlines() if row.startswith("VmHWM")]
+def memory_mib(process: int | None, row: str) -> float:
+    """Memory that a process holds (``VmRSS``) or has held at most (``VmHWM``), as Linux knows it."""
+    (line,) = [text for text in Path(f"/proc/{process}/status").read_text().splitlines() if text.startswith(row)]
     return int(line.split()[1]) / 1024
 
 
 def by_workers(
-    jobs: Sequence[Job], batch: int, workers: Workers, place: str | None
+    jobs: Sequence[Job], settings: BatchSettings, workers: Workers, place: str | None
 ) -> tuple[float | None, float, float]:
     """Jobs a second of processes, once all have ended a task (None: too few tasks), and from the start; the most memory
     of one, MiB."""
@@ -192,10 +196,14 @@ def by_workers(
     peaks: list[float] = []
 
     def report(done: int) -> None:
+        before = ended[-1][0] if ended else 0
         ended.append((done, time.perf_counter()))
-        peaks.extend(peak_mib(child.pid) for child in active_children())
+        workers_now = [child.pid for child in active_children()]
+        peaks.extend(memory_mib(pid, "VmHWM") for pid in workers_now)
+        if 5 * done // len(jobs) > 5 * before // len(jobs) and workers_now:
+            held = [memory_mib(pid, "VmRSS") for pid in workers_now]
+            say(done=done, workers=len(held), held_mib=sum(held), largest_mib=max(held))
 
-    settings = BatchSettings(outputs=("json", "ply"), batch=batch)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         failures = run_jobs(lines, Path(folder), settings, workers, report)
     if failures:
