@@ -1,6 +1,7 @@
 """Recipes of training: fields of :class:`partrm.training.config.TrainConfig` as TOML files, ``base`` among them."""
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
@@ -39,6 +40,9 @@ def load_recipe(name_or_path: str | Path) -> dict[str, Any]:
         raise TrainingError(f"recipe {name!r} is neither bundled ({known}) nor a file ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise TrainingError(f"{name}: not a recipe ({str(error)[:200]})") from error
+    if any(abs(number) >= 2**63 for number in _integers(written)):
+        # In base 16 one may have more digits than Python writes out, also in messages.
+        raise TrainingError(f"{name}: no value of a recipe has more than 19 digits")
     config = TrainConfig(pool=(), out=Path())
     defaults = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in OF_A_RUN}
     return {key: _read(f"{name}: {key}", defaults.get(key), value) for key, value in written.items()}
@@ -63,3 +67,12 @@ def _read(where: str, default: Any, value: Any) -> Any:
     if default is None or type(value) is not type(default):
         raise TrainingError(f"{where}: {repr(value)[:100]} is no value of a recipe there")
     return value
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """All integers in tables and lists, nested ones too."""
+    if type(value) is int:
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _integers(item)
