@@ -85,6 +85,41 @@ def rasterise(corners, width, height):
 
 @njit(cache=KEEP, nogil=True, error_model="numpy")
 @no_type_check
+def texel_points(triangles, uv, face, rows, columns, size):
+    """Points [n, 3] of triangles [f, 3, 3], whose corners have UVs [f, 3, 2], at the centres of texels.
+
+    A centre outside of its triangle, as rounding may have it, is drawn to its edge.
+
+    Args:
+        triangles: corners.
+        uv: of the corners; v = 1 at the image's top.
+        face: [n] the texels' triangles.
+        rows: [n] of the texels.
+        columns: likewise.
+        size: side of the image, pixels.
+    """
+    points = np.empty((face.shape[0], 3))
+    for n in range(face.shape[0]):
+        corners, t = uv[face[n]], triangles[face[n]]
+        a, b = corners[1, 0] - corners[0, 0], corners[1, 1] - corners[0, 1]
+        c, d = corners[2, 0] - corners[0, 0], corners[2, 1] - corners[0, 1]
+        p = (columns[n] + 0.5) / size - corners[0, 0]
+        q = 1 - (rows[n] + 0.5) / size - corners[0, 1]
+        area = a * d - b * c
+        if abs(area) < 1e-15:
+            area = 1e-15
+        second = (p * d - q * c) / area
+        third = (a * q - b * p) / area
+        first = min(max(1 - second - third, 0.0), 1.0)
+        second, third = min(max(second, 0.0), 1.0), min(max(third, 0.0), 1.0)
+        total = first + second + third
+        for i in range(3):
+            points[n, i] = first / total * t[0, i] + second / total * t[1, i] + third / total * t[2, i]
+    return points
+
+
+@njit(cache=KEEP, nogil=True, error_model="numpy")
+@no_type_check
 def cells_hit(points, reach, centres, halves, inverse):
     """Which cubes (centres [n, 3], half side ``reach``) boxes meet in each pose (inverted) [steps, 4, 4]."""
     found = np.zeros((inverse.shape[0], points.shape[0]), np.bool_)

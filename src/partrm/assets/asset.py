@@ -4,7 +4,10 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
+from threading import Thread
 from typing import Literal, get_args
 
 import numpy as np
@@ -136,6 +139,7 @@ def build_asset(
     parts = predicted if isinstance(predicted, PredictedParts) else as_parts(predicted)
     _check_certain(parts, settings)
     clock = _Clock()
+    Thread(target=_import_ahead, daemon=True).start()
     orientation = estimate_orientation(parts) if settings.up is None else given_up(settings.up, parts)
     clock.lap("orientation")
     T = T_asset_canonical(orientation)
@@ -186,6 +190,12 @@ def build_asset(
         model_hash=parts.model_hash,
         timings_s=clock.laps,
     )
+
+
+def _import_ahead() -> None:
+    """Import what the masses need while one core has nothing to do; who needs it says when it is missing."""
+    with suppress(ImportError):
+        import_module("trimesh")
 
 
 def _check_certain(parts: PredictedParts, settings: AssetSettings) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
-from partrm.assets._kernels import rasterise
+from partrm.assets._kernels import rasterise, texel_points
 from partrm.assets.part_meshes import SolidPart, missing
 from partrm.assets.predicted import PosedImage
 from partrm.geometry.cameras import Cameras
@@ -91,8 +91,7 @@ def bake_texture(part: SolidPart, number: int, view: View | None, size_px: int) 
     face, _ = rasterise(corners * [size_px, size_px, 1], size_px, size_px)
     rows, columns = np.nonzero(face >= 0)
     face = face[rows, columns]
-    centres = np.stack([(columns + 0.5) / size_px, 1 - (rows + 0.5) / size_px], -1)
-    points = _points_at(part.vertices[part.faces[face]], corner_uv[face], centres)
+    points = texel_points(part.vertices[part.faces], corner_uv, face, rows, columns, size_px)
     colors = _grid_colors(part, points)
     share = 0.0
     if view is not None:
@@ -120,21 +119,6 @@ def _unwrap(part: SolidPart, size_px: int) -> Float[np.ndarray, "f 3 2"]:
     atlas.generate(xatlas.ChartOptions(), packing)
     _, indices, uv = atlas[0]
     return uv[indices].astype(np.float64)
-
-
-def _points_at(
-    triangles: Float[np.ndarray, "n 3 3"], uv: Float[np.ndarray, "n 3 2"], at: Float[np.ndarray, "n 2"]
-) -> Float[np.ndarray, "n 3"]:
-    """Points of triangles whose corners have such UVs, at one UV each."""
-    (a, b), c = (uv[:, 1] - uv[:, 0]).T, uv[:, 2] - uv[:, 0]
-    p = at - uv[:, 0]
-    area = a * c[:, 1] - b * c[:, 0]
-    area = np.where(np.abs(area) < 1e-15, 1e-15, area)
-    second = (p[:, 0] * c[:, 1] - p[:, 1] * c[:, 0]) / area
-    third = (a * p[:, 1] - b * p[:, 0]) / area
-    weights = np.stack([1 - second - third, second, third], -1).clip(0, 1)
-    weights /= weights.sum(1, keepdims=True)
-    return (weights[..., None] * triangles).sum(1)
 
 
 def _grid_colors(part: SolidPart, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
