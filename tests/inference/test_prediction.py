@@ -12,10 +12,12 @@ from torch.testing import assert_close
 from partrm.files import OutputError, check_writable, staged_folder
 from partrm.geometry.cameras import canonical_orbit
 from partrm.geometry.gaussians import load_ply
+from partrm.geometry.joints import JointType
 from partrm.imaging.drawing import DRAG_COLOR
 from partrm.imaging.images import save_image
+from partrm.inference.decode import apply_joint_motion
 from partrm.inference.pipeline import predict
-from partrm.inference.prediction import MOTION_FRAMES, PICTURE_PX, render_rgba, save_prediction
+from partrm.inference.prediction import MOTION_FRAMES, PICTURE_PX, default_cameras, render_rgba, save_prediction
 from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
@@ -64,6 +66,21 @@ def test_views_are_the_after_state_from_the_cameras_asked_for(written, predictio
             assert image.mode == "RGBA"
             shown = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
         assert_close(shown, expected[index], atol=0.51 / 255, rtol=0)
+
+
+@pytest.mark.parametrize("far", [0.0, 0.4, 0.8])
+def test_the_usual_views_show_a_part_wherever_it_goes(prediction, far):
+    slide = replace(prediction.joint, type=JointType.PRISMATIC, axis=torch.tensor([0.0, 0.0, 1.0]), amount=far)
+    after = apply_joint_motion(prediction.before, prediction.moving, slide.T_after_before)
+    solid = replace(prediction.before, opacities=torch.ones(len(prediction.before)))
+    moved = replace(prediction, joint=slide, before=solid, after=replace(after, opacities=solid.opacities))
+    cameras = default_cameras(moved)
+    pixels, depth = cameras.project(moved.after.means[moved.moving].expand(len(cameras.fovy_rad), -1, -1))
+    inside = ((pixels >= 0) & (pixels <= cameras.width)).all(-1) & (depth > 0)
+    assert float(inside.float().mean()) > 0.99
+    still = default_cameras(replace(moved, moving=torch.zeros_like(moved.moving)))
+    assert (cameras.fovy_rad >= still.fovy_rad).all()
+    assert far < 0.8 or (cameras.fovy_rad > still.fovy_rad).all()
 
 
 def test_video_plays_from_before_to_after(written, prediction):

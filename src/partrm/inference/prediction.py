@@ -27,7 +27,7 @@ from partrm.geometry.cameras import (
 )
 from partrm.geometry.gaussians import Gaussians, save_moved_plys
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
-from partrm.geometry.transforms import transform_points
+from partrm.geometry.transforms import invert_rigid, transform_points
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, draw_mask, draw_polyline, to_bytes
 from partrm.imaging.images import FramedImage, save_image, save_png
 from partrm.imaging.video import save_video
@@ -61,6 +61,12 @@ VIEW_PX = 768
 
 VIEW_MARGIN = 1.4
 """How many times as wide as the network's crop they are: from other sides objects are longer, and parts stand out."""
+
+SHOWN, SHOWN_SHARE = 0.5, 0.998
+"""Opacity from which splats of the part are to be in the views, and how many of them in all."""
+
+PART_MARGIN, MAX_VIEW_FOVY_RAD = 1.05, math.radians(80)
+"""How much wider than the part's way the views are, and how wide at most."""
 
 PICTURE_PX = 768
 """Side of each panel of the before-and-after picture."""
@@ -173,7 +179,7 @@ class Prediction:
             cameras: [views] in the canonical frame; by default 8 around the object, the first of them the image's own.
             t: 0 before the motion, 1 after it.
         """
-        return render_rgba(self.at(t), default_cameras(self.source) if cameras is None else cameras)
+        return render_rgba(self.at(t), default_cameras(self) if cameras is None else cameras)
 
     def trajectory(
         self,
@@ -246,12 +252,25 @@ def input_photo(source: SourceViews) -> tuple[Float[Tensor, "4 size size"], Came
     return picture.image, camera
 
 
-def default_cameras(source: SourceViews) -> Cameras:
-    """Eight cameras around the object, in the canonical frame; the first is the first image's own."""
-    frame = source.network_frame
+def default_cameras(prediction: Prediction) -> Cameras:
+    """Eight cameras around the object, in the canonical frame, that show the part on its whole way.
+
+    The first is where the first image's own is. They see as much as the image shows, more where the part stands out.
+    """
+    frame = prediction.source.network_frame
     half = INPUT_HALF_WIDTH if frame is None else INPUT_HALF_WIDTH / float(frame.scale) + float(frame.target.norm())
-    fovy = 2 * math.atan(VIEW_MARGIN * half / CANONICAL_DISTANCE)
-    return canonical_orbit(DEFAULT_VIEWS, VIEW_PX, fovy_rad=min(fovy, CANONICAL_FOVY_RAD))
+    fovy = min(2 * math.atan(VIEW_MARGIN * half / CANONICAL_DISTANCE), CANONICAL_FOVY_RAD)
+    cameras = canonical_orbit(DEFAULT_VIEWS, VIEW_PX, fovy_rad=fovy)
+    part = prediction.moving & (prediction.before.opacities > SHOWN)
+    if not bool(part.any()):
+        return cameras
+    means = prediction.before.means[part].cpu()
+    way = torch.cat([transform_points(prediction.joint.motion(t), means) for t in (0.0, 0.5, 1.0)])
+    seen = transform_points(invert_rigid(cameras.T_world_camera), way.expand(len(cameras.T_world_camera), -1, -1))
+    aside = (seen[..., :2].abs().amax(-1) / seen[..., 2].clamp(min=0.1)).flatten()
+    reach = float(aside.kthvalue(1 + int(SHOWN_SHARE * (len(aside) - 1))).values)
+    wider = min(2 * math.atan(PART_MARGIN * reach), MAX_VIEW_FOVY_RAD)
+    return replace(cameras, fovy_rad=torch.full_like(cameras.fovy_rad, max(fovy, wider)))
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
@@ -296,7 +315,7 @@ def save_prediction(
     Raises:
         OutputError: the folder cannot be written.
     """
-    cameras = default_cameras(prediction.source) if cameras is None else cameras
+    cameras = default_cameras(prediction) if cameras is None else cameras
     with staged_folder(out_dir, record="prediction.json") as folder, ThreadPoolExecutor(1) as pool:
         started = time.perf_counter()
         beside = "motion" in outputs
