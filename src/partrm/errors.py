@@ -1,5 +1,7 @@
 """The one error type: what goes wrong for a reason that a user can mend."""
 
+import struct
+
 
 class PartRMError(ValueError):
     """The base of every error that this package raises on purpose.
@@ -17,7 +19,8 @@ class ConfigError(PartRMError):
 
 
 BROKEN_PICKLE = (
-    OSError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError, IndexError, AssertionError,
+    OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError, AssertionError, ArithmeticError,
+    NameError, struct.error,
 )  # fmt: skip
 """What ``torch.load`` raises of damaged files, beside its own errors: it takes their bytes at their word."""
 

@@ -350,10 +350,20 @@ def archive(pickled: bytes) -> bytes:
 TENSOR_ONE = archive(b"\x80\x02K\x01Q.")
 """It names a tensor by the number 1."""
 
+CUT_NUMBER = archive(b"\x80\x02G\x3f\xf0")
+"""It ends within a number."""
+
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"no checkpoint", b"PK\x03\x04" + bytes(100), b"\x80\x04N.", pytest.param(TENSOR_ONE, id="tensor 1")],
+    [
+        b"",
+        b"no checkpoint",
+        b"PK\x03\x04" + bytes(100),
+        b"\x80\x04N.",
+        pytest.param(TENSOR_ONE, id="tensor 1"),
+        pytest.param(CUT_NUMBER, id="cut number"),
+    ],
 )
 def test_damaged_checkpoints_are_refused(tmp_path, content):
     path = tmp_path / "checkpoint-0.pt"
