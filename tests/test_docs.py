@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import partrm
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)")
@@ -111,3 +113,14 @@ def test_broken_links_are_found(tmp_path: Path):
     lines += [f"![picture]({bad[3]})", f"[![picture]({bad[4]})]({bad[5]})"]
     page.write_text("# Here\n\n" + "\n".join(lines) + "\n\n    [code](not-a-link.md)\n")
     assert sorted(broken(page)) == sorted(bad)
+
+
+def test_the_release_is_the_same_everywhere():
+    """The changelog's newest release, the citation and the package; changes after it stand under Unreleased."""
+    heading = re.search(
+        r"^## (\d+\.\d+\.\d+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert heading is not None
+    assert heading[1] == partrm.__version__
+    assert f"\nversion: {heading[1]}\ndate-released: {heading[2]}\n" in citation

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from partrm.objects.mjcf import load_mjcf
     from partrm.objects.urdf import load_urdf
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Cameras",

@@ -19,8 +19,8 @@ class ConfigError(PartRMError):
 
 
 BROKEN_PICKLE = (
-    OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError, AssertionError, ArithmeticError,
-    NameError, struct.error,
+    OSError, RuntimeError, ValueError, LookupError, EOFError, AttributeError, TypeError, AssertionError,
+    ArithmeticError, NameError, struct.error,
 )  # fmt: skip
 """What ``torch.load`` raises of damaged files, beside its own errors: it takes their bytes at their word."""
 
