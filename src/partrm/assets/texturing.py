@@ -95,16 +95,15 @@ def bake_texture(part: SolidPart, number: int, view: View | None, size_px: int) 
     colors = _grid_colors(part, points)
     share = 0.0
     if view is not None:
-        seen, weight = _photo_colors(view, number, part, points, face)
-        colors = colors + weight[:, None] * (seen - colors)
-        share = float(weight.mean())
-    image = np.zeros((size_px, size_px, 3))
-    image[rows, columns] = colors
+        seen, photo, weight = _photo_colors(view, number, part, points, face)
+        colors[seen] += weight[:, None] * (photo - colors[seen])
+        share = float(weight.sum() / len(points))
+    image = np.zeros((size_px, size_px, 3), np.uint8)
+    image[rows, columns] = (colors.clip(0, 1).astype(np.float64) * 255).round()
     empty = np.ones((size_px, size_px), bool)
     empty[rows, columns] = False
     nearest = ndimage.distance_transform_edt(empty, return_distances=False, return_indices=True)
-    image = image[tuple(np.asarray(nearest))]
-    return Texture(corner_uv, (image.clip(0, 1) * 255).round().astype(np.uint8), share)
+    return Texture(corner_uv, image[tuple(np.asarray(nearest))], share)
 
 
 def _unwrap(part: SolidPart, size_px: int) -> Float[np.ndarray, "f 3 2"]:
@@ -129,8 +128,8 @@ def _grid_colors(part: SolidPart, points: Float[np.ndarray, "n 3"]) -> Float[np.
 
 def _photo_colors(
     view: View, number: int, part: SolidPart, points: Float[np.ndarray, "n 3"], face: Int[np.ndarray, " n"]
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, " n"]]:
-    """Colours of points in the photo, and how far to trust them, [0, 1]."""
+) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, "m 3"], Float[np.ndarray, " m"]]:
+    """Which points the photo shows, their colours there, and how far to trust them, (0, 1]."""
     pixels, z = _project(view.camera, points)
     height, width = view.depth.shape
     columns, rows = np.floor(pixels).astype(int).T
@@ -138,16 +137,18 @@ def _photo_colors(
     columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
     seen = inside & view.sure[rows, columns] & (view.part[rows, columns] == number)
     seen &= z <= view.depth[rows, columns] + DEPTH_VOXELS * part.grid.voxel
+    (shown,) = np.nonzero(seen)
     corners = part.vertices[part.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-    towards = view.camera.positions[0].double().numpy() - points
+    towards = view.camera.positions[0].double().numpy() - points[shown]
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-    cosine = (normals[face] * towards).sum(1)
-    weight = seen * ((cosine - FACING[0]) / (FACING[1] - FACING[0])).clip(0, 1)
-    index = pixels[:, ::-1].T - 0.5
+    cosine = (normals[face[shown]] * towards).sum(1)
+    weight = ((cosine - FACING[0]) / (FACING[1] - FACING[0])).clip(0, 1)
+    shown, weight = shown[weight > 0], weight[weight > 0]
+    index = pixels[shown, ::-1].T - 0.5
     channels = [ndimage.map_coordinates(view.rgba[..., c], index, order=1, mode="nearest") for c in range(3)]
-    return np.stack(channels, -1), weight
+    return shown, np.stack(channels, -1), weight
 
 
 def _project(

@@ -74,10 +74,8 @@ PICTURE_PX = 768
 PICTURE_MARGIN = 1.5
 """How many times as wide as the network's crop the panels are."""
 
-MOTION_FRAMES = 16
-"""Frames of the motion video, from before to after."""
-
-FRAMES_PER_SECOND = 12
+MOTION_FRAMES, FRAMES_PER_SECOND = 16, 12
+"""Of the motion video, from before to after."""
 
 INPUT = "input.png"
 """The object cut out of the first image, beside a prediction."""
@@ -268,9 +266,9 @@ def default_cameras(prediction: Prediction) -> Cameras:
     way = torch.cat([transform_points(prediction.joint.motion(t), means) for t in (0.0, 0.5, 1.0)])
     seen = transform_points(invert_rigid(cameras.T_world_camera), way.expand(len(cameras.T_world_camera), -1, -1))
     aside = (seen[..., :2].abs().amax(-1) / seen[..., 2].clamp(min=0.1)).flatten()
-    reach = float(aside.kthvalue(1 + int(SHOWN_SHARE * (len(aside) - 1))).values)
-    wider = min(2 * math.atan(PART_MARGIN * reach), MAX_VIEW_FOVY_RAD)
-    return replace(cameras, fovy_rad=torch.full_like(cameras.fovy_rad, max(fovy, wider)))
+    reach = PART_MARGIN * float(aside.kthvalue(1 + int(SHOWN_SHARE * (len(aside) - 1))).values)
+    fovy = max(fovy, min(2 * math.atan(reach), MAX_VIEW_FOVY_RAD))
+    return replace(cameras, fovy_rad=torch.full_like(cameras.fovy_rad, fovy))
 
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:

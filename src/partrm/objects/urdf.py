@@ -10,6 +10,7 @@ import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -356,11 +357,12 @@ def save_part_materials(obj: ArticulatedObject, folder: Path, images: str = "") 
     from PIL import Image
 
     (folder / images).mkdir(parents=True, exist_ok=True)
-    paths: list[str] = []
-    for slot, material in enumerate(obj.materials):
-        paths.append("" if material.texture is None else f"{images}/texture_{slot}.png".lstrip("/"))
-        if material.texture is not None:
-            Image.fromarray(material.texture).save(folder / paths[-1])
+    textures = {slot: material.texture for slot, material in enumerate(obj.materials) if material.texture is not None}
+    paths = [
+        f"{images}/texture_{slot}.png".lstrip("/") if slot in textures else "" for slot in range(len(obj.materials))
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda slot: Image.fromarray(textures[slot]).save(folder / paths[slot]), textures))
     save_mtl(folder / "materials.mtl", obj.materials, paths)
 
 
