@@ -72,7 +72,23 @@ def read_text(path: str | Path, most: int = MAX_TEXT_BYTES) -> str:
         OSError: as :func:`read_bytes`.
         ValueError: not UTF-8.
     """
-    return read_bytes(path, most).decode("utf-8-sig")
+    content = read_bytes(path, most)
+    refuse_wide(content)
+    return content.decode("utf-8-sig")
+
+
+WIDE = re.compile(rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]")
+"""How text of two or four bytes a letter begins, with a byte order mark or ASCII."""
+
+
+def refuse_wide(content: bytes) -> None:
+    """Refuse text in UTF-16 or UTF-32, as some editors save it.
+
+    Raises:
+        ValueError: it is.
+    """
+    if WIDE.match(content):
+        raise ValueError("its text is in UTF-16 or UTF-32; save it as UTF-8")
 
 
 def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from partrm.imaging.formats import IMAGE_FORMATS, in_8_bits, postscript_disabled
+from partrm.imaging.formats import UNREADABLE, in_8_bits, marked_images
 from partrm.objects.articulated_object import (
     MAX_EXTENT,
     Joint,
@@ -210,7 +210,7 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
         raise PackageMissingError(message) from error
     resolver = _Resolver(file, files)
     try:
-        with postscript_disabled(), quiet_libraries():
+        with marked_images(), quiet_libraries():
             scene = trimesh.load_scene(BytesIO(content), file_type=kind, resolver=resolver, process=False)
             _refuse_many_copies(file, scene)
             found = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
@@ -219,6 +219,8 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
     except (MemoryError, ObjectError):
         raise
     except Exception as error:
+        if resolver.refused:
+            raise resolver.refused[0] from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ObjectError(f"{file}: trimesh cannot read the mesh ({reason[:300]})") from error
     if resolver.refused:
@@ -281,8 +283,8 @@ def _trimesh_material(visual: Any, file: Path) -> Material | None:
     if material is None:
         return None
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    if image is not None and image.format not in (None, "MPO", *IMAGE_FORMATS):  # None: decoded by trimesh
-        raise ObjectError(f"{file}: a texture of the format {image.format}; give one of {', '.join(IMAGE_FORMATS)}")
+    if image is not None and UNREADABLE in image.info:
+        raise ObjectError(f"{file}: a texture of it cannot be read ({image.info[UNREADABLE]})")
     factor = getattr(material, "baseColorFactor", None)
     if factor is None:
         factor = getattr(material, "diffuse", None)

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.materials import Material
 from partrm.objects.mtl_format import GREY, finite_numbers, load_mtl
-from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named
+from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named_text
 from partrm.objects.surface import Surface
 
 MAX_FACES = 1_000_000
@@ -153,7 +153,7 @@ def load_obj(path: Path, libraries: Libraries, files: NamedFiles | None = None) 
             that cannot be read. A file without faces gives an empty surface.
     """
     builder = _SurfaceBuilder(path, libraries, NamedFiles(path) if files is None else files)
-    text = read_named(path, MAX_MESH_BYTES, "mesh").decode("utf-8-sig", errors="replace")
+    text = read_named_text(path, MAX_MESH_BYTES, "mesh")
     for number, words in _lines(text):
         if words[0] in ("v", "vt", "f", "usemtl", "mtllib"):
             try:
