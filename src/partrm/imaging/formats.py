@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -62,15 +62,26 @@ def in_8_bits(image: Image.Image) -> Image.Image:
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """While it lasts libtiff, which prints each damage that it finds, prints nothing."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with open(os.devnull, "wb") as nowhere, stderr_to(nowhere):
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+
+
+@contextmanager
+def stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """While it lasts what libraries and the processes that begin meanwhile print on standard error goes to a file."""
+    with _REDIRECTING:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+_REDIRECTING = threading.RLock()
+"""Threads take turns: one that puts back what another has put there would lose what was there first."""
 
 
 UNREADABLE = "partrm_unreadable"
