@@ -120,6 +120,16 @@ def test_what_the_machine_has_too_little_of_is_said(error, words, monkeypatch, c
     assert words in only_line(capsys)
 
 
+@pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31mb.png", "a\udcffb.png", "a\u202eb.png"])
+def test_names_that_would_change_a_terminal_are_written_out(name, folder, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"no image")
+    for source in (tmp_path / name, tmp_path / f"no{name}"):
+        assert run_predict(folder, source, "--drag", DRAG, out=tmp_path / "out") == 1
+        said = only_line(capsys)
+        assert said[:-1].isprintable()
+        assert "b.png: " in said
+
+
 @pytest.mark.parametrize(
     "kind", ["missing", "empty", "corrupt", "tiny", "transparent", "animated", "huge", "busy", "folder"]
 )

@@ -16,7 +16,7 @@ from types import FrameType
 
 from partrm import __version__
 from partrm.commands import UsageError
-from partrm.errors import ConfigError, PartRMError, show_our_warnings, told_shortage
+from partrm.errors import ConfigError, PartRMError, printable, show_our_warnings, told_shortage
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,14 @@ def print_completion(shells: list[str]) -> int:
 
 def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, PartRMError) and text:
         return text
     if (short := told_shortage(error)) is not None:
         return short
     if isinstance(error, OSError) and error.errno in FILE_ERRORS:
         done = "read or written" if error.errno == errno.EACCES and error.filename else "written"
-        return f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})"
+        return printable(f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return f"{str(error.filename)[:60]}...: no file has such a name ({error.strerror})"
+        return f"{printable(str(error.filename)[:60])}...: no file has such a name ({error.strerror})"
     return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -13,6 +13,14 @@ class PartRMError(ValueError):
     The message is one line: where, what is wrong, and how to mend it. Each module defines its own children of it.
     """
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """A text in one line: what no terminal should be sent (ends of lines, escapes, surrogates) as Python writes it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class PartRMWarning(UserWarning):
     """What went on in another way than asked for, or looks odd; one line, for the user."""
@@ -28,7 +36,7 @@ def show_our_warnings(speaker: str) -> None:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if issubclass(category, PartRMWarning):
-            print(f"{speaker}: {message}", file=sys.stderr)
+            print(f"{speaker}: {printable(str(message))}", file=sys.stderr)
         else:
             usual(message, category, *rest)
 

@@ -176,7 +176,7 @@ def read_named(path: Path, most: int, what: str) -> bytes:
 
 
 def read_named_text(path: Path, most: int, what: str) -> str:
-    """Text of a named file, with or without a byte order mark; what is not UTF-8 in it is replaced.
+    """Text of a named file, without byte order marks (joined files have some inside); not UTF-8 in it is replaced.
 
     Raises:
         ObjectError: it cannot be read, is no regular file or too large, or in UTF-16.
@@ -186,7 +186,7 @@ def read_named_text(path: Path, most: int, what: str) -> str:
         refuse_wide(content)
     except ValueError as error:
         raise ObjectError(f"{path}: the {what} cannot be read ({error})") from error
-    return content.decode("utf-8-sig", errors="replace")
+    return content.decode("utf-8", errors="replace").replace("\ufeff", "")
 
 
 def _plain(name: str) -> str:
@@ -204,11 +204,17 @@ def refuse_entities(content: bytes, path: Path) -> None:
             raise ObjectError(f"{path}: declares XML entities, which are not read; write them out")
 
 
+HARMLESS = re.compile(r"(KHR|EXT)_(materials|texture|lights|xmp)_?|KHR_mesh_quantization|KHR_node_visibility")
+"""Extensions of glTF, required by a file, without which its shape is still what it is."""
+
 PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 """Extensions of glTF without which trimesh reads a mesh's points as zeros."""
 
 MAX_NESTING = 10**6
 """Of the nodes of a glTF file, in sum: trimesh goes from each one through all above it."""
+
+GLB = b"glTF"
+"""How a binary glTF file begins."""
 
 NODE_BYTES = 2**14
 """What an instance in a COLLADA scene counts beside the text of its geometry."""
@@ -224,18 +230,23 @@ def refuse_misread_gltf(file: Path, content: bytes) -> None:
     """
     try:
         # A glb file has 20 bytes before its JSON, which its second and third number bound.
-        text = content[20 : 20 + int.from_bytes(content[12:16], "little")] if content[:4] == b"glTF" else content
+        text = content[20 : 20 + int.from_bytes(content[12:16], "little")] if content[:4] == GLB else content
         document = json.loads(text)
+        instanced = any("EXT_mesh_gpu_instancing" in node.get("extensions", {}) for node in document.get("nodes", []))
         required = document.get("extensionsRequired", [])
         primitives = [primitive for mesh in document.get("meshes", []) for primitive in mesh["primitives"]]
         points = [document["accessors"][p["attributes"]["POSITION"]] for p in primitives]
         faces = [document["accessors"][p["indices"]] for p in primitives if "indices" in p]
         lost = _lost_pictures(document)
         nesting = _nesting([node.get("children", []) for node in document.get("nodes", [])])
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        if isinstance(error, ValueError) and content[:4] != GLB:  # trimesh would look for another file
+            raise ObjectError(f"{file}: not a glTF file ({error})") from error
         return  # trimesh says what is wrong with it
     if packed := next((name for name in PACKED if name in required), None):
         raise ObjectError(f"{file}: its meshes are packed by {packed}, which is not read; export it without")
+    if other := next((name for name in required if not HARMLESS.match(name)), "its copies" if instanced else ""):
+        raise ObjectError(f"{file}: it requires {other}, which is not read; export it without")
     if any("sparse" in accessor for accessor in (*points, *faces)):
         raise ObjectError(f"{file}: its meshes have sparse accessors, which are not read; export it without")
     if any(accessor.get("normalized") for accessor in points):

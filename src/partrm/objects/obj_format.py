@@ -24,6 +24,9 @@ MAX_FACES = 1_000_000
 POINTS_PER_FACE = 3
 """Vertices and texture coordinates are bounded by so many for each of ``MAX_FACES``."""
 
+MAX_NOTES = 20
+"""Of materials that a file lacks."""
+
 Libraries = dict[Path, dict[str, Material]]
 """MTL files read so far."""
 
@@ -48,6 +51,8 @@ class _SurfaceBuilder:
         """Take one line of the file."""
         kind = words[0]
         if kind == "v":
+            if len(words) < 4:
+                raise ValueError("a vertex needs three numbers")
             if len(words) == 7:
                 self.colors[len(self.points)] = words[4:]
             self.points.append(words[1:4])
@@ -106,8 +111,11 @@ class _SurfaceBuilder:
         slots = np.array(self.slots, dtype=np.int64)
         taken = set(self.slots)
         used = {name: slot for name, slot in self.names.items() if slot in taken}
-        for name in [] if self.lacks_library else [name for name in used if name not in self.library]:
+        unknown = [] if self.lacks_library else [name for name in used if name not in self.library]
+        for name in unknown[:MAX_NOTES]:
             self.files.note(f"{self.path.name}: the material {name!r} is in no material library of the file; grey")
+        if len(unknown) > MAX_NOTES:
+            self.files.note(f"{self.path.name}: nor are {len(unknown) - MAX_NOTES} other materials")
         surface = Surface(
             vertices,
             faces,
