@@ -72,7 +72,7 @@ def read_text(path: str | Path, most: int = MAX_TEXT_BYTES) -> str:
     return content.decode("utf-8-sig")
 
 
-WIDE = re.compile(rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]")
+WIDE = re.compile(rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]|\0\0\0[^\0]|[^\0]\0\0\0")
 """How text of two or four bytes a letter begins, with a byte order mark or ASCII."""
 
 

@@ -144,18 +144,6 @@ def test_a_page_that_draws_fast_always_has_all_gaussians_even_far_away(session, 
         assert sum(shown) == len(session._result.shown.before)
 
 
-@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -1e300])
-def test_places_and_colours_that_no_page_sends_change_nothing(odd, session, client):
-    drag_on_picture(session, client, (100, 75), (130, 75))
-    before = session._object.fraction
-    session._seek(odd)
-    assert session._object.fraction == before
-    client.scene.background = None
-    for color in ((), (1, 2), (odd, 0, 0), (300, 0, 0), "abc"):
-        session._set_background(color)
-    assert client.scene.background is None
-
-
 def test_colouring_the_part_while_few_stand_in_leaves_it_to_be_pulled(session, client, monkeypatch):
     monkeypatch.setattr(display, "FEW", 40)
     client.splats_per_s = 1000
@@ -492,28 +480,3 @@ def test_a_closed_tab_takes_no_more_work(session, client):
     session.close()
     session._do("Late", lambda: client.notices.append("ran"))
     assert client.notices == []
-
-
-def test_a_tab_that_closes_while_the_network_runs_gets_no_answer_and_keeps_no_thread(
-    session, client, engine, monkeypatch, caplog
-):
-    running, goes_on, predict = threading.Event(), threading.Event(), engine.predict
-
-    def slow(*words, **options):
-        answer = predict(*words, **options)
-        running.set()
-        goes_on.wait(20)
-        return answer
-
-    monkeypatch.setattr(engine, "predict", slow)
-    session._do("Prediction", lambda: session._set_drags([(100, 75, 130, 75)]))
-    assert running.wait(20)
-    (thread,) = session._worker._threads
-    session.close()
-    nodes = set(client.scene.nodes)
-    goes_on.set()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert set(client.scene.nodes) == nodes
-    assert session._result is None
-    assert caplog.records == []
