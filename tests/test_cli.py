@@ -101,6 +101,36 @@ def make_source(kind, path, good):
 
 
 @pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("can't start new thread"), "no further process or thread can be started"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "ulimit -u"),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (ImportError("libXau.so: failed to map segment from shared object"), "out of memory"),
+        (MemoryError(), "out of memory (MemoryError)"),
+        (RuntimeError("unable to resize file </torch_1> to the right size: File too large (27)"), "ulimit -f"),
+    ],
+)
+def test_what_the_machine_has_too_little_of_is_said(error, words, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("Failed to load the library") from error
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    assert main(["doctor"]) == 1
+    assert words in only_line(capsys)
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "a\x1b[31mb.png", "a\udcffb.png", "a\u202eb.png"])
+def test_names_that_would_change_a_terminal_are_written_out(name, folder, tmp_path, capsys):
+    (tmp_path / name).write_bytes(b"no image")
+    for source in (tmp_path / name, tmp_path / f"no{name}"):
+        assert run_predict(folder, source, "--drag", DRAG, out=tmp_path / "out") == 1
+        said = only_line(capsys)
+        assert said[:-1].isprintable()
+        assert "b.png: " in said
+
+
+@pytest.mark.parametrize(
     "kind", ["missing", "empty", "corrupt", "tiny", "transparent", "animated", "huge", "busy", "folder"]
 )
 def test_bad_source_fails_with_one_line(kind, folder, tmp_path, capsys):

@@ -313,3 +313,13 @@ def test_a_disk_that_cannot_hold_folders_keeps_nobody_from_writing(tmp_path, mon
     monkeypatch.setattr(fcntl, "flock", unable)
     with alone_in(tmp_path / "out"):
         assert (tmp_path / "out").is_dir()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_text_in_other_widths_is_told_as_such(encoding, tmp_path):
+    """Jobs, cameras, recipes, file lists and our own JSON files are read by this."""
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding=encoding)
+    with pytest.raises(ValueError, match="in UTF-16 or UTF-32; save it as UTF-8"):
+        read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "a.json") == {"a": 1}

@@ -5,21 +5,18 @@ import errno
 import gc
 import importlib
 import os
-import re
 import shutil
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 from partrm import __version__
 from partrm.commands import UsageError
-from partrm.errors import ConfigError, PartRMError, PartRMWarning
+from partrm.errors import ConfigError, PartRMError, printable, show_our_warnings, told_shortage
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,6 @@ COMPLETION = "--tyro-print-completion"
 FILE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """Of files that cannot be written, or not be reached."""
 
-NO_MEMORY = re.compile("can't allocate memory|CUDA out of memory|could not create a primitive")
-"""In PyTorch's words for memory that there is not."""
-
 READER_GONE = 141
 """Exit code when what reads a pipe has ended: the one that shells give to SIGPIPE."""
 MIN_COLUMNS = 40
@@ -90,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = [a for a in arguments if a != "--debug"]
     name, rest = (arguments or ["--help"])[0], arguments[1:]
     atexit.register(gc.freeze)  # the end of the process frees all there is: no looking for cycles in it first
-    _show_our_warnings(name)
+    show_our_warnings(f"partrm {name}")
     try:
         with stopped_by_signals():
             if name in ("-h", "--help", "--version"):
@@ -182,19 +176,6 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _show_our_warnings(name: str) -> None:
-    """Show warnings of ours as one line of the command, those of others as they are."""
-    usual = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-        if issubclass(category, PartRMWarning):
-            print(f"partrm {name}: {message}", file=sys.stderr)
-        else:
-            usual(message, category, *rest)
-
-    warnings.showwarning = show
-
-
 def run(name: str, arguments: list[str]) -> int:
     """Import the command's module, read its arguments and call it.
 
@@ -265,12 +246,14 @@ def print_completion(shells: list[str]) -> int:
 
 def one_line(error: BaseException) -> str:
     """The reason of a failure; our own errors speak for themselves, others are named by their type."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError) or NO_MEMORY.search(text):
-        return f"out of memory ({text[:200] or type(error).__name__}); free some, or do less at once"
+    text = printable(" ".join(str(error).split()))
+    if isinstance(error, PartRMError) and text:
+        return text
+    if (short := told_shortage(error)) is not None:
+        return short
     if isinstance(error, OSError) and error.errno in FILE_ERRORS:
         done = "read or written" if error.errno == errno.EACCES and error.filename else "written"
-        return f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})"
+        return printable(f"{error.filename or 'a result'}: cannot be {done} ({error.strerror})")
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return f"{str(error.filename)[:60]}...: no file has such a name ({error.strerror})"
-    return text if isinstance(error, PartRMError) and text else f"{type(error).__name__}: {text} (--debug shows where)"
+        return f"{printable(str(error.filename)[:60])}...: no file has such a name ({error.strerror})"
+    return f"{type(error).__name__}: {text} (--debug shows where)"

@@ -1,7 +1,6 @@
 """Files that appear whole or not at all."""
 
 import errno
-import io
 import json
 import os
 import re
@@ -9,22 +8,18 @@ import shutil
 import socket
 import stat
 import tempfile
-import tokenize
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from partrm.errors import PartRMError
 
 STAGING = ".partrm."
 """What names of temporary folders begin with; machine and process follow, so that those of dead ones are known."""
-
-if TYPE_CHECKING:
-    import numpy as np
 
 RECORD_KEY = "partrm_version"
 """In the JSON file that marks a folder as one of results: nothing is replaced in a folder without it."""
@@ -72,7 +67,23 @@ def read_text(path: str | Path, most: int = MAX_TEXT_BYTES) -> str:
         OSError: as :func:`read_bytes`.
         ValueError: not UTF-8.
     """
-    return read_bytes(path, most).decode("utf-8-sig")
+    content = read_bytes(path, most)
+    refuse_wide(content)
+    return content.decode("utf-8-sig")
+
+
+WIDE = re.compile(rb"\xff\xfe|\xfe\xff|\0\0\xfe\xff|[^\0]\0[^\0]\0|\0[^\0]\0[^\0]|\0\0\0[^\0]|[^\0]\0\0\0")
+"""How text of two or four bytes a letter begins, with a byte order mark or ASCII."""
+
+
+def refuse_wide(content: bytes) -> None:
+    """Refuse text in UTF-16 or UTF-32, as some editors save it.
+
+    Raises:
+        ValueError: it is.
+    """
+    if WIDE.match(content):
+        raise ValueError("its text is in UTF-16 or UTF-32; save it as UTF-8")
 
 
 def read_json(path: str | Path, most: int = MAX_TEXT_BYTES) -> Any:
@@ -103,25 +114,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"the key {twice[:60]!r} is there twice")
     return found
-
-
-def read_array(path: str | Path, most: int = 2**30) -> "np.ndarray":
-    """The array of a ``.npy`` file of plain numbers.
-
-    Raises:
-        OSError: as :func:`read_bytes`.
-        ValueError: not such a file, or damaged.
-    """
-    import numpy as np
-
-    content = read_bytes(path, most)
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (EOFError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError, tokenize.TokenError) as error:
-        raise ValueError(f"its header is damaged ({str(error)[:100]})") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
-        raise ValueError("not an array of numbers")
-    return array
 
 
 def check_path(path: str | Path) -> None:
@@ -434,8 +426,10 @@ def _named_as_final(staging: Path, folder: Path) -> Iterator[None]:
     try:
         with explained_full_disk(staging, staged=staging):
             yield
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(staging), str(folder))) from error
+    except PartRMError as error:
+        if str(staging) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(staging), str(folder))) from error
     except OSError as error:
         if not (error.strerror or "").startswith((FULL, LIMITED)):
             raise

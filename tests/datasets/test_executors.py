@@ -1,10 +1,14 @@
 """Where the work of a build is done never shows in what it writes; devices are spread evenly and pinned."""
 
+import multiprocessing.queues
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +22,7 @@ from support.jobs import tree
 from support.ranks import begun
 from support.tasks import dying, fail_beside_a_writer, failing, process_of, stop_with_an_open_pool
 
-from partrm.datasets import executors
+from partrm.datasets import executors, forkserver
 from partrm.datasets.build import build
 from partrm.datasets.executors import ExecutorError, Workers, device_slots, run_local, run_tasks, worker_context
 from partrm.datasets.object_writer import BuildConfig
@@ -78,13 +82,13 @@ def test_a_worker_that_is_stopped_for_the_failure_of_another_leaves_no_temporary
     assert list(tmp_path.iterdir()) == []
 
 
-def start(script: Path, code: str, **environment: str) -> subprocess.Popen[bytes]:
+def start(script: Path, code: str, stderr: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
     """A process of its own that runs some code."""
-    lines = ["from support.tasks import process_of", "from partrm.datasets.executors import run_local", code]
+    lines = ["from support.tasks import compiling, process_of", "from partrm.datasets.executors import run_local", code]
     script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in lines))
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
-    return subprocess.Popen([sys.executable, str(script)], env=environment)
+    return subprocess.Popen([sys.executable, str(script)], env=environment, stderr=stderr)
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> None:
@@ -121,6 +125,16 @@ def test_a_killed_build_leaves_no_workers_and_nothing_among_the_temporary_files(
     assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     wait_for(lambda: not list(temporary.iterdir()), 20)
     assert list(temporary.iterdir()) == []
+
+
+def test_workers_without_a_cache_of_kernels_say_so_in_a_line_and_leave_no_folder_of_them(tmp_path, short_folder):
+    code = "print(list(run_local(compiling, ['a'], ('cpu',))))"
+    script = tmp_path / "main.py"
+    done = start(script, code, stderr=subprocess.PIPE, TMPDIR=str(short_folder), WARP_CACHE_PATH="/proc/none")
+    said = done.communicate()[1].decode()
+    assert re.fullmatch(r"partrm, a worker: kernels are compiled anew at each start: .*\n", said), said
+    assert done.returncode == 0
+    assert list(short_folder.iterdir()) == []
 
 
 def bind_a_socket(folder: str, answer: str) -> None:
@@ -167,6 +181,50 @@ def test_workers_are_started_anew_where_the_process_that_forks_them_has_died(tmp
     deaths = iter([BrokenProcessPool(), ConnectionRefusedError(111, "Connection refused")])
     with pytest.raises(ExecutorError, match=r"workers cannot be started \(Connection refused\)"):
         list(run_local(process_of, [str(tmp_path)], ("cpu",)))
+
+
+def test_workers_without_room_for_their_threads_are_refused_before_any_begins(monkeypatch, tmp_path):
+    started, room = threading.Thread.start, iter(range(10))
+
+    def start(thread):
+        if next(room, None) is None:
+            raise RuntimeError("can't start new thread")
+        started(thread)
+
+    before = threading.active_count()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(ExecutorError, match=r"2 workers cannot be started: .*can't start new thread.*ulimit -u"):
+        list(run_local(process_of, [str(tmp_path)] * 2, ("cpu", "cpu")))
+    assert threading.active_count() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_without_room_for_their_files_are_refused(monkeypatch, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    try:
+        with pytest.raises(ExecutorError, match=r"1 workers cannot be started: too many files are open.*ulimit -n"):
+            list(run_local(process_of, [str(tmp_path)], ("cpu",)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_thread_that_dies_while_it_manages_workers_ends_the_wait_for_them(monkeypatch, tmp_path):
+    """What cannot start is the thread that hands tasks to the worker."""
+
+    def start(queue):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(multiprocessing.queues.Queue, "_start_thread", start)
+    with pytest.raises(ExecutorError, match=r"can't start new thread.*ulimit -u"):
+        list(run_local(process_of, [str(tmp_path)], ("cpu",)))
+
+
+def test_the_process_that_forks_leaves_the_folder_of_sockets_to_a_command_that_lives(tmp_path):
+    forkserver._remove(str(tmp_path), os.getpid(), os.getppid())
+    assert tmp_path.exists()
+    forkserver._remove(str(tmp_path), os.getpid(), -1)
+    assert not tmp_path.exists()
 
 
 def test_the_number_of_processes_does_not_show(tmp_path):

@@ -5,6 +5,7 @@ import stat
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from partrm.cli import main
 from partrm.datasets.partdrag4d import load_rgba
-from partrm.imaging.formats import IMAGE_FORMATS, open_image, postscript_disabled
+from partrm.imaging.formats import IMAGE_FORMATS, UNREADABLE, marked_images, open_image
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.mtl_format import read_image
 from partrm.objects.urdf import load_urdf
@@ -112,10 +113,19 @@ def test_the_list_is_what_is_opened(tmp_path):
             open_image(tmp_path / "x.png")
 
 
-def test_the_switch_is_put_back(gs_started):
-    with postscript_disabled():
-        assert not EpsImagePlugin.has_ghostscript()
-    assert EpsImagePlugin.has_ghostscript()
+def test_libraries_open_no_other_formats_and_what_cannot_be_read_is_marked(gs_started, tmp_path):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "x.png")
+    (tmp_path / "x.eps").write_bytes(POSTSCRIPT)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:1000])
+    usual = Image.open
+    with marked_images():
+        assert Image.open(tmp_path / "x.png").size == (64, 64)
+        assert "no image of the formats" in Image.open(BytesIO(POSTSCRIPT)).info[UNREADABLE]
+        assert "truncated" in Image.open(tmp_path / "cut.png").copy().info[UNREADABLE]
+        with ThreadPoolExecutor(1) as other, pytest.raises(UnidentifiedImageError):
+            other.submit(Image.open, BytesIO(b"no image")).result()
+    assert Image.open is usual
+    assert not gs_started.exists()
 
 
 def test_what_pillow_logs_of_damage_is_not_printed(tmp_path):

@@ -37,14 +37,22 @@ def test_what_keeps_videos_from_being_written_is_one_line(without, monkeypatch, 
         save_video(PICTURES, (48, 48), 12, tmp_path / "a.mp4")
 
 
-@pytest.mark.parametrize("script", ["exit 1", "cat > /dev/null; exit 1"])
-def test_an_ffmpeg_that_fails_while_it_writes_is_told(script, monkeypatch, tmp_path):
+SAYS = "echo pthread_create: Resource temporarily unavailable >&2; echo and more >&2; cat > /dev/null; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("exit 1", "install"), ("cat > /dev/null; exit 1", "install"), (SAYS, "pthread_create.*ulimit -u")],
+)
+def test_an_ffmpeg_that_fails_while_it_writes_is_told(script, words, monkeypatch, tmp_path, capfd):
     program = tmp_path / "ffmpeg"
     program.write_text(f'#!/bin/sh\nif [ "$1" = -version ]; then echo ffmpeg version 1; exit; fi\n{script}\n')
     program.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
-    with pytest.raises(VideoError, match=r"a\.mp4: ffmpeg .*install"):
+    with pytest.raises(VideoError, match=rf"a\.mp4: ffmpeg .*{words}"):
         save_video(PICTURES, (48, 48), 12, tmp_path / "a.mp4")
+    assert capfd.readouterr().err == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["ffmpeg"]
 
 
 def test_a_video_has_all_its_pictures(tmp_path):

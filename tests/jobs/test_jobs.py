@@ -96,6 +96,8 @@ def told_of(folder, told):
         ({"drags": [[1, 2, 3]]}, "line 2: drags: give 4 numbers"),
         ({"name": "../x"}, "line 2: name"),
         ({"name": "a"}, "line 2: the name a is that of line 1"),
+        ({"name": "A"}, "line 2: the name A is that of line 1 but for capitals"),
+        ({"name": "Batch.json"}, "line 2: name 'Batch.json'"),
         ({"detail": 3}, "line 2: detail 3"),
         ({"ensemble": 1}, "line 2: ensemble 1"),
         ({"cutout": "magic"}, "line 2: cutout"),

@@ -1,5 +1,7 @@
 """LPIPS: against torchmetrics' class and by hand, with random backbone weights; and where weights are looked for."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -94,6 +96,12 @@ def test_wrong_weights_are_refused_with_their_file(content, words, tmp_path):
         torch.save(content, path)
     with pytest.raises(LpipsError, match=rf"mine\.pth: {words}"):
         find_lpips(path)
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mine.pth")
+    with pytest.raises(LpipsError, match=r"mine\.pth: cannot be read as weights \(not a regular file\)"):
+        find_lpips(tmp_path / "mine.pth")
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What people have and what attackers send: read with a note, or refused in one line; never a device, never outside."""
 
+import io
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from support.described import BOX, CORNERS, CUBE, FACES, LIMIT, mesh, robot, saved
 
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.mjcf import load_mjcf
@@ -16,28 +18,6 @@ from partrm.objects.partnet import load_partnet
 from partrm.objects.urdf import load_urdf
 
 pytest.importorskip("yourdfpy")
-
-CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-FACES = "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
-CUBE = "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS) + FACES
-BOX = '<geometry><box size="1 1 1"/></geometry>'
-LIMIT = '<limit lower="0" upper="1" effort="1" velocity="1"/>'
-
-
-def robot(door=BOX, limit=LIMIT, body=BOX, kind="revolute", more="", shape="visual"):
-    joint = f'<joint name="hinge" type="{kind}"><parent link="body"/><child link="door"/><origin xyz="1 0 0"/>'
-    links = f'<link name="body"><{shape}>{body}</{shape}></link><link name="door"><{shape}>{door}</{shape}></link>'
-    return f'<robot name="r">{links}{joint}<axis xyz="0 0 1"/>{limit}</joint>{more}</robot>'
-
-
-def mesh(name):
-    return f'<geometry><mesh filename="{name}"/></geometry>'
-
-
-def saved(folder, text, name="x.urdf"):
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(text, encoding="utf-8")
-    return folder / name
 
 
 def test_limits_default_to_zero_as_the_format_says(tmp_path):
@@ -363,6 +343,54 @@ def test_a_mesh_that_many_nodes_name_is_counted_as_often(tmp_path, monkeypatch):
 def test_an_obj_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "m.obj").write_text(CUBE, encoding="utf-8-sig")
     assert len(load_obj(tmp_path / "m.obj", {}).vertices) == 8
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_text_in_utf_16_is_told_as_such(encoding, tmp_path):
+    (tmp_path / "m.obj").write_text(CUBE, encoding=encoding)
+    with pytest.raises(ObjectError, match=r"m\.obj: .* in UTF-16 or UTF-32; save it as UTF-8"):
+        load_obj(tmp_path / "m.obj", {})
+    (tmp_path / "m.mtl").write_text("newmtl a", encoding=encoding)
+    with pytest.raises(ObjectError, match=r"m\.mtl: .* in UTF-16"):
+        load_mtl(tmp_path / "m.mtl")
+
+
+def first(document, kind):
+    return document[kind][0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "change", "words"),
+    [
+        (bytes, lambda gltf: None, None),
+        (lambda png: png[: len(png) // 2], lambda gltf: None, "truncated"),
+        (lambda png: b"no image", lambda gltf: None, "no image of the formats PNG"),
+        (bytes, lambda gltf: first(gltf, "images").update(mimeType="image/ktx2"), "KTX2"),
+        (bytes, lambda gltf: gltf.update(textures=[{"extensions": {"KHR_texture_basisu": {"source": 0}}}]), "KTX2"),
+        (bytes, lambda gltf: gltf.update(textures=[{"source": 7}]), "a picture that does not exist"),
+        (bytes, lambda gltf: gltf.update(images=[{"mimeType": "image/png"}]), "names no file"),
+        (bytes, lambda gltf: gltf.update(images=[{"uri": "data:image/png;base64,a"}]), "no base64"),
+    ],
+)
+def test_pictures_of_gltf_that_cannot_be_read_refuse_it_as_those_of_mtl_do(damage, change, words, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    picture = io.BytesIO()
+    Image.effect_noise((32, 32), 90).convert("RGB").save(picture, "PNG")
+    box = trimesh.creation.box()
+    box.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), image=Image.open(picture))
+    files = trimesh.Scene(box).export(file_type="gltf")
+    document = json.loads(files.pop("model.gltf"))
+    document["images"] = [{"uri": "t.png"}]
+    change(document)
+    for name, content in (files | {"t.png": damage(picture.getvalue())}).items():
+        (tmp_path / name).write_bytes(content)
+    path = saved(tmp_path, robot(mesh("m.gltf")))
+    saved(tmp_path, json.dumps(document), "m.gltf")
+    if words is None:
+        assert [m.texture is not None for m in load_urdf(path).materials] == [False, True]
+    else:
+        with pytest.raises(ObjectError, match=rf"m\.gltf: a texture of it cannot be read \(.*{words}"):
+            load_urdf(path)
 
 
 def test_huge_numbers_are_told_in_one_line(tmp_path, recwarn):

@@ -131,6 +131,9 @@ def test_bad_folders_get_one_clear_line(folder, tmp_path):
     (folder / "mobility_v2.json").write_text("[{}]")
     with pytest.raises(ObjectError, match="id and name"):
         load_partnet(folder)
+    (folder / "mobility_v2.json").write_text('[{"id": 0, "name": "a"}, {"id": "0", "name": "b"}]')
+    with pytest.raises(ObjectError, match=r"mobility_v2\.json: two entries have one id"):
+        load_partnet(folder)
     (folder / "mobility_v2.json").unlink()
     (folder / "textured_objs" / "original-2.obj").unlink()
     with pytest.raises(ObjectError, match=r"original-2\.obj"):

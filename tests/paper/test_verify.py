@@ -1,6 +1,7 @@
 """Golden files: the good one passes on this machine, a changed one fails, a broken one gives one clear line."""
 
 import warnings
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,3 +98,12 @@ def test_arrays_of_other_kinds_are_told_without_a_warning(kind, words, tmp_path)
         warnings.simplefilter("error")
         with pytest.raises(GoldenFileError, match=words):
             load_splat_golden(tmp_path / "a.npz")
+
+
+def test_an_entry_that_is_no_array_is_told(tmp_path):
+    """numpy then gives the bytes."""
+    with zipfile.ZipFile(packaged_goldens()[0]) as archive, zipfile.ZipFile(tmp_path / "a.npz", "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, b"" if name == "gaussians.npy" else archive.read(name))
+    with pytest.raises(GoldenFileError, match=r"a\.npz: cannot be read"):
+        load_splat_golden(tmp_path / "a.npz")

@@ -12,6 +12,7 @@ from partrm.cli import main
 from partrm.evaluation.eval_set import save_eval_set
 from partrm.evaluation.samples import RunSettings
 from partrm.evaluation.session import RowsError
+from partrm.files import OutputError
 from partrm.robotics import manipulation
 from partrm.robotics.manipulation import (
     GUIDES,
@@ -105,6 +106,14 @@ def test_the_command_takes_packed_sets(evalset, options, tmp_path, capsys, monke
     assert main(["eval", *arguments, "--model", options.model, "--device", "cpu", "--out", str(out)]) == 0
     assert "true joint: 1.000 opened to 90%" in capsys.readouterr().out
     assert (out / "manipulation.json").is_file()
+
+
+def test_a_folder_in_the_place_of_results_is_told_before_the_work(evalset, options, tmp_path, monkeypatch):
+    (tmp_path / "manipulation.md").mkdir()
+    monkeypatch.setattr(manipulation.ManipulationJob, "scorer", None)
+    with pytest.raises(OutputError, match=r"manipulation\.md: was not written by partrm"):
+        evaluate_manipulation(evalset, tmp_path, options, SETTINGS, QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["manipulation.md"]
 
 
 @pytest.mark.parametrize("more", [["--grid"], ["--lpips", "none"], ["--novel-size-px", "64"]])

@@ -51,3 +51,26 @@ def assert_same_joint(a: Joint | None, b: Joint | None, atol: float) -> None:
     assert (a.name, a.type, a.parent) == (b.name, b.type, b.parent)
     for x, y in ((a.axis, b.axis), (a.pivot, b.pivot), ((a.lower, a.upper), (b.lower, b.upper))):
         np.testing.assert_allclose(x, y, atol=atol)
+
+
+CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+FACES = "f 1 2 4 3\nf 5 7 8 6\nf 1 5 6 2\nf 3 4 8 7\nf 1 3 7 5\nf 2 6 8 4\n"
+CUBE = "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS) + FACES
+BOX = '<geometry><box size="1 1 1"/></geometry>'
+LIMIT = '<limit lower="0" upper="1" effort="1" velocity="1"/>'
+
+
+def robot(door=BOX, limit=LIMIT, body=BOX, kind="revolute", more="", shape="visual"):
+    joint = f'<joint name="hinge" type="{kind}"><parent link="body"/><child link="door"/><origin xyz="1 0 0"/>'
+    links = f'<link name="body"><{shape}>{body}</{shape}></link><link name="door"><{shape}>{door}</{shape}></link>'
+    return f'<robot name="r">{links}{joint}<axis xyz="0 0 1"/>{limit}</joint>{more}</robot>'
+
+
+def mesh(name):
+    return f'<geometry><mesh filename="{name}"/></geometry>'
+
+
+def saved(folder, text, name="x.urdf"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name

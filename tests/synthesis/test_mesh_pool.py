@@ -2,6 +2,7 @@
 
 import io
 import lzma
+import zipfile
 from dataclasses import fields
 
 import numpy as np
@@ -123,6 +124,19 @@ def test_damaged_pools_are_refused_when_they_are_read(tmp_path, change, words):
     with pytest.raises(PoolError, match=words) as caught:
         load_pool(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_pool_whose_entry_is_no_array_is_refused(tmp_path):
+    """numpy then gives the bytes."""
+    path = tmp_path / "a.npz"
+    save_pool(Pool.from_objects([generate("laptop", 1)]), path)
+    plain, other = io.BytesIO(lzma.decompress(path.read_bytes())), io.BytesIO()
+    with zipfile.ZipFile(plain) as archive, zipfile.ZipFile(other, "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, b"" if name == "axis.npy" else archive.read(name))
+    path.write_bytes(lzma.compress(other.getvalue()))
+    with pytest.raises(PoolError, match="axis has the shape"):
+        load_pool(path)
 
 
 def test_files_that_are_no_pools_are_named(tmp_path):

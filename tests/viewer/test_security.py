@@ -9,9 +9,12 @@ import urllib.error
 import urllib.request
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import viser
 from viser import _messages
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from partrm.viewer.security import UPLOAD_PATIENCE_S, LocalServer, Refusals, limit_uploads, may_connect
 from partrm.viewer.server import address, serving
@@ -94,6 +97,24 @@ def test_viser_has_the_private_names_that_the_limits_rest_on():
         assert "_websock_connection" in viser.ClientHandle.__init__.__code__.co_names
     finally:
         server.stop()
+
+
+def test_messages_that_no_page_sends_cost_a_line_and_the_server_goes_on(engine, capfd):
+    def send(content):
+        with connect(where.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"]) as page:
+            page.send(content)
+            with contextlib.suppress(ConnectionClosed, TimeoutError):
+                while True:
+                    page.recv(timeout=0.5)
+
+    with serving(None, engine, port=0) as where:
+        for content in (b"junk", "text", msgspec.msgpack.encode({"type": "GuiUpdateMessage"})):
+            send(content)
+        with connect(where.replace("http", "ws"), subprotocols=[f"viser-v{viser.__version__}"]) as page:
+            assert page.recv(timeout=20)
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert all(line.startswith("partrm view: a page sent what no page of ours sends (") for line in said), said
 
 
 def test_binds_to_loopback_and_serves_no_path_of_the_disk(engine):

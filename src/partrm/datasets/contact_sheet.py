@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from partrm.datasets.check import load_manifest
-from partrm.datasets.partdrag4d import PROCESSED, DatasetError, EntryName, PartDrag4D, State
-from partrm.files import read_array
+from partrm.datasets.partdrag4d import PROCESSED, DatasetError, EntryName, PartDrag4D, State, read_array
 from partrm.geometry.cameras import Cameras
 from partrm.imaging.drawing import DRAG_COLOR, draw_arrows, to_bytes
 from partrm.metrics.images import composite_on_white

@@ -22,7 +22,7 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 
 from partrm.datasets import forkserver
-from partrm.errors import ConfigError, PartRMError, require_ranges
+from partrm.errors import ConfigError, PartRMError, require_ranges, show_our_warnings, told_shortage
 
 Made = TypeVar("Made")
 
@@ -32,6 +32,7 @@ Work = Callable[[Any, str], Made]
 GiveUp = Callable[[Any, str], Made]
 """``give_up(task, reason)``: what is to be done with a task that no worker survives; likewise."""
 
+ONE_DIED = "a worker died (out of memory?); run again, with fewer workers"
 DIED = "the process that worked on it died twice (out of memory, or a crash in a library)"
 
 
@@ -128,7 +129,8 @@ def run_local(
 ) -> Iterator[Made]:
     """One process a device of ``devices``, each pinned to it for good; see :func:`run_tasks`."""
     before, module = set(active_children()), getattr(work, "func", work).__module__
-    with ExitStack() as stack:
+    require_room(min(len(devices), len(tasks)))
+    with ExitStack() as stack, told_by_threads():
         pools = [_SoleWorker(stack, device, module) for device in devices[: len(tasks)]]
         free, waiting = list(range(len(pools))), deque(tasks)
         again: deque[Any] = deque()
@@ -149,21 +151,73 @@ def run_local(
                     except BrokenProcessPool as error:
                         pools[slot] = _SoleWorker(stack, devices[slot], module)
                         if give_up is None:
-                            message = "a worker died (out of memory?); run again, with fewer workers"
+                            message = told_shortage(error) or ONE_DIED
                             raise ExecutorError(message) from error
                         if second:
                             yield give_up(task, DIED)
                         else:
                             again.append(task)
         except BaseException:
-            _end_new_children(before)
+            end_new_children(before)
             raise
 
 
-def _end_new_children(before: set[Any]) -> None:
+def end_new_children(before: set[Any]) -> None:
     """End the workers of a build that was stopped: none goes on with its task, each removes its temporary files."""
     for child in set(active_children()) - before:
         child.terminate()
+
+
+THREADS, THREADS_A_WORKER = 8, 6
+"""Processes and threads that workers need: those that fork and track, and each with what manages it here."""
+
+FILES, FILES_A_WORKER = 24, 12
+"""Likewise of open files."""
+
+
+def require_room(workers: int) -> None:
+    """Find out whether so many processes can be started: else some wait for others without end.
+
+    Raises:
+        ExecutorError: they cannot.
+    """
+    done, started, opened = threading.Event(), list[threading.Thread](), list[int]()
+    try:
+        for _ in range(THREADS + THREADS_A_WORKER * workers if workers else 0):
+            started.append(threading.Thread(target=done.wait, daemon=True))
+            started[-1].start()
+        for _ in range(FILES + FILES_A_WORKER * workers if workers else 0):
+            opened.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except (RuntimeError, OSError) as error:
+        started.pop() if isinstance(error, RuntimeError) else None
+        why = told_shortage(error) or str(error)
+        raise ExecutorError(f"{workers} workers cannot be started: {why}") from error
+    finally:
+        done.set()
+        for thread in started:
+            thread.join()
+        for number in opened:
+            os.close(number)
+
+
+@contextmanager
+def told_by_threads() -> Iterator[None]:
+    """While it lasts what waits for a pool of processes is told when the thread dies that manages the pool."""
+    usual = threading.excepthook
+
+    def tell(died: threading.ExceptHookArgs) -> None:
+        waiting = getattr(died.thread, "pending_work_items", None)
+        if waiting is None:
+            usual(died)
+            return
+        for item in list(waiting.values()):
+            item.future.set_exception(BrokenProcessPool(str(died.exc_value)))
+
+    threading.excepthook = tell
+    try:
+        yield
+    finally:
+        threading.excepthook = usual
 
 
 def worker_context(module: str) -> BaseContext:
@@ -263,6 +317,7 @@ class _SoleWorker(Generic[Made]):
 
 
 def _start_worker(device: str) -> None:
+    show_our_warnings("partrm, a worker")
     torch.set_num_threads(1)
     if torch.device(device).type == "cuda":
         torch.cuda.set_device(device)
@@ -298,7 +353,10 @@ def end_with_parent() -> None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    try:
+        threading.Thread(target=follow, daemon=True).start()
+    except RuntimeError:  # there is no room for a thread; whoever waits is told that the worker died
+        os._exit(1)
 
 
 def _on_ray(work: Work[Made], tasks: Sequence[Any], workers: Workers, give_up: GiveUp[Made] | None) -> Iterator[Made]:

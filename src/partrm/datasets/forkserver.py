@@ -29,10 +29,12 @@ def folder_of_socket(words: list[str]) -> str | None:
     return folder if os.path.basename(folder).startswith("pymp-") else None
 
 
-def _remove(folder: str, process: int) -> None:
-    if os.getpid() == process:  # no worker forked from it
+def _remove(folder: str, process: int, parent: int) -> None:
+    """At the end of the process that forks, not of a worker; a command that lives removes its folder itself."""
+    if os.getpid() == process and os.getppid() != parent:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 if (FOLDER := folder_of_socket(sys.orig_argv)) is not None:
-    atexit.register(_remove, FOLDER, os.getpid())
+    atexit.register(_remove, FOLDER, os.getpid(), os.getppid())
+    sys.excepthook = lambda *error: None  # where it cannot fork, the command says so in its own words

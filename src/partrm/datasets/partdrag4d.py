@@ -10,6 +10,7 @@ part 0 in state 3, part 2 in state 0, part 1 in state 0. Points are in correspon
 
 import os
 import re
+import tokenize
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from partrm.errors import PartRMError
-from partrm.files import read_array, read_bytes, read_json, read_text
+from partrm.files import read_bytes, read_json, read_text
 from partrm.geometry.cameras import CANONICAL_FOVY_RAD, Cameras
 from partrm.geometry.ply import PlyError, ply_content, read_vertices
 from partrm.imaging.formats import IMAGE_ERRORS, in_8_bits, open_image
@@ -272,6 +273,23 @@ def view_files(folder: Path) -> list[Path]:
     if lacking < len(files) or (folder / f"{lacking:03d}_camera.json").exists():
         raise DatasetError(f"{folder}: the image {lacking:03d}.png is missing: numbers run from 000 without a gap")
     return files
+
+
+def read_array(path: str | Path, most: int = 2**30) -> np.ndarray:
+    """The array of a ``.npy`` file of plain numbers.
+
+    Raises:
+        OSError: as :func:`read_bytes`.
+        ValueError: not such a file, or damaged.
+    """
+    content = read_bytes(path, most)
+    try:
+        array = np.load(BytesIO(content), allow_pickle=False)
+    except (EOFError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError, tokenize.TokenError) as error:
+        raise ValueError(f"its header is damaged ({str(error)[:100]})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        raise ValueError("not an array of numbers")
+    return array
 
 
 def load_visible(path: Path, count: int) -> Int[Tensor, " k"]:

@@ -85,6 +85,7 @@ def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit
     name, lines = _entries(root, file_list)
     dataset = PartDrag4D(root, list(lines.values()))
     present, kept = set(render_folders(root)), list[StatePair]()
+    reasons: dict[tuple[EntryName, EntryName], str | None] = {}  # a list may name an entry very often
     missing = dict.fromkeys(str(entry) for entry in lines.values() if str(entry) not in present)
     dropped = [f"{entry}: {name} names it, but {RENDERS} has no such folder" for entry in missing]
     for pair in state_pairs(dataset, lines, protocol, seed):
@@ -92,7 +93,10 @@ def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit
             break
         if str(pair.source) in missing:
             continue
-        reason = pair.draggable()
+        states = pair.source, pair.target
+        if states not in reasons:
+            reasons[states] = pair.draggable()
+        reason = reasons[states]
         if reason is None:
             kept.append(pair)
         else:
@@ -101,7 +105,8 @@ def _open_partdrag(root: Path, protocol: Protocol, file_list: Path | None, limit
         first = f" (first left out: {dropped[0]})" if dropped else ""
         raise DatasetError(f"{root}: {name} has no pair of states whose motion the first view shows{first}")
     label = f"{_name(root)} ({name})"
-    return FolderSet(label, seed, protocol, tuple(kept), tuple(dropped), _checksum(root, kept))
+    distinct = list({(pair.source, pair.target): pair for pair in kept}.values())
+    return FolderSet(label, seed, protocol, tuple(kept), tuple(dropped), _checksum(root, distinct))
 
 
 def _entries(root: Path, file_list: Path | None) -> tuple[str, dict[int, EntryName]]:

@@ -10,12 +10,22 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import active_children
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from partrm.datasets.executors import NOT_STARTED, end_with_parent, why_not_started, worker_context
-from partrm.errors import PartRMError
+from partrm.datasets.executors import (
+    NOT_STARTED,
+    ONE_DIED,
+    end_new_children,
+    end_with_parent,
+    require_room,
+    told_by_threads,
+    why_not_started,
+    worker_context,
+)
+from partrm.errors import PartRMError, told_shortage
 from partrm.evaluation.results import Row
 from partrm.evaluation.runner import AnyRow, Scorer, add_rows, batches, check_complete, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
@@ -78,15 +88,19 @@ def evaluate_on_workers(
 
     Raises:
         WorkerError: a worker failed, or died (out of memory?).
+        ExecutorError: there is no room for so many processes.
     """
-    count, rows = sample_count(job.evalset, job.settings), list(earlier)
+    count, rows, before = sample_count(job.evalset, job.settings), list(earlier), set(active_children())
     todo = batches(count, len(rows), torch.device("cpu"))
+    require_room(min(workers, len(todo)))
     pool = ProcessPoolExecutor(workers, worker_context(__name__), initializer=_start_worker, initargs=(job, threads))
     try:
-        for more in _given_out(pool, todo):
-            add_rows(rows, more, keep)
+        with told_by_threads():
+            for more in _given_out(pool, todo):
+                add_rows(rows, more, keep)
     except BrokenProcessPool as error:
-        raise WorkerError("a worker died (out of memory?): run again, with fewer --workers") from error
+        end_new_children(before)
+        raise WorkerError(told_shortage(error) or ONE_DIED) from error
     finally:
         pool.shutdown(cancel_futures=True)
     check_complete(rows, count)
@@ -122,7 +136,7 @@ def _score(numbers: Sequence[int]) -> Sequence[Any]:
     try:
         return _scorer().rows(numbers)
     except Exception as error:
-        message = "".join(traceback.format_exception_only(error)).strip()
+        message = told_shortage(error) or "".join(traceback.format_exception_only(error)).strip()
         raise WorkerError(f"a worker failed: {message}") from error
 
 

@@ -93,6 +93,9 @@ def results_of(identity: Identity, rows: Sequence[SampleRow]) -> Results:
     )
 
 
+FILES = ("metrics.json", "report.md", "report.html", "contact_sheet.png")
+
+
 def save_results(results: Results, examples: Sequence[QualitativeExample], seconds: float, folder: Path) -> None:
     """Write the four files into an existing folder."""
     (folder / "metrics.json").write_text(results.text(), encoding="utf-8")

@@ -17,12 +17,12 @@ from partrm.evaluation.html_report import examples_of
 from partrm.evaluation.mesh_samples import EvalSet
 from partrm.evaluation.parallel import AnyJob, Job, Ranks, evaluate_on_ranks, evaluate_on_workers
 from partrm.evaluation.planning import ProceduralPlan, plan_procedural, plan_real
-from partrm.evaluation.report import identify, results_of, save_results
+from partrm.evaluation.report import FILES, identify, results_of, save_results
 from partrm.evaluation.results import Identity, Results, SampleRow
 from partrm.evaluation.runner import AnyRow, check_framing, sample_count
 from partrm.evaluation.samples import EvaluationSet, RunSettings
 from partrm.evaluation.tables import absent, grid_table, number
-from partrm.files import AppendedLines, atomic_write, read_text, staged_folder
+from partrm.files import NOT_OURS, AppendedLines, OutputError, atomic_write, read_text, staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
 from partrm.model.devices import select_device
@@ -133,7 +133,7 @@ def evaluate_into(
     def identity(model: LoadedModel, device: str) -> Identity:
         return identify(evalset, model, settings, options.lpips, device)
 
-    done = complete_rows(job, out, options, identity, SampleRow.from_json, listener)
+    done = complete_rows(job, out, options, identity, SampleRow.from_json, listener, FILES)
     results = results_of(done.identity, done.rows)
     if done.main:
         examples = examples_of(evalset, done.model, settings, done.rows)
@@ -175,12 +175,14 @@ def complete_rows(
     identity: Callable[[LoadedModel, str], AnyIdentity],
     row_of: Callable[[dict[str, Any]], AnyRow],
     listener: Listener = SILENT,
+    files: Sequence[str] = (),
 ) -> CompleteRows[AnyIdentity, AnyRow]:
     """Make every row of a job, or those that ``rows.jsonl`` in ``out`` does not have; it is kept as they come.
 
     Args:
         identity: of the evaluation, from the model and ``cpu`` or ``cuda``.
         row_of: the row that a row's ``to_json`` wrote.
+        files: names of what will be written beside the rows.
 
     Raises:
         as :func:`evaluate_into`.
@@ -201,6 +203,8 @@ def complete_rows(
     if ranks.main:
         with staged_folder(out):
             pass  # The folder is there now, and results can be written.
+        if folder := next((out / name for name in files if (out / name).is_dir()), None):
+            raise OutputError(f"{folder}: {NOT_OURS}")
     earlier = ranks.first(load_rows(path, known, row_of) if ranks.main else [])
     count = sample_count(evalset, settings)
     if len(earlier) > count:

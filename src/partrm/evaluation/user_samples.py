@@ -20,9 +20,10 @@ from partrm.datasets.partdrag4d import (
     files_below,
     is_plain_name,
     load_rgba,
+    read_array,
 )
 from partrm.evaluation.samples import WorldSample
-from partrm.files import read_array, read_json
+from partrm.files import read_json
 from partrm.geometry.cameras import CameraFileError, load_cameras
 from partrm.geometry.drags import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType

@@ -7,14 +7,16 @@ import logging
 import os
 import struct
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-from PIL import EpsImagePlugin, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # Where no program has set logging up, Pillow's remarks on damaged files would be printed beside our one line.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -60,23 +62,62 @@ def in_8_bits(image: Image.Image) -> Image.Image:
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """While it lasts libtiff, which prints each damage that it finds, prints nothing."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with open(os.devnull, "wb") as nowhere, stderr_to(nowhere):
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 @contextmanager
-def postscript_disabled() -> Iterator[None]:
-    """While it lasts Pillow refuses PostScript, for libraries that open images on their own."""
-    before = EpsImagePlugin.gs_binary
-    EpsImagePlugin.gs_binary = False
+def stderr_to(file: IO[bytes]) -> Iterator[None]:
+    """While it lasts what libraries and the processes that begin meanwhile print on standard error goes to a file."""
+    with _REDIRECTING:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            os.dup2(file.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+_REDIRECTING = threading.RLock()
+"""Threads take turns: one that puts back what another has put there would lose what was there first."""
+
+
+UNREADABLE = "partrm_unreadable"
+"""Key in the ``info`` of an image that stands for one which cannot be read: says why."""
+
+
+@contextmanager
+def marked_images() -> Iterator[None]:
+    """While it lasts ``Image.open`` in this thread opens :data:`IMAGE_FORMATS` alone, and never fails.
+
+    For libraries that open images on their own, PostScript among them, and leave out without a word what they cannot
+    read: one black pixel stands for it, whose ``info`` says by :data:`UNREADABLE` why.
+    """
+    usual, ours = Image.open, threading.get_ident()
+
+    def open_marked(file: Any, *rest: Any, **options: Any) -> Image.Image:
+        if threading.get_ident() != ours:
+            return usual(file, *rest, **options)
+        try:
+            image = usual(file, formats=IMAGE_FORMATS)
+            if image.format == "TIFF" and image.width * image.height > MAX_TIFF_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+            with _quiet_stderr():
+                image.load()
+        except UnidentifiedImageError:
+            reason = f"no image of the formats {', '.join(IMAGE_FORMATS)}"
+        except IMAGE_ERRORS as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+        else:
+            return image
+        image = Image.new("RGB", (1, 1))
+        image.info[UNREADABLE] = reason
+        return image
+
+    Image.open = open_marked
     try:
         yield
     finally:
-        EpsImagePlugin.gs_binary = before
+        Image.open = usual

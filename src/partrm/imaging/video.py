@@ -2,15 +2,18 @@
 
 import errno
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
 
-from partrm.errors import PartRMError, first_line
+from partrm.errors import PartRMError, first_line, shortage_in
 from partrm.files import TOLD_FULL
+from partrm.imaging.formats import stderr_to
 
 
 class VideoError(PartRMError):
@@ -42,26 +45,39 @@ def save_video(
     """
     width, height = size_px[0] + size_px[0] % 2, size_px[1] + size_px[1] % 2
     writer = _writer()
-    try:
-        video = writer.write_frames(
-            str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
-        )
-        video.send(None)
+    with tempfile.TemporaryFile(dir=Path(path).parent) as said:
         try:
-            for picture in pictures:
-                padding = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
-                video.send(np.pad(picture, padding, constant_values=255))
-        finally:
-            video.close()
-    except OSError as error:
-        if TOLD_FULL.search(str(error)):
-            raise
-        words = " ".join(str(error).split())[-200:]
-        raise VideoError(f"{path}: ffmpeg cannot write it (... {words}); {ANOTHER}") from error
-    _require_whole(Path(path))
+            video = writer.write_frames(
+                str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
+            )
+            with stderr_to(said):
+                video.send(None)
+            try:
+                for picture in pictures:
+                    padding = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
+                    video.send(np.pad(picture, padding, constant_values=255))
+            finally:
+                video.close()
+        except OSError as error:
+            if TOLD_FULL.search(str(error)):
+                raise
+            words = _first_words(said) or " ".join(str(error).split())[-200:]
+            raise VideoError(f"{path}: ffmpeg cannot write it: {_advice(words)}") from error
+        _require_whole(Path(path), _first_words(said))
 
 
-def _require_whole(path: Path) -> None:
+def _first_words(said: IO[bytes]) -> str:
+    """What ffmpeg said first of what is wrong."""
+    said.seek(0)
+    lines = said.read(4096).decode(errors="replace").splitlines()
+    return next((" ".join(line.split())[:200] for line in lines if line.strip()), "")
+
+
+def _advice(words: str) -> str:
+    return shortage_in(words) or (f"{words}; " if words else "") + ANOTHER
+
+
+def _require_whole(path: Path, words: str) -> None:
     """The package does not say how its ffmpeg ended: a video that was cut short lacks its index, the box ``moov``.
 
     Raises:
@@ -72,7 +88,7 @@ def _require_whole(path: Path) -> None:
         return
     if shutil.disk_usage(path.parent).free < 2**20:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
-    raise VideoError(f"{path}: ffmpeg did not finish it; {ANOTHER}")
+    raise VideoError(f"{path}: ffmpeg did not finish it: {_advice(words)}")
 
 
 ANOTHER = "for another ffmpeg pip install --upgrade imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE"

@@ -78,9 +78,11 @@ def read_jobs(path: Path) -> list[JobLine]:
             job = _job(parse_json(line), number, path.parent)
         except (ValueError, TypeError, OverflowError) as error:
             raise JobsError(f"{path}, line {number}: {str(error)[:300]}") from error
-        if job.name in seen:
-            raise JobsError(f"{path}, line {number}: the name {job.name} is that of line {seen[job.name]}")
-        seen[job.name] = number
+        if (same := job.name.casefold()) in seen:
+            twin = jobs[seen[same]]
+            but = "" if twin.name == job.name else " but for capitals, which not every disk tells apart"
+            raise JobsError(f"{path}, line {number}: the name {job.name} is that of line {twin.line}{but}")
+        seen[same] = len(jobs)
         jobs.append(job)
     if not jobs:
         raise JobsError(f"{path}: holds no job; give one JSON object a line")
@@ -103,7 +105,7 @@ def _job(content: Any, line: int, folder: Path) -> JobLine:
         if key not in given:
             raise ValueError(f"{key} is missing")
     _check_question(given)
-    if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]) or given["name"] in TAKEN:
+    if not isinstance(given["name"], str) or not NAME.fullmatch(given["name"]) or given["name"].casefold() in TAKEN:
         raise ValueError(f"name {given['name']!r}: give letters, digits, '.', '_' and '-', no '.' first")
     for key in {"image", "mask"} & set(given):
         if not isinstance(given[key], str):

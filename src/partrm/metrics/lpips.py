@@ -158,6 +158,8 @@ def _load_state(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise LpipsError(f"{path}: cannot be read as weights (not a regular file)")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

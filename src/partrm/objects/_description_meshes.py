@@ -1,5 +1,6 @@
 """Visuals of robot description files: one surface a visual, and the parts that they are gathered into."""
 
+import codecs
 import importlib
 import logging
 import math
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from partrm.imaging.formats import IMAGE_FORMATS, in_8_bits, postscript_disabled
+from partrm.imaging.formats import UNREADABLE, in_8_bits, marked_images
 from partrm.objects.articulated_object import (
     MAX_EXTENT,
     Joint,
@@ -27,6 +28,7 @@ from partrm.objects.articulated_object import (
 from partrm.objects.materials import Material, Role
 from partrm.objects.mtl_format import GREY, OPAQUE, read_image
 from partrm.objects.named_files import (
+    GLB,
     MAX_MESH_BYTES,
     NamedFiles,
     read_named,
@@ -144,15 +146,22 @@ def _urdf_material(material: Any, robot: Any, files: NamedFiles) -> Material:
 def _refuse_huge(file: Path, content: bytes) -> None:
     """Refuse an STL or PLY file by the number of faces that its first lines tell, before it fills the memory.
 
-    A binary STL file of another length is cut short; trimesh would take it for one of text, without faces.
+    A binary STL file of another length is cut short; trimesh would take it for one of text, without faces. It would
+    read other columns where a PLY file names two alike.
     """
     faces, kind, head = 0, file.suffix.lower(), content[:4096]
-    if kind == ".stl" and b"facet" not in head:
+    if kind == ".stl" and b"facet" in head.lower() and len(content) != 84 + 50 * int.from_bytes(head[80:84], "little"):
+        if b"endsolid" not in content[-4096:].lower():
+            raise ObjectError(f"{file}: damaged, it is cut short (there is no endsolid)")
+    elif kind == ".stl":
         faces = int.from_bytes(head[80:84], "little")
         if len(content) != 84 + 50 * faces:
             raise ObjectError(f"{file}: damaged, it tells of {faces} faces in {len(content)} bytes")
     elif kind == ".ply" and (found := re.search(rb"^element face (\d+)", head, re.MULTILINE)):
         faces = int(found[1])
+        names = [line.split()[-1] for line in head.partition(b"element face")[0].splitlines() if b"property" in line]
+        if twice := next((name for name in names if names.count(name) > 1), b""):
+            raise ObjectError(f"{file}: its vertices have two properties {twice.decode(errors='replace')!r}")
     if faces > MAX_FACES:
         raise ObjectError(f"{file}: {faces} faces, more than {MAX_FACES}; simplify the mesh first")
 
@@ -202,6 +211,8 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
         refuse_entities(content, file)
         refuse_misread_collada(file, content)
     elif kind in ("gltf", "glb"):
+        kind = "glb" if content[: len(GLB)] == GLB else kind
+        content = content.removeprefix(codecs.BOM_UTF8)
         refuse_misread_gltf(file, content)
     try:
         trimesh = importlib.import_module("trimesh")
@@ -210,7 +221,7 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
         raise PackageMissingError(message) from error
     resolver = _Resolver(file, files)
     try:
-        with postscript_disabled(), quiet_libraries():
+        with marked_images(), quiet_libraries():
             scene = trimesh.load_scene(BytesIO(content), file_type=kind, resolver=resolver, process=False)
             _refuse_many_copies(file, scene)
             found = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh) and len(g.faces)]
@@ -219,6 +230,8 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
     except (MemoryError, ObjectError):
         raise
     except Exception as error:
+        if resolver.refused:
+            raise resolver.refused[0] from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ObjectError(f"{file}: trimesh cannot read the mesh ({reason[:300]})") from error
     if resolver.refused:
@@ -227,7 +240,15 @@ def _read_mesh(file: Path, libraries: Libraries, files: NamedFiles) -> Surface:
         raise ObjectError(f"{file}: {files.missing('file', resolver.missing[0], file.parent)}")
     for name in resolver.missing:
         files.note(f"{file.name}: {files.missing('texture', name, file.parent)}; left plain")
+    _refuse_cut_ply(file, content, sum(len(geometry.faces) for geometry in found))
     return _joined(found, file)
+
+
+def _refuse_cut_ply(file: Path, content: bytes, faces: int) -> None:
+    """Refuse a PLY file of text that holds fewer faces than its first lines tell: trimesh takes what is there."""
+    told = re.search(rb"^element face (\d+)", content[:4096], re.MULTILINE)
+    if file.suffix.lower() == ".ply" and told and faces < int(told[1]):
+        raise ObjectError(f"{file}: damaged, it tells of {int(told[1])} faces and holds {faces}")
 
 
 def _refuse_many_copies(file: Path, scene: Any) -> None:
@@ -281,8 +302,8 @@ def _trimesh_material(visual: Any, file: Path) -> Material | None:
     if material is None:
         return None
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    if image is not None and image.format not in (None, "MPO", *IMAGE_FORMATS):  # None: decoded by trimesh
-        raise ObjectError(f"{file}: a texture of the format {image.format}; give one of {', '.join(IMAGE_FORMATS)}")
+    if image is not None and UNREADABLE in image.info:
+        raise ObjectError(f"{file}: a texture of it cannot be read ({image.info[UNREADABLE]})")
     factor = getattr(material, "baseColorFactor", None)
     if factor is None:
         factor = getattr(material, "diffuse", None)
@@ -409,11 +430,10 @@ class PartsBuilder:
         uv = surface.corner_uv
         known = np.zeros(len(surface.faces), bool) if uv is None else np.isfinite(uv).all((1, 2))
         slots = np.zeros(len(surface.faces), np.int64)
-        for number, material in enumerate(surface.materials):
-            rows = surface.face_material == number
-            for mapped in (True, False):
-                if (rows & (known == mapped)).any():
-                    slots[rows & (known == mapped)] = self._slot(material, mapped)
+        looks, look_of_face = np.unique(2 * surface.face_material + ~known, return_inverse=True)
+        if len(looks):
+            found = [self._slot(surface.materials[look // 2], look % 2 == 0) for look in looks.tolist()]
+            slots = np.array(found)[look_of_face.reshape(-1)]
         vertices = surface.vertices @ T_world_visual[:3, :3].T + T_world_visual[:3, 3]
         part.pieces.add(vertices, surface.faces, slots, uv)
 

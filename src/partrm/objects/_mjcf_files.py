@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from partrm.objects.articulated_object import ObjectError
-from partrm.objects.descriptions import parse_xml, read_description
-from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles
+from partrm.objects.descriptions import MAX_DESCRIPTION_BYTES, parse_xml, read_description
+from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named
 
 MAX_INCLUDES = 256
 
@@ -103,6 +103,7 @@ def _whole(word: str) -> int:
 def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
     """The root elements of a model, of what it includes, and of the models that it takes bodies from."""
     roots = {path: read_description(path, "mujoco")}
+    _refuse_other_letters(path)
     named: dict[Path, set[Path]] = {path: set()}
     taken: list[tuple[Path, Path]] = []
     waiting = [path]
@@ -119,6 +120,7 @@ def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
                 if place in roots:
                     continue
                 roots[place], named[place] = parse_xml(place), set()
+                _refuse_other_letters(place)
                 waiting.append(place)
                 if len(roots) > MAX_INCLUDES:
                     raise ObjectError(f"{path}: more than {MAX_INCLUDES} included files")
@@ -126,6 +128,14 @@ def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
         if here in _reached(place, named):
             raise ObjectError(f"{here}: takes bodies from {place.name!r}, which leads back to it")
     return roots
+
+
+def _refuse_other_letters(path: Path) -> None:
+    """Refuse XML that is not UTF-8, whatever it says of itself: MuJoCo takes it for that."""
+    try:
+        read_named(path, MAX_DESCRIPTION_BYTES, "description").decode()
+    except UnicodeDecodeError as error:
+        raise ObjectError(f"{path}: is not UTF-8, the only encoding that MuJoCo reads; save it as that") from error
 
 
 def _reached(path: Path, named: Mapping[Path, set[Path]]) -> set[Path]:

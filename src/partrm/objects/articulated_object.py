@@ -149,6 +149,8 @@ class ArticulatedObject:
         for joint in (part.joint for part in self.parts if part.joint is not None):
             if not max(abs(joint.lower), abs(joint.upper)) < MAX_EXTENT:
                 raise ObjectError(f"{self.name}: joint {joint.name!r} has a limit beyond {MAX_EXTENT:g}")
+            if not max(map(abs, joint.pivot)) < MAX_EXTENT:
+                raise ObjectError(f"{self.name}: joint {joint.name!r} stands farther away than {MAX_EXTENT:g}")
         low, high = points.min(0), points.max(0)
         diagonal = float(np.linalg.norm(high - low))
         if not diagonal > 0:

@@ -110,8 +110,8 @@ def refuse_xacro(root: ET.Element, path: Path) -> None:
 
 
 def oddities(obj: ArticulatedObject) -> list[str]:
-    """What looks like a wrong unit: limits in degrees, slides far beyond the object, parts of another scale."""
-    found = []
+    """What looks like a wrong unit: limits in degrees, slides far beyond the object, parts of another scale or none."""
+    found = [f"part {p.name!r} has no extent" for p in obj.parts if len(p.faces) and not np.ptp(p.vertices, 0).any()]
     for part in obj.parts:
         joint = part.joint
         if joint is None or joint.type == JointType.FIXED:

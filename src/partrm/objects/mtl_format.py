@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.materials import Material, Pattern, Role
-from partrm.objects.named_files import MAX_LIBRARY_BYTES, MAX_TEXTURE_BYTES, NamedFiles, read_named
+from partrm.objects.named_files import MAX_LIBRARY_BYTES, MAX_TEXTURE_BYTES, NamedFiles, read_named, read_named_text
 
 OPAQUE = 0.9
 """Materials of lower opacity count as glass panes."""
@@ -65,7 +65,7 @@ def load_mtl(path: Path, files: NamedFiles | None = None) -> dict[str, Material]
     files = NamedFiles(path) if files is None else files
     found: dict[str, Material] = {}
     name = ""
-    lines = read_named(path, MAX_LIBRARY_BYTES, "material library").decode("utf-8-sig", errors="replace").splitlines()
+    lines = read_named_text(path, MAX_LIBRARY_BYTES, "material library").splitlines()
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:

@@ -5,15 +5,17 @@ object's own folder or one that the user names; what is not there, or is there u
 libraries would read as something else than it says is refused.
 """
 
+import base64
 import json
 import os
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from partrm.files import read_bytes
+from partrm.files import read_bytes, refuse_wide
 from partrm.objects.articulated_object import ObjectError
 
 MAX_MESH_BYTES = 2**29
@@ -173,6 +175,20 @@ def read_named(path: Path, most: int, what: str) -> bytes:
         raise ObjectError(f"{path}: the {what} cannot be read ({error.strerror})") from error
 
 
+def read_named_text(path: Path, most: int, what: str) -> str:
+    """Text of a named file, without byte order marks (joined files have some inside); not UTF-8 in it is replaced.
+
+    Raises:
+        ObjectError: it cannot be read, is no regular file or too large, or in UTF-16.
+    """
+    content = read_named(path, most, what)
+    try:
+        refuse_wide(content)
+    except ValueError as error:
+        raise ObjectError(f"{path}: the {what} cannot be read ({error})") from error
+    return content.decode("utf-8", errors="replace").replace("\ufeff", "")
+
+
 def _plain(name: str) -> str:
     return name.strip().removeprefix("file://").replace("\\", "/")
 
@@ -188,41 +204,96 @@ def refuse_entities(content: bytes, path: Path) -> None:
             raise ObjectError(f"{path}: declares XML entities, which are not read; write them out")
 
 
+HARMLESS = re.compile(r"(KHR|EXT)_(materials|texture|lights|xmp)_?|KHR_mesh_quantization|KHR_node_visibility")
+"""Extensions of glTF, required by a file, without which its shape is still what it is."""
+
 PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 """Extensions of glTF without which trimesh reads a mesh's points as zeros."""
 
 MAX_NESTING = 10**6
 """Of the nodes of a glTF file, in sum: trimesh goes from each one through all above it."""
 
+GLB = b"glTF"
+"""How a binary glTF file begins."""
+
 NODE_BYTES = 2**14
 """What an instance in a COLLADA scene counts beside the text of its geometry."""
 
 
 def refuse_misread_gltf(file: Path, content: bytes) -> None:
-    """Refuse geometry that trimesh would take for another: packed, sparse, or of integers that mean fractions.
+    """Refuse geometry that trimesh would take for another, packed, sparse, or of integers that mean fractions.
+
+    So are pictures that it would leave out.
 
     Raises:
         ObjectError: it is.
     """
     try:
         # A glb file has 20 bytes before its JSON, which its second and third number bound.
-        text = content[20 : 20 + int.from_bytes(content[12:16], "little")] if content[:4] == b"glTF" else content
+        text = content[20 : 20 + int.from_bytes(content[12:16], "little")] if content[:4] == GLB else content
         document = json.loads(text)
+        instanced = any("EXT_mesh_gpu_instancing" in node.get("extensions", {}) for node in document.get("nodes", []))
         required = document.get("extensionsRequired", [])
         primitives = [primitive for mesh in document.get("meshes", []) for primitive in mesh["primitives"]]
         points = [document["accessors"][p["attributes"]["POSITION"]] for p in primitives]
         faces = [document["accessors"][p["indices"]] for p in primitives if "indices" in p]
+        lost = _lost_pictures(document)
         nesting = _nesting([node.get("children", []) for node in document.get("nodes", [])])
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        if isinstance(error, ValueError) and content[:4] != GLB:  # trimesh would look for another file
+            raise ObjectError(f"{file}: not a glTF file ({error})") from error
         return  # trimesh says what is wrong with it
     if packed := next((name for name in PACKED if name in required), None):
         raise ObjectError(f"{file}: its meshes are packed by {packed}, which is not read; export it without")
+    if other := next((name for name in required if not HARMLESS.match(name)), "its copies" if instanced else ""):
+        raise ObjectError(f"{file}: it requires {other}, which is not read; export it without")
     if any("sparse" in accessor for accessor in (*points, *faces)):
         raise ObjectError(f"{file}: its meshes have sparse accessors, which are not read; export it without")
     if any(accessor.get("normalized") for accessor in points):
         raise ObjectError(f"{file}: its vertices are quantized, which is not read; export it without")
+    if lost:
+        raise ObjectError(f"{file}: a texture of it cannot be read ({lost[0]})")
     if nesting > MAX_NESTING:
         raise ObjectError(f"{file}: its nodes are nested too deeply; export it with its transforms applied")
+
+
+def _lost_pictures(document: Mapping[str, Any]) -> list[str]:
+    """Why pictures of the materials' colours are left out by trimesh, which says nothing of it."""
+    found = []
+    for material in document.get("materials", []):
+        named = material.get("pbrMetallicRoughness", {}).get("baseColorTexture")
+        if named is None:
+            continue
+        texture = _entry(document, "textures", named["index"])
+        webp = texture.get("extensions", {}).get("EXT_texture_webp", {})
+        source = webp.get("source", texture.get("source"))
+        picture = _entry(document, "images", source)
+        if "KHR_texture_basisu" in texture.get("extensions", {}) and source is None:
+            found.append("KTX2 is not read; export it with PNG or JPEG")
+        elif not picture:
+            found.append("it names a picture that does not exist")
+        elif picture.get("mimeType") == "image/ktx2":
+            found.append("KTX2 is not read; export it with PNG or JPEG")
+        elif "bufferView" not in picture and "uri" not in picture:
+            found.append("its picture names no file")
+        elif not _is_base64(picture.get("uri", "")):
+            found.append("it is no base64")
+    return found
+
+
+def _entry(document: Mapping[str, Any], kind: str, index: Any) -> dict[str, Any]:
+    """What an index names, empty where it names nothing."""
+    known = document.get(kind, [])
+    return known[index] if isinstance(index, int) and 0 <= index < len(known) else {}
+
+
+def _is_base64(uri: str) -> bool:
+    _, written_here, data = uri.partition("base64,")
+    try:
+        base64.b64decode(data if written_here else "")
+    except ValueError:
+        return False
+    return True
 
 
 def _nesting(children: Sequence[Sequence[int]]) -> int:

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from partrm.objects.articulated_object import ObjectError
 from partrm.objects.materials import Material
 from partrm.objects.mtl_format import GREY, finite_numbers, load_mtl
-from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named
+from partrm.objects.named_files import MAX_MESH_BYTES, NamedFiles, read_named_text
 from partrm.objects.surface import Surface
 
 MAX_FACES = 1_000_000
@@ -23,6 +23,9 @@ MAX_FACES = 1_000_000
 
 POINTS_PER_FACE = 3
 """Vertices and texture coordinates are bounded by so many for each of ``MAX_FACES``."""
+
+MAX_NOTES = 20
+"""Of materials that a file lacks."""
 
 Libraries = dict[Path, dict[str, Material]]
 """MTL files read so far."""
@@ -48,6 +51,8 @@ class _SurfaceBuilder:
         """Take one line of the file."""
         kind = words[0]
         if kind == "v":
+            if len(words) < 4:
+                raise ValueError("a vertex needs three numbers")
             if len(words) == 7:
                 self.colors[len(self.points)] = words[4:]
             self.points.append(words[1:4])
@@ -106,8 +111,11 @@ class _SurfaceBuilder:
         slots = np.array(self.slots, dtype=np.int64)
         taken = set(self.slots)
         used = {name: slot for name, slot in self.names.items() if slot in taken}
-        for name in [] if self.lacks_library else [name for name in used if name not in self.library]:
+        unknown = [] if self.lacks_library else [name for name in used if name not in self.library]
+        for name in unknown[:MAX_NOTES]:
             self.files.note(f"{self.path.name}: the material {name!r} is in no material library of the file; grey")
+        if len(unknown) > MAX_NOTES:
+            self.files.note(f"{self.path.name}: nor are {len(unknown) - MAX_NOTES} other materials")
         surface = Surface(
             vertices,
             faces,
@@ -153,7 +161,7 @@ def load_obj(path: Path, libraries: Libraries, files: NamedFiles | None = None) 
             that cannot be read. A file without faces gives an empty surface.
     """
     builder = _SurfaceBuilder(path, libraries, NamedFiles(path) if files is None else files)
-    text = read_named(path, MAX_MESH_BYTES, "mesh").decode("utf-8-sig", errors="replace")
+    text = read_named_text(path, MAX_MESH_BYTES, "mesh")
     for number, words in _lines(text):
         if words[0] in ("v", "vt", "f", "usemtl", "mtllib"):
             try:

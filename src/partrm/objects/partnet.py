@@ -94,6 +94,8 @@ def _part_names(folder: Path) -> dict[str, str]:
         return {}
     try:
         names = {f"link_{row['id']}": str(row["name"]) for row in rows}
+        if len(names) < len(rows):
+            raise ObjectError(f"{path}: two entries have one id")
     except (KeyError, TypeError) as error:
         raise ObjectError(f"{path}: every entry needs id and name ({error})") from error
     # A part that slides and turns hangs on a helper link without surface of its own.

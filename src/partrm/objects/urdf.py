@@ -5,10 +5,12 @@ Fixed joints and joints without a range are merged into the part that they hang 
 read as a joint of its own.
 """
 
+import heapq
 import importlib
 import math
 import os
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +30,7 @@ from partrm.objects.articulated_object import ArticulatedObject, Joint, ObjectEr
 from partrm.objects.descriptions import oddities, read_description, refuse_xacro
 from partrm.objects.mtl_format import save_mtl
 from partrm.objects.named_files import NamedFiles
-from partrm.objects.obj_format import save_obj
+from partrm.objects.obj_format import MAX_NOTES, save_obj
 from partrm.objects.surface import Surface
 
 FREE = ("floating", "planar")
@@ -71,9 +73,9 @@ def load_urdf(
             extent; no visible surface.
     """
     path = Path(path)
-    robot = _parse(path)
-    joints = _joints_by_child(robot, path)
     files = NamedFiles(path, allow_outside)
+    robot = _parse(path, files)
+    joints = _joints_by_child(robot, path)
     builder = PartsBuilder(files)
     links = _topological(robot, joints, path)
     T_world = _open_parts(links, joints, builder, path)
@@ -143,7 +145,7 @@ def _refuse_dead_parts(builder: PartsBuilder) -> None:
             raise ObjectError(f"{builder.path}: nothing is left of link {link!r}: {builder.files.notes[0]}")
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Path, files: NamedFiles) -> Any:
     """yourdfpy's record of the file, without meshes."""
     try:
         yourdfpy = importlib.import_module("yourdfpy")
@@ -154,6 +156,9 @@ def _parse(path: Path) -> Any:
         raise ObjectError(f"{path}: no such URDF file")
     root = read_description(path, "robot")
     refuse_xacro(root, path)
+    _refuse_incomplete(root, path)
+    for note in _twice(root):
+        files.note(note)
     _fill_in(root)
     try:
         with quiet_libraries():
@@ -162,6 +167,34 @@ def _parse(path: Path) -> Any:
         raise ObjectError(f"{path}: not a URDF that yourdfpy can read (an element has no attribute {error})") from error
     except Exception as error:
         raise ObjectError(f"{path}: not a URDF that yourdfpy can read ({' '.join(str(error).split())})") from error
+
+
+def _refuse_incomplete(root: ET.Element, path: Path) -> None:
+    """Refuse joints without their links, and visuals without a shape; yourdfpy says of them what Python says."""
+    for joint in root.iterfind("joint"):
+        for tag in ("parent", "child"):
+            if joint.find(tag) is None:
+                raise ObjectError(f"{path}: joint {joint.get('name')!r} has no <{tag}>")
+    for link in root.iterfind("link"):
+        for visual in (*link.iterfind("visual"), *link.iterfind("collision")):
+            geometry = visual.find("geometry")
+            if geometry is None or not len(geometry):
+                raise ObjectError(f"{path}: a <{visual.tag}> of link {link.get('name')!r} has no shape")
+
+
+def _twice(root: ET.Element) -> list[str]:
+    """Notes of what may be there once and is there several times; simulators differ in which they take."""
+    names = Counter(joint.get("name") for joint in root.iterfind("joint"))
+    found = [f"{count} joints are called {name!r}" for name, count in names.items() if count > 1]
+    for joint in root.iterfind("joint"):
+        for tag in ("parent", "child", "origin", "axis", "limit"):
+            if (count := len(joint.findall(tag))) > 1:
+                found.append(f"joint {joint.get('name')!r} has {count} <{tag}>; the first counts")
+    for link in root.iterfind("link"):
+        for visual in link.iterfind("visual"):
+            if (count := sum(len(geometry) for geometry in visual.iterfind("geometry"))) > 1:
+                found.append(f"a <visual> of link {link.get('name')!r} has {count} shapes; one counts")
+    return found[:MAX_NOTES]
 
 
 def _fill_in(root: ET.Element) -> None:
@@ -202,15 +235,19 @@ def _topological(robot: Any, joints: Mapping[str, Any], path: Path) -> list[Any]
         raise ObjectError(f"{path}: the joints form a cycle")
     if len(roots) > 1:
         raise ObjectError(f"{path}: no joint connects the links {roots[0]!r} and {roots[1]!r}")
-    waiting, placed = list(robot.links), []
-    done: set[str] = set()
-    while waiting:
-        ready = next((x for x in waiting if x.name in roots or joints[x.name].parent in done), None)
-        if ready is None:
-            raise ObjectError(f"{path}: the joints form a cycle (at link {waiting[0].name!r})")
-        waiting.remove(ready)
-        placed.append(ready)
-        done.add(ready.name)
+    number = {link.name: place for place, link in enumerate(robot.links)}
+    below: dict[str, list[int]] = {}
+    for child, joint in joints.items():
+        below.setdefault(joint.parent, []).append(number[child])
+    ready, placed = [number[roots[0]]], []
+    while ready:
+        placed.append(robot.links[heapq.heappop(ready)])
+        for place in below.get(placed[-1].name, []):
+            heapq.heappush(ready, place)
+    if len(placed) < len(robot.links):
+        done = {link.name for link in placed}
+        left = next(link.name for link in robot.links if link.name not in done)
+        raise ObjectError(f"{path}: the joints form a cycle (at link {left!r})")
     return placed
 
 

@@ -148,7 +148,7 @@ def load_splat_golden(path: Path) -> SplatGolden:
     names = tuple(SplatGolden.__dataclass_fields__)
     try:
         with np.load(path, allow_pickle=False) as file, np.errstate(over="ignore"):  # told below as not finite
-            arrays = {name: torch.from_numpy(_real(file[name]).astype(np.float32)) for name in names}
+            arrays = {name: torch.from_numpy(_real(np.asarray(file[name])).astype(np.float32)) for name in names}
     except KeyError as error:
         raise GoldenFileError(f"{path}: not a splat golden file ({error.args[0]})") from error
     except (OSError, EOFError, ValueError, TypeError, zlib.error, zipfile.BadZipFile) as error:

@@ -20,7 +20,7 @@ from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import as_believed, true_object
 from partrm.robotics.manipulation import task_of
 from partrm.robotics.panda import Kinematics
-from partrm.robotics.report import SUCCESS_SHARES, save_rows, success
+from partrm.robotics.report import SUCCESS_SHARES, files_of, save_rows, success
 from partrm.robotics.simulated_arm import ArmSettings
 
 SCHEMA = "partrm.arm/1"
@@ -171,7 +171,7 @@ def evaluate_arm(
     def identity(model: LoadedModel, device: str) -> ArmIdentity:
         return ArmIdentity(identify(evalset, model, settings, None, device), arm, job.knowledge)
 
-    done = complete_rows(job, out, options, identity, ArmRow.from_json, listener)
+    done = complete_rows(job, out, options, identity, ArmRow.from_json, listener, files_of("arm"))
     if done.main:
         save_rows(done, {name: ARMS[name] for name in knowledge}, out, "arm", listener, reach_tables)
     return done.rows

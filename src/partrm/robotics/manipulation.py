@@ -22,7 +22,7 @@ from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
 from partrm.robotics.guides import Plan
-from partrm.robotics.report import save_rows
+from partrm.robotics.report import files_of, save_rows
 from partrm.robotics.simulated_object import Task, simulate
 from partrm.robotics.suction import PullResult, SuctionSettings, pull_in
 
@@ -230,7 +230,7 @@ def evaluate_manipulation(
     def identity(model: LoadedModel, device: str) -> ManipulationIdentity:
         return ManipulationIdentity(identify(evalset, model, settings, None, device), suction)
 
-    done = complete_rows(job, out, options, identity, ManipulationRow.from_json, listener)
+    done = complete_rows(job, out, options, identity, ManipulationRow.from_json, listener, files_of("manipulation"))
     if done.main:
         save_rows(done, GUIDES, out, "manipulation", listener)
     return done.rows

@@ -56,6 +56,11 @@ class RobotIdentity(Protocol):
 AnyPulled = TypeVar("AnyPulled", bound=PulledRow)
 
 
+def files_of(stem: str) -> tuple[str, str]:
+    """Names of the files that :func:`save_rows` writes."""
+    return f"{stem}.json", f"{stem}.md"
+
+
 def save_rows(
     done: CompleteRows[Any, Any],
     guides: Mapping[str, str],
@@ -78,7 +83,7 @@ def save_rows(
         OutputError: the folder cannot be written.
     """
     tables = [*guide_tables(done.rows, guides), *more(done.rows)]
-    results, report = f"{stem}.json", f"{stem}.md"
+    results, report = files_of(stem)
     with staged_folder(out) as folder:
         content = json.dumps(results_json(done.identity, done.rows, guides), indent=1, allow_nan=False)
         (folder / results).write_text(content + "\n", encoding="utf-8")

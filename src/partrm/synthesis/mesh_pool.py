@@ -240,7 +240,7 @@ def load_pool(path: Path, device: torch.device | str = "cpu") -> Pool:
     try:
         plain = _decompressed(read_bytes(path, MAX_POOL_BYTES))
         with np.load(io.BytesIO(plain), allow_pickle=False) as archive:
-            stored = {key: archive[key] for key in archive.files}
+            stored = {key: np.asarray(archive[key]) for key in archive.files}  # bytes where it is no array
     except OSError as error:
         raise PoolError(f"{path}: cannot be read as a pool ({error.strerror or error})") from error
     except DAMAGED as error:

@@ -1,9 +1,12 @@
 """What a page may do to the server: who may connect, how much may be uploaded, nothing that leaves this machine."""
 
+import logging
 import math
 import sys
 import time
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -59,10 +62,50 @@ class Refusals:
         if not headers:
             return
         host, origin = (ascii(headers.get(name, "")) for name in ("Host", "Origin"))
-        line = f"a page of {origin} that asked for {host} got no session; of a proxy of yours? Then give --public-host"
+        self._say(
+            f"a page of {origin} that asked for {host} got no session; of a proxy of yours? Then give --public-host"
+        )
+
+    def tell_of_message(self, error: BaseException | None) -> None:
+        """Print a line for a message that cannot be handled."""
+        words = f"{type(error).__name__}: {ascii(str(error))[1:-1][:80]}"
+        self._say(f"a page sent what no page of ours sends ({words})")
+
+    def _say(self, line: str) -> None:
         if line not in self.told and len(self.told) < self.MOST:
             self.told.add(line)
             print(f"partrm view: {line}", file=sys.stderr, flush=True)
+
+
+class StrangeMessages(logging.Handler):
+    """Takes the place of what websockets and asyncio print, a traceback each, of messages that viser cannot read."""
+
+    def __init__(self, refusals: Refusals) -> None:
+        super().__init__(logging.ERROR)
+        self._refusals = refusals
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell of a connection, or of the handling of a message, that failed."""
+        self._refusals.tell_of_message(record.exc_info[1] if record.exc_info else None)
+
+
+@contextmanager
+def strange_messages_told(refusals: Refusals) -> Iterator[None]:
+    """While it lasts pages that send what is no message of theirs cost a line, and print nothing else."""
+    handler = StrangeMessages(refusals)
+    loggers = [logging.getLogger(name) for name in ("websockets.server", "asyncio")]
+    propagate = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    # For the rest of the process, as other threads warn too.
+    warnings.filterwarnings("ignore", message=r"\[viser\] .* does not match annotation", category=UserWarning)
+    try:
+        yield
+    finally:
+        for logger, before in zip(loggers, propagate, strict=True):
+            logger.removeHandler(handler)
+            logger.propagate = before
 
 
 def connection_headers(server: viser.ViserServer, client: viser.ClientHandle) -> Mapping[str, str]:

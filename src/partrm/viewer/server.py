@@ -18,7 +18,15 @@ from partrm.viewer.display import MovableGaussians, light_evenly
 from partrm.viewer.engine import Engine
 from partrm.viewer.gallery import load_examples
 from partrm.viewer.geometry import DISTANCE, FOVY_RAD
-from partrm.viewer.security import LOOPBACK, LocalServer, Refusals, connection_headers, limit_uploads, may_connect
+from partrm.viewer.security import (
+    LOOPBACK,
+    LocalServer,
+    Refusals,
+    connection_headers,
+    limit_uploads,
+    may_connect,
+    strange_messages_told,
+)
 from partrm.viewer.session import Session
 from partrm.viewer.sources import MAX_UPLOAD_BYTES, OpenedPicture
 
@@ -94,7 +102,7 @@ def serving(
     lock = threading.Lock()
     refusals = Refusals()
     examples = load_examples()
-    with tempfile.TemporaryDirectory(prefix="partrm-view-") as folder:
+    with strange_messages_told(refusals), tempfile.TemporaryDirectory(prefix="partrm-view-") as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # viser's banner
             server = LocalServer(host=host, port=port, verbose=False)
         server.scene.set_up_direction("+y")

@@ -36,6 +36,9 @@ Drag = tuple[float, float, float, float]
 
 EMPTY = "Drag a part in the picture."
 
+FARTHEST = 2.0
+"""Shares of the joint's motion that the slider reaches, beyond the drag too."""
+
 NOTHING = "No object stands out: let the mouse draw a box about it (*Object in the picture*)."
 
 logger = logging.getLogger(__name__)
@@ -370,6 +373,8 @@ class Session:
             self._panel.show_fraction(fraction)
 
     def _seek(self, fraction: float) -> None:
+        if not abs(fraction) <= FARTHEST:
+            return  # no page of ours sends such a place
         self._stop_playing()
         self._object.set_fraction(fraction, in_motion=True)
 
@@ -407,7 +412,9 @@ class Session:
         if self._opened is not None:
             self._object.on_pull(self._on_pull, freely)
 
-    def _set_background(self, rgb: tuple[int, int, int]) -> None:
+    def _set_background(self, rgb: Sequence[int]) -> None:
+        if len(rgb) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in rgb):
+            return  # no page of ours sends such a colour
         self._client.scene.set_background_image(np.full((4, 4, 3), rgb, dtype=np.uint8), format="png")
 
     def _look_from(self, name: str) -> None:

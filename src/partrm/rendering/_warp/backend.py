@@ -3,13 +3,13 @@
 # Warp's structs and kernels are objects where type checkers expect classes and functions: structs are Any here.
 # pyright: reportArgumentType=false
 
-import atexit
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from typing import Any
 
 import warp as wp
@@ -53,12 +53,13 @@ def _start() -> None:
         stacklevel=2,
     )
     own = tempfile.TemporaryDirectory(prefix="partrm-kernels-", ignore_cleanup_errors=True)
-    atexit.register(own.cleanup)
+    Finalize(None, own.cleanup, exitpriority=0)  # workers run these at their end, and nothing of atexit
     wp.config.kernel_cache_dir = own.name
     wp.init()
 
 
 wp.config.log_level = wp.LOG_WARNING
+wp.config.use_precompiled_headers = False  # workers would leave them among the temporary files
 with _without_driver_notice():
     _start()
 
