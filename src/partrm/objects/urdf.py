@@ -395,9 +395,7 @@ def save_part_materials(obj: ArticulatedObject, folder: Path, images: str = "") 
 
     (folder / images).mkdir(parents=True, exist_ok=True)
     textures = {slot: material.texture for slot, material in enumerate(obj.materials) if material.texture is not None}
-    paths = [
-        f"{images}/texture_{slot}.png".lstrip("/") if slot in textures else "" for slot in range(len(obj.materials))
-    ]
+    paths = [f"{images}/texture_{n}.png".lstrip("/") if n in textures else "" for n in range(len(obj.materials))]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda slot: Image.fromarray(textures[slot]).save(folder / paths[slot]), textures))
     save_mtl(folder / "materials.mtl", obj.materials, paths)
