@@ -438,3 +438,12 @@ def test_memory_that_there_is_not_is_told(monkeypatch, capsys):
     monkeypatch.setattr("tyro.cli", lambda *arguments, **options: fails())
     assert main(["verify"]) == 1
     assert capsys.readouterr().err.startswith("partrm verify: out of memory (Unable to allocate 9 GiB)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"), [(["a.png", "--out", ""], "--out"), (["a.png", "--out="], "--out"), ([""], "an argument")]
+)
+def test_empty_arguments_are_refused(capsys, arguments, what):
+    """As a path each would be the current folder."""
+    assert main(["predict", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"partrm predict: {what} is empty: give a value")
