@@ -60,6 +60,17 @@ def test_a_video_has_all_its_pictures(tmp_path):
     assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))[0] == 2
 
 
+def test_an_ffmpeg_that_cannot_be_started_is_not_told_as_missing(monkeypatch, tmp_path):
+    no_binary(monkeypatch, tmp_path)
+
+    def no_room(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("partrm.imaging.video.subprocess.run", no_room)
+    with pytest.raises(VideoError, match="^videos need ffmpeg, which cannot be started: .*process"):
+        require_video()
+
+
 def test_jobs_without_videos_need_no_ffmpeg(monkeypatch, tmp_path, capsys):
     """With videos it is told before the weights are looked for, without them the weights are."""
     no_package(monkeypatch, tmp_path)

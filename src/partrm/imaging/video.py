@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import UInt8
 
-from partrm.errors import PartRMError, first_line, shortage_in
+from partrm.errors import PartRMError, first_line, shortage_in, told_shortage
 from partrm.files import TOLD_FULL
 from partrm.imaging.formats import stderr_to
 
@@ -109,9 +111,21 @@ def _writer() -> ModuleType:
             f"videos need the package imageio-ffmpeg ({first_line(error)}): pip install imageio-ffmpeg"
         ) from error
     except RuntimeError as error:
+        # The package takes a program that cannot be started for want of processes for a missing one.
+        if (short := _shortage_of_processes()) is not None:
+            raise VideoError(f"videos need ffmpeg, which cannot be started: {short}") from error
         raise VideoError(
             "videos need a program ffmpeg, and imageio-ffmpeg brings none for this platform: install ffmpeg"
         ) from error
     if shutil.which(program) is None:  # the package takes what the environment names untried
         raise VideoError(f"{program}: there is no such program ffmpeg; {ANOTHER}")
     return imageio_ffmpeg
+
+
+def _shortage_of_processes() -> str | None:
+    """Why no process can be started now, in one line; None where one can."""
+    try:
+        subprocess.run([sys.executable, "-c", ""], check=False)
+    except OSError as error:
+        return told_shortage(error) or str(error)
+    return None
