@@ -67,7 +67,7 @@ def test_an_ffmpeg_that_cannot_be_started_is_not_told_as_missing(monkeypatch, tm
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr("partrm.imaging.video.subprocess.run", no_room)
-    with pytest.raises(VideoError, match="^videos need ffmpeg, which cannot be started: .*process"):
+    with pytest.raises(VideoError, match=r"^videos need ffmpeg, which cannot be started: .*process"):
         require_video()
 
 
