@@ -175,7 +175,7 @@ def test_a_name_that_no_file_can_have_is_one_short_line(command, tmp_path, capsy
         (["60,60,40"], 2, "has 3 values"),
         (["60,60,40,60,7"], 2, "has 5 values"),
         (["a,b,c,d"], 2, "not numbers"),
-        ([""], 2, "not numbers"),
+        ([""], 2, "--drag is empty"),
         ([], 2, "at least one --drag"),
     ],
 )

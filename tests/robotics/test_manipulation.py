@@ -110,7 +110,7 @@ def test_the_command_takes_packed_sets(evalset, options, tmp_path, capsys, monke
 
 def test_a_folder_in_the_place_of_results_is_told_before_the_work(evalset, options, tmp_path, monkeypatch):
     (tmp_path / "manipulation.md").mkdir()
-    monkeypatch.setattr(manipulation.ManipulationJob, "scorer", None)
+    monkeypatch.setattr(manipulation.ManipulationJob, "scorer", lambda *_: pytest.fail("it began"))
     with pytest.raises(OutputError, match=r"manipulation\.md: was not written by partrm"):
         evaluate_manipulation(evalset, tmp_path, options, SETTINGS, QUICK)
     assert [path.name for path in tmp_path.iterdir()] == ["manipulation.md"]

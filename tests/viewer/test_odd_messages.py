@@ -23,13 +23,14 @@ def session(client, engine, tmp_path):
     save_image(image, tmp_path / "box.png")
     session = Session(client, engine, (), tmp_path)
     session.start(open_picture(tmp_path / "box.png", engine.size_px))
-    for asked in ([(100, 75, 130, 75)], []):
+    for asked in ([(100.0, 75.0, 130.0, 75.0)], []):
         session._worker.submit(session._set_drags, asked) if asked else None
         session._worker.submit(lambda: None).result(timeout=60)
     yield session
     session.close()
 
 
+@pytest.mark.whole_run  # the page's values are of no type
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -1e300])
 def test_places_and_colours_that_no_page_sends_change_nothing(odd, session, client):
     before = session._object.fraction
@@ -53,7 +54,7 @@ def test_a_tab_that_closes_while_the_network_runs_gets_no_answer_and_keeps_no_th
         return answer
 
     monkeypatch.setattr(engine, "predict", slow)
-    session._do("Prediction", lambda: session._set_drags([(100, 75, 130, 75)]))
+    session._do("Prediction", lambda: session._set_drags([(100.0, 75.0, 130.0, 75.0)]))
     assert running.wait(20)
     (thread,) = session._worker._threads
     session.close()
