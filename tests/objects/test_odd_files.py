@@ -155,3 +155,6 @@ def test_mujoco_models_are_utf_8_and_joints_near_their_object(tmp_path):
         load_mjcf(tmp_path / "x.xml")
     with pytest.raises(ObjectError, match="stands farther away than"):
         load_mjcf(saved(tmp_path, text.replace("<joint", '<joint pos="1e300 0 0"'), "x.xml"))
+    remark = '<?xml version="1.0" encoding="latin-1"?><!-- T\u00fcr -->' + text.replace("\u00fc", "door")
+    (tmp_path / "x.xml").write_text(remark, encoding="latin-1")
+    assert [part.name for part in load_mjcf(tmp_path / "x.xml").parts][-1] == "door"

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -130,10 +131,13 @@ def _with_includes(path: Path, files: NamedFiles) -> dict[Path, ET.Element]:
     return roots
 
 
+COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+
+
 def _refuse_other_letters(path: Path) -> None:
-    """Refuse XML that is not UTF-8, whatever it says of itself: MuJoCo takes it for that."""
+    """Refuse XML that is not UTF-8 but for comments, whatever it says of itself: MuJoCo takes it for that."""
     try:
-        read_named(path, MAX_DESCRIPTION_BYTES, "description").decode()
+        COMMENT.sub(b"", read_named(path, MAX_DESCRIPTION_BYTES, "description")).decode()
     except UnicodeDecodeError as error:
         raise ObjectError(f"{path}: is not UTF-8, the only encoding that MuJoCo reads; save it as that") from error
 
