@@ -227,6 +227,14 @@ def test_the_process_that_forks_leaves_the_folder_of_sockets_to_a_command_that_l
     assert not tmp_path.exists()
 
 
+def test_the_process_that_forks_waits_for_the_end_of_a_command_that_dies(monkeypatch, tmp_path):
+    """A process closes its files, by which the end of a command is seen, before it is gone."""
+    parents = iter([7, 7, 7, 1, 1])
+    monkeypatch.setattr(forkserver.os, "getppid", lambda: next(parents))
+    forkserver._remove(str(tmp_path), os.getpid(), 7)
+    assert not tmp_path.exists()
+
+
 def test_the_number_of_processes_does_not_show(tmp_path):
     words = folders(tmp_path)
     build(words, tmp_path / "one", SMALL)

@@ -10,6 +10,7 @@ import re
 import shutil
 import socket
 import sys
+import time
 
 STARTED = re.compile(r"multiprocessing\.forkserver import main; main\((?:listener_fd=)?(\d+)")
 """In the command line of the process that forks: the number of its socket."""
@@ -29,9 +30,18 @@ def folder_of_socket(words: list[str]) -> str | None:
     return folder if os.path.basename(folder).startswith("pymp-") else None
 
 
+DYING_S = 0.5
+"""How long a command whose files are closed may take until it is gone."""
+
+
 def _remove(folder: str, process: int, parent: int) -> None:
     """At the end of the process that forks, not of a worker; a command that lives removes its folder itself."""
-    if os.getpid() == process and os.getppid() != parent:
+    if os.getpid() != process:
+        return
+    until = time.monotonic() + DYING_S
+    while os.getppid() == parent and time.monotonic() < until:
+        time.sleep(0.005)
+    if os.getppid() != parent:
         shutil.rmtree(folder, ignore_errors=True)
 
 
