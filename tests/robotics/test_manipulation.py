@@ -126,3 +126,28 @@ def test_options_of_images_are_refused(more, tmp_path):
 def test_a_folder_of_images_is_refused(tmp_path):
     arguments = ["eval", "--data", str(tmp_path), "--task", "manipulation", "--out", str(tmp_path / "out")]
     assert main(arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("category",), ["a"]),
+        (("joint_type",), 3),
+        (("span",), float("nan")),
+        (("span",), "1"),
+        (("pulls", "true_joint", "opened"), [1.0]),
+        (("pulls", "true_joint", "ending"), "flew away"),
+        (("pulls", "true_joint"), None),
+    ],
+)
+def test_rows_of_other_types_are_refused(path, value):
+    label = {"sample": 0, "object": "a", "category": "b", "part": 1, "transition": "opening", "joint_type": "revolute"}
+    pull = {"opened": 1.0, "ending": "open", "seconds": 2.0}
+    row = label | {"span": 1.0, "pulls": {guide: dict(pull) for guide in manipulation.GUIDES}}
+    assert manipulation.ManipulationRow.from_json(row).pulls["true_joint"].opened == 1.0
+    place = row
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(TypeError):
+        manipulation.ManipulationRow.from_json(row)

@@ -49,7 +49,7 @@ class ResultsError(PartRMError):
     """Results that cannot be read or compared; the message says why."""
 
 
-def _made(kind: Callable[..., S], values: dict[str, Any]) -> S:
+def made(kind: Callable[..., S], values: dict[str, Any]) -> S:
     """A record of a file's values, if they have its types.
 
     Raises:
@@ -217,7 +217,7 @@ class SampleRow:
     @staticmethod
     def from_json(row: dict[str, Any]) -> "SampleRow":
         """The row that :meth:`to_json` wrote."""
-        label = _made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        label = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
         of = row["baselines"] | {"model": row}
         asset = ByAssetMetric.each(lambda name: _value(row["asset"], name)) if "asset" in row else None
         metrics = ByMethod.each(lambda method: ByMetric.each(lambda name: _value(of[method], name)))
@@ -257,10 +257,10 @@ class Summary:
         """The summary that :meth:`to_json` wrote."""
 
         def metrics_of(method: str) -> ByMetric[Statistic]:
-            return ByMetric.each(lambda metric: _made(Statistic, content[method][metric]))
+            return ByMetric.each(lambda metric: made(Statistic, content[method][metric]))
 
         known = content.get("asset")
-        asset = None if known is None else ByAssetMetric.each(lambda metric: _made(Statistic, known[metric]))
+        asset = None if known is None else ByAssetMetric.each(lambda metric: made(Statistic, known[metric]))
         return Summary(content["samples"], ByMethod.each(metrics_of), asset)
 
 
@@ -344,12 +344,12 @@ class Identity:
         words: dict[str, InputFraming] = {written: word for word, written in FRAMING_IN_FILE.items()}
         posed = {f.name: settings.pop(f.name) for f in fields(PosedSettings) if f.name in settings}
         return Identity(
-            _made(CodeVersion, {name: content["code"][name] for name in ("version", "source")}),
-            _made(DataIdentity, data | {"dropped": tuple(data["dropped"])}),
-            _made(ModelIdentity, content["model"]),
-            None if lpips is None else _made(LpipsIdentity, lpips),
-            _made(RunSettings, settings | {"framing": words[framing]}),
-            _made(PosedSettings, posed) if posed else None,
+            made(CodeVersion, {name: content["code"][name] for name in ("version", "source")}),
+            made(DataIdentity, data | {"dropped": tuple(data["dropped"])}),
+            made(ModelIdentity, content["model"]),
+            None if lpips is None else made(LpipsIdentity, lpips),
+            made(RunSettings, settings | {"framing": words[framing]}),
+            made(PosedSettings, posed) if posed else None,
             device,
         )
 

@@ -1,7 +1,7 @@
 """How many true objects an arm opens that reads a prediction; and, to tell what holds it, one that knows more."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
-from partrm.evaluation.results import Identity
+from partrm.evaluation.results import MAX_NUMBER, Identity, made
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.evaluation.tables import Table, with_interval
@@ -51,11 +51,17 @@ class ArmRow:
         return known | {"span": self.span, "pulls": pulls}
 
     @staticmethod
-    def from_json(row: dict[str, Any]) -> "ArmRow":
-        """The row that :meth:`to_json` wrote."""
-        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+    def from_json(row: dict[str, Any], knowledge: Collection[str] = tuple(ARMS)) -> "ArmRow":
+        """The row that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a value is missing, or of another type.
+        """
+        label = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        if type(row["span"]) not in (int, float) or not abs(row["span"]) < MAX_NUMBER:
+            raise TypeError(f"span {str(row['span'])[:60]!r}")
         names = [f.name for f in fields(ArmResult)]
-        pulls = {arm: ArmResult(**{n: result[n] for n in names}) for arm, result in row["pulls"].items()}
+        pulls = {name: made(ArmResult, {n: row["pulls"][name][n] for n in names}) for name in knowledge}
         return ArmRow(label, row["span"], pulls)
 
 
@@ -171,7 +177,10 @@ def evaluate_arm(
     def identity(model: LoadedModel, device: str) -> ArmIdentity:
         return ArmIdentity(identify(evalset, model, settings, None, device), arm, job.knowledge)
 
-    done = complete_rows(job, out, options, identity, ArmRow.from_json, listener, files_of("arm"))
+    def row_of(row: dict[str, Any]) -> ArmRow:
+        return ArmRow.from_json(row, job.knowledge)
+
+    done = complete_rows(job, out, options, identity, row_of, listener, files_of("arm"))
     if done.main:
         save_rows(done, {name: ARMS[name] for name in knowledge}, out, "arm", listener, reach_tables)
     return done.rows

@@ -10,7 +10,7 @@ import torch
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
-from partrm.evaluation.results import Identity
+from partrm.evaluation.results import MAX_NUMBER, Identity, made
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.geometry.framing import joint_to_object
@@ -56,10 +56,16 @@ class ManipulationRow:
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> "ManipulationRow":
-        """The row that :meth:`to_json` wrote."""
-        label = SampleLabel(**{f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        """The row that :meth:`to_json` wrote.
+
+        Raises:
+            KeyError, TypeError: a value is missing, or of another type.
+        """
+        label = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
+        if type(row["span"]) not in (int, float) or not abs(row["span"]) < MAX_NUMBER:
+            raise TypeError(f"span {str(row['span'])[:60]!r}")
         names = [f.name for f in fields(PullResult)]
-        pulls = {guide: PullResult(**{n: result[n] for n in names}) for guide, result in row["pulls"].items()}
+        pulls = {name: made(PullResult, {n: row["pulls"][name][n] for n in names}) for name in GUIDES}
         return ManipulationRow(label, row["span"], pulls)
 
 
