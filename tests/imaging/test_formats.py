@@ -5,6 +5,7 @@ import stat
 import struct
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
@@ -125,6 +126,24 @@ def test_libraries_open_no_other_formats_and_what_cannot_be_read_is_marked(gs_st
         with ThreadPoolExecutor(1) as other, pytest.raises(UnidentifiedImageError):
             other.submit(Image.open, BytesIO(b"no image")).result()
     assert Image.open is usual
+    assert not gs_started.exists()
+
+
+def test_threads_that_read_meshes_at_once_do_not_end_each_others_guard(gs_started):
+    began, goes_on = threading.Event(), threading.Event()
+
+    def read():
+        with marked_images():
+            began.set()
+            goes_on.wait(20)
+            return Image.open(BytesIO(POSTSCRIPT)).info
+
+    with ThreadPoolExecutor(1) as other:
+        with marked_images():
+            reading = other.submit(read)
+            began.wait(0.3)  # the other waits for this one, or has begun within it
+        goes_on.set()
+        assert UNREADABLE in reading.result()
     assert not gs_started.exists()
 
 

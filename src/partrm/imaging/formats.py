@@ -84,6 +84,8 @@ _REDIRECTING = threading.RLock()
 """Threads take turns: one that puts back what another has put there would lose what was there first."""
 
 
+_USUAL_OPEN = Image.open
+
 UNREADABLE = "partrm_unreadable"
 """Key in the ``info`` of an image that stands for one which cannot be read: says why."""
 
@@ -95,7 +97,7 @@ def marked_images() -> Iterator[None]:
     For libraries that open images on their own, PostScript among them, and leave out without a word what they cannot
     read: one black pixel stands for it, whose ``info`` says by :data:`UNREADABLE` why.
     """
-    usual, ours = Image.open, threading.get_ident()
+    usual, ours = _USUAL_OPEN, threading.get_ident()
 
     def open_marked(file: Any, *rest: Any, **options: Any) -> Image.Image:
         if threading.get_ident() != ours:
@@ -116,8 +118,13 @@ def marked_images() -> Iterator[None]:
         image.info[UNREADABLE] = reason
         return image
 
-    Image.open = open_marked
-    try:
-        yield
-    finally:
-        Image.open = usual
+    with _MARKING:
+        Image.open = open_marked
+        try:
+            yield
+        finally:
+            Image.open = usual
+
+
+_MARKING = threading.RLock()
+"""Threads take turns here too: one that ended first would leave the other without."""
