@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
-from partrm.evaluation.results import MAX_NUMBER, Identity, made
+from partrm.evaluation.results import Identity
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.evaluation.tables import Table, with_interval
@@ -20,7 +20,7 @@ from partrm.robotics.arm_plan import BelievedObject
 from partrm.robotics.beliefs import as_believed, true_object
 from partrm.robotics.manipulation import task_of
 from partrm.robotics.panda import Kinematics
-from partrm.robotics.report import SUCCESS_SHARES, files_of, save_rows, success
+from partrm.robotics.report import SUCCESS_SHARES, files_of, row_json, row_values, save_rows, success
 from partrm.robotics.simulated_arm import ArmSettings
 
 SCHEMA = "partrm.arm/1"
@@ -46,9 +46,7 @@ class ArmRow:
 
     def to_json(self) -> dict[str, Any]:
         """As ``arm.json`` has it."""
-        known = {name: value for name, value in asdict(self.label).items() if value is not None}
-        pulls = {name: asdict(result) | {"left": result.left} for name, result in self.pulls.items()}
-        return known | {"span": self.span, "pulls": pulls}
+        return row_json(self.label, self.span, self.pulls)
 
     @staticmethod
     def from_json(row: dict[str, Any], knowledge: Collection[str] = tuple(ARMS)) -> "ArmRow":
@@ -57,12 +55,7 @@ class ArmRow:
         Raises:
             KeyError, TypeError: a value is missing, or of another type.
         """
-        label = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
-        if type(row["span"]) not in (int, float) or not abs(row["span"]) < MAX_NUMBER:
-            raise TypeError(f"span {str(row['span'])[:60]!r}")
-        names = [f.name for f in fields(ArmResult)]
-        pulls = {name: made(ArmResult, {n: row["pulls"][name][n] for n in names}) for name in knowledge}
-        return ArmRow(label, row["span"], pulls)
+        return ArmRow(*row_values(row, ArmResult, knowledge))
 
 
 @dataclass(frozen=True)

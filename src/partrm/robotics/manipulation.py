@@ -1,7 +1,7 @@
 """How far predictions get a robot: every sample's true object, pulled open by guides that know more or less of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 
 from partrm.evaluation.mesh_samples import EvalSet, MeshSamples, network_input
 from partrm.evaluation.report import identify
-from partrm.evaluation.results import MAX_NUMBER, Identity, made
+from partrm.evaluation.results import Identity
 from partrm.evaluation.samples import RunSettings, SampleLabel
 from partrm.evaluation.session import SILENT, Listener, RunOptions, complete_rows
 from partrm.geometry.framing import joint_to_object
@@ -22,7 +22,7 @@ from partrm.objects.articulated_object import ArticulatedObject, Joint, Part
 from partrm.objects.materials import Material, Role
 from partrm.robotics.arcs import Arc
 from partrm.robotics.guides import Plan
-from partrm.robotics.report import files_of, save_rows
+from partrm.robotics.report import files_of, row_json, row_values, save_rows
 from partrm.robotics.simulated_object import Task, simulate
 from partrm.robotics.suction import PullResult, SuctionSettings, pull_in
 
@@ -50,9 +50,7 @@ class ManipulationRow:
 
     def to_json(self) -> dict[str, Any]:
         """As ``manipulation.json`` has it."""
-        known = {name: value for name, value in asdict(self.label).items() if value is not None}
-        pulls = {name: asdict(result) | {"left": result.left} for name, result in self.pulls.items()}
-        return known | {"span": self.span, "pulls": pulls}
+        return row_json(self.label, self.span, self.pulls)
 
     @staticmethod
     def from_json(row: dict[str, Any]) -> "ManipulationRow":
@@ -61,12 +59,7 @@ class ManipulationRow:
         Raises:
             KeyError, TypeError: a value is missing, or of another type.
         """
-        label = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row})
-        if type(row["span"]) not in (int, float) or not abs(row["span"]) < MAX_NUMBER:
-            raise TypeError(f"span {str(row['span'])[:60]!r}")
-        names = [f.name for f in fields(PullResult)]
-        pulls = {name: made(PullResult, {n: row["pulls"][name][n] for n in names}) for name in GUIDES}
-        return ManipulationRow(label, row["span"], pulls)
+        return ManipulationRow(*row_values(row, PullResult, GUIDES))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """What robots opened, as files: figures with intervals as JSON, tables as Markdown."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from partrm.evaluation.report import git_commit
-from partrm.evaluation.results import COVERAGE, RESAMPLES, Identity, Statistic
+from partrm.evaluation.results import COVERAGE, MAX_NUMBER, RESAMPLES, Identity, Statistic, made
 from partrm.evaluation.samples import SampleLabel
 from partrm.evaluation.scoring import summarise_values
 from partrm.evaluation.session import ROWS, CompleteRows, Listener
@@ -54,6 +54,33 @@ class RobotIdentity(Protocol):
 
 
 AnyPulled = TypeVar("AnyPulled", bound=PulledRow)
+Result = TypeVar("Result")
+
+
+def row_json(label: SampleLabel, span: float, pulls: Mapping[str, Any]) -> dict[str, Any]:
+    """A sample's row as both evaluations of robots write it; ``pulls`` are dataclasses with ``left``."""
+    known = {name: value for name, value in asdict(label).items() if value is not None}
+    return known | {"span": span, "pulls": {name: asdict(p) | {"left": p.left} for name, p in pulls.items()}}
+
+
+def row_values(
+    row: dict[str, Any], kind: Callable[..., Result], names: Collection[str]
+) -> tuple[SampleLabel, float, dict[str, Result]]:
+    """Label, span and pulls of a row that :func:`row_json` made.
+
+    Args:
+        row: of a file.
+        kind: the dataclass of a pull.
+        names: of the pulls.
+
+    Raises:
+        KeyError, TypeError: a value is missing, or of another type.
+    """
+    label, span = made(SampleLabel, {f.name: row[f.name] for f in fields(SampleLabel) if f.name in row}), row["span"]
+    if type(span) not in (int, float) or not abs(span) < MAX_NUMBER:
+        raise TypeError(f"span {str(span)[:60]!r}")
+    values = [f.name for f in fields(kind)]  # pyright: ignore[reportArgumentType]
+    return label, float(span), {name: made(kind, {v: row["pulls"][name][v] for v in values}) for name in names}
 
 
 def files_of(stem: str) -> tuple[str, str]:
