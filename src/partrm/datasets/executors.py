@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -284,6 +284,21 @@ def why_not_started(error: BaseException) -> str:
     """The cause of an error of :data:`NOT_STARTED`, in a few words."""
     words = error.strerror or str(error) if isinstance(error, OSError) else ""
     return words or "the process that forks them died"
+
+
+def given_out(
+    pool: ProcessPoolExecutor, work: Callable[[Any], Made], tasks: Iterable[Any], size: int = 1
+) -> Iterator[Made]:
+    """``pool.map``, so many tasks at a time.
+
+    Raises:
+        ExecutorError: its processes cannot be started.
+    """
+    try:
+        return pool.map(work, tasks, chunksize=size)
+    except NOT_STARTED as error:
+        message = f"workers cannot be started ({why_not_started(error)}); run again, with fewer workers"
+        raise ExecutorError(message) from error
 
 
 class _SoleWorker(Generic[Made]):

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from partrm.datasets.executors import NOT_STARTED, ONE_DIED, require_room, told_by_threads, why_not_started
+from partrm.datasets.executors import ONE_DIED, given_out, require_room, told_by_threads
 from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
 from partrm.errors import ConfigError, require_ranges
 from partrm.files import staged_folder
@@ -186,12 +186,7 @@ def _loaded(sources: Sequence[Source], workers: int) -> Iterator[tuple[Articulat
     require_room(workers)
     with ProcessPoolExecutor(workers) as executor, told_by_threads():
         try:
-            found = executor.map(_load, sources, chunksize=8)
-        except NOT_STARTED as error:
-            message = f"workers cannot be started ({why_not_started(error)}); run again, with fewer workers"
-            raise PoolError(message) from error
-        try:
-            yield from found
+            yield from given_out(executor, _load, sources, 8)
         except BrokenProcessPool as error:
             raise PoolError(ONE_DIED) from error
 

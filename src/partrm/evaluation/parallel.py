@@ -5,7 +5,7 @@ would score, so that the metrics are the same; rows arrive in the set's order.
 """
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -16,13 +16,12 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 import torch
 
 from partrm.datasets.executors import (
-    NOT_STARTED,
     ONE_DIED,
     end_new_children,
     end_with_parent,
+    given_out,
     require_room,
     told_by_threads,
-    why_not_started,
     worker_context,
 )
 from partrm.errors import PartRMError, told_shortage
@@ -96,7 +95,7 @@ def evaluate_on_workers(
     pool = ProcessPoolExecutor(workers, worker_context(__name__), initializer=_start_worker, initargs=(job, threads))
     try:
         with told_by_threads():
-            for more in _given_out(pool, todo):
+            for more in given_out(pool, _score, todo):
                 add_rows(rows, more, keep)
     except BrokenProcessPool as error:
         end_new_children(before)
@@ -105,14 +104,6 @@ def evaluate_on_workers(
         pool.shutdown(cancel_futures=True)
     check_complete(rows, count)
     return rows
-
-
-def _given_out(pool: ProcessPoolExecutor, todo: Sequence[Sequence[int]]) -> Iterator[Sequence[Any]]:
-    try:
-        return pool.map(_score, todo)
-    except NOT_STARTED as error:
-        message = f"workers cannot be started ({why_not_started(error)}): run again, with fewer --workers"
-        raise WorkerError(message) from error
 
 
 _JOBS: list[AnyJob] = []
