@@ -447,3 +447,8 @@ def test_empty_arguments_are_refused(capsys, arguments, what):
     """As a path each would be the current folder."""
     assert main(["predict", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"partrm predict: {what} is empty: give a value")
+
+
+def test_a_value_may_end_in_an_equals_sign(capsys, tmp_path):
+    assert main(["predict", str(tmp_path / "none.png"), "--drag", DRAG, f"--out={tmp_path}/x="]) != 0
+    assert "none.png" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import atexit
 import errno
 import gc
 import importlib
+import itertools
 import os
 import shutil
 import signal
@@ -186,8 +187,8 @@ def run(name: str, arguments: list[str]) -> int:
         raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
     # Threads of torch that spin while they wait take the cores from ours, and from all who share the machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    for before, word in zip(["", *arguments], arguments, strict=False):
-        if word == "" or (word.startswith("--") and word.endswith("=")):
+    for before, word in itertools.pairwise(["", *arguments]):
+        if word == "" or (word.startswith("--") and word.find("=") == len(word) - 1):
             # As a path it would be the current folder.
             what = next((option for option in (word, before) if option.startswith("--")), "an argument").rstrip("=")
             raise UsageError(f"{what} is empty: give a value (is a variable of your shell not set?)")
