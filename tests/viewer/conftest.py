@@ -1,8 +1,13 @@
 import pytest
+import torch
 from browsing import COUNT_DRAWS, Tab
 from flat_oracle import oracle_model
+from silent import SilentClient, done
 
+from partrm.imaging.images import save_image
 from partrm.viewer.engine import Engine
+from partrm.viewer.session import Session
+from partrm.viewer.sources import open_picture
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +30,20 @@ def tabs(chromium):
     opened.context = context
     yield opened
     context.close()
+
+
+@pytest.fixture
+def client():
+    return SilentClient()
+
+
+@pytest.fixture
+def session(client, engine, tmp_path):
+    image = torch.zeros(4, 150, 200)
+    image[2], image[3, 40:110, 50:150] = 0.9, 1
+    save_image(image, tmp_path / "box.png")
+    session = Session(client, engine, (), tmp_path)
+    session.start(open_picture(tmp_path / "box.png", engine.size_px))
+    done(session)
+    yield session
+    session.close()

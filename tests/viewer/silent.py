@@ -107,3 +107,9 @@ class SilentClient:
 
     def send_file_download(self, name, content, save_immediately=False):
         self.downloads.append((name, content))
+
+
+def done(session):
+    """Wait for all work of the tab, that which work itself asks for too."""
+    for _ in range(3):
+        session._worker.submit(lambda: None).result(timeout=60)

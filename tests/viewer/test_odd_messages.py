@@ -3,36 +3,14 @@
 import threading
 
 import pytest
-import torch
-from silent import SilentClient
-
-from partrm.imaging.images import save_image
-from partrm.viewer.session import Session
-from partrm.viewer.sources import open_picture
-
-
-@pytest.fixture
-def client():
-    return SilentClient()
-
-
-@pytest.fixture
-def session(client, engine, tmp_path):
-    image = torch.zeros(4, 150, 200)
-    image[2], image[3, 40:110, 50:150] = 0.9, 1
-    save_image(image, tmp_path / "box.png")
-    session = Session(client, engine, (), tmp_path)
-    session.start(open_picture(tmp_path / "box.png", engine.size_px))
-    for asked in ([(100.0, 75.0, 130.0, 75.0)], []):
-        session._worker.submit(session._set_drags, asked) if asked else None
-        session._worker.submit(lambda: None).result(timeout=60)
-    yield session
-    session.close()
+from silent import done
 
 
 @pytest.mark.whole_run  # the page's values are of no type
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -1e300])
 def test_places_and_colours_that_no_page_sends_change_nothing(odd, session, client):
+    session._worker.submit(session._set_drags, [(100.0, 75.0, 130.0, 75.0)])
+    done(session)
     before = session._object.fraction
     session._seek(odd)
     assert session._object.fraction == before

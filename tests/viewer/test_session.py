@@ -14,12 +14,11 @@ import psutil
 import pytest
 import torch
 from PIL import Image
-from silent import SilentClient
+from silent import done
 from support.kitchens import BOX, kitchen
 from torch.testing import assert_close
 
 from partrm.imaging.cutout import NoObjectError
-from partrm.imaging.images import save_image
 from partrm.inference.part_search import FoundPart
 from partrm.inference.prediction import ADVICE
 from partrm.viewer import display, panel, sources
@@ -27,29 +26,6 @@ from partrm.viewer.display import REST_S
 from partrm.viewer.geometry import PRESETS, overview
 from partrm.viewer.session import Session
 from partrm.viewer.sources import open_picture
-
-
-@pytest.fixture
-def client():
-    return SilentClient()
-
-
-@pytest.fixture
-def session(client, engine, tmp_path):
-    image = torch.zeros(4, 150, 200)
-    image[2], image[3, 40:110, 50:150] = 0.9, 1
-    save_image(image, tmp_path / "box.png")
-    session = Session(client, engine, (), tmp_path)
-    session.start(open_picture(tmp_path / "box.png", engine.size_px))
-    done(session)
-    yield session
-    session.close()
-
-
-def done(session):
-    """Wait for all work of the tab, that which work itself asks for too."""
-    for _ in range(3):
-        session._worker.submit(lambda: None).result(timeout=60)
 
 
 def through(coroutine):
