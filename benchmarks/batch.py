@@ -49,7 +49,7 @@ def main() -> None:
     if args.workers:
         cuda = torch.cuda.is_available() and args.device != "cpu"
         workers = Workers(gpus=args.gpus, per_gpu=args.workers) if cuda else Workers(count=args.workers)
-        settings = BatchSettings(outputs=tuple(args.outputs), batch=args.batch)
+        settings = BatchSettings(outputs=tuple(args.outputs), batch=args.batch, precision=args.precision)
         rate, rate_with_start, peak = by_workers(jobs, settings, workers, args.folder)
         ratio = None if rate is None or loop_rate is None else rate / loop_rate
         say(workers_per_s=rate, workers_per_s_with_start=rate_with_start, workers_ratio=ratio)
@@ -67,6 +67,7 @@ def in_this_process(jobs: list[Job], args: argparse.Namespace) -> float:
     """Loop and batch, said; jobs a second of the loop."""
     began = time.perf_counter()
     model = PartRM.from_pretrained("base", args.device)
+    quick = PartRM.from_pretrained("base", args.device, precision=args.precision)
     cuda = model.device.type == "cuda"
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
     say(device=device, load=os.getloadavg()[0], settings=vars(args), start_s=time.perf_counter() - began)
@@ -83,7 +84,7 @@ def in_this_process(jobs: list[Job], args: argparse.Namespace) -> float:
                 write(job, model.predict(job.image, job.drags, ensemble=job.ensemble, detail_px=job.detail_px))
 
         def batched(some: list[Job]) -> None:
-            for job, error in model.each_of(some, write, args.batch, args.threads):
+            for job, error in quick.each_of(some, write, args.batch, args.threads):
                 if error is not None:
                     raise SystemExit(f"{job.name}: {error}")
 
@@ -115,6 +116,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only-workers", action="store_true", help="no loop and no batch in this process")
     parser.add_argument("--outputs", nargs="+", choices=OUTPUTS, default=["json", "ply"], help="that processes write")
     parser.add_argument("--folder", help="where results are written for a while, by default the system's")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of batch and workers")
     parser.add_argument("--no-ensemble", action="store_true")
     parser.add_argument("--detail", type=int)
     return parser.parse_args()

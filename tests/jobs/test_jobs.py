@@ -48,6 +48,18 @@ def test_killed_work_ends_with_the_same_bytes(folder, whole, tmp_path, in_this_p
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
+def test_batches_say_their_precision_and_take_no_other(folder, tmp_path, in_this_process, capsys):
+    out = tmp_path / "out"
+    assert main(arguments(folder, out, "--precision", "bfloat16")) == 1  # a job of the file must fail
+    assert json.loads((out / "j0" / "prediction.json").read_text())["precision"] == "bfloat16"
+    assert json.loads((out / "batch.json").read_text())["precision"] == "bfloat16"
+    made = tree(out)
+    capsys.readouterr()
+    assert main(arguments(folder, out)) == 1
+    assert "holds another batch (precision differs)" in capsys.readouterr().err
+    assert tree(out) == made
+
+
 def test_parts_are_found_and_found_again_to_the_same_bytes(tmp_path, monkeypatch, in_this_process):
     monkeypatch.setattr(part_search, "MAX_PROPOSALS", 1)
     monkeypatch.setattr(pipeline, "OTHERS", ())  # asked once

@@ -39,6 +39,8 @@ class Given:
     """Name of the bundled weights, or a checkpoint folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a CUDA device if there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX."""
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = field(default_factory=Photograph)
     """What is known of a photograph."""
 
@@ -91,7 +93,7 @@ def parts(
     check_confidence(min_confidence)
     check_writable(out, (RECORD, PICTURE, ASSET), RECORD)
     console = plain_console()
-    loaded = PartRM.from_pretrained(given.model, given.device)
+    loaded = PartRM.from_pretrained(given.model, given.device, precision=given.precision)
     request = cutout_request(photo.cutout, box, photo.mask, [], device=loaded.device)
     views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
     console.print(CUT_BY[views.cut_by])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from partrm.imaging.photos import CutoutRequest
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
+    from partrm.model.devices import Precision
     from partrm.paper.pipeline import StatePrediction
 
 DESCRIPTION = """Drag a part of an object in an image, get the object after the part has moved.
@@ -138,6 +139,7 @@ def predict(
     framing: Literal["auto", "canonical"] = "auto",
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
     ensemble: bool = True,
     detail: int | None = None,
     json: bool = False,
@@ -155,6 +157,7 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
+        precision: of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX.
         ensemble: ask in three ways (as given, mirrored, pulled further) and take the mean of those that agree.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
@@ -167,8 +170,10 @@ def predict(
     if many.jobs is not None:
         alone = source, drag, cameras, framing, device, ensemble, detail, json, photo, extra
         if alone != (None, (), None, "auto", "auto", True, None, False, Photograph(), Extra()):
-            raise UsageError("--jobs goes with --model and its own options; the rest stands in the file's lines")
-        return predict_jobs(many, many.jobs, out, model)
+            raise UsageError(
+                "--jobs goes with --model, --precision and its own options; the rest stands in the file's lines"
+            )
+        return predict_jobs(many, many.jobs, out, model, precision)
     with without_collecting():
         source, drags = check_single(source, many, detail), parse_drags(drag)
         box = check_photograph(photo, source, framing)
@@ -187,7 +192,7 @@ def predict(
         check_writable(out, RESULTS, "prediction.json")
         console = plain_console(stderr=json)
         kernels, video = (ThreadPoolExecutor(1).submit(prepare) for prepare in (load_kernels, require_video))
-        loaded = PartRM.from_pretrained(model, device)
+        loaded = PartRM.from_pretrained(model, device, precision=precision)
         request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
         views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
         console.print(CUT_BY[views.cut_by])
@@ -234,7 +239,7 @@ def say_what_is_there(console: "Console", out: Path, shown: tuple[str, ...], jso
         print(json_format.dumps(read_json(out / "prediction.json").get("joint")))
 
 
-def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
+def predict_jobs(many: Many, path: Path, out: Path, model: str, precision: "Precision" = "float32") -> int:
     """All jobs of a file; 1 if one failed.
 
     Raises:
@@ -260,7 +265,7 @@ def predict_jobs(many: Many, path: Path, out: Path, model: str) -> int:
     )
     if "motion" in outputs and not all(job.parts for job in jobs):
         require_video()
-    settings = BatchSettings(model, outputs, many.batch, bool({"asset", "all"} & set(many.save)))
+    settings = BatchSettings(model, outputs, many.batch, bool({"asset", "all"} & set(many.save)), precision)
     rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with quiet_progress(*columns) as progress:

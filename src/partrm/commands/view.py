@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +39,7 @@ def view(
     public_host: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = (),
     model: str = "base",
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
     """Serve the page.
 
@@ -49,6 +51,7 @@ def view(
             May be given several times.
         model: name of the bundled weights, or a checkpoint folder; Gaussians alone need none.
         device: auto takes a CUDA device if there is one.
+        precision: of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give 0 to 65535")
@@ -64,7 +67,8 @@ def view(
 
     device_name = select_device(device)
     at_once = needs_model(source)  # else only once something that can be dragged is opened on the page
-    engine = Engine(load_model(model, device_name) if at_once else lambda: load_model(model, device_name))
+    load = partial(load_model, model, device_name, precision)
+    engine = Engine(load() if at_once else load)
     start = None if source is None else open_path(source, engine.size_px if at_once else None)
     told = threading.Event()
     with serving(start, engine, host, port, public_host) as address:

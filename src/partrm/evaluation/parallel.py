@@ -119,7 +119,7 @@ def _start_worker(job: AnyJob, threads: int) -> None:
 @cache
 def _scorer() -> RowMaker:
     (job,) = _JOBS
-    return job.scorer(load_model(job.model, "cpu"))
+    return job.scorer(load_model(job.model, "cpu", job.settings.precision))
 
 
 def _score(numbers: Sequence[int]) -> Sequence[Any]:

@@ -109,7 +109,7 @@ def headline(results: Results, seconds: float) -> str:
     known = results.identity
     model, data, settings = known.model, known.data, known.settings
     return (
-        f"Model {model.name} ({model.hash}), partrm {known.code.version} (source {known.code.source}), {known.device}, "
+        f"Model {model.name} ({model.hash}), partrm {known.code.version} (source {known.code.source}), {known.where}, "
         f"protocol {data.protocol}, {settings.views} view(s){framed(known)}, {settings.drags} drag(s), "
         f"{len(results.samples)} samples of {data.objects} objects, data checksum {data.checksum}, {seconds:.0f} s."
     )
@@ -197,8 +197,8 @@ def comparison(first: Results, second: Results) -> list[str]:
         known, settings = results.identity, results.identity.settings
         left = len(results.samples) - len(shared)
         lines.append(
-            f"- {letter}: model {known.model.name} ({known.model.hash}), {settings.views} view(s){framed(known)}, "
-            f"{settings.drags} drag(s), source {known.code.source}, {len(results.samples)} samples"
+            f"- {letter}: model {known.model.name} ({known.model.hash}), {known.where}, {settings.views} view(s)"
+            f"{framed(known)}, {settings.drags} drag(s), source {known.code.source}, {len(results.samples)} samples"
             + (f", {left} of them not in the other" if left else "")
         )
     data = first.identity.data

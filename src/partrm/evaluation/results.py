@@ -319,11 +319,18 @@ class Identity:
     device: str
     """``cpu`` or ``cuda``."""
 
+    @property
+    def where(self) -> str:
+        """What the network ran on, in words."""
+        return self.device if self.settings.precision == "float32" else f"{self.device} in {self.settings.precision}"
+
     def to_json(self) -> dict[str, Any]:
         """The first line of rows that are kept, and the head of ``metrics.json`` but for the commit."""
         settings = asdict(self.settings)
         if not self.settings.assets:
             del settings["assets"]  # files without assets stay as they were before there were any
+        if self.settings.precision == "float32":
+            del settings["precision"]  # likewise
         framing = FRAMING_IN_FILE[settings.pop("framing")]
         if self.posed is not None:
             settings |= asdict(self.posed) | {"framing": framing}

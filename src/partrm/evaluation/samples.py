@@ -15,6 +15,7 @@ from partrm.geometry.drags import MAX_DRAGS, Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 from partrm.geometry.tensor_record import TensorRecord
+from partrm.model.devices import Precision
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views
 
 OPAQUE = 0.5
@@ -50,11 +51,15 @@ class RunSettings:
     """Of single images of meshes; files are framed as they are, and several posed views have cameras that are known."""
     assets: bool = False
     """Whether every answer is exported too, and its asset compared (:mod:`partrm.evaluation.assets`)."""
+    precision: Precision = "float32"
+    """Of the network's numbers."""
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= VIEWS and 1 <= self.drags <= MAX_DRAGS and (self.limit is None or self.limit >= 1)):
             raise PartRMError(f"views must be 1 to {VIEWS}, drags 1 to {MAX_DRAGS}, a limit at least 1")
         require_ranges({"--novel-size-px": (self.novel_size_px, *NOVEL_SIZES_PX)})
+        if self.precision not in get_args(Precision):
+            raise PartRMError(f"precision {self.precision!r}: must be {' or '.join(get_args(Precision))}")
         if self.framing not in get_args(InputFraming):
             raise PartRMError(f"framing {self.framing!r}: must be {' or '.join(get_args(InputFraming))}")
         if self.framing == "mask-box" and self.views > 1:

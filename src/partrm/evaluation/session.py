@@ -25,7 +25,7 @@ from partrm.evaluation.tables import absent, grid_table, number
 from partrm.files import NOT_OURS, AppendedLines, OutputError, atomic_write, read_text, staged_folder
 from partrm.metrics.lpips import Lpips
 from partrm.model.checkpoints import LoadedModel, load_model
-from partrm.model.devices import select_device
+from partrm.model.devices import Precision, select_device
 
 ROWS = "rows.jsonl"
 """Rows of an evaluation under way, so that a run that was cut off goes on where it stopped."""
@@ -197,7 +197,7 @@ def complete_rows(
         raise PartRMError(
             "the ranks made different samples: make the set on one machine (partrm eval --pack SET.safetensors)"
         )
-    model = load_model(options.model, ranks.device)
+    model = load_model(options.model, ranks.device, settings.precision)
     assert model.articulated is model.network  # a network that tells no part is refused before anything is written
     known, path = identity(model, ranks.device.type), out / ROWS
     if ranks.main:
@@ -248,6 +248,7 @@ def evaluate_grid(
     options: RunOptions | None = None,
     limit: int | None = None,
     listener: Listener = SILENT,
+    precision: Precision = "float32",
 ) -> list[Results]:
     """Evaluate with every setting of :data:`GRID_VIEWS` and :data:`GRID_DRAGS` on the same samples.
 
@@ -263,7 +264,7 @@ def evaluate_grid(
     options = options or RunOptions()
     cells = []
     for views, drags in itertools.product(GRID_VIEWS, GRID_DRAGS):
-        settings = RunSettings(views, drags, limit)
+        settings = RunSettings(views, drags, limit, precision=precision)
         cells.append(evaluate_into(evalset, out / f"views{views}_drags{drags}", options, settings, listener))
     lines = [f"# Evaluation on `{evalset.name}`, data checksum `{evalset.checksum}`", ""]
     lines += grid_table(cells).markdown()

@@ -170,7 +170,7 @@ def maps_of(network: PartRMNetwork, shown: NetworkInput) -> list[PartMaps]:
         raise PartNetworkError("parts are found with the bundled model's features: take base, or weights tuned from it")
     features, points = features_without_drags(network, shown)
     small = load_part_network(shown.images.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), network.rounding():
         said = small(shown.images[:, 0], {name: value.float() for name, value in features.items()}).to("cpu")
     side = said.movable_logit.shape[-1]
     middles = torch.arange(side) + 0.5

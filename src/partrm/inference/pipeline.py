@@ -236,6 +236,7 @@ def _finished(
                 timings_s=timings,
                 alternatives=joints[1:],
                 chance_right=chance,
+                precision=model.precision,
             )
         )
     return found

@@ -18,13 +18,7 @@ from torch import Tensor
 
 from partrm import __version__
 from partrm.files import staged_folder
-from partrm.geometry.cameras import (
-    CANONICAL_DISTANCE,
-    CANONICAL_FOVY_RAD,
-    INPUT_HALF_WIDTH,
-    Cameras,
-    canonical_orbit,
-)
+from partrm.geometry.cameras import CANONICAL_DISTANCE, CANONICAL_FOVY_RAD, INPUT_HALF_WIDTH, Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians, save_moved_plys
 from partrm.geometry.joints import MIN_CONFIDENCE, JointMotion, JointType
 from partrm.geometry.transforms import invert_rigid, transform_points
@@ -126,8 +120,9 @@ class Prediction:
     alternatives: tuple[JointMotion, ...] = ()
     """Other joints that the network thinks of, the likeliest first, at most two."""
     chance_right: float | None = None
-    """Probability that the joint is right, as photographs go (:func:`partrm.inference.ensemble.chance_right`);
-    None where the network was not asked in several ways, or another joint was chosen."""
+    """:func:`partrm.inference.ensemble.chance_right`; None where another joint was chosen, or one question asked."""
+    precision: str = "float32"
+    """Of the network's numbers."""
 
     @cached_property
     def part_mask(self) -> Float[Tensor, "h w"]:
@@ -367,7 +362,8 @@ def describe(prediction: Prediction, cameras: Cameras) -> dict:
         "alternatives": [describe_joint(joint) for joint in p.alternatives],
         "part_mask": "part_mask.png",
         "mask": "mask.png",
-        "gaussians": {"count": len(prediction.after), "moving": int(prediction.moving.sum())},
+        "gaussians": {"count": len(p.after), "moving": int(p.moving.sum())},
+        "precision": p.precision,
     }
 
 

@@ -32,6 +32,7 @@ from partrm.inference.part_search import RECORD as PARTS
 from partrm.inference.prediction import OUTPUTS, Output, Prediction, save_prediction
 from partrm.jobs.found_parts import ASSET_SETTINGS, save_found
 from partrm.jobs.jobs_file import JobLine, JobsError
+from partrm.model.devices import Precision
 
 RECORD, FAILURES = "batch.json", "failures.jsonl"
 
@@ -59,6 +60,8 @@ class BatchSettings:
     """Jobs that share a pass of the network."""
     asset: bool = True
     """Of jobs that find parts: one asset of them all."""
+    precision: Precision = "float32"
+    """Of the network's numbers."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device:
 
     lines = {line.name: line for line in task}
     threads = 1 if device == "cpu" else None
-    model, failures = _loaded(settings.model, device), list[Failure]()
+    model, failures = _loaded(settings.model, device, settings.precision), list[Failure]()
     with closing(model.each_of((line.job() for line in task), write, settings.batch, threads)) as results:
         for job, error in results:
             if isinstance(error, OutputError):
@@ -160,8 +163,8 @@ def do_jobs(out: Path, settings: BatchSettings, task: Sequence[JobLine], device:
 
 
 @lru_cache(1)
-def _loaded(model: str, device: str) -> PartRM:
-    return PartRM.from_pretrained(model, device)
+def _loaded(model: str, device: str, precision: Precision) -> PartRM:
+    return PartRM.from_pretrained(model, device, precision=precision)
 
 
 class RayWorker:

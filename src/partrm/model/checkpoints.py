@@ -9,7 +9,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -17,11 +17,13 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from partrm.errors import PartRMError
+from partrm.errors import ConfigError, PartRMError
 from partrm.files import read_bytes, read_json, staged_folder
 from partrm.model.bundled import bundled_folders
+from partrm.model.devices import Precision
 from partrm.model.network import NetworkConfig, PartRMNetwork
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
+from partrm.model.unet import use_bfloat16
 
 SHARD_BYTES = 15 * 2**20
 """Largest size of one shard."""
@@ -67,6 +69,7 @@ class LoadedModel:
     hash: str
     """First 16 hex digits of the SHA-256 over all shards, in order."""
     config: NetworkConfig | ReferenceConfig
+    precision: Precision = "float32"
 
     @property
     def articulated(self) -> PartRMNetwork:
@@ -297,12 +300,18 @@ def misfit(error: RuntimeError) -> str:
     return (reasons or str(error)).strip().partition("\n")[0][:200]
 
 
-def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> LoadedModel:
+def load_model(
+    name_or_path: str | Path, device: torch.device | str = "cpu", precision: Precision = "float32"
+) -> LoadedModel:
     """A network in evaluation mode: a bundled name (``base``) or a checkpoint folder.
 
     Raises:
-        CheckpointError: unknown name, broken files, or weights that do not fit the config.
+        CheckpointError: unknown name, broken files, or weights that do not fit the config; or the reference network in
+            bfloat16.
+        ConfigError: no such precision.
     """
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision {precision!r}: must be {' or '.join(get_args(Precision))}")
     folder = checkpoint_folder(name_or_path)
     weights, config, digest = read_checkpoint(folder)
     try:
@@ -315,4 +324,8 @@ def load_model(name_or_path: str | Path, device: torch.device | str = "cpu") -> 
         raise CheckpointError(f"{folder}: weights do not fit the network of its config ({misfit(error)})") from error
     network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network = network.eval().requires_grad_(False)
-    return LoadedModel(network, config.name, digest, config)
+    if precision == "bfloat16":
+        if isinstance(network, ReferenceNetwork):
+            raise CheckpointError(f"model {config.name!r}: the reference network is exact in float32 alone")
+        use_bfloat16(network)
+    return LoadedModel(network, config.name, digest, config, precision)

@@ -1,10 +1,13 @@
-"""Where networks run."""
+"""Where networks run, and in which numbers."""
 
 from typing import Literal
 
 import torch
 
 from partrm.errors import PartRMError
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the numbers that a network's convolutions and attention are computed in; the joint is read in float32 anyway."""
 
 
 class DeviceError(PartRMError):

@@ -11,6 +11,7 @@ Data flow (b samples, v = 4 views, image side S, splat side S/2)::
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,9 +244,15 @@ class PartRMNetwork(nn.Module):
         with torch.autocast(kind, enabled=False):  # rays need all their bits
             channels = input_map(inputs)
         run = self.unet if unet is None else unet
-        raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
+        with self.rounding():
+            raw = run(channels, drags.start, drags.end, drags.view, drags.valid)
         with torch.autocast(kind, enabled=False):
             return self.activate(rearrange(raw, "(b v) c h w -> b v h w c", b=b).float(), inputs)
+
+    def rounding(self) -> AbstractContextManager[object]:
+        """Autocast to bfloat16, where that is what the weights are (:func:`partrm.model.unet.use_bfloat16`)."""
+        weight = self.stem.weight
+        return torch.autocast(weight.device.type, weight.dtype) if weight.dtype == torch.bfloat16 else nullcontext()
 
     def unet(
         self,

@@ -49,6 +49,13 @@ def use_fused_norms(network: nn.Module, fused: bool) -> None:
             module.fused = fused
 
 
+def use_bfloat16(network: nn.Module) -> None:
+    """Keep the weights of all convolutions and linear maps as bfloat16, as autocast would round them at each call."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(torch.bfloat16)
+
+
 class ResBlock(nn.Module):
     """GN-SiLU-conv3, twice, around a shortcut."""
 

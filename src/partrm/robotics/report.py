@@ -186,7 +186,7 @@ def report_text(stem: str, identity: RobotIdentity, tables: Sequence[Table], sec
     known = identity.evaluation
     head = (
         f"Model {known.model.name} ({known.model.hash}), partrm {known.code.version} (source {known.code.source}), "
-        f"{known.device}, {known.settings.views} view(s), {known.settings.drags} drag(s), {known.settings.framing} "
+        f"{known.where}, {known.settings.views} view(s), {known.settings.drags} drag(s), {known.settings.framing} "
         f"framing, data checksum {known.data.checksum}, {seconds:.0f} s."
     )
     lines = [f"# {stem.capitalize()} on `{known.data.name}`", "", head, ""]
