@@ -87,7 +87,7 @@ def main() -> None:
         for rgba in objects:
             picture, started = photograph(rgba, background, rng), time.perf_counter()
             try:
-                mask = cut_out(picture)[3] > 0.5
+                mask = torch.from_numpy(cut_out(picture.numpy())[3] > 0.5)
             except ImageError:
                 mask = torch.zeros_like(rgba[3], dtype=torch.bool)
             seconds.append(time.perf_counter() - started)

@@ -180,8 +180,8 @@ def photographed(background: str) -> Disturbance:
         rng, cuts = np.random.default_rng(0), []
         for rgba in scene.inputs.images[:, 0]:
             room = rgba.shape[-1] // 4  # people leave some about an object
-            cut = cut_out(photograph(pad(rgba, (room, room, room, room)), BACKGROUNDS[background], rng))
-            cuts.append(cut[:, room:-room, room:-room])
+            photographed = photograph(pad(rgba, (room, room, room, room)), BACKGROUNDS[background], rng)
+            cuts.append(torch.from_numpy(cut_out(photographed.numpy()))[:, room:-room, room:-room])
         images = torch.stack(cuts)
         return scene.with_first(images[:, :3], images[:, 3:])
 

@@ -22,11 +22,12 @@ from partrm.datasets.check import load_manifest
 from partrm.evaluation.eval_set import load_eval_set
 from partrm.evaluation.folder_sets import open_folder
 from partrm.geometry.cameras import canonical_orbit, save_cameras
+from partrm.geometry.drag_numbers import DragError
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.decoding import decode
 from partrm.imaging.images import as_rgba, load_image, save_image
 from partrm.inference.batch import Job
-from partrm.inference.source import DragError, check_drags
+from partrm.inference.source import check_drags
 from partrm.model.checkpoints import CheckpointError, save_checkpoint
 from partrm.model.reference import ReferenceConfig, ReferenceNetwork
 from partrm.objects.mjcf import load_mjcf

@@ -11,15 +11,15 @@ import torch
 
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras
+from partrm.geometry.drag_numbers import DragError
 from partrm.geometry.gaussians import Gaussians
 from partrm.imaging.decoding import ImageInput
-from partrm.imaging.photos import CutoutRequest, Method
+from partrm.imaging.photos import CutoutRequest, Method, Photo
 from partrm.inference.batch import Answer, Job, Steps, predict_many
 from partrm.inference.part_search import MIN_CONFIDENCE, FoundPart, Sought, find_parts
 from partrm.inference.pipeline import Prepared, ask_network, finish, prepare
 from partrm.inference.prediction import Prediction
 from partrm.inference.source import (
-    DragError,
     DragInput,
     DragPixels,
     SourceInput,
@@ -137,7 +137,7 @@ class PartRM:
 
     def open(
         self,
-        image: SourceInput,
+        image: SourceInput | Photo,
         framing: Literal["auto", "canonical"] = "auto",
         cameras: Cameras | None = None,
         cutout: CutoutRequest | None = None,

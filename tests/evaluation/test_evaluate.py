@@ -28,7 +28,7 @@ from partrm.evaluation.samples import MethodOutput, RunSettings, SampleLabel, pa
 from partrm.evaluation.scoring import score
 from partrm.evaluation.session import RunOptions, evaluate_into
 from partrm.geometry.cameras import INPUT_HALF_WIDTH, Cameras, canonical_orbit
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.geometry.framing import Framing, gaussians_to_object, joint_to_object
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points

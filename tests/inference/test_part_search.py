@@ -13,6 +13,7 @@ import partrm
 from partrm.api import PartRM
 from partrm.cli import main
 from partrm.errors import ConfigError
+from partrm.geometry.drag_numbers import DragError
 from partrm.geometry.drags import Drags
 from partrm.geometry.framing import nominal_crops
 from partrm.geometry.joints import JointMotion, JointType
@@ -32,7 +33,7 @@ from partrm.inference.part_maps import (
 from partrm.inference.part_search import NoPartsError, proposals_in, propose
 from partrm.inference.pipeline import believed, network_input
 from partrm.inference.prediction import Prediction
-from partrm.inference.source import DragError, single_view
+from partrm.inference.source import single_view
 from partrm.model.checkpoints import CheckpointError, LoadedModel
 from partrm.model.network import TINY, PartRMNetwork
 from partrm.model.part_network import OPENED_RAD

@@ -13,6 +13,7 @@ from partrm.geometry.cameras import (
     canonical_orbit,
     save_cameras,
 )
+from partrm.geometry.drag_numbers import DragError
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointType
 from partrm.geometry.transforms import matrix_from_quaternion, pose, screw_motion, transform_points
@@ -20,7 +21,7 @@ from partrm.imaging.cutout import ImageError
 from partrm.imaging.images import save_image
 from partrm.inference.decode import MOVING_WIDTH, STILL_WIDTH
 from partrm.inference.pipeline import network_input, predict
-from partrm.inference.source import DragError, check_drags, drags_on, load_source
+from partrm.inference.source import check_drags, drags_on, load_source
 from partrm.model.checkpoints import LoadedModel
 from partrm.model.network import TINY, NetworkOutput, PartRMNetwork
 

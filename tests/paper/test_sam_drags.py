@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from partrm.cli import main
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.imaging.images import save_image
 from partrm.inference.source import check_drags, load_source
 from partrm.model.checkpoints import save_checkpoint

@@ -44,4 +44,7 @@ def without_collecting() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            # Together these count all that there is as looked through; else it would be now.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()

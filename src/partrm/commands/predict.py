@@ -1,7 +1,7 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
 import json as json_format
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from partrm.api import PartRM
-    from partrm.imaging.photos import CutoutRequest
+    from partrm.imaging.photos import CutoutRequest, Photo
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
     from partrm.model.devices import Precision
@@ -170,14 +170,13 @@ def predict(
     if many.jobs is not None:
         alone = source, drag, cameras, framing, device, ensemble, detail, json, photo, extra
         if alone != (None, (), None, "auto", "auto", True, None, False, Photograph(), Extra()):
-            raise UsageError(
-                "--jobs goes with --model, --precision and its own options; the rest stands in the file's lines"
-            )
+            raise UsageError("--jobs goes with --model, --precision and its own options; the rest stands in its lines")
         return predict_jobs(many, many.jobs, out, model, precision)
     with without_collecting():
-        source, drags = check_single(source, many, detail), parse_drags(drag)
+        source, drags = check_single(source, many), parse_drags(drag)
         box = check_photograph(photo, source, framing)
         check_extra(extra, source)
+        opening = _opened_meanwhile(source, photo, box, drags)
 
         # Heavy imports stay below what can be said without them.
         from partrm.api import PartRM, cutout_request
@@ -185,16 +184,20 @@ def predict(
         from partrm.files import check_writable
         from partrm.geometry.cameras import load_cameras
         from partrm.imaging.video import require_video
+        from partrm.inference.detail import check_detail
         from partrm.inference.source import check_drags
         from partrm.rendering.splats import load_kernels
 
+        if detail is not None:
+            check_detail(detail)
         target = None if cameras is None else load_cameras(cameras)
         check_writable(out, RESULTS, "prediction.json")
         console = plain_console(stderr=json)
         kernels, video = (ThreadPoolExecutor(1).submit(prepare) for prepare in (load_kernels, require_video))
         loaded = PartRM.from_pretrained(model, device, precision=precision)
         request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
-        views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
+        opened = source if opening is None else opening.result()
+        views = loaded.open(opened, framing, cutout=request, fovy_deg=photo.fovy_deg)
         console.print(CUT_BY[views.cut_by])
         checked = check_drags(drags, views)
         if extra != Extra():
@@ -208,6 +211,19 @@ def predict(
         console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
         say_what_is_there(console, out, shown, json)
         return 0
+
+
+def _opened_meanwhile(
+    source: Path, photo: Photograph, box: tuple[float, float, float, float] | None, drags: list[tuple[float, ...]]
+) -> "Future[Photo] | None":
+    """A photograph opened and cut out beside the imports of PyTorch, which take a second of one core."""
+    if source.is_dir() or photo.cutout == "sam":
+        return None
+    from partrm.imaging.photos import CutoutRequest, open_photo
+
+    touched = tuple((drag[0], drag[1]) for drag in drags)
+    request = CutoutRequest(photo.cutout, box, photo.mask, touched)
+    return ThreadPoolExecutor(1).submit(open_photo, source, request)
 
 
 def _answer(
@@ -293,21 +309,16 @@ def _found(prediction: "Prediction") -> str:
     return f"{joint.type.name.lower()} joint, moved by {amount}, confidence {prediction.confidence:.2f}"
 
 
-def check_single(source: Path | None, many: Many, detail: int | None) -> Path:
+def check_single(source: Path | None, many: Many) -> Path:
     """The source of a prediction without --jobs.
 
     Raises:
         UsageError: there is none, or an option that goes with --jobs.
-        ConfigError: a detail out of its range.
     """
     if source is None:
         raise UsageError("give an image, a folder of posed views, or --jobs FILE")
     if many != Many():
         raise UsageError("--save, --batch, --executor, --workers and --gpus go with --jobs")
-    if detail is not None:
-        from partrm.inference.detail import check_detail
-
-        check_detail(detail)
     return source
 
 
@@ -326,8 +337,7 @@ def check_photograph(
     if photo.fovy_deg is not None and framing == "canonical":
         raise UsageError("--framing canonical has its own lens: give no --fovy-deg beside it")
     from partrm.imaging.cutout import ImageError
-    from partrm.imaging.photos import check_box
-    from partrm.inference.source import check_fovy
+    from partrm.imaging.photos import check_box, check_fovy
 
     try:
         check_fovy(photo.fovy_deg)
@@ -399,7 +409,7 @@ def parse_drags(texts: tuple[str, ...]) -> list[tuple[float, ...]]:
         except ValueError as error:
             raise UsageError(f"--drag {text}: not numbers X0,Y0,X1,Y1") from error
 
-    from partrm.inference.source import DragError, check_drag_numbers
+    from partrm.geometry.drag_numbers import DragError, check_drag_numbers
 
     try:
         check_drag_numbers(drags)

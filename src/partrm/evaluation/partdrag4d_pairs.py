@@ -32,7 +32,7 @@ from partrm.evaluation.planning import spread_points
 from partrm.evaluation.samples import SURFACE_POINTS, LabelledMesh, WorldSample
 from partrm.files import read_bytes
 from partrm.geometry.cameras import Cameras
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import pose, transform_points
 from partrm.inference.joint_fit import fit_rigid, screw_of_rotation

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.evaluation.mesh_samples import EvalSamples, EvalSet, EvalSetError, SceneArrays, canonical_framing
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.geometry.transforms import transform_points
 from partrm.objects.articulated_object import ArticulatedObject
 from partrm.objects.materials import MaterialTable

@@ -11,7 +11,8 @@ from torch.nn.functional import pad
 
 from partrm.errors import PartRMError, require_ranges
 from partrm.geometry.cameras import Cameras
-from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.geometry.drag_numbers import MAX_DRAGS
+from partrm.geometry.drags import Drags
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 from partrm.geometry.tensor_record import TensorRecord

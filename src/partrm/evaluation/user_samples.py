@@ -25,11 +25,11 @@ from partrm.datasets.partdrag4d import (
 from partrm.evaluation.samples import WorldSample
 from partrm.files import read_json
 from partrm.geometry.cameras import CameraFileError, load_cameras
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS, DragError
 from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.decoding import in_order
-from partrm.inference.source import DragError, drags_on
+from partrm.inference.source import drags_on
 from partrm.model.inputs import VIEWS
 
 RECORD = "sample.json"

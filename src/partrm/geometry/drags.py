@@ -8,9 +8,6 @@ from torch import Tensor
 
 from partrm.geometry.tensor_record import TensorRecord
 
-MAX_DRAGS = 10
-"""Most drags that one sample carries (the paper's number)."""
-
 
 @dataclass(frozen=True)
 class Drags(TensorRecord):

@@ -1,12 +1,9 @@
 """The object cut out of a photograph with a plain background."""
 
 import numpy as np
-import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from scipy import ndimage
-from torch import Tensor
-from torch.nn.functional import grid_sample, interpolate
 
 from partrm.errors import PartRMError
 
@@ -54,7 +51,7 @@ class NoObjectError(ImageError):
     """A photograph in which no object is found; a box or a mask helps."""
 
 
-def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
+def cut_out(rgb: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "4 h w"]:
     """Remove a plain background, evenly or unevenly lit, with the object's soft shadow on it.
 
     What has another hue than the background, or sharp edges, is the object for sure; what is smooth, of the
@@ -63,14 +60,19 @@ def cut_out(rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 h w"]:
     object beside the background get the alpha that explains their colour as a mixture of both, and the object's share
     of it as their colour.
 
+    Args:
+        rgb: in [0, 1], float32.
+
     Raises:
         ImageError: the border is not of one colour, or nothing or nearly nothing stands out from it.
     """
-    return cut_out_in_place(torch.cat([rgb, torch.ones_like(rgb[:1])]))
+    return cut_out_in_place(np.concatenate([rgb, np.ones_like(rgb[:1])]))
 
 
-def cut_out_in_place(image: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+def cut_out_in_place(image: Float[np.ndarray, "4 h w"]) -> Float[np.ndarray, "4 h w"]:
     """:func:`cut_out` of an image whose alpha is written into it, and whose colours at the edges are; itself."""
+    import cv2
+
     rgb = image[:3]
     height, width = rgb.shape[1:]
     factor = min(1.0, WORK_SIDE_PX / max(height, width))
@@ -82,29 +84,34 @@ def cut_out_in_place(image: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
     background = _beside(small, ~foreground)
     alpha = _soft_edge(foreground, _lengths(small - background))
     if factor != 1:
-        alpha = interpolate(alpha[None, None], (height, width), mode="bilinear")[0, 0].clamp(0, 1)
-    edge = (alpha > 0) & (alpha < 1)
-    y, x = torch.nonzero(edge, as_tuple=True)
-    opacity = alpha[edge]
+        alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    y, x = np.nonzero((alpha > 0) & (alpha < 1))
+    opacity = alpha[y, x]
     behind = _sampled(background, (x + 0.5) / width, (y + 0.5) / height)
-    image[:3, y, x] = ((rgb[:, y, x] - (1 - opacity) * behind) / opacity.clamp(min=0.1)).clamp(0, 1)
+    image[:3, y, x] = ((rgb[:, y, x] - (1 - opacity) * behind) / opacity.clip(min=0.1)).clip(0, 1)
     image[3] = alpha
     return image
 
 
-def _sampled(image: Float[Tensor, "3 h w"], x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> Float[Tensor, "3 n"]:
+def _sampled(
+    image: Float[np.ndarray, "3 h w"], x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "3 n"]:
     """Colours at places given as shares of the width and the height, between pixels linearly."""
-    places = 2 * torch.stack([x, y], -1)[None, None] - 1
-    return grid_sample(image[None], places, padding_mode="border", align_corners=False)[0, :, 0]
+    _, height, width = image.shape
+    places = np.stack([y * height, x * width]) - 0.5
+    return np.stack([ndimage.map_coordinates(channel, places, order=1, mode="nearest") for channel in image])
 
 
-def _smaller(rgb: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tensor, "3 rows columns"]:
+def _smaller(rgb: Float[np.ndarray, "3 h w"], size: tuple[int, int]) -> Float[np.ndarray, "3 rows columns"]:
     """The image at another size, detail smoothed away; channel by channel, for large ones fill the memory."""
-    channels = [interpolate(c[None, None], size, mode="bilinear", antialias=True)[0, 0] for c in rgb]
-    return torch.stack(channels)
+    rows, columns = size
+    channels = [
+        Image.fromarray(np.ascontiguousarray(c)).resize((columns, rows), Image.Resampling.BILINEAR) for c in rgb
+    ]
+    return np.stack([np.asarray(channel) for channel in channels])
 
 
-def sound_matte(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+def sound_matte(rgba: Float[np.ndarray, "4 h w"]) -> Float[np.ndarray, "4 h w"]:
     """An image with a mask, whose specks are dropped, and whose opacity reaches 1 if it is nowhere above one half.
 
     Its alpha is changed in place.
@@ -118,53 +125,60 @@ def sound_matte(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
     if highest <= 0.5:
         rgba[3] /= highest
     seen = rgba[3] > 0.5
-    rgba[3][seen & ~torch.from_numpy(without_specks(seen.numpy()))] = 0
+    rgba[3][seen & ~without_specks(seen)] = 0
     return rgba
 
 
-def _border(h: int, w: int) -> Bool[Tensor, "h w"]:
+def _border(h: int, w: int) -> Bool[np.ndarray, "h w"]:
     band = max(1, round(0.015 * min(h, w)))
-    border = torch.ones(h, w, dtype=torch.bool)
+    border = np.ones((h, w), bool)
     border[band:-band, band:-band] = False
     return border
 
 
-def _fit_background(rgb: Float[Tensor, "3 h w"]) -> tuple[Float[Tensor, "3 h w"], float]:
+def _fit_background(rgb: Float[np.ndarray, "3 h w"]) -> tuple[Float[np.ndarray, "3 h w"], float]:
     """A quadratic of the place fitted to the colours of the image border, and their robust spread about it."""
     _, h, w = rgb.shape
-    y, x = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
-    basis = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], -1)
+    y, x = np.meshgrid(*(np.linspace(-1, 1, side, dtype=np.float32) for side in (h, w)), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)
     border = _border(h, w)
     colours, places = rgb[:, border].T, basis[border]
-    coefficients = torch.zeros(basis.shape[-1], 3)
-    coefficients[0] = colours.median(dim=0).values
+    coefficients = np.zeros((basis.shape[-1], 3), np.float32)
+    coefficients[0] = _lower_median(colours)
     for reach in (0.25, 0.15, 0.1):
-        near = (colours - places @ coefficients).norm(dim=1) <= reach
-        if near.float().mean() < MIN_PLAIN_BORDER:
+        near = np.linalg.norm(colours - places @ coefficients, axis=1) <= reach
+        if near.mean() < MIN_PLAIN_BORDER:
             break
-        coefficients = torch.linalg.lstsq(places[near].double(), colours[near].double()).solution.float()
-    distance = (colours - places @ coefficients).norm(dim=1)
-    spread = 1.4826 * float(distance.median())
-    plain = (distance <= max(PLAIN_TOLERANCE, 3 * spread)).float().mean()
+        solved, *_ = np.linalg.lstsq(places[near].astype(np.float64), colours[near].astype(np.float64))
+        coefficients = solved.astype(np.float32)
+    distance = np.linalg.norm(colours - places @ coefficients, axis=1)
+    spread = 1.4826 * float(_lower_median(distance))
+    plain = (distance <= max(PLAIN_TOLERANCE, 3 * spread)).mean()
     if spread > MAX_BORDER_SPREAD or float(plain) < MIN_PLAIN_BORDER:
         raise ImageError(
             "the background is not plain: give an RGBA image, or cut the object out (it may be any tool's)"
         )
-    return rearrange(basis @ coefficients, "h w c -> c h w"), spread
+    return np.moveaxis(basis @ coefficients, -1, 0), spread
+
+
+def _lower_median(values: Float[np.ndarray, "n *rest"]) -> Float[np.ndarray, "*rest"]:
+    """Along the first axis; of an even number the lower of the two in the middle."""
+    middle = (len(values) - 1) // 2
+    return np.asarray(np.partition(values, middle, axis=0)[middle])
 
 
 def _find_object(
-    rgb: Float[Tensor, "3 h w"], background: Float[Tensor, "3 h w"], spread: float
+    rgb: Float[np.ndarray, "3 h w"], background: Float[np.ndarray, "3 h w"], spread: float
 ) -> Bool[np.ndarray, "h w"]:
     """Which pixels show the object: a watershed between what is the object for sure and what is not."""
-    shade = (rgb * background).sum(0) / (background**2).sum(0).clamp(min=1e-3)
-    in_shadow = shade.clamp(DARKEST_SHADE, 1.0) * background
+    shade = (rgb * background).sum(0) / (background**2).sum(0).clip(min=1e-3)
+    in_shadow = shade.clip(DARKEST_SHADE, 1.0) * background
     off, off_any_shade = (_lengths(rgb - other) for other in (background, in_shadow))
-    gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in rgb.numpy()))
+    gradient = np.sqrt(sum(ndimage.gaussian_gradient_magnitude(channel, 1.0) ** 2 for channel in rgb))
     sharp = (gradient > max(SHARP, 3 * spread)) & (off > FAINT)
     inside = without_specks(sharp | (off_any_shade > max(PLAIN_TOLERANCE, 4 * spread)))
     smooth = (gradient < max(SHARP / 3, 1.5 * spread)) & (off < max(FAINT / 1.5, 2.5 * spread)) & ~inside
-    outside = _reached_from_border(smooth) | (_border(*inside.shape).numpy() & ~inside)
+    outside = _reached_from_border(smooth) | (_border(*inside.shape) & ~inside)
     markers = np.where(inside, 2, outside).astype(np.int16)
     gradient = np.where(markers > 0, 0, gradient)  # a basin starts at once, also on an edge
     height = (gradient / max(float(gradient.max()), 1e-6) * np.iinfo(np.uint16).max).astype(np.uint16)
@@ -172,9 +186,9 @@ def _find_object(
     return without_specks(np.asarray(ndimage.binary_fill_holes(basins == 2)))
 
 
-def _lengths(colours: Float[Tensor, "3 h w"]) -> Float[np.ndarray, "h w"]:
-    """Euclidean norms over the channels: numpy takes a thirtieth of the time of torch, which goes across the memory."""
-    return np.sqrt(np.square(colours.numpy()).sum(0))
+def _lengths(colours: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "h w"]:
+    """Euclidean norms over the channels."""
+    return np.sqrt(np.square(colours).sum(0))
 
 
 def components(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "h w"]:
@@ -197,18 +211,17 @@ def without_specks(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     return (sizes >= max(1, sizes.max() / 50))[labels]
 
 
-def _beside(rgb: Float[Tensor, "3 h w"], behind: Bool[np.ndarray, "h w"]) -> Float[Tensor, "3 h w"]:
+def _beside(rgb: Float[np.ndarray, "3 h w"], behind: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "3 h w"]:
     """Colours of the background, and near the object those of the background beside it, with its shadows."""
     clear = ndimage.binary_erosion(behind, border_value=1).astype(np.float32)
     weight = ndimage.gaussian_filter(clear, 4.0)
-    blurred = np.stack([ndimage.gaussian_filter(channel * clear, 4.0) for channel in rgb.numpy()])
-    near = torch.from_numpy(blurred / np.maximum(weight, 1e-4))
-    return torch.where(torch.from_numpy(weight > 1e-3), near, rgb)
+    blurred = np.stack([ndimage.gaussian_filter(channel * clear, 4.0) for channel in rgb])
+    return np.where(weight > 1e-3, blurred / np.maximum(weight, 1e-4), rgb)
 
 
-def _soft_edge(foreground: Bool[np.ndarray, "h w"], distance: Float[np.ndarray, "h w"]) -> Float[Tensor, "h w"]:
+def _soft_edge(foreground: Bool[np.ndarray, "h w"], distance: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Alpha: 1 inside, 0 outside, and beside the background the colour's distance over that of the object nearby."""
     rim = foreground & (np.asarray(ndimage.minimum_filter(foreground, 5, mode="nearest")) == 0)
     nearby = ndimage.maximum_filter(distance * foreground, 7, mode="nearest")
     share = (distance / nearby.clip(1e-6)).clip(0, 1)
-    return torch.from_numpy(np.where(rim & (nearby > FAINT), share, foreground.astype(np.float32)))
+    return np.where(rim & (nearby > FAINT), share, foreground.astype(np.float32))

@@ -1,4 +1,7 @@
-"""Image files, PIL images, arrays and tensors as floating-point RGBA, and what a file tells of its camera."""
+"""Image files, PIL images, arrays and tensors as floating-point RGBA, and what a file tells of its camera.
+
+Here and in all that cuts objects out, nothing imports PyTorch, which takes a second: a photograph is opened meanwhile.
+"""
 
 import math
 import warnings
@@ -6,19 +9,27 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from einops import rearrange
 from jaxtyping import Float
 from PIL import ExifTags, Image
-from torch import Tensor
 
 from partrm.errors import first_line
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.formats import IMAGE_ERRORS, open_image
 
-ImageInput = str | Path | Image.Image | np.ndarray | Tensor
+
+@runtime_checkable
+class TensorLike(Protocol):
+    """A tensor of PyTorch."""
+
+    shape: Any
+
+    def detach(self) -> Any: ...
+
+
+ImageInput = str | Path | Image.Image | np.ndarray | TensorLike
 """An image as users have it: a file, a PIL image, an array [h, w, 3 or 4], or a tensor [3 or 4, h, w].
 
 Arrays and tensors are RGB or RGBA (straight alpha), uint8 in 0..255 or floating-point in [0, 1].
@@ -92,10 +103,10 @@ def decode(image: ImageInput, name: str = "the image", max_side_px: int | None =
         with _told_as_image_errors(name):
             _check_header(name, image)
             return _decode_picture(name, image, max_side_px)
-    if isinstance(image, Tensor):
+    if isinstance(image, TensorLike):
         pixels = image.detach().cpu().numpy()
         if pixels.ndim == 3:
-            pixels = rearrange(pixels, "c h w -> h w c")
+            pixels = pixels.transpose(1, 2, 0)
         layout = "[3 or 4, h, w]"
     else:
         pixels, layout = image, "[h, w, 3 or 4]"

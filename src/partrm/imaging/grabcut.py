@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
-from torch import Tensor
 
 from partrm.imaging.cutout import NoObjectError, components
 
@@ -88,11 +85,11 @@ SUBPIXELS = 16
 """Of the places of strokes, each way."""
 
 
-def painted(alpha: Float[Tensor, "h w"], strokes: Sequence[Stroke]) -> Float[Tensor, "h w"]:
+def painted(alpha: Float[np.ndarray, "h w"], strokes: Sequence[Stroke]) -> Float[np.ndarray, "h w"]:
     """A mask with strokes painted over it in their order."""
-    alpha = alpha.clone()
+    alpha = alpha.copy()
     for stroke in strokes:
-        alpha[torch.from_numpy(stroke.covers((alpha.shape[0], alpha.shape[1])))] = float(stroke.adds)
+        alpha[stroke.covers((alpha.shape[0], alpha.shape[1]))] = float(stroke.adds)
     return alpha
 
 
@@ -114,9 +111,15 @@ class Window:
         return (x - self.left) * self.factor, (y - self.top) * self.factor
 
 
+NO_POINTS = np.zeros((0, 2))
+
+
 def grab_cut(
-    rgb: Float[Tensor, "3 h w"], box: Box | None, touched: Float[Tensor, "n 2"], strokes: Sequence[Stroke] = ()
-) -> Float[Tensor, "4 h w"]:
+    rgb: Float[np.ndarray, "3 h w"],
+    box: Box | None,
+    touched: Float[np.ndarray, "n 2"] = NO_POINTS,
+    strokes: Sequence[Stroke] = (),
+) -> Float[np.ndarray, "4 h w"]:
     """Cut an object out of any background.
 
     Args:
@@ -149,7 +152,7 @@ def grab_cut(
     share = float(found.sum()) / inside
     if share < (MIN_SHARE if box is None else MIN_BOX_SHARE) or (box is None and share > MAX_SHARE):
         raise NoObjectError("no object stands out from the background")
-    return torch.cat([rgb, painted(_full_alpha(rgb, window, found), strokes)[None]])
+    return np.concatenate([rgb, painted(_full_alpha(rgb, window, found), strokes)[None]])
 
 
 def _sure_label(is_object: bool) -> int:
@@ -158,7 +161,7 @@ def _sure_label(is_object: bool) -> int:
     return cv2.GC_FGD if is_object else cv2.GC_BGD
 
 
-def _discs(window: Window, points: Float[Tensor, "n 2"], radius: float) -> Bool[np.ndarray, "h w"]:
+def _discs(window: Window, points: Float[np.ndarray, "n 2"], radius: float) -> Bool[np.ndarray, "h w"]:
     """Pixels of the copy near points of the image."""
     h, w = window.pixels.shape[:2]
     y, x = np.mgrid[:h, :w] + 0.5
@@ -181,11 +184,11 @@ def _surrounding(box: Box, width: int, height: int) -> tuple[int, int, int, int]
     )
 
 
-def _window(rgb: Float[Tensor, "3 h w"], bounds: tuple[int, int, int, int]) -> Window:
+def _window(rgb: Float[np.ndarray, "3 h w"], bounds: tuple[int, int, int, int]) -> Window:
     import cv2
 
     left, top, right, bottom = bounds
-    part = rearrange(rgb[:, top:bottom, left:right], "c h w -> h w c").contiguous().numpy()
+    part = np.ascontiguousarray(rgb[:, top:bottom, left:right].transpose(1, 2, 0))
     factor = min(1.0, WORK_SIDE_PX / max(part.shape[:2]))
     size = (max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor)))
     small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
@@ -272,21 +275,19 @@ def _one_object(found: Bool[np.ndarray, "h w"], near: Bool[np.ndarray, "h w"]) -
 
 
 def _full_alpha(
-    rgb: Float[Tensor, "3 h w"], window: Window, found: Bool[np.ndarray, "rows columns"]
-) -> Float[Tensor, "h w"]:
+    rgb: Float[np.ndarray, "3 h w"], window: Window, found: Bool[np.ndarray, "rows columns"]
+) -> Float[np.ndarray, "h w"]:
     """The mask at the image's size; its edge follows the image's by a guided filter (He et al. 2010)."""
     import cv2
 
     alpha = np.zeros(rgb.shape[1:], np.float32)
-    guide = np.ascontiguousarray(
-        rgb[:, window.top : window.bottom, window.left : window.right].mean(0).numpy(), np.float32
-    )
+    guide = np.ascontiguousarray(rgb[:, window.top : window.bottom, window.left : window.right].mean(0), np.float32)
     size = guide.shape[1], guide.shape[0]
     rough = cv2.resize(found.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     radius = max(2, round(2 / window.factor))
     fine = guided_filter(guide, rough, radius)
     alpha[window.top : window.bottom, window.left : window.right] = np.clip(2 * fine - 0.5, 0, 1)
-    return torch.from_numpy(alpha)
+    return alpha
 
 
 def guided_filter(

@@ -121,14 +121,10 @@ def as_rgba(image: ImageInput, name: str = "the image") -> Float[Tensor, "4 h w"
 
 def with_mask(name: str, pixels: Float[np.ndarray, "h w 4"], has_alpha: bool) -> Float[Tensor, "4 h w"]:
     """The image, cut out of its background where its alpha channel tells no object."""
-    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
-    if not has_alpha or bool((image[3] == 1).all()):
-        try:
-            return cut_out_in_place(image)
-        except ImageError as error:
-            raise ImageError(f"{name}: {error}") from error
+    image = pixels.transpose(2, 0, 1)
+    opaque = not has_alpha or bool((image[3] == 1).all())
     try:
-        return sound_matte(image)
+        return torch.from_numpy(cut_out_in_place(image) if opaque else sound_matte(image))
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
 

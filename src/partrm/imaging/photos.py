@@ -9,17 +9,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from einops import rearrange
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
 
 from partrm.imaging.cutout import ImageError, NoObjectError, cut_out, sound_matte
-from partrm.imaging.decoding import DecodedImage, ImageInput, decode
+from partrm.imaging.decoding import FOVY_DEG, DecodedImage, ImageInput, decode
 from partrm.imaging.grabcut import Box, grab_cut
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WORK_SIDE_PX = 2048
 """Photographs are worked on at most at this size; masks come back in the photograph's own."""
@@ -34,8 +34,8 @@ Method = Literal["auto", "plain", "grabcut", "sam"]
 
 NEXT_STEPS = "give --box X0,Y0,X1,Y1 around the object, --mask FILE, or an RGBA image"
 
-SegmentObject = Callable[[Float[Tensor, "3 h w"], Float[Tensor, "4"] | None, Float[Tensor, "n 2"]], Bool[Tensor, "h w"]]
-"""The mask of what a box and points (pixels of the image) show: what SAM does."""
+SegmentObject = Callable[["Tensor", "Tensor | None", "Tensor"], "Tensor"]
+"""The mask [h, w] of what a box [4] and points [n, 2] (pixels) show of an image [3, h, w]: what SAM does."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CutoutRequest:
 class Photo:
     """A photograph of one object."""
 
-    rgba: Float[Tensor, "4 h w"]
+    rgba: Float[np.ndarray, "4 h w"]
     """With the object's mask, straight alpha, [0, 1]; at most :data:`WORK_SIDE_PX` to a side."""
     width: int
     """Of the photograph itself, pixels."""
@@ -82,7 +82,7 @@ def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image
         ImageError: an image, a box or a mask that cannot be used; or no object found, and what to do next.
     """
     decoded = decode(image, name, WORK_SIDE_PX)
-    given = rearrange(torch.from_numpy(decoded.pixels), "h w c -> c h w")
+    given = decoded.pixels.transpose(2, 0, 1)
     masked = decoded.has_alpha and not bool((given[3] == 1).all())
     try:
         if masked and not request.is_default:
@@ -97,25 +97,25 @@ def open_photo(image: ImageInput, request: CutoutRequest, name: str = "the image
 
 
 def _cut_out(
-    rgb: Float[Tensor, "3 h w"], decoded: DecodedImage, request: CutoutRequest
-) -> tuple[Float[Tensor, "4 h w"], str]:
+    rgb: Float[np.ndarray, "3 h w"], decoded: DecodedImage, request: CutoutRequest
+) -> tuple[Float[np.ndarray, "4 h w"], str]:
     """The object, and what found it."""
     scale = rgb.shape[2] / decoded.width, rgb.shape[1] / decoded.height
     if request.mask is not None:
         if request.box_px is not None or request.method != "auto":
             raise ImageError("--mask tells the object: give no --box or --cutout beside it")
-        return torch.cat([rgb, _given_mask(request.mask, decoded, rgb)[None]]), "mask"
+        return np.concatenate([rgb, _given_mask(request.mask, decoded, rgb)[None]]), "mask"
     box = None if request.box_px is None else _checked_box(request.box_px, decoded, scale)
-    touched = torch.tensor(request.touched_px).reshape(-1, 2) * torch.tensor(scale)
+    touched = np.array(request.touched_px, np.float32).reshape(-1, 2) * np.array(scale, np.float32)
     if request.method == "sam":
         if request.segment is None:
             raise ImageError("--cutout sam needs a model that segments")
         if box is None and len(touched) == 0:
             raise ImageError("SAM needs a box or a point of the object: give --box X0,Y0,X1,Y1")
-        found = request.segment(rgb, None if box is None else torch.tensor(box), touched)
-        if not bool(found.any()):
+        found = _segmented(request.segment, rgb, box, touched)
+        if not found.any():
             raise ImageError(f"SAM found nothing: {NEXT_STEPS}")
-        return torch.cat([rgb, found.float()[None]]), "sam"
+        return np.concatenate([rgb, found[None]]), "sam"
     if request.method in ("auto", "plain"):
         try:
             rgba = _shown(cut_out(rgb))
@@ -132,7 +132,17 @@ def _cut_out(
         raise type(error)(f"{error}: {NEXT_STEPS if box is None else tighter}") from error
 
 
-def _shown(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
+def _segmented(
+    segment: SegmentObject, rgb: Float[np.ndarray, "3 h w"], box: Box | None, touched: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "h w"]:
+    """What a network finds, which takes tensors."""
+    import torch
+
+    about = None if box is None else torch.tensor(box)
+    return segment(torch.from_numpy(rgb), about, torch.from_numpy(touched)).float().numpy()
+
+
+def _shown(rgba: Float[np.ndarray, "4 h w"]) -> Float[np.ndarray, "4 h w"]:
     """The object, if it is more than a faint edge.
 
     Raises:
@@ -143,14 +153,25 @@ def _shown(rgba: Float[Tensor, "4 h w"]) -> Float[Tensor, "4 h w"]:
     return rgba
 
 
-def _overlap(alpha: Float[Tensor, "h w"], box: Box) -> float:
+def _overlap(alpha: Float[np.ndarray, "h w"], box: Box) -> float:
     """IoU of the box about a mask with another."""
-    rows, columns = (torch.nonzero((alpha > 0.5).any(dim=d)).flatten() for d in (1, 0))
+    rows, columns = (np.flatnonzero((alpha > 0.5).any(axis=axis)) for axis in (1, 0))
     own = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
     width, height = (min(own[i + 2], box[i + 2]) - max(own[i], box[i]) for i in (0, 1))
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (own, box)]
     inside = max(0.0, width) * max(0.0, height)
     return inside / (sum(areas) - inside)
+
+
+def check_fovy(fovy_deg: float | None) -> None:
+    """Refuse what is no field of view of a photograph.
+
+    Raises:
+        ImageError: outside of 3 to 140 degrees.
+    """
+    least, most = FOVY_DEG
+    if fovy_deg is not None and not least <= fovy_deg <= most:
+        raise ImageError(f"a vertical field of view of {fovy_deg:g} degrees: give {least:g} to {most:g}")
 
 
 def check_box(box: tuple[float, ...]) -> None:
@@ -181,7 +202,7 @@ def _checked_box(box_px: tuple[float, ...], decoded: DecodedImage, scale: tuple[
     return box
 
 
-def _given_mask(mask: ImageInput, decoded: DecodedImage, rgb: Float[Tensor, "3 h w"]) -> Float[Tensor, "h w"]:
+def _given_mask(mask: ImageInput, decoded: DecodedImage, rgb: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "h w"]:
     """The user's mask in working pixels."""
     import cv2
 
@@ -197,4 +218,4 @@ def _given_mask(mask: ImageInput, decoded: DecodedImage, rgb: Float[Tensor, "3 h
     alpha = cv2.resize(grey, (rgb.shape[2], rgb.shape[1]), interpolation=cv2.INTER_AREA)
     if not (alpha > 0.5).any():
         raise ImageError("the mask shows no object: white is the object, black is not")
-    return torch.from_numpy(alpha)
+    return alpha

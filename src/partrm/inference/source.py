@@ -18,12 +18,11 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras, canonical_orbit, canonical_pose, canonicalise, load_cameras
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import DragError, check_drag_numbers
 from partrm.geometry.framing import Framing, first_crops, framing_of_crops, nominal_crops
 from partrm.imaging.cutout import ImageError
-from partrm.imaging.decoding import FOVY_DEG, ImageInput, in_order
+from partrm.imaging.decoding import ImageInput, TensorLike, in_order
 from partrm.imaging.images import (
     FramedImage,
     as_rgba,
@@ -34,7 +33,7 @@ from partrm.imaging.images import (
     frame_views,
     resampled,
 )
-from partrm.imaging.photos import CutoutRequest, Photo, open_photo
+from partrm.imaging.photos import CutoutRequest, Photo, check_fovy, open_photo
 from partrm.model.inputs import VIEWS
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -45,13 +44,6 @@ SourceInput = ImageInput | Sequence[ImageInput]
 
 DragInput = Sequence[Sequence[float | int]] | np.ndarray | Tensor
 """Drags as users have them: rows (x0, y0, x1, y1)."""
-
-MIN_DRAG_PX = 1.0
-"""A shorter drag has no direction."""
-
-
-class DragError(PartRMError):
-    """A drag that cannot be used; the message says which and why."""
 
 
 class OffObjectError(DragError):
@@ -133,7 +125,7 @@ class DragPixels:
 
 
 def load_source(
-    source: SourceInput,
+    source: SourceInput | Photo,
     size_px: int,
     framing: Literal["auto", "canonical"] = "auto",
     cameras: Cameras | None = None,
@@ -144,8 +136,8 @@ def load_source(
     """Check a single image, or 1 to 4 posed views in any world frame, and bring them to the canonical frame.
 
     Args:
-        source: an image; a sequence of images that go with ``cameras``; or a folder with ``cameras.json``, whose images
-            go with the cameras in the order of their names.
+        source: an image, or what :func:`open_photo` made of one; a sequence of images that go with ``cameras``; or a
+            folder with ``cameras.json``, whose images go with the cameras in the order of their names.
         size_px: side of the network's images.
         framing: ``auto`` says that the lens of a single image is unknown; ``canonical`` that it has the canonical
             camera. Posed views have their own cameras.
@@ -166,7 +158,9 @@ def load_source(
             raise ImageError(f"{source}: a folder has its cameras in cameras.json, give no others")
         _refuse_photo_options("a folder of posed views", cutout, fovy_deg)
         return _load_posed_folder(Path(source), size_px, crop)
-    images = [source] if isinstance(source, str | Path | Image.Image | np.ndarray | Tensor) else list(source)
+    if isinstance(source, Photo):
+        return _of_photo(source, size_px, framing, crop, fovy_deg)
+    images = [source] if isinstance(source, str | Path | Image.Image | np.ndarray | TensorLike) else list(source)
     if cameras is not None:
         _refuse_photo_options("images with cameras", cutout, fovy_deg)
         return _posed_views(
@@ -174,14 +168,20 @@ def load_source(
         )
     if len(images) != 1:
         raise ImageError(f"{len(images)} images given without cameras: give one image, or the cameras too")
-    photo = open_photo(images[0], cutout)
+    return _of_photo(open_photo(images[0], cutout), size_px, framing, crop, fovy_deg)
+
+
+def _of_photo(
+    photo: Photo, size_px: int, framing: Literal["auto", "canonical"], crop: bool, fovy_deg: float | None
+) -> SourceViews:
+    """The view that a photograph is."""
     if not crop:
-        return _with_user_px(whole_view(photo.rgba, size_px, framing), photo)
+        return _with_user_px(whole_view(torch.from_numpy(photo.rgba), size_px, framing), photo)
     if framing == "auto":
         return photo_view(photo, size_px, fovy_deg)
     if fovy_deg is not None:
         raise ImageError("the canonical camera has its own lens: give no field of view with canonical framing")
-    return _with_user_px(single_view(photo.rgba, size_px, framing), photo)
+    return _with_user_px(single_view(torch.from_numpy(photo.rgba), size_px, framing), photo)
 
 
 def _is_folder(path: Path) -> bool:
@@ -189,17 +189,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as error:  # too long a name, or a folder on the way that may not be entered
         raise ImageError(f"{str(path)[:200]}: cannot be read ({error.strerror})") from error
-
-
-def check_fovy(fovy_deg: float | None) -> None:
-    """Refuse what is no field of view of a photograph.
-
-    Raises:
-        ImageError: outside of 3 to 140 degrees.
-    """
-    least, most = FOVY_DEG
-    if fovy_deg is not None and not least <= fovy_deg <= most:
-        raise ImageError(f"a vertical field of view of {fovy_deg:g} degrees: give {least:g} to {most:g}")
 
 
 def _refuse_photo_options(what: str, cutout: CutoutRequest, fovy_deg: float | None) -> None:
@@ -223,12 +212,13 @@ def photo_view(photo: Photo, size_px: int, fovy_deg: float | None = None) -> Sou
         size_px: side of the network's images.
         fovy_deg: vertical field of view of the whole photograph; by default what its file tells.
     """
+    rgba = torch.from_numpy(photo.rgba)
     if fovy_deg is not None:
-        views = view_through_lens(photo.rgba, math.radians(fovy_deg), size_px, "given")
+        views = view_through_lens(rgba, math.radians(fovy_deg), size_px, "given")
     elif photo.fovy_rad is not None:
-        views = view_through_lens(photo.rgba, photo.fovy_rad, size_px, "exif")
+        views = view_through_lens(rgba, photo.fovy_rad, size_px, "exif")
     else:
-        views = single_view(photo.rgba, size_px, "auto")
+        views = single_view(rgba, size_px, "auto")
     return _with_user_px(views, photo)
 
 
@@ -364,9 +354,6 @@ def drag_rows(drags: DragInput) -> Sequence[Sequence[float | int]]:
 SEE_THROUGH = 0.1
 """Opacity from which a pixel is still the object's: glass, or a matte that is not sure."""
 
-FARTHEST_PX = 1e7
-"""Greatest coordinate of a drag: beyond the side of any image that is opened."""
-
 SNAP = 0.02
 """How far off the object a drag may start, as a share of the image's longer side; it then starts on the object."""
 
@@ -412,26 +399,3 @@ def _on_object(x: float, y: float, alpha: Float[Tensor, "h w"]) -> tuple[float, 
     if inside and float(alpha[int(y), int(x)]) > SEE_THROUGH:
         return x, y
     return None
-
-
-def _is_finite(value: float | int) -> bool:
-    try:
-        return math.isfinite(value)
-    except (TypeError, ValueError, OverflowError):  # a text, a list, a whole number beyond all floats
-        return False
-
-
-def check_drag_numbers(drags: Sequence[Sequence[float | int]]) -> None:
-    """What can be said about drags without the image; see :func:`check_drags`."""
-    if not 1 <= len(drags) <= MAX_DRAGS:
-        raise DragError(f"{len(drags)} drags given, needs 1 to {MAX_DRAGS}")
-    for number, drag in enumerate(drags, start=1):
-        if len(drag) != 4:
-            raise DragError(f"drag {number}: has {len(drag)} values, needs 4: X0,Y0,X1,Y1")
-        if not all(_is_finite(value) for value in drag):
-            raise DragError(f"drag {number}: its values must be finite numbers")
-        if max(abs(value) for value in drag) > FARTHEST_PX:
-            raise DragError(f"drag {number}: it leads out of any image, give pixels of at most {FARTHEST_PX:g}")
-        x0, y0, x1, y1 = drag
-        if math.hypot(x1 - x0, y1 - y0) < MIN_DRAG_PX:
-            raise DragError(f"drag {number}: start and end are the same point, drag at least {MIN_DRAG_PX:g} pixel")

@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 from partrm.errors import PartRMError
 from partrm.files import parse_json, read_text
-from partrm.imaging.photos import Method, check_box
+from partrm.geometry.drag_numbers import check_drag_numbers
+from partrm.imaging.photos import Method, check_box, check_fovy
 from partrm.inference.batch import Job
 from partrm.inference.detail import check_detail
 from partrm.inference.part_search import MIN_CONFIDENCE, check_confidence
-from partrm.inference.source import check_drag_numbers, check_fovy
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 """Names that are folders everywhere, and never hidden ones."""

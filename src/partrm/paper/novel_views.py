@@ -74,7 +74,7 @@ def complete_views(
     for index in plan.chosen:
         try:
             frame = frame_canonical if plan.framing == "canonical" else frame_diagonal
-            framed.append(frame(cut_out(drawn[index]), size_px))
+            framed.append(frame(torch.from_numpy(cut_out(drawn[index].numpy())), size_px))
         except ImageError as error:
             raise ImageError(f"view {index} that the diffusion model drew cannot be used: {error}") from error
     return tuple(framed), plan_cameras(plan, size_px, elevation_deg)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from partrm.files import staged_folder
 from partrm.geometry.cameras import Cameras, canonical_orbit
-from partrm.geometry.drags import MAX_DRAGS
+from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.drawing import to_bytes

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from partrm.geometry.cameras import Cameras, crop_cameras, mask_boxes
-from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.geometry.drag_numbers import MAX_DRAGS
+from partrm.geometry.drags import Drags
 from partrm.geometry.framing import first_crops, framing_of_crops, with_nominal_lens
 from partrm.geometry.transforms import transform_points
 from partrm.model.inputs import VIEWS, NetworkInput, with_absent_views

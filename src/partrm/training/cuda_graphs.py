@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from partrm.geometry.cameras import Cameras, canonical_orbit
-from partrm.geometry.drags import MAX_DRAGS, Drags
+from partrm.geometry.drag_numbers import MAX_DRAGS
+from partrm.geometry.drags import Drags
 from partrm.model.inputs import VIEWS, NetworkInput
 from partrm.model.network import PartRMNetwork, input_map
 

@@ -24,7 +24,7 @@ def boxed(picture: OpenedPicture, box: Box) -> OpenedPicture:
         raise ViewError("the picture has a mask in its alpha channel already: correct it with the brushes")
     if min(box[2] - box[0], box[3] - box[1]) < MIN_BOX_PX:
         raise ViewError(f"the box is too small: draw one of at least {MIN_BOX_PX} pixels each way")
-    cut = grab_cut(picture.rgba[:3], box, torch.zeros(0, 2))
+    cut = torch.from_numpy(grab_cut(picture.rgba[:3].numpy(), box))
     return reframed(replace(picture, rgba=cut, cut_by="grabcut box", box_px=box, strokes=()))
 
 
@@ -37,9 +37,9 @@ def brushed(picture: OpenedPicture, stroke: Stroke) -> OpenedPicture:
     """
     strokes = (*picture.strokes, stroke)
     if picture.cut_by.startswith("grabcut"):
-        rgba = grab_cut(picture.rgba[:3], picture.box_px, torch.zeros(0, 2), strokes)
+        rgba = torch.from_numpy(grab_cut(picture.rgba[:3].numpy(), picture.box_px, strokes=strokes))
     else:
-        rgba = torch.cat([picture.rgba[:3], painted(picture.rgba[3], (stroke,))[None]])
+        rgba = torch.cat([picture.rgba[:3], torch.from_numpy(painted(picture.rgba[3].numpy(), (stroke,)))[None]])
     if not bool((rgba[3] > 0.5).any()):
         raise ViewError("nothing of the object is left")
     return reframed(replace(picture, rgba=rgba, strokes=strokes))

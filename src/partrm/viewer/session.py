@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from partrm.errors import PartRMError
+from partrm.geometry.drag_numbers import MIN_DRAG_PX, DragError
 from partrm.geometry.joints import JointMotion
 from partrm.imaging.images import FramedImage
 from partrm.inference.part_search import FoundPart
 from partrm.inference.prediction import ADVICE, Prediction
-from partrm.inference.source import MIN_DRAG_PX, DragError
 from partrm.viewer.display import MovableGaussians, ObjectDisplay
 from partrm.viewer.drag_3d import Pull
 from partrm.viewer.engine import Engine, Generation, Request

@@ -133,7 +133,7 @@ def open_picture(
         rgba = rearrange(torch.from_numpy(opened.pixels), "h w c -> c h w")
         return picture_of(rgba, size_px, framing, title or path.name, "nothing", opened.fovy_rad)
     fovy_rad = photo.fovy_rad if framing == "auto" else None
-    return picture_of(photo.rgba, size_px, framing, title or path.name, photo.cut_by, fovy_rad)
+    return picture_of(torch.from_numpy(photo.rgba), size_px, framing, title or path.name, photo.cut_by, fovy_rad)
 
 
 def picture_of(
