@@ -311,6 +311,13 @@ def test_root_package_imports_no_backend():
     assert done.stdout.strip() == ""
 
 
+def test_photographs_are_opened_without_pytorch():
+    """Beside its import: a thread that imported it too would wait for it."""
+    modules = "partrm.imaging.photos", "partrm.imaging.grabcut", "partrm.geometry.drag_numbers"
+    needed = {(name, m.split(".")[0]) for module in modules for name in closure(module) for m in top_imports()[name]}
+    assert not {name for name, package in needed if package in ("torch", "einops")}
+
+
 @pytest.mark.parametrize("entry", ["partrm.api", "partrm.cli", "partrm.inference.pipeline", "partrm.paper.verify"])
 def test_predict_needs_only_the_runtime_dependencies(entry):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

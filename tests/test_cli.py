@@ -287,7 +287,6 @@ _tyro_partrm && echo "${{COMPREPLY[@]}}"
 """
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_garbage_is_collected_again_after_a_short_job_however_it_ends():
     def interrupted():
         with without_collecting():
@@ -302,6 +301,7 @@ def test_garbage_is_collected_again_after_a_short_job_however_it_ends():
     assert gc.isenabled()
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes_commands_and_options(tmp_path, capsys):
     assert main(["--tyro-print-completion", "bash"]) == 0
     script = tmp_path / "partrm.bash"
@@ -452,3 +452,15 @@ def test_empty_arguments_are_refused(capsys, arguments, what):
 def test_a_value_may_end_in_an_equals_sign(capsys, tmp_path):
     assert main(["predict", str(tmp_path / "none.png"), "--drag", DRAG, f"--out={tmp_path}/x="]) != 0
     assert "none.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("drag", "code"), [(DRAG, 0), ("60,60", 2), ("5,5,900,900", 1)])
+def test_the_end_of_the_process_skips_nothing_that_is_registered(folder, tmp_path, drag, code):
+    words = ["partrm", "predict", str(folder / "good.png"), "--model", str(folder / "tiny"), "--device", "cpu"]
+    words += ["--detail", "64", "--out", str(tmp_path / "out"), "--drag", drag]
+    lines = ["import atexit, sys", "from partrm.cli import entry", f"sys.argv = {words!r}"]
+    script = "; ".join([*lines, "atexit.register(print, 'ended')", "entry()"])
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.endswith("ended\n")
+    assert (tmp_path / "out").exists() == (code == 0)

@@ -1,8 +1,6 @@
 """``python -m partrm``."""
 
-import sys
-
-from partrm.cli import main
+from partrm.cli import entry
 
 if __name__ == "__main__":  # processes of --workers import this module under another name
-    sys.exit(main())
+    entry()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from partrm.api import PartRM
 from partrm.cli import main
+from partrm.imaging.photos import CutoutRequest, open_photo
 from partrm.model.checkpoints import save_checkpoint
 from partrm.model.network import TINY, PartRMNetwork
 
@@ -40,6 +41,16 @@ def predict(folder, out, *arguments, source="photo.png", drag=DRAG):
     model = str(folder / "tiny")
     given = ["predict", str(folder / source), "--model", model, "--device", "cpu", "--detail", "64", "--drag", drag]
     return main([*given, "--out", str(out), *arguments])
+
+
+def test_a_photograph_opened_before_is_the_one_of_the_file(folder):
+    model = PartRM.from_pretrained(folder / "tiny", "cpu")
+    request = CutoutRequest(box_px=(60.0, 40.0, 180.0, 160.0))
+    path = folder / "photo.png"
+    one, two = (model.open(source, cutout=request) for source in (path, open_photo(path, request)))
+    assert torch.equal(one.first_image, two.first_image)
+    assert torch.equal(one.framed[0].image, two.framed[0].image)
+    assert (one.cut_by, two.cut_by) == ("grabcut box", "grabcut box")
 
 
 def test_a_box_is_cut_out_and_said(folder, tmp_path, capsys):

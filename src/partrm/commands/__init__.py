@@ -44,7 +44,8 @@ def without_collecting() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            # Together these count all that there is as looked through; else it would be now.
-            gc.freeze()
-            gc.unfreeze()
+            if gc.get_freeze_count() == 0:
+                # Together these count all that there is as looked through; else it would be now.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

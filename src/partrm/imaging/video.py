@@ -50,14 +50,21 @@ def save_video(
     with tempfile.TemporaryFile(dir=Path(path).parent) as said:
         try:
             video = writer.write_frames(
-                str(path), (width, height), fps=frames_per_second, codec="libx264", quality=7, macro_block_size=2
+                str(path),
+                (width, height),
+                fps=frames_per_second,
+                codec="libx264",
+                quality=7,
+                macro_block_size=2,
+                output_params=["-preset", "veryfast"],
             )
             with stderr_to(said):
                 video.send(None)
             try:
                 for picture in pictures:
                     padding = (0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)
-                    video.send(np.pad(picture, padding, constant_values=255))
+                    even = np.pad(picture, padding, constant_values=255) if any(map(any, padding)) else picture
+                    video.send(np.ascontiguousarray(even))
             finally:
                 video.close()
         except OSError as error:
