@@ -1,5 +1,6 @@
 """The public API: the same answers as the command's, from any kind of image; its names; its errors."""
 
+import importlib
 import io
 import json
 import os
@@ -259,6 +260,7 @@ def _noting(jobs, taken):
 def test_what_lies_in_a_folder_that_may_not_be_searched_is_refused_by_our_errors(tmp_path):
     if os.geteuid():
         pytest.skip("only root can become somebody else")
+    importlib.import_module("mujoco")  # which starts a process when it is imported first
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     tmp_path.chmod(0o755)

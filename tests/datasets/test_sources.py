@@ -5,7 +5,15 @@ from itertools import pairwise
 import pytest
 from support.boxes import cabinet
 
-from partrm.datasets.sources import MOVED_SEEDS, OBJECTS_PER_BUILD, SEEDS_PER_BUILD, SourceError, plan_sources
+from partrm.cli import main
+from partrm.datasets.sources import (
+    MOVED_SEEDS,
+    OBJECTS_PER_BUILD,
+    SEEDS_PER_BUILD,
+    SourceError,
+    plan_sources,
+    require_generators,
+)
 from partrm.evaluation.planning import PROCEDURAL_SEED
 from partrm.objects.partnet import save_partnet
 
@@ -46,3 +54,15 @@ def test_no_build_seed_makes_objects_of_the_evaluation_or_of_another_seed():
     assert [first_seed(seed) for seed in others] == [seed * SEEDS_PER_BUILD for seed in others]
     with pytest.raises(SourceError, match="at most 500000 objects a seed"):
         plan_sources(("procedural:laptop",), OBJECTS_PER_BUILD + 1, 0)
+
+
+def test_what_needs_a_package_is_told_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("partrm.datasets.sources.find_spec", lambda name: None)
+    words = ["--limit", "9", "--out", str(tmp_path / "out")]
+    assert main(["data", "build", "procedural", *words]) == 1
+    line = "kitchen_dishwasher needs scene-synthesizer: pip install 'partrm[data]', or name other categories"
+    assert line in capsys.readouterr().err
+    assert main(["data", "pool", "procedural:kitchen_dishwasher", "--out", str(tmp_path / "pool.npz")]) == 1
+    assert "kitchen_dishwasher needs scene-synthesizer" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    require_generators(plan_sources(("procedural:laptop", "procedural:oven"), 4, 0))

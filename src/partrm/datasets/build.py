@@ -20,7 +20,7 @@ from partrm import __version__
 from partrm.datasets.executors import ExecutorError, Workers, require_workers, run_tasks
 from partrm.datasets.object_writer import BuildConfig, ObjectWriter, digest, entry_files, object_seed, replace_text
 from partrm.datasets.partdrag4d import PROCESSED, RENDERS, DatasetError, EntryName
-from partrm.datasets.sources import Source, load_source, plan_sources
+from partrm.datasets.sources import Source, load_source, plan_sources, require_generators
 from partrm.errors import PartRMError
 from partrm.files import alone_in, check_path, read_json, read_text
 from partrm.objects.articulated_object import PackageMissingError
@@ -115,11 +115,12 @@ def build(
         from partrm.rendering.blender import require_blender
 
         require_blender()
+    planned = plan_sources(words, limit, config.seed, allow_outside)
     try:
         require_workers(workers)
-    except ExecutorError as error:
+        require_generators(planned)
+    except (ExecutorError, PackageMissingError) as error:
         raise BuildError(str(error)) from error
-    planned = plan_sources(words, limit, config.seed, allow_outside)
     check_path(root)
     split = split_objects([source.mesh for source in planned], config.seed)
     with alone_in(root):

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from partrm.datasets.executors import ONE_DIED, given_out, require_room, told_by_threads
-from partrm.datasets.sources import GENERATORS, Source, SourceError, load_source, plain_name, plan_sources
+from partrm.datasets.sources import (
+    GENERATORS,
+    Source,
+    SourceError,
+    load_source,
+    plain_name,
+    plan_sources,
+    require_generators,
+)
 from partrm.errors import ConfigError, require_ranges
 from partrm.files import staged_folder
 from partrm.objects.articulated_object import ArticulatedObject, ObjectError, PackageMissingError
@@ -133,6 +141,7 @@ def save_pools(
         PackageMissingError: the package that a source needs is not installed.
         OutputError: it cannot be written.
     """
+    require_generators(sources)
     count = 1 if shard_objects is None else -(-len(sources) // shard_objects)
     shards = [sources[first::count] for first in range(count)]
     objects, done, names = 0, 0, set[str]()

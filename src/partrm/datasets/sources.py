@@ -1,8 +1,9 @@
 """Where the objects of a data build come from: the SOURCE words of the command line, planned before loading."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from partrm.objects.mjcf import load_mjcf
 from partrm.objects.partnet import PARTNET_FILE, is_partnet_folder, load_partnet, partnet_folders
 from partrm.objects.real_objects import load_real_object
 from partrm.objects.urdf import load_urdf
-from partrm.procedural import CATEGORIES, generate, partdrag_generators
+from partrm.procedural import CATEGORIES, OWN_CATEGORIES, generate, partdrag_generators
 
 PROCEDURAL_DEFAULT = 96
 """Objects of a procedural source when no limit is given."""
@@ -115,6 +116,22 @@ def load_source(source: Source) -> ArticulatedObject:
         raise PackageMissingError(f"{source.where}: a package cannot be imported ({error}); install it") from error
     except Exception as error:
         raise ObjectError(f"{source.where}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def require_generators(sources: Sequence[Source]) -> None:
+    """Find out before the work whether the packages of all procedural objects are installed.
+
+    Raises:
+        PackageMissingError: one is not.
+    """
+    if find_spec("scene_synthesizer") is not None:
+        return
+    for source in sources:
+        generator = source.where.partition(":")[0]
+        if source.kind == "procedural" and generator not in OWN_CATEGORIES:
+            raise PackageMissingError(
+                f"{generator} needs scene-synthesizer: pip install 'partrm[data]', or name other categories"
+            )
 
 
 def plain_name(text: str) -> str:
