@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.splat_oracle import oracle
@@ -204,3 +205,18 @@ def test_wrong_use_is_refused(monkeypatch):
         monkeypatch.delattr(partrm.rendering._cpu_splats, module, raising=False)
     with pytest.raises(SplatBackendError, match="numba"):
         render_splats(gaussians, cameras)
+
+
+@pytest.mark.parametrize("background", [None, torch.tensor([0.2, 0.0, 1.0])])
+def test_bytes_are_those_of_the_rounded_images(background):
+    torch.manual_seed(1)
+    n = 60
+    gaussians = Gaussians(
+        0.5 * torch.randn(n, 3), torch.randn(n, 4), 0.05 + 0.2 * torch.rand(n, 3), torch.rand(n), torch.rand(n, 3)
+    )
+    shown = render_splats(gaussians, canonical_orbit(3, 40), background=background)
+    assert bool((shown.alpha == 0).any())
+    assert bool((shown.alpha > 0).any())
+    for images, found in ((shown.rgba(), shown.rgba_bytes()), (shown.rgb, shown.rgb_bytes())):
+        rounded = (images.clamp(0, 1) * 255).round().to(torch.uint8)
+        assert np.array_equal(found, rounded.permute(0, 2, 3, 1).numpy())

@@ -37,7 +37,7 @@ from partrm.inference.trajectory import (
     metres_per_unit,
 )
 from partrm.metrics.images import composite_on_white
-from partrm.rendering.splats import render_splats, render_states
+from partrm.rendering.splats import SplatImages, render_splats, render_states
 
 if TYPE_CHECKING:
     from partrm.assets.asset import AssetSettings
@@ -268,14 +268,20 @@ def default_cameras(prediction: Prediction) -> Cameras:
 
 def render_rgba(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "views 4 h w"]:
     """Straight-alpha RGBA images of Gaussians [n] from cameras [views], on the Gaussians' device."""
-    return torch.cat(list(rendered_by_parts(gaussians, cameras)))
+    return torch.cat([shown.rgba().clamp(0, 1) for shown in _rendered_by_parts(gaussians, cameras)])
 
 
-def rendered_by_parts(gaussians: Gaussians, cameras: Cameras) -> Iterator[Float[Tensor, "some 4 h w"]]:
-    """The images of :func:`render_rgba`, so many at a time as have :data:`PIXELS_AT_ONCE` pixels."""
+def pictured(gaussians: Gaussians, cameras: Cameras) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+    """The images of :func:`render_rgba` with 8 bits a channel, one after another."""
+    for shown in _rendered_by_parts(gaussians, cameras):
+        yield from shown.rgba_bytes()
+
+
+def _rendered_by_parts(gaussians: Gaussians, cameras: Cameras) -> Iterator[SplatImages]:
+    """Images from so many cameras at a time as have :data:`PIXELS_AT_ONCE` pixels."""
     count = max(1, PIXELS_AT_ONCE // (cameras.width * cameras.height))
     for first in range(0, len(cameras.fovy_rad), count):
-        yield render_splats(gaussians, cameras[first : first + count]).rgba().clamp(0, 1)
+        yield render_splats(gaussians, cameras[first : first + count])
 
 
 Output = Literal["json", "ply", "views", "masks", "input", "before_after", "motion"]
@@ -319,9 +325,8 @@ def save_prediction(
             save_moved_plys(prediction.before, before, prediction.after, after)
         if "views" in outputs:
             (folder / "views").mkdir()
-            views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
-            for index, view in enumerate(views):
-                save_image(view, folder / "views" / f"{index:03d}.png")
+            for index, view in enumerate(pictured(prediction.after, cameras)):
+                save_png(view, folder / "views" / f"{index:03d}.png")
         else:
             del described["views"]
         if "masks" in outputs:
@@ -491,5 +496,5 @@ def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
     states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
-    pictures = (to_bytes(shown.rgb[0]) for shown in render_states(states, camera))
+    pictures = (shown.rgb_bytes()[0] for shown in render_states(states, camera))
     save_video(pictures, (camera.width, camera.height), FRAMES_PER_SECOND, path)

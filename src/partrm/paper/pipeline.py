@@ -16,14 +16,14 @@ from partrm.geometry.drag_numbers import MAX_DRAGS
 from partrm.geometry.gaussians import Gaussians, save_ply
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.drawing import to_bytes
-from partrm.imaging.images import frame_canonical, frame_view, save_image
+from partrm.imaging.images import frame_canonical, frame_view, save_png
 from partrm.inference.decode import MIN_OPACITY
 from partrm.inference.pipeline import network_input
 from partrm.inference.prediction import (
     DEFAULT_VIEWS,
     describe_given,
+    pictured,
     render_rgba,
-    rendered_by_parts,
     with_drags,
 )
 from partrm.inference.source import DragPixels, SourceViews
@@ -158,9 +158,8 @@ def save_state_prediction(prediction: StatePrediction, out_dir: str | Path, came
         started = time.perf_counter()
         save_ply(prediction.after, folder / "gaussians.ply")
         (folder / "views").mkdir()
-        views = (view for part in rendered_by_parts(prediction.after, cameras) for view in part)
-        for index, view in enumerate(views):
-            save_image(view, folder / "views" / f"{index:03d}.png")
+        for index, view in enumerate(pictured(prediction.after, cameras)):
+            save_png(view, folder / "views" / f"{index:03d}.png")
         first = prediction.source.framed[0]
         own = canonical_orbit(1, size, fovy_rad=prediction.fovy_rad)
         panels = [to_bytes(composite_on_white(image)) for image in (first.image, render_rgba(prediction.after, own)[0])]

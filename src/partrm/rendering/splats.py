@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from partrm.errors import PartRMError
@@ -43,6 +45,32 @@ class SplatImages:
         visible = alpha > 0
         straight = torch.where(visible, premultiplied / torch.where(visible, alpha, 1.0), 0.0)
         return torch.cat([straight.clamp(0, 1), alpha], -3)
+
+    def rgba_bytes(self) -> UInt8[np.ndarray, "v h w 4"]:
+        """:meth:`rgba` of images [v] with 8 bits a channel, on the CPU."""
+        if self.rgb.device.type != "cpu":
+            return _bytes(self.rgba())
+        from partrm.rendering._cpu_splats.pixels import straight_bytes
+
+        rgb, alpha = self.rgb.detach().numpy(), self.alpha.detach().numpy()
+        out = np.empty((*alpha.shape, 4), np.uint8)
+        straight_bytes(rgb, alpha, self.background.numpy(), out)
+        return out
+
+    def rgb_bytes(self) -> UInt8[np.ndarray, "v h w 3"]:
+        """The colour of images [v] with 8 bits a channel, on the CPU."""
+        if self.rgb.device.type != "cpu":
+            return _bytes(self.rgb)
+        from partrm.rendering._cpu_splats.pixels import opaque_bytes
+
+        rgb = self.rgb.detach().numpy()
+        out = np.empty((*self.alpha.shape, 3), np.uint8)
+        opaque_bytes(rgb, out)
+        return out
+
+
+def _bytes(images: Float[Tensor, "v channels h w"]) -> UInt8[np.ndarray, "v h w channels"]:
+    return rearrange((images.clamp(0, 1) * 255).round().to(torch.uint8), "v c h w -> v h w c").cpu().numpy()
 
 
 def render_splats(
@@ -127,9 +155,9 @@ def load_kernels() -> None:
         SplatBackendError: it is not installed.
     """
     dot = Gaussians(torch.zeros(1, 3), torch.eye(1, 4), torch.ones(1, 3), torch.ones(1), torch.ones(1, 3))
-    render_splats(dot, canonical_orbit(1, 16))
-    for _ in render_states([dot, dot], canonical_orbit(1, 16)):
-        pass
+    render_splats(dot, canonical_orbit(1, 16)).rgba_bytes()
+    for shown in render_states([dot, dot], canonical_orbit(1, 16)):
+        shown.rgb_bytes()
 
 
 @contextmanager
