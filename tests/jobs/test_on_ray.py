@@ -24,7 +24,7 @@ ON_RAY = Workers("ray")
 
 @pytest.fixture(scope="module")
 def cluster():
-    """One node of two cores, whose workers find what the tests do; a task whose worker dies is tried once more."""
+    """Two nodes of a core each, whose workers find what the tests do; a task whose worker dies is tried once more."""
     ray = pytest.importorskip("ray", reason="the Ray executor is an extra: pip install 'partrm[ray]'")
     pytest.importorskip("pyarrow", reason="Ray Data is an extra: pip install 'partrm[ray]'")
     from ray.cluster_utils import Cluster
@@ -34,8 +34,9 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         patch.setenv("RAY_TASK_MAX_RETRIES", "1")
-        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2} | less)
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1} | less)
         try:
+            nodes.add_node(num_cpus=1, include_log_monitor=False)
             ray.init(address=nodes.address, log_to_driver=False, logging_level="ERROR")
             yield ray
         finally:
@@ -46,7 +47,7 @@ def cluster():
 def test_tasks_run_at_once_and_what_is_built_has_the_same_bytes(cluster, tmp_path):
     pytest.importorskip("warp")
     pytest.importorskip("yourdfpy")
-    assert cluster.cluster_resources()["CPU"] == 2
+    assert [node["Resources"]["CPU"] for node in cluster.nodes()] == [1, 1]
     assert sum(run_tasks(process_of, [str(tmp_path)] * 6, ON_RAY)) == 6
     assert len({p.name.split("-")[0] for p in tmp_path.glob("*-*")}) >= 2
     small = BuildConfig(size_px=48, views=2, states=2, distractors=0, points=200)
@@ -67,7 +68,7 @@ def test_what_fails_comes_back(cluster):
 
 
 def test_ray_data_writes_the_same_bytes(folder, whole, tmp_path, cluster):
-    assert main(arguments(folder, tmp_path / "ray", "--executor", "ray", "--workers", "1")) == 1
+    assert main(arguments(folder, tmp_path / "ray", "--executor", "ray", "--workers", "2")) == 1
     assert tree(tmp_path / "ray") == whole
     from ray.data._internal.cluster_autoscaler import DefaultAutoscalingCoordinator
 

@@ -112,6 +112,7 @@ class Window:
 
 
 NO_POINTS = np.zeros((0, 2))
+"""Where no drag starts."""
 
 
 def grab_cut(
