@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from partrm.commands import UsageError
-from partrm.commands.predict import Photograph, check_photograph, parse_drags
+from partrm.commands import UsageError, without_collecting
+from partrm.commands.predict import Photograph, check_photograph, opened_meanwhile, parse_drags
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from partrm.assets.asset import Asset, AssetSettings
     from partrm.assets.predicted import PredictedObject
     from partrm.assets.predicted_parts import PredictedParts
+    from partrm.imaging.photos import Photo
 
 DESCRIPTION = """Make a simulator's asset of a prediction: closed textured meshes, collision, mass, inertia, joint.
 
@@ -89,20 +92,32 @@ def export(
         texture_px: side of each part's texture.
         predict: for images.
     """
-    from partrm.assets.asset import AssetSettings
-    from partrm.assets.export import check_folder, check_formats, export_prediction, require_packages
-    from partrm.commands.console import plain_console
+    with without_collecting():
+        opening = _opening(source, predict)
 
-    settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
-    check_formats(formats)
-    require_packages(settings, formats)
-    check_folder(out)
-    predicted = _predicted(source, predict)
-    asset = export_prediction(predicted, out, settings, formats, name=plain_name(source.absolute().stem))
-    console = plain_console()
-    for line in _told(asset, settings):
-        console.print(line)
-    console.print(f"asset: {out / 'asset.json'}")
+        # Heavy imports stay below what can be said without them.
+        from partrm.assets.asset import AssetSettings
+        from partrm.assets.export import check_folder, check_formats, export_prediction, require_packages
+        from partrm.commands.console import plain_console
+
+        settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
+        check_formats(formats)
+        require_packages(settings, formats)
+        check_folder(out)
+        predicted = _predicted(source, predict, opening)
+        asset = export_prediction(predicted, out, settings, formats, name=plain_name(source.absolute().stem))
+        console = plain_console()
+        for line in _told(asset, settings):
+            console.print(line)
+        console.print(f"asset: {out / 'asset.json'}")
+
+
+def _opening(source: Path, first: PredictFirst) -> "Future[Photo] | None":
+    """A photograph that is to be predicted first, opened beside the imports; None of anything else."""
+    if not (first.drag and source.is_file()):
+        return None
+    touched = [drag for drags in part_drags(first) for drag in drags]
+    return opened_meanwhile(source, first.photo, check_photograph(first.photo, source, first.framing), touched)
 
 
 def parse_up(text: str) -> tuple[float, float, float] | None:
@@ -120,7 +135,9 @@ def parse_up(text: str) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _predicted(source: Path, first: PredictFirst) -> "PredictedObject | PredictedParts":
+def _predicted(
+    source: Path, first: PredictFirst, opening: "Future[Photo] | None"
+) -> "PredictedObject | PredictedParts":
     """What a folder holds, or what the model says of an image."""
     from partrm.assets.predicted import RESULT, load_predicted
 
@@ -141,7 +158,8 @@ def _predicted(source: Path, first: PredictFirst) -> "PredictedObject | Predicte
     model = PartRM.from_pretrained(first.model, first.device)
     touched = [drag for drags in parts for drag in drags]
     request = cutout_request(photo.cutout, box, photo.mask, touched, device=model.device)
-    views = model.open(source, first.framing, cutout=request, fovy_deg=photo.fovy_deg)
+    opened = source if opening is None else opening.result()
+    views = model.open(opened, first.framing, cutout=request, fovy_deg=photo.fovy_deg)
     predictions = [model.predict(views, drags).to_predicted() for drags in parts]
     return predictions[0] if len(predictions) == 1 else merge_parts(predictions)
 

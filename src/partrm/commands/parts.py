@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from partrm.commands.export import plain_name
-from partrm.commands.predict import CUT_BY, Photograph, check_photograph
+from partrm.commands.predict import CUT_BY, Photograph, check_photograph, opened_meanwhile
 
 DESCRIPTION = """Find the movable parts of an object in an image, without a drag.
 
@@ -77,6 +77,7 @@ def parts(
     """
     photo, framing = given.photo, given.framing
     box = check_photograph(photo, source, framing)
+    opening = opened_meanwhile(source, photo, box, [])
 
     # Heavy imports stay below what can be said without them.
     from partrm.api import PartRM, cutout_request
@@ -95,7 +96,8 @@ def parts(
     console = plain_console()
     loaded = PartRM.from_pretrained(given.model, given.device, precision=given.precision)
     request = cutout_request(photo.cutout, box, photo.mask, [], device=loaded.device)
-    views = loaded.open(source, framing, cutout=request, fovy_deg=photo.fovy_deg)
+    opened = source if opening is None else opening.result()
+    views = loaded.open(opened, framing, cutout=request, fovy_deg=photo.fovy_deg)
     console.print(CUT_BY[views.cut_by])
     with counting_bar("places to look") as advance:
         found = loaded.find_parts(views, min_confidence=min_confidence, advance=advance)

@@ -176,7 +176,7 @@ def predict(
         source, drags = check_single(source, many), parse_drags(drag)
         box = check_photograph(photo, source, framing)
         check_extra(extra, source)
-        opening = _opened_meanwhile(source, photo, box, drags)
+        opening = opened_meanwhile(source, photo, box, drags)
 
         # Heavy imports stay below what can be said without them.
         from partrm.api import PartRM, cutout_request
@@ -213,7 +213,7 @@ def predict(
         return 0
 
 
-def _opened_meanwhile(
+def opened_meanwhile(
     source: Path, photo: Photograph, box: tuple[float, float, float, float] | None, drags: list[tuple[float, ...]]
 ) -> "Future[Photo] | None":
     """A photograph opened and cut out beside the imports of PyTorch, which take a second of one core."""
