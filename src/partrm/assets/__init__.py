@@ -4,3 +4,6 @@ Data flow, each step in a module of its own::
 
     PredictedObject ─► orientation ─► density ─► part_meshes ─► texturing ─► collision ─► physics ─► Asset ─► files
 """
+
+RESULT = "prediction.json"
+"""What tells a folder that ``partrm predict`` wrote."""

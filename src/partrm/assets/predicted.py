@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from partrm.assets import RESULT
 from partrm.errors import PartRMError
 from partrm.files import read_json
 from partrm.geometry.cameras import Cameras, check_poses
@@ -17,10 +18,6 @@ from partrm.geometry.joints import JointMotion, JointType
 from partrm.geometry.transforms import transform_points
 from partrm.imaging.cutout import ImageError
 from partrm.imaging.decoding import decode
-
-RESULT = "prediction.json"
-"""What a folder of ``partrm predict`` holds."""
-
 
 FARTHEST, MOST_RAD = 10.0, 4 * math.pi
 """Canonical units that a part slides, that anything lies off and that all extends, and radians that a part turns, at

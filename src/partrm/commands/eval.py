@@ -106,7 +106,7 @@ def evaluate(
             partrm[export]).
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        precision: of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX.
+        precision: of the network's numbers; bfloat16 takes half the time on CPUs with AMX.
         seed: of states and cameras of the procedural samples, of start states of PartDrag-4D.
         categories: procedural objects of these instead of the 34 published categories, such as toilet lamp.
         motion_fraction: procedural motions are cut to this part: short drags.

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from partrm.assets import RESULT
 from partrm.commands import UsageError, without_collecting
-from partrm.commands.predict import Photograph, check_photograph, opened_meanwhile, parse_drags
+from partrm.commands.photographs import Opening, Photograph, begin_opening
+from partrm.commands.predict import parse_drags
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from partrm.assets.asset import Asset, AssetSettings
     from partrm.assets.predicted import PredictedObject
     from partrm.assets.predicted_parts import PredictedParts
-    from partrm.imaging.photos import Photo
 
 DESCRIPTION = """Make a simulator's asset of a prediction: closed textured meshes, collision, mass, inertia, joint.
 
@@ -93,31 +92,24 @@ def export(
         predict: for images.
     """
     with without_collecting():
-        opening = _opening(source, predict)
+        asked = _asked(source, predict)
 
         # Heavy imports stay below what can be said without them.
         from partrm.assets.asset import AssetSettings
         from partrm.assets.export import check_folder, check_formats, export_prediction, require_packages
+        from partrm.assets.predicted import load_predicted
         from partrm.commands.console import plain_console
 
         settings = AssetSettings(size_m, parse_up(up), density, collision, range, not free_base, force, texture_px)
         check_formats(formats)
         require_packages(settings, formats)
         check_folder(out)
-        predicted = _predicted(source, predict, opening)
+        predicted = load_predicted(source) if asked is None else _predicted(*asked, predict)
         asset = export_prediction(predicted, out, settings, formats, name=plain_name(source.absolute().stem))
         console = plain_console()
         for line in _told(asset, settings):
             console.print(line)
         console.print(f"asset: {out / 'asset.json'}")
-
-
-def _opening(source: Path, first: PredictFirst) -> "Future[Photo] | None":
-    """A photograph that is to be predicted first, opened beside the imports; None of anything else."""
-    if not (first.drag and source.is_file()):
-        return None
-    touched = [drag for drags in part_drags(first) for drag in drags]
-    return opened_meanwhile(source, first.photo, check_photograph(first.photo, source, first.framing), touched)
 
 
 def parse_up(text: str) -> tuple[float, float, float] | None:
@@ -135,31 +127,33 @@ def parse_up(text: str) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _predicted(
-    source: Path, first: PredictFirst, opening: "Future[Photo] | None"
-) -> "PredictedObject | PredictedParts":
-    """What a folder holds, or what the model says of an image."""
-    from partrm.assets.predicted import RESULT, load_predicted
+def _asked(source: Path, first: PredictFirst) -> tuple[Opening, list[list[tuple[float, ...]]]] | None:
+    """The image that is to be predicted first, and the drags of each part; None for a folder that holds a result.
 
+    Raises:
+        UsageError: options that do not go together, or with the source.
+    """
     if (source / RESULT).exists() or (source.is_dir() and not first.drag):
         if first != PredictFirst():
             raise UsageError(
                 f"{source}: is a result already: --drag and what else tells how to predict go with an image"
             )
-        return load_predicted(source)
+        return None
     if not first.drag and source.exists():
         raise UsageError(f"{source}: an image needs --drag X0,Y0,X1,Y1; or give a folder of partrm predict")
-    photo, parts = first.photo, part_drags(first)
-    box = check_photograph(photo, source, first.framing)
+    parts = part_drags(first)
+    return begin_opening(source, first.photo, first.framing, [drag for drags in parts for drag in drags]), parts
 
-    from partrm.api import PartRM, cutout_request
+
+def _predicted(
+    opening: Opening, parts: list[list[tuple[float, ...]]], first: PredictFirst
+) -> "PredictedObject | PredictedParts":
+    """What the model says of an image."""
+    from partrm.api import PartRM
     from partrm.assets.predicted_parts import merge_parts
 
     model = PartRM.from_pretrained(first.model, first.device)
-    touched = [drag for drags in parts for drag in drags]
-    request = cutout_request(photo.cutout, box, photo.mask, touched, device=model.device)
-    opened = source if opening is None else opening.result()
-    views = model.open(opened, first.framing, cutout=request, fovy_deg=photo.fovy_deg)
+    views = model.open(opening.result(model.device), first.framing, fovy_deg=first.photo.fovy_deg)
     predictions = [model.predict(views, drags).to_predicted() for drags in parts]
     return predictions[0] if len(predictions) == 1 else merge_parts(predictions)
 

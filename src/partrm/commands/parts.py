@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from partrm.commands.export import plain_name
-from partrm.commands.predict import CUT_BY, Photograph, check_photograph, opened_meanwhile
+from partrm.commands.photographs import CUT_BY, Photograph, begin_opening
 
 DESCRIPTION = """Find the movable parts of an object in an image, without a drag.
 
@@ -40,7 +40,7 @@ class Given:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a CUDA device if there is one."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX."""
+    """Of the network's numbers; bfloat16 takes half the time on CPUs with AMX."""
     photo: Annotated[Photograph, tyro.conf.arg(name="")] = field(default_factory=Photograph)
     """What is known of a photograph."""
 
@@ -76,11 +76,10 @@ def parts(
         asset: what the asset is like.
     """
     photo, framing = given.photo, given.framing
-    box = check_photograph(photo, source, framing)
-    opening = opened_meanwhile(source, photo, box, [])
+    opening = begin_opening(source, photo, framing)
 
     # Heavy imports stay below what can be said without them.
-    from partrm.api import PartRM, cutout_request
+    from partrm.api import PartRM
     from partrm.assets.asset import AssetSettings
     from partrm.assets.export import WRITTEN, check_formats, require_packages
     from partrm.commands.console import counting_bar, plain_console
@@ -95,9 +94,7 @@ def parts(
     check_writable(out, (RECORD, PICTURE, ASSET), RECORD)
     console = plain_console()
     loaded = PartRM.from_pretrained(given.model, given.device, precision=given.precision)
-    request = cutout_request(photo.cutout, box, photo.mask, [], device=loaded.device)
-    opened = source if opening is None else opening.result()
-    views = loaded.open(opened, framing, cutout=request, fovy_deg=photo.fovy_deg)
+    views = loaded.open(opening.result(loaded.device), framing, fovy_deg=photo.fovy_deg)
     console.print(CUT_BY[views.cut_by])
     with counting_bar("places to look") as advance:
         found = loaded.find_parts(views, min_confidence=min_confidence, advance=advance)

@@ -1,7 +1,7 @@
 """``partrm predict``: images and drags in, moved 3D Gaussians and the joint out."""
 
 import json as json_format
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from partrm.commands import UsageError, without_collecting
+from partrm.commands.photographs import CUT_BY, NOTHING_KNOWN, Photograph, begin_opening
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from partrm.api import PartRM
-    from partrm.imaging.photos import CutoutRequest, Photo
+    from partrm.imaging.photos import Photo
     from partrm.inference.prediction import Prediction
     from partrm.inference.source import DragPixels, SourceViews
     from partrm.model.devices import Precision
@@ -56,16 +57,6 @@ Examples:
   partrm predict photo.jpg --drag 812,640,700,655 --model partrm-big --multiview zero123 --propagate sam --out result
 """
 
-
-CUT_BY = {
-    "alpha": "object: the image's alpha channel",
-    "mask": "object: the mask given",
-    "plain": "object: what stands out from the plain background",
-    "grabcut box": "object: GrabCut in the box",
-    "grabcut": "object: GrabCut's guess; if mask.png shows another, give --box X0,Y0,X1,Y1",
-    "sam": "object: SAM",
-}
-"""What the command says of how it found the object."""
 
 RESULTS = (
     "gaussians.ply", "gaussians_before.ply", "views", "part_mask.png", "before_after.png", "motion.mp4",
@@ -117,20 +108,6 @@ class Extra:
     """Folder or Hub repository of SAM, for --propagate and --cutout."""
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """What is known of a photograph."""
-
-    box: Annotated[str | None, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = None
-    """Left, top, right and bottom of the object, pixels."""
-    mask: Path | None = None
-    """Image file of the object's mask, of the photograph's size: white, or opaque, is the object."""
-    cutout: Literal["auto", "plain", "grabcut", "sam"] = "auto"
-    """What finds the object."""
-    fovy_deg: float | None = None
-    """Vertical field of view, degrees (by default what EXIF data tell, if anything)."""
-
-
 def predict(
     out: Path,
     source: tyro.conf.Positional[Path | None] = None,
@@ -143,7 +120,7 @@ def predict(
     ensemble: bool = True,
     detail: int | None = None,
     json: bool = False,
-    photo: Annotated[Photograph, tyro.conf.arg(name="")] = Photograph(),
+    photo: Annotated[Photograph, tyro.conf.arg(name="")] = NOTHING_KNOWN,
     extra: Annotated[Extra, tyro.conf.arg(name="")] = Extra(),
     many: Annotated[Many, tyro.conf.arg(name="")] = Many(),
 ) -> int:
@@ -157,7 +134,7 @@ def predict(
         framing: auto finds the object from its mask; canonical: the image has the canonical camera already.
         model: name of the bundled weights, or a checkpoint folder.
         device: auto takes a CUDA device if there is one.
-        precision: of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX.
+        precision: of the network's numbers; bfloat16 takes half the time on CPUs with AMX.
         ensemble: ask in three ways (as given, mirrored, pulled further) and take the mean of those that agree.
         detail: side of the grid of splats of what the image shows, 64 to 1024, or 0 for the network's own (by default
             384 on a CPU, 512 on a GPU): more show more of the photograph, and take longer to draw.
@@ -169,17 +146,16 @@ def predict(
     """
     if many.jobs is not None:
         alone = source, drag, cameras, framing, device, ensemble, detail, json, photo, extra
-        if alone != (None, (), None, "auto", "auto", True, None, False, Photograph(), Extra()):
+        if alone != (None, (), None, "auto", "auto", True, None, False, NOTHING_KNOWN, Extra()):
             raise UsageError("--jobs goes with --model, --precision and its own options; the rest stands in its lines")
         return predict_jobs(many, many.jobs, out, model, precision)
     with without_collecting():
         source, drags = check_single(source, many), parse_drags(drag)
-        box = check_photograph(photo, source, framing)
         check_extra(extra, source)
-        opening = opened_meanwhile(source, photo, box, drags)
+        opening = begin_opening(source, photo, framing, drags)
 
         # Heavy imports stay below what can be said without them.
-        from partrm.api import PartRM, cutout_request
+        from partrm.api import PartRM
         from partrm.commands.console import plain_console
         from partrm.files import check_writable
         from partrm.geometry.cameras import load_cameras
@@ -195,14 +171,13 @@ def predict(
         console = plain_console(stderr=json)
         kernels, video = (ThreadPoolExecutor(1).submit(prepare) for prepare in (load_kernels, require_video))
         loaded = PartRM.from_pretrained(model, device, precision=precision)
-        request = cutout_request(photo.cutout, box, photo.mask, drags, extra.sam, loaded.device)
-        opened = source if opening is None else opening.result()
-        views = loaded.open(opened, framing, cutout=request, fovy_deg=photo.fovy_deg)
+        opened = opening.result(loaded.device, extra.sam)
+        views = loaded.open(opened, framing, fovy_deg=photo.fovy_deg)
         console.print(CUT_BY[views.cut_by])
         checked = check_drags(drags, views)
         if extra != Extra():
             with console.status("other models look at the image"):
-                views, checked = _add(views, checked, source, framing, extra, device, request)
+                views, checked = _add(views, checked, opened, framing, extra, device)
         if not loaded.gives_state_alone:  # which has no motion to show
             video.result()
         prediction, shown, found = _answer(loaded, views, checked, ensemble, detail, console)
@@ -211,19 +186,6 @@ def predict(
         console.print(f"{found}; network {prediction.timings_s['network']:.1f} s")
         say_what_is_there(console, out, shown, json)
         return 0
-
-
-def opened_meanwhile(
-    source: Path, photo: Photograph, box: tuple[float, float, float, float] | None, drags: list[tuple[float, ...]]
-) -> "Future[Photo] | None":
-    """A photograph opened and cut out beside the imports of PyTorch, which take a second of one core."""
-    if source.is_dir() or photo.cutout == "sam":
-        return None
-    from partrm.imaging.photos import CutoutRequest, open_photo
-
-    touched = tuple((drag[0], drag[1]) for drag in drags)
-    request = CutoutRequest(photo.cutout, box, photo.mask, touched)
-    return ThreadPoolExecutor(1).submit(open_photo, source, request)
 
 
 def _answer(
@@ -322,36 +284,6 @@ def check_single(source: Path | None, many: Many) -> Path:
     return source
 
 
-def check_photograph(
-    photo: Photograph, source: Path, framing: Literal["auto", "canonical"]
-) -> tuple[float, float, float, float] | None:
-    """What can be said about the photograph's options without it; the box.
-
-    Raises:
-        UsageError: options that do not go together, or out of range.
-    """
-    if source.is_dir() and photo != Photograph():
-        raise UsageError("--box, --mask, --cutout and --fovy-deg go with a photograph, not a folder of posed views")
-    if photo.mask is not None and (photo.box is not None or photo.cutout != "auto"):
-        raise UsageError("--mask tells the object: give no --box or --cutout beside it")
-    if photo.fovy_deg is not None and framing == "canonical":
-        raise UsageError("--framing canonical has its own lens: give no --fovy-deg beside it")
-    from partrm.imaging.cutout import ImageError
-    from partrm.imaging.photos import check_box, check_fovy
-
-    try:
-        check_fovy(photo.fovy_deg)
-        if photo.box is None:
-            return None
-        box = tuple(float(value) for value in photo.box.split(","))
-        check_box(box)
-        return box[0], box[1], box[2], box[3]
-    except ImageError as error:
-        raise UsageError(str(error)) from error
-    except ValueError as error:
-        raise UsageError(f"--box {photo.box}: not numbers X0,Y0,X1,Y1") from error
-
-
 def check_extra(extra: Extra, source: Path) -> None:
     """What can be said about the other models' options without them.
 
@@ -369,11 +301,10 @@ def check_extra(extra: Extra, source: Path) -> None:
 def _add(
     views: "SourceViews",
     drags: "DragPixels",
-    source: Path,
+    source: "Photo | Path",
     framing: Literal["auto", "canonical"],
     extra: Extra,
     device: Literal["auto", "cpu", "cuda"],
-    cutout: "CutoutRequest",
 ) -> tuple["SourceViews", "DragPixels"]:
     """The views completed by Zero123++, the drags by SAM, where asked for."""
     from partrm.inference.source import load_source
@@ -383,7 +314,7 @@ def _add(
     from partrm.paper.sam_drags import load_sam
     from partrm.paper.zero123 import load_zero123
 
-    condition, device_name = load_source(source, CONDITION_PX, framing, None, False, cutout), select_device(device)
+    condition, device_name = load_source(source, CONDITION_PX, framing, crop=False), select_device(device)
     if extra.propagate == "sam":
         drags = propagated_drags(drags, condition, load_sam(extra.sam, device_name))
     if extra.multiview == "zero123":

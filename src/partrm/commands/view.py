@@ -51,7 +51,7 @@ def view(
             May be given several times.
         model: name of the bundled weights, or a checkpoint folder; Gaussians alone need none.
         device: auto takes a CUDA device if there is one.
-        precision: of the network's numbers; bfloat16 takes half the time on GPUs and on CPUs with AMX.
+        precision: of the network's numbers; bfloat16 takes half the time on CPUs with AMX.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port {port}: give 0 to 65535")
