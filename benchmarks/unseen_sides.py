@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -28,6 +28,7 @@ from partrm.geometry.flat_faces import shown_to
 from partrm.geometry.gaussians import Gaussians
 from partrm.geometry.joints import JointMotion
 from partrm.inference.decode import read_joints, reading_of, splats_of
+from partrm.metrics.images import psnr
 from partrm.model.checkpoints import load_model
 
 OUTER, SAMPLE = 0.55, 20_000
@@ -71,10 +72,6 @@ def firmer(splats: Gaussians, camera: Cameras, factor: float) -> Gaussians:
     return replace(splats, opacities=torch.where(shown_to(camera, splats), splats.opacities, sure))
 
 
-def psnr(image: Float[Tensor, "views 3 h w"], truth: Float[Tensor, "views 3 h w"]) -> float:
-    return float(-10 * torch.log10((image - truth).square().mean((1, 2, 3))).mean())
-
-
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,7 +92,7 @@ def main() -> None:
         ways |= {f"box of the {q} quantiles": drawn_to_box(splats, part, joint, camera, q) for q in BOXES}
         ways |= {f"log-odds times {k}": firmer(splats, camera, k) for k in FIRMER}
         views, truth = batch.cameras[0], batch.truths[0].before
-        rows.append({name: psnr(render_on_white(own, views), truth) for name, own in ways.items()})
+        rows.append({name: float(psnr(render_on_white(own, views), truth).mean()) for name, own in ways.items()})
         console.print(number, {name: round(value, 2) for name, value in rows[-1].items()})
     for name in rows[0]:
         more = [row[name] - row["as it is"] for row in rows]

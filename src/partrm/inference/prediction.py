@@ -496,5 +496,5 @@ def _mask_in_framed_px(first: FramedImage, mask: Float[Tensor, "h w"]) -> Float[
 def save_motion(prediction: Prediction, camera: Cameras, path: Path) -> None:
     """Write the part's motion from before to after as an H.264 video, on white, from one camera [1]."""
     states = (prediction.at(frame / (MOTION_FRAMES - 1)) for frame in range(MOTION_FRAMES))
-    pictures = (shown.rgb_bytes()[0] for shown in render_states(states, camera))
+    pictures = (to_bytes(shown.rgb[0]) for shown in render_states(states, camera))
     save_video(pictures, (camera.width, camera.height), FRAMES_PER_SECOND, path)

@@ -11,13 +11,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from partrm.errors import PartRMError
 from partrm.geometry.cameras import Cameras, canonical_orbit
 from partrm.geometry.gaussians import Gaussians
+from partrm.imaging.drawing import to_bytes
 
 LOW_PASS_PX, NEAR = 0.3, 0.01
 """What :func:`render_splats` widens splats by, and how near Gaussians are left out, unless told otherwise."""
@@ -49,28 +49,13 @@ class SplatImages:
     def rgba_bytes(self) -> UInt8[np.ndarray, "v h w 4"]:
         """:meth:`rgba` of images [v] with 8 bits a channel, on the CPU."""
         if self.rgb.device.type != "cpu":
-            return _bytes(self.rgba())
+            return np.stack([to_bytes(image) for image in self.rgba()])
         from partrm.rendering._cpu_splats.pixels import straight_bytes
 
         rgb, alpha = self.rgb.detach().numpy(), self.alpha.detach().numpy()
         out = np.empty((*alpha.shape, 4), np.uint8)
         straight_bytes(rgb, alpha, self.background.numpy(), out)
         return out
-
-    def rgb_bytes(self) -> UInt8[np.ndarray, "v h w 3"]:
-        """The colour of images [v] with 8 bits a channel, on the CPU."""
-        if self.rgb.device.type != "cpu":
-            return _bytes(self.rgb)
-        from partrm.rendering._cpu_splats.pixels import opaque_bytes
-
-        rgb = self.rgb.detach().numpy()
-        out = np.empty((*self.alpha.shape, 3), np.uint8)
-        opaque_bytes(rgb, out)
-        return out
-
-
-def _bytes(images: Float[Tensor, "v channels h w"]) -> UInt8[np.ndarray, "v h w channels"]:
-    return rearrange((images.clamp(0, 1) * 255).round().to(torch.uint8), "v c h w -> v h w c").cpu().numpy()
 
 
 def render_splats(
@@ -156,8 +141,8 @@ def load_kernels() -> None:
     """
     dot = Gaussians(torch.zeros(1, 3), torch.eye(1, 4), torch.ones(1, 3), torch.ones(1), torch.ones(1, 3))
     render_splats(dot, canonical_orbit(1, 16)).rgba_bytes()
-    for shown in render_states([dot, dot], canonical_orbit(1, 16)):
-        shown.rgb_bytes()
+    for _ in render_states([dot, dot], canonical_orbit(1, 16)):
+        pass
 
 
 @contextmanager

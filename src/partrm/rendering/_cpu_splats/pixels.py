@@ -1,4 +1,4 @@
-"""Numba kernels that make bytes of rendered images in one pass over them, the same ones as PyTorch's operations do."""
+"""A numba kernel that makes bytes of rendered images in one pass, the same ones as PyTorch's operations do."""
 
 from typing import no_type_check
 
@@ -14,18 +14,6 @@ _ZERO, _ONE, _MOST = np.float32(0), np.float32(1), np.float32(255)
 @njit(nogil=True, cache=KEEP)
 def _byte(value):
     return np.uint8(np.rint(min(max(value, _ZERO), _ONE) * _MOST))
-
-
-@no_type_check
-@njit(nogil=True, cache=KEEP)
-def opaque_bytes(rgb, out):
-    """Colours [v, 3, h, w] as bytes [v, h, w, 3]."""
-    views, _, height, width = rgb.shape
-    for v in range(views):
-        for y in range(height):
-            for x in range(width):
-                for channel in range(3):
-                    out[v, y, x, channel] = _byte(rgb[v, channel, y, x])
 
 
 @no_type_check
