@@ -100,8 +100,7 @@ class PartRM:
         Args:
             name_or_path: what to load.
             device: where the network runs; ``auto`` takes a CUDA device if there is one.
-            precision: of the network's numbers; ``bfloat16`` takes half the time on GPUs and on CPUs with AMX
-                (docs/scale.md).
+            precision: of the network's numbers; ``bfloat16`` takes half the time on CPUs with AMX (docs/scale.md).
             revision: branch, tag or commit of a repository.
             token: of the Hub, for private repositories; None takes the one that you are logged in with.
             cache_dir: where repositories are kept instead of the Hub's usual folder.

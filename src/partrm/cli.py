@@ -203,8 +203,8 @@ def run(name: str, arguments: list[str]) -> int:
     """
     if name not in COMMANDS:
         raise UsageError(f"no such command; there are {', '.join(COMMANDS)}")
-    # Threads of torch that spin while they wait take the cores from ours, and from all who share the machine; half a
-    # millisecond of it (libgomp's) lets them be there for the next small piece of work.
+    # Threads of torch that spin while they wait take the cores from ours, and from all who share the machine; a
+    # moment of it (libgomp's) lets them be there for the next small piece of work.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for before, word in itertools.pairwise(["", *arguments]):
